@@ -1,0 +1,171 @@
+package timeline
+
+import (
+	"net/netip"
+
+	"syncline/controller/clock"
+)
+
+// Event is one fact with a local time, as one host reported it. Exactly one of the
+// pointers is set.
+type Event struct {
+	// Host is the index of the host in the run.
+	Host int
+	// Number is the event's own number in its host's stream; (Host, Incarnation,
+	// Number) names it for ever.
+	Number      uint64
+	Incarnation uint64
+	// Repetition counts from 1; 0 is the run itself.
+	Repetition int
+	// At is when it happened; for a call, right before it was entered.
+	At clock.Local
+
+	Call   *Call
+	Packet *Packet
+	Signal *Signal
+	Mark   *Mark
+	Loss   *Loss
+	Step   *ClockStep
+}
+
+// EndedBy says what ended a call.
+type EndedBy int
+
+// What ends a call.
+const (
+	EndedByKernel EndedBy = iota + 1
+	EndedByTimeout
+	EndedByCancel
+)
+
+// Call is one step of a lane.
+type Call struct {
+	Lane string
+	// Step is the index of the step in its lane, from 0.
+	Step int
+	// Name is the call as the man page spells it: "connect".
+	Name string
+	// Socket is the name of the socket it works on, Makes of the one it makes.
+	Socket, Makes string
+	Label         string
+	Arguments     string
+	Thread        int
+	FD            int
+	Return        clock.Local
+	// Result is what the call returned, -1 on error with Errno set.
+	Result  int64
+	Errno   uint32
+	EndedBy EndedBy
+	// Local and Peer are the socket's addresses after the call; zero if not read.
+	Local, Peer netip.AddrPort
+	// ByLab marks a close that the lab made to tidy up.
+	ByLab bool
+	// Failure is what was expected and what came; empty if all is well.
+	Failure string
+}
+
+// Direction of a packet as its host's tap saw it.
+type Direction int
+
+// Directions of a packet.
+const (
+	In Direction = iota + 1
+	Out
+)
+
+// Flags are the flag bits of a TCP header, RFC 9293 3.1, RFC 3168, RFC 9768.
+type Flags uint16
+
+// Flag bits.
+const (
+	FIN Flags = 1 << iota
+	SYN
+	RST
+	PSH
+	ACK
+	URG
+	ECE
+	CWR
+	AE
+)
+
+// Packet is one TCP packet at one tap. Sequence numbers are absolute.
+type Packet struct {
+	Interface string
+	Direction Direction
+	// Realtime is the kernel's stamp, nanoseconds of the host's CLOCK_REALTIME.
+	Realtime int64
+	// Err is the half-width of the event's At, from moving Realtime to
+	// CLOCK_MONOTONIC, in nanoseconds.
+	Err int64
+	// WireLength includes the link header. Segments counts the TCP segments that
+	// this record stands for (GSO, GRO).
+	WireLength int
+	Segments   int
+
+	Source, Destination netip.AddrPort
+	TTL                 int
+	IPID                uint32
+	TrafficClass        uint8
+	DontFragment        bool
+
+	Seq, Ack      uint32
+	Flags         Flags
+	Window        int
+	Urgent        int
+	Options       []byte
+	PayloadLength int
+	Payload       []byte
+}
+
+// Signal is a lane's signal as a host came to know of it.
+type Signal struct {
+	Lane, Name string
+	// Sent is true on the host of the lane that signalled.
+	Sent bool
+}
+
+// MarkKind names a moment of an agent's own work.
+type MarkKind int
+
+// Moments of an agent's own work.
+const (
+	MarkArmed MarkKind = iota + 1
+	MarkBegin
+	MarkEnd
+	MarkClosed
+	MarkSourceMissing
+	MarkNotQuiet
+)
+
+// Mark is a moment of an agent's own work.
+type Mark struct {
+	Kind   MarkKind
+	Detail string
+	Frames uint64
+}
+
+// Source names where events come from: "syscalls", "packets".
+type Source string
+
+// Sources of events.
+const (
+	Syscalls Source = "syscalls"
+	Packets  Source = "packets"
+)
+
+// Loss is a known number of events that happened between Since and the event's
+// own time and were not kept.
+type Loss struct {
+	Source Source
+	Count  uint64
+	Since  clock.Local
+	Where  string
+}
+
+// ClockStep says that the host's CLOCK_REALTIME moved by Step nanoseconds against
+// its CLOCK_MONOTONIC between Since and the event's own time.
+type ClockStep struct {
+	Step  int64
+	Since clock.Local
+}

@@ -1,0 +1,179 @@
+// Package timeline merges the events of all hosts of a run into one timeline per
+// repetition: it joins the two ends of each connection, matches every segment at
+// sender and receiver, puts the hosts on one clock, orders what can be ordered,
+// judges the experiment's expectations and lays the ladder out as plain data.
+//
+// Everything here is pure and deterministic: the same sealed events give the same
+// timeline on every node, whatever the order in which hosts reported.
+package timeline
+
+import (
+	"net/netip"
+
+	"syncline/controller/clock"
+	"syncline/controller/experiment"
+)
+
+// Run is all that a timeline is computed from.
+type Run struct {
+	ID    string
+	Hosts []Host
+	// Experiment is what was executed, its variables replaced.
+	Experiment *experiment.Experiment
+	// Events of all hosts, in any order.
+	Events []Event
+	// Incomplete names what is known to be missing from the whole run (an agent was
+	// lost, a stream has a gap); no verdict is a pass then.
+	Incomplete []string
+}
+
+// Host is one host of a run.
+type Host struct {
+	// Name is the role in the experiment ("A"), Agent the machine that plays it.
+	Name, Agent string
+	Address     netip.Addr
+	Kernel      string
+	// ClockID is equal for two hosts exactly if they read the very same
+	// CLOCK_MONOTONIC (same boot, same time namespace); empty if not known.
+	ClockID string
+	// Missing lists the sources the experiment asked for that this host could not
+	// give, with the reason.
+	Missing map[Source]string
+}
+
+// Timeline is one repetition of a run on one clock.
+type Timeline struct {
+	RunID      string
+	Experiment string
+	Repetition int
+	Hosts      []Host
+	// Reference is the index of the host whose clock is the lab's.
+	Reference int
+	// Zero is the lab time that views count from: the entry of the first connect(2),
+	// else the first moment.
+	Zero clock.Lab
+	// Clocks holds, per host, the bound on its offset to the reference in the middle
+	// of the repetition, and what it was derived from.
+	Clocks []HostClock
+	// Moments in order of lab time. Where the errors of two neighbours of different
+	// hosts overlap and no message orders them, their order is not known.
+	Moments     []Moment
+	Connections []Connection
+	Verdicts    []Verdict
+	// Warnings are sentences a person must read before believing the rest.
+	Warnings []string
+}
+
+// HostClock is how one host's clock relates to the reference.
+type HostClock struct {
+	Bound clock.Bound
+	// Method says what the bound comes from: "reference", "segments",
+	// "same clock", "unknown".
+	Method string
+	// Messages counts the inequalities used.
+	Messages int
+}
+
+// Edge tells which end of an event a moment is.
+type Edge int
+
+// Edges of an event. A call has two moments, everything else one.
+const (
+	At Edge = iota + 1
+	Enter
+	Return
+)
+
+// Moment is one edge of one event, placed on the lab's clock.
+type Moment struct {
+	Event *Event
+	Edge  Edge
+	Local clock.Local
+	Stamp clock.Stamp
+	// Connection indexes Timeline.Connections; -1 if it belongs to none.
+	Connection int
+	// Segment indexes Connection.Segments for a packet; -1 otherwise.
+	Segment int
+}
+
+// Connection is one TCP connection, its two ends joined across hosts.
+type Connection struct {
+	// Client is the end that sent the first SYN.
+	Client, Server End
+	// Segments in order of departure, then of arrival where no departure was seen.
+	Segments []Segment
+}
+
+// End is one end of a connection.
+type End struct {
+	// Host is an index into Timeline.Hosts; -1 if no host of the run has the address.
+	Host    int
+	Address netip.AddrPort
+	// ISN is the initial sequence number, valid if HasISN.
+	ISN    uint32
+	HasISN bool
+	// Lane and Socket are the experiment's names for this end, empty if no call of
+	// the run worked on it: "client", "c".
+	Lane, Socket string
+}
+
+// Segment is one transmission of a packet: where it left and where it arrived.
+type Segment struct {
+	// FromClient is its direction.
+	FromClient bool
+	// Departure and Arrival index Timeline.Moments; -1 if that tap did not see it.
+	Departure, Arrival int
+	// OneWay is the time from departure to arrival on the lab's clock, surely within
+	// OneWayErr. Both are nanoseconds; OneWayErr is Unbounded if one end is missing.
+	OneWay, OneWayErr int64
+	// Copy is 0 for the first transmission of these sequence numbers with these
+	// flags, 1 for its first retransmission, and so on.
+	Copy int
+	// Duplicate marks an arrival that no departure of its own explains: the network
+	// delivered a packet twice.
+	Duplicate bool
+	// Lost marks a departure that reached no tap at the other end, where that tap
+	// lost nothing.
+	Lost bool
+	// Impossible marks an arrival that is before its departure for every offset
+	// inside the bound. It is never bent into order.
+	Impossible bool
+}
+
+// Ruling is one of the four verdicts.
+type Ruling int
+
+// The four verdicts.
+const (
+	Pass Ruling = iota + 1
+	Fail
+	CannotTell
+	NotReproduced
+)
+
+// String is the verdict as people read it: "pass", "fail", "cannot tell",
+// "not reproduced".
+func (r Ruling) String() string {
+	switch r {
+	case Pass:
+		return "pass"
+	case Fail:
+		return "fail"
+	case CannotTell:
+		return "cannot tell"
+	case NotReproduced:
+		return "not reproduced"
+	}
+	return "no verdict"
+}
+
+// Verdict is the ruling on one expectation in one repetition.
+type Verdict struct {
+	// Expectation is its text as a person wrote it.
+	Expectation string
+	Ruling      Ruling
+	// Reason is empty for a plain pass; otherwise one sentence with the values.
+	Reason string
+	// Moments that decided it, indices into Timeline.Moments.
+	Moments []int
+}
