@@ -1,0 +1,158 @@
+package clock
+
+import "sort"
+
+// MaxSamples is how many samples a Map remembers. Stamps older than the oldest are
+// not mapped any more; with a sample every 20 ms that is after 80 seconds.
+const MaxSamples = 4096
+
+// maxSlew is the fastest that CLOCK_REALTIME is taken to drift against
+// CLOCK_MONOTONIC without a step, as a divisor of the time between two samples:
+// 500 ppm, the limit of adjtimex(2) on frequency. Linux slews both clocks alike and
+// changes their difference only by steps (settimeofday(2), ADJ_SETOFFSET, leap
+// seconds, suspend), so that a real host stays far below it.
+const maxSlew = 2000
+
+// Step says that CLOCK_REALTIME moved against CLOCK_MONOTONIC by By nanoseconds,
+// more than slewing and the errors of the samples explain, at some moment between
+// Since and At (nanoseconds of CLOCK_MONOTONIC).
+type Step struct {
+	By, Since, At int64
+}
+
+// Map moves stamps of CLOCK_REALTIME onto CLOCK_MONOTONIC. It is fed with samples in
+// the order they were taken. The zero value is ready; it is not safe for concurrent use.
+//
+// A stamp is mapped from the two samples around it. Its bound holds the truth as long
+// as the difference of the clocks, between two samples without a step, stays within
+// what the two samples say: on Linux it does, since there both clocks run at one rate.
+type Map struct {
+	samples []Sample
+	// starts are indices into samples, ascending: each is the first sample after a
+	// step. Between two of them Realtime grows strictly.
+	starts []int
+}
+
+// Add takes the next sample. It returns the step that lies between it and the sample
+// before, nil if there is none. A sample that is not later than the last one says
+// nothing new and is dropped.
+func (m *Map) Add(s Sample) *Step {
+	if len(m.samples) == 0 {
+		m.samples = append(m.samples, s)
+		return nil
+	}
+	last := m.samples[len(m.samples)-1]
+	if s.Monotonic <= last.Monotonic {
+		return nil
+	}
+	step := between(last, s)
+	if step == nil && s.Realtime <= last.Realtime {
+		return nil
+	}
+	m.forget()
+	if step != nil {
+		m.starts = append(m.starts, len(m.samples))
+	}
+	m.samples = append(m.samples, s)
+	return step
+}
+
+// forget makes room for one sample, half the history at a time so that the copying
+// costs a constant per sample.
+func (m *Map) forget() {
+	if len(m.samples) < MaxSamples {
+		return
+	}
+	cut := MaxSamples / 2
+	m.samples = append(m.samples[:0], m.samples[cut:]...)
+	kept := m.starts[:0]
+	for _, start := range m.starts {
+		if start > cut {
+			kept = append(kept, start-cut)
+		}
+	}
+	m.starts = kept
+}
+
+// between compares two samples, a before b.
+func between(a, b Sample) *Step {
+	by := b.offset() - a.offset()
+	slack := a.Err + b.Err
+	slack += (b.Monotonic-a.Monotonic+slack)/maxSlew + 1
+	if -slack <= by && by <= slack {
+		return nil
+	}
+	return &Step{By: by, Since: a.Monotonic - a.Err, At: b.Monotonic + b.Err}
+}
+
+// offset is CLOCK_REALTIME minus CLOCK_MONOTONIC, surely within Err.
+func (s Sample) offset() int64 { return s.Realtime - s.Monotonic }
+
+// Monotonic moves a stamp of CLOCK_REALTIME onto CLOCK_MONOTONIC: the truth is within
+// err nanoseconds of t. It is not ok before a sample after the stamp was added, for a
+// stamp older than all samples, and where a step leaves more than one answer. Within
+// one stretch between two steps, later stamps never get an earlier t.
+func (m *Map) Monotonic(realtime int64) (t, err int64, ok bool) {
+	if n := len(m.samples); n == 0 || m.samples[n-1].Realtime < realtime {
+		return 0, 0, false
+	}
+	first := 0
+	for i := 0; i <= len(m.starts); i++ {
+		end := len(m.samples)
+		if i < len(m.starts) {
+			end = m.starts[i]
+			if nearStep(m.samples[end-1], m.samples[end], realtime) {
+				return 0, 0, false
+			}
+		}
+		if a, b, in := around(m.samples[first:end], realtime); in {
+			if ok {
+				return 0, 0, false
+			}
+			t, err = interpolate(a, b, realtime)
+			ok = true
+		}
+		first = end
+	}
+	return t, err, ok
+}
+
+// around finds the two samples on either side of a stamp.
+func around(samples []Sample, realtime int64) (a, b Sample, ok bool) {
+	i := sort.Search(len(samples), func(i int) bool { return samples[i].Realtime >= realtime })
+	switch {
+	case i == len(samples):
+		return a, b, false
+	case i > 0:
+		return samples[i-1], samples[i], true
+	case samples[0].Realtime == realtime:
+		return samples[0], samples[0], true
+	}
+	return a, b, false
+}
+
+// nearStep reports whether the stamp may have been taken between a and b, between
+// which the clock was stepped at an unknown moment. Before the step the clock ran on
+// from a, after it the clock ran up to b. (A clock that was stepped twice between two
+// samples may have been anywhere; nothing here can show that.)
+func nearStep(a, b Sample, realtime int64) bool {
+	elapsed := b.Monotonic - a.Monotonic + a.Err + b.Err
+	elapsed += elapsed/maxSlew + 1
+	low := min(a.Realtime, b.Realtime-elapsed)
+	high := max(b.Realtime, a.Realtime+elapsed)
+	return low <= realtime && realtime <= high
+}
+
+// interpolate takes the offset at the stamp from the line through both samples, which
+// keeps the order of stamps, and an error that reaches to both ends of all that the
+// two samples allow.
+func interpolate(a, b Sample, realtime int64) (t, err int64) {
+	offset := a.offset()
+	if span := b.Realtime - a.Realtime; span > 0 {
+		part := float64(realtime-a.Realtime) / float64(span)
+		offset += int64(part * float64(b.offset()-a.offset()))
+	}
+	low := min(a.offset()-a.Err, b.offset()-b.Err)
+	high := max(a.offset()+a.Err, b.offset()+b.Err)
+	return realtime - offset, max(offset-low, high-offset)
+}
