@@ -1,0 +1,170 @@
+package timeline
+
+import (
+	"fmt"
+	"strings"
+
+	"syncline/controller/experiment"
+)
+
+// packets judges that every connection of the repetition matches a pattern.
+//
+// Every packet that left is one segment, also a retransmission and one that was
+// lost on the way, and so is a copy that only the network can have made. They stand
+// in the order in which they left. Where that is not known for two packets of
+// opposite directions, every order that the record allows is tried, and the ruling
+// is definite only if all of them give it.
+//
+// A connection with events missing never passes. It fails only if no packets that
+// may be missing could make it match.
+func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
+	v := Verdict{Ruling: Pass}
+	seen := 0
+	for i := range tr.t.Connections {
+		if len(tr.t.Connections[i].Segments) == 0 {
+			continue
+		}
+		seen++
+		one := tr.connection(e.Pattern, i)
+		v.Moments = append(v.Moments, one.Moments...)
+		if severity(one.Ruling) > severity(v.Ruling) {
+			v.Ruling, v.Reason = one.Ruling, tr.whichConnection(i)+one.Reason
+		}
+	}
+	if seen > 0 {
+		return v
+	}
+	v.Ruling, v.Reason = Fail, "selects nothing: no packet of a TCP connection was seen"
+	if cause := tr.hidden(gapsOf(Packets)); cause != "" {
+		v.Ruling, v.Reason = CannotTell, "no packet of a TCP connection is on record; "+cause
+	}
+	return v
+}
+
+func (tr *trial) whichConnection(i int) string {
+	if len(tr.t.Connections) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("connection %d: ", i+1)
+}
+
+// connection judges one connection.
+func (tr *trial) connection(pattern []experiment.PacketTerm, i int) Verdict {
+	l := tr.newLattice(i)
+	touches := gapsOf(Packets, l.taps...)
+	cause := tr.hidden(touches)
+	if l.blind {
+		cause = strings.TrimPrefix(cause+"; no tap stood at one end of the connection", "; ")
+	}
+	if cause != "" {
+		return l.holed(pattern, cause)
+	}
+	answer := l.try(pattern, false)
+	switch {
+	case answer.tooMany:
+		return Verdict{Ruling: CannotTell, Reason: "the order of the packets is not known, and too many orders are possible to try them all"}
+	case answer.match && answer.mismatch:
+		return l.uncertain(pattern)
+	case answer.match:
+		return tr.unlessGap(Verdict{Ruling: Pass}, touches)
+	}
+	v := l.mismatch(pattern)
+	if doubt := tr.causeOf(touches); doubt != "" {
+		v.Ruling = CannotTell
+		v.Reason += ", but " + doubt
+	}
+	return v
+}
+
+// holed judges a connection of which packets may be missing.
+func (l *lattice) holed(pattern []experiment.PacketTerm, cause string) Verdict {
+	if answer := l.try(pattern, true); !answer.match && !answer.tooMany {
+		return l.mismatch(pattern)
+	}
+	if answer := l.try(pattern, false); answer.match {
+		return Verdict{Ruling: CannotTell, Reason: "nothing on record speaks against it, but " + cause}
+	}
+	v := l.mismatch(pattern)
+	v.Ruling = CannotTell
+	v.Reason += ", but " + cause
+	return v
+}
+
+// mismatch says what the pattern wanted and what was there, in the order of the
+// lab's clock. It is for a connection that does not match in that order.
+func (l *lattice) mismatch(pattern []experiment.PacketTerm) Verdict {
+	at := startOf(pattern, false)
+	sequence := l.sequence()
+	for n, e := range sequence {
+		next := l.advance(pattern, at, e, false)
+		if !next.alive() {
+			moment := l.moment(e)
+			p, _ := l.tr.packetAt(moment)
+			return Verdict{Ruling: Fail, Moments: []int{moment}, Reason: fmt.Sprintf("expected %s as %s packet, got %s at %s",
+				expectedText(pattern, at), ordinal(n+1), l.tr.packetText(p), l.tr.t.timeText(moment))}
+		}
+		at = next
+	}
+	v := Verdict{Ruling: Fail, Reason: fmt.Sprintf("expected %s as %s packet, but no more came",
+		expectedText(pattern, at), ordinal(len(sequence)+1))}
+	if len(sequence) > 0 {
+		v.Moments = []int{l.moment(sequence[len(sequence)-1])}
+	}
+	return v
+}
+
+// uncertain is the verdict on a connection that matches in one possible order and
+// not in another. It names the last pair of packets whose order had to be settled
+// to make all the rest agree.
+func (l *lattice) uncertain(pattern []experiment.PacketTerm) Verdict {
+	const most = 32
+	for n := 0; n < most; n++ {
+		first, second, ok := l.unsettled()
+		if !ok {
+			break
+		}
+		l.settle(first, second)
+		if answer := l.try(pattern, false); !answer.match || !answer.mismatch {
+			a, b := l.moment(first), l.moment(second)
+			return Verdict{Ruling: CannotTell, Moments: []int{a, b},
+				Reason: l.tr.undecided(l.leaving(first), l.leaving(second), a, b)}
+		}
+	}
+	return Verdict{Ruling: CannotTell, Reason: "the order of too many packets of opposite directions is not known"}
+}
+
+// leaving is a packet with the time it left at.
+func (l *lattice) leaving(e element) string {
+	moment := l.moment(e)
+	p, _ := l.tr.packetAt(moment)
+	return l.tr.packetText(p) + " at " + l.tr.t.timeText(moment)
+}
+
+// expectedText lists what the terms that a match has come to would take.
+func expectedText(pattern []experiment.PacketTerm, at terms) string {
+	var wanted []string
+	for i := range pattern {
+		if at[i] == live && !pattern[i].Any {
+			wanted = append(wanted, packetSelectorText(&pattern[i].Packet))
+		}
+	}
+	if at[len(pattern)] == live {
+		wanted = append(wanted, "nothing more")
+	}
+	return strings.Join(wanted, " or ")
+}
+
+func ordinal(n int) string {
+	suffix := "th"
+	if n%100 < 11 || n%100 > 13 {
+		switch n % 10 {
+		case 1:
+			suffix = "st"
+		case 2:
+			suffix = "nd"
+		case 3:
+			suffix = "rd"
+		}
+	}
+	return fmt.Sprintf("%d%s", n, suffix)
+}

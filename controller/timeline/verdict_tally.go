@@ -1,0 +1,96 @@
+package timeline
+
+// Tally counts the rulings on one expectation over the repetitions of a run.
+type Tally struct {
+	// Expectation is its text, as in Verdict.
+	Expectation                           string
+	Passed, Failed, Untold, NotReproduced int
+	// Exceptions are the first repetitions that were not a pass, in the order in
+	// which they were added; at most MaxExceptions of each ruling.
+	Exceptions []Exception
+}
+
+// MaxExceptions bounds what a Tally keeps of each ruling that is not a pass.
+const MaxExceptions = 8
+
+// Exception is a repetition in which an expectation did not pass.
+type Exception struct {
+	Repetition int
+	Ruling     Ruling
+	Reason     string
+}
+
+// Total is the number of repetitions that were judged.
+func (t *Tally) Total() int { return t.Passed + t.Failed + t.Untold + t.NotReproduced }
+
+// Ruling is the worst ruling of any repetition, the zero Ruling if there was none.
+func (t *Tally) Ruling() Ruling {
+	switch {
+	case t.Failed > 0:
+		return Fail
+	case t.Untold > 0:
+		return CannotTell
+	case t.NotReproduced > 0:
+		return NotReproduced
+	case t.Passed > 0:
+		return Pass
+	}
+	return 0
+}
+
+// Summary counts the verdicts of a run over its repetitions, one Tally per verdict of
+// a repetition, in that order. The zero value is ready to use.
+type Summary struct {
+	Tallies []Tally
+	// Repetitions that were added, and those of them in which everything passed.
+	Repetitions, Clean int
+}
+
+// Add counts the verdicts of one repetition. Verdicts of the same place in the list
+// belong together, as Judge gives them.
+func (s *Summary) Add(repetition int, verdicts []Verdict) {
+	s.Repetitions++
+	if Worst(verdicts) == Pass {
+		s.Clean++
+	}
+	for i := range verdicts {
+		if i == len(s.Tallies) {
+			s.Tallies = append(s.Tallies, Tally{Expectation: verdicts[i].Expectation})
+		}
+		s.Tallies[i].add(repetition, &verdicts[i])
+	}
+}
+
+// Ruling is the worst ruling of the run.
+func (s *Summary) Ruling() Ruling {
+	var worst Ruling
+	for i := range s.Tallies {
+		if r := s.Tallies[i].Ruling(); severity(r) > severity(worst) {
+			worst = r
+		}
+	}
+	return worst
+}
+
+func (t *Tally) add(repetition int, v *Verdict) {
+	kept := 0
+	for _, e := range t.Exceptions {
+		if e.Ruling == v.Ruling {
+			kept++
+		}
+	}
+	switch v.Ruling {
+	case Pass:
+		t.Passed++
+		return
+	case Fail:
+		t.Failed++
+	case CannotTell:
+		t.Untold++
+	case NotReproduced:
+		t.NotReproduced++
+	}
+	if kept < MaxExceptions {
+		t.Exceptions = append(t.Exceptions, Exception{Repetition: repetition, Ruling: v.Ruling, Reason: v.Reason})
+	}
+}

@@ -1,0 +1,195 @@
+package timeline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"syncline/controller/clock"
+	"syncline/controller/experiment"
+)
+
+// spanText is a length of time as people say it: "380 ns", "3.1 µs", "46 µs",
+// "40.14 ms", "1.003 s".
+func spanText(ns int64) string {
+	if ns < 0 {
+		return "−" + spanText(-ns)
+	}
+	switch {
+	case ns < 1_000:
+		return strconv.FormatInt(ns, 10) + " ns"
+	case ns < 9_950:
+		return trimmed(float64(ns)/1e3, 1) + " µs"
+	case ns < 999_500:
+		return trimmed(float64(ns)/1e3, 0) + " µs"
+	case ns < 999_995_000:
+		return trimmed(float64(ns)/1e6, 2) + " ms"
+	}
+	return trimmed(float64(ns)/1e9, 3) + " s"
+}
+
+func signedSpan(ns int64) string {
+	if ns > 0 {
+		return "+" + spanText(ns)
+	}
+	return spanText(ns)
+}
+
+// trimmed writes a number with at most so many decimals, and none that is zero.
+func trimmed(x float64, decimals int) string {
+	s := strconv.FormatFloat(x, 'f', decimals, 64)
+	if strings.Contains(s, ".") {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	return s
+}
+
+// timeText is the time of a moment since Timeline.Zero, with its error where it
+// crosses from one clock to another.
+func (t *Timeline) timeText(moment int) string {
+	m := &t.Moments[moment]
+	if m.Stamp.Err >= clock.Unbounded {
+		return "an unknown time"
+	}
+	ns := int64(m.Stamp.At - t.Zero)
+	sign := ""
+	if ns < 0 {
+		sign, ns = "−", -ns
+	}
+	text := fmt.Sprintf("%s%d.%03d ms", sign, ns/1e6, ns/1e3%1e3)
+	if m.Event.Host != t.Reference && m.Stamp.Err > 0 {
+		text += " ±" + spanText(m.Stamp.Err)
+	}
+	return text
+}
+
+var flagNames = []struct {
+	flag Flags
+	name string
+}{
+	{SYN, "SYN"}, {FIN, "FIN"}, {RST, "RST"}, {PSH, "PSH"}, {URG, "URG"},
+	{ACK, "ACK"}, {ECE, "ECE"}, {CWR, "CWR"}, {AE, "AE"},
+}
+
+// String is the flags joined by "+", ACK after the flag that it rides on:
+// "SYN+ACK". No flag at all is "none".
+func (f Flags) String() string {
+	var names []string
+	for _, n := range flagNames {
+		if f&n.flag != 0 {
+			names = append(names, n.name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, "+")
+}
+
+// packetText is a packet as a person writes it in an expectation, "A>B SYN+ACK".
+func (tr *trial) packetText(p sighting) string {
+	text := fmt.Sprintf("%s>%s %s", tr.hostName(p.from), tr.hostName(p.to), p.Flags&^(PSH|URG|ECE|CWR|AE))
+	if p.PayloadLength > 0 {
+		text += fmt.Sprintf(" with %d bytes", p.PayloadLength)
+	}
+	return text
+}
+
+func packetSelectorText(sel *experiment.PacketSelector) string {
+	if sel.Text != "" {
+		return sel.Text
+	}
+	var parts []string
+	if sel.From != "" || sel.To != "" {
+		parts = append(parts, orAny(sel.From)+">"+orAny(sel.To))
+	}
+	switch {
+	case sel.Third:
+		parts = append(parts, "third ACK")
+	case sel.AnyFlags:
+		parts = append(parts, "with any flags")
+	case sel.Contains:
+		parts = append(parts, "any "+Flags(sel.Flags).String())
+	default:
+		parts = append(parts, Flags(sel.Flags).String())
+	}
+	if sel.Data != nil {
+		parts = append(parts, map[bool]string{true: "data", false: "no data"}[*sel.Data])
+	}
+	return strings.Join(parts, " ")
+}
+
+func orAny(role string) string {
+	if role == "" {
+		return "any"
+	}
+	return role
+}
+
+func callSelectorText(sel *experiment.MomentSelector) string {
+	if sel.Label != "" {
+		return sel.Label
+	}
+	text := sel.Lane + "." + sel.Call
+	if sel.Socket != "" {
+		text += " " + sel.Socket
+	}
+	return text
+}
+
+func momentSelectorText(sel *experiment.MomentSelector) string {
+	if sel.Text != "" {
+		return sel.Text
+	}
+	switch sel.Kind {
+	case experiment.EnterCall:
+		return "enter(" + callSelectorText(sel) + ")"
+	case experiment.ReturnCall:
+		return "return(" + callSelectorText(sel) + ")"
+	case experiment.PacketSent:
+		return "sent(" + sel.Host + ", " + packetSelectorText(&sel.Packet) + ")"
+	}
+	return "received(" + sel.Host + ", " + packetSelectorText(&sel.Packet) + ")"
+}
+
+// callText is a call with its arguments: "connect(c, 10.0.0.2:8080)".
+func callText(c *Call) string {
+	var args []string
+	if c.Socket != "" {
+		args = append(args, c.Socket)
+	}
+	if c.Arguments != "" {
+		args = append(args, c.Arguments)
+	}
+	return c.Name + "(" + strings.Join(args, ", ") + ")"
+}
+
+// resultText is what a call gave: a number, an errno's name, or what ended it.
+func resultText(c *Call) string {
+	switch {
+	case c.EndedBy == EndedByTimeout:
+		return "the lab's timeout"
+	case c.EndedBy == EndedByCancel:
+		return "no return before the repetition's time was up"
+	case c.Errno != 0:
+		return errnoName(c.Errno)
+	}
+	return strconv.FormatInt(c.Result, 10)
+}
+
+func outcomeText(o *experiment.Outcome) string {
+	var parts []string
+	if o.OK {
+		parts = append(parts, "ok")
+	}
+	for _, value := range o.Values {
+		parts = append(parts, strconv.FormatInt(value, 10))
+	}
+	for _, errno := range o.Errnos {
+		parts = append(parts, errnoName(errno))
+	}
+	if o.Timeout {
+		parts = append(parts, "the lab's timeout")
+	}
+	return strings.Join(parts, " or ")
+}
