@@ -1,0 +1,210 @@
+// Package netlab makes the hosts of a lab on one Linux machine: each host is a
+// network namespace with an address of its own, and all hosts meet on one bridge.
+//
+// Everything that New makes is anonymous. The namespaces have no name under
+// /run/netns and no bind mount; only descriptors of the maker and the processes
+// inside hold them. The bridge lives in a namespace of its own, the switch, so
+// nothing appears in the maker's namespace. A host is gone as soon as nobody holds
+// it, hence a maker that ends in whatever way, kill -9 included, leaves nothing:
+// the kernel ends its processes (PR_SET_PDEATHSIG), closes its descriptors and
+// removes namespaces, links, routes and firewall rules. The one thing a crash can
+// leave is the temporary directory of Dir, which the next lab removes; see Sweep.
+//
+// NewLoopback gives the same Lab to a user without privileges: hosts are addresses
+// 127.0.0.2, 127.0.0.3, … of the machine itself, and Missing says what that lacks.
+//
+// DESIGN.md has the reasons.
+package netlab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// ErrPrivilege is in the chain of New's error when the caller may not make network
+// namespaces. NewLoopback needs no privilege.
+var ErrPrivilege = errors.New("network namespaces need CAP_SYS_ADMIN and CAP_NET_ADMIN")
+
+// ErrClosed is in the chain of every error of a use after Close.
+var ErrClosed = errors.New("the lab is closed")
+
+// Remedy says how to get what ErrPrivilege lacks.
+const Remedy = "run as root, or, where the kernel lets users make user namespaces, under `unshare --map-root-user`"
+
+// Defaults of a Config.
+const (
+	DefaultMTU   = 1500
+	DefaultGrace = 5 * time.Second
+)
+
+// Default subnets of a lab. The IPv6 one is a unique local prefix, RFC 4193.
+var (
+	DefaultSubnet  = netip.MustParsePrefix("10.77.0.0/24")
+	DefaultSubnet6 = netip.MustParsePrefix("fd53:796e:636c::/64")
+)
+
+// Config is what a lab is made from. Only Hosts is needed.
+type Config struct {
+	// Hosts are the names of the hosts. The first gets the first address of each
+	// subnet, the second the next, and so on.
+	Hosts []string
+	// Subnet and Subnet6 hold the hosts' addresses; zero means DefaultSubnet and
+	// DefaultSubnet6. They are invisible outside the lab and may overlap with
+	// networks of the machine. NewLoopback does not look at them.
+	Subnet, Subnet6 netip.Prefix
+	// MTU of every link of the lab, in bytes; zero means DefaultMTU.
+	MTU int
+	// NoOffloads makes every packet at a tap one packet of the wire with its checksum
+	// filled in. The zero value keeps what Linux does on a veth and on most network
+	// cards: the sender segments late (TSO), so one captured record may stand for
+	// several segments of up to 64 KiB in all. Handshakes and teardowns are not
+	// affected; bulk data is, and costs more CPU without offloads.
+	NoOffloads bool
+	// Keep lets processes outlive the maker and Close: they get no parent-death
+	// signal, and each inherits one descriptor that holds the switch and one that holds
+	// the lab's directory, so the lab lasts exactly as long as the last of them. Their
+	// output must not be a pipe to the maker.
+	Keep bool
+	// Grace is how long Close waits after SIGTERM before SIGKILL, and after that for
+	// the namespaces to go; zero means DefaultGrace.
+	Grace time.Duration
+}
+
+// Missing is something that a lab cannot give, for a person to read.
+type Missing struct {
+	// What is missing, Why, and what to do to get it.
+	What, Why, Remedy string
+}
+
+// String is the whole as one sentence.
+func (m Missing) String() string {
+	return fmt.Sprintf("%s: %s; %s", m.What, m.Why, m.Remedy)
+}
+
+// Holder is a process that keeps a namespace of a lab alive.
+type Holder struct {
+	PID     int
+	Command string
+	// Descriptor is the open descriptor that holds it, -1 if the process itself
+	// is inside.
+	Descriptor int
+}
+
+func (h Holder) String() string {
+	if h.Descriptor >= 0 {
+		return fmt.Sprintf("descriptor %d of process %d (%s)", h.Descriptor, h.PID, h.Command)
+	}
+	return fmt.Sprintf("process %d (%s)", h.PID, h.Command)
+}
+
+// HeldError is Close's error when a host's namespace did not go in time.
+type HeldError struct {
+	Host string
+	// By is empty if no process that the maker may look at holds it.
+	By []Holder
+}
+
+func (e *HeldError) Error() string {
+	if len(e.By) == 0 {
+		return fmt.Sprintf("netlab: the namespace of host %s is still there, and no visible process holds it", e.Host)
+	}
+	by := make([]string, len(e.By))
+	for i, h := range e.By {
+		by[i] = h.String()
+	}
+	return fmt.Sprintf("netlab: the namespace of host %s is still held by %s; end or close what holds it",
+		e.Host, strings.Join(by, ", "))
+}
+
+// plan is a Config with every default filled in and every address handed out.
+type plan struct {
+	Config
+	hosts []seat
+}
+
+// seat is one host's place on the bridge.
+type seat struct {
+	name               string
+	address4, address6 netip.Addr
+	hardware           [6]byte
+	// port is the name of the switch's end of the host's link.
+	port string
+}
+
+// maxHosts is bounded by the last byte of a host's hardware address.
+const maxHosts = 254
+
+func (c Config) plan() (*plan, error) {
+	p := &plan{Config: c}
+	p.setDefaults()
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	a4, a6 := p.Subnet.Masked().Addr(), p.Subnet6.Masked().Addr()
+	for i, name := range p.Hosts {
+		a4, a6 = a4.Next(), a6.Next()
+		if !holds(p.Subnet, a4) || !p.Subnet6.Contains(a6) {
+			return nil, fmt.Errorf("netlab: %d hosts do not fit into %v and %v", len(p.Hosts), p.Subnet, p.Subnet6)
+		}
+		p.hosts = append(p.hosts, seat{
+			name: name, address4: a4, address6: a6,
+			// A locally administered unicast address, the same in every lab, so that
+			// two captures of one experiment differ in nothing but time.
+			hardware: [6]byte{0x02, 's', 'y', 'n', 'c', byte(i + 1)},
+			port:     fmt.Sprintf("port%d", i+1),
+		})
+	}
+	return p, nil
+}
+
+// hostInterface is the name of every host's one link in its own namespace.
+const hostInterface = "eth0"
+
+func (p *plan) setDefaults() {
+	if !p.Subnet.IsValid() {
+		p.Subnet = DefaultSubnet
+	}
+	if !p.Subnet6.IsValid() {
+		p.Subnet6 = DefaultSubnet6
+	}
+	if p.MTU == 0 {
+		p.MTU = DefaultMTU
+	}
+	if p.Grace == 0 {
+		p.Grace = DefaultGrace
+	}
+}
+
+func (p *plan) check() error {
+	if len(p.Hosts) == 0 || len(p.Hosts) > maxHosts {
+		return fmt.Errorf("netlab: a lab has 1 to %d hosts, not %d", maxHosts, len(p.Hosts))
+	}
+	if !p.Subnet.Addr().Is4() || !p.Subnet6.Addr().Is6() || p.Subnet6.Addr().Is4In6() {
+		return fmt.Errorf("netlab: Subnet must be IPv4 and Subnet6 IPv6, not %v and %v", p.Subnet, p.Subnet6)
+	}
+	// RFC 8200, section 5: IPv6 needs links of at least 1280 bytes.
+	if p.MTU < 1280 || p.MTU > 65535 {
+		return fmt.Errorf("netlab: the MTU must be 1280 to 65535, not %d", p.MTU)
+	}
+	if p.Grace < 0 {
+		return fmt.Errorf("netlab: the grace must not be negative, not %v", p.Grace)
+	}
+	seen := make(map[string]bool)
+	for _, name := range p.Hosts {
+		if name == "" || seen[name] {
+			return fmt.Errorf("netlab: every host needs a name of its own, %q is empty or used twice", name)
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// holds reports whether a host may have the address: it is in the subnet and is not
+// its broadcast address, which Linux takes to be the last one of a subnet of more
+// than two addresses.
+func holds(subnet netip.Prefix, a netip.Addr) bool {
+	return subnet.Contains(a) && (subnet.Bits() >= 31 || subnet.Contains(a.Next()))
+}
