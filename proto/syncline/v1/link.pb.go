@@ -231,6 +231,7 @@ type ControlResponse struct {
 	//	*ControlResponse_Drain
 	//	*ControlResponse_Finish
 	//	*ControlResponse_Cancel
+	//	*ControlResponse_Release
 	Message       isControlResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -363,6 +364,15 @@ func (x *ControlResponse) GetCancel() *Cancel {
 	return nil
 }
 
+func (x *ControlResponse) GetRelease() *Release {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_Release); ok {
+			return x.Release
+		}
+	}
+	return nil
+}
+
 type isControlResponse_Message interface {
 	isControlResponse_Message()
 }
@@ -407,6 +417,10 @@ type ControlResponse_Cancel struct {
 	Cancel *Cancel `protobuf:"bytes,10,opt,name=cancel,proto3,oneof"`
 }
 
+type ControlResponse_Release struct {
+	Release *Release `protobuf:"bytes,11,opt,name=release,proto3,oneof"`
+}
+
 func (*ControlResponse_Welcome) isControlResponse_Message() {}
 
 func (*ControlResponse_Prepare) isControlResponse_Message() {}
@@ -426,6 +440,8 @@ func (*ControlResponse_Drain) isControlResponse_Message() {}
 func (*ControlResponse_Finish) isControlResponse_Message() {}
 
 func (*ControlResponse_Cancel) isControlResponse_Message() {}
+
+func (*ControlResponse_Release) isControlResponse_Message() {}
 
 // Hello introduces an agent.
 type Hello struct {
@@ -1703,6 +1719,51 @@ func (x *Finished) GetError() string {
 	return ""
 }
 
+// Release tells an agent that a run is sealed: it may forget it.
+type Release struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Release) Reset() {
+	*x = Release{}
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Release) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Release) ProtoMessage() {}
+
+func (x *Release) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Release.ProtoReflect.Descriptor instead.
+func (*Release) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Release) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
 // Cancel ends lanes at once, then does as Finish. With repetition set it only ends
 // that repetition's lanes.
 type Cancel struct {
@@ -1716,7 +1777,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1789,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1802,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -1775,7 +1836,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1787,7 +1848,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1800,7 +1861,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -1824,7 +1885,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1836,7 +1897,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1849,7 +1910,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -1896,7 +1957,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05quiet\x18\a \x01(\v2\x12.syncline.v1.QuietH\x00R\x05quiet\x120\n" +
 	"\adrained\x18\b \x01(\v2\x14.syncline.v1.DrainedH\x00R\adrained\x123\n" +
 	"\bfinished\x18\t \x01(\v2\x15.syncline.v1.FinishedH\x00R\bfinishedB\t\n" +
-	"\amessage\"\xf7\x03\n" +
+	"\amessage\"\xa9\x04\n" +
 	"\x0fControlResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.syncline.v1.WelcomeH\x00R\awelcome\x120\n" +
 	"\aprepare\x18\x02 \x01(\v2\x14.syncline.v1.PrepareH\x00R\aprepare\x12$\n" +
@@ -1909,7 +1970,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05drain\x18\b \x01(\v2\x12.syncline.v1.DrainH\x00R\x05drain\x12-\n" +
 	"\x06finish\x18\t \x01(\v2\x13.syncline.v1.FinishH\x00R\x06finish\x12-\n" +
 	"\x06cancel\x18\n" +
-	" \x01(\v2\x13.syncline.v1.CancelH\x00R\x06cancelB\t\n" +
+	" \x01(\v2\x13.syncline.v1.CancelH\x00R\x06cancel\x120\n" +
+	"\arelease\x18\v \x01(\v2\x14.syncline.v1.ReleaseH\x00R\areleaseB\t\n" +
 	"\amessage\"\xdc\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
@@ -2028,7 +2090,9 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"last_event\x18\x04 \x01(\x04R\tlastEvent\x12\x1d\n" +
 	"\n" +
 	"last_chunk\x18\x05 \x01(\x04R\tlastChunk\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"W\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\" \n" +
+	"\aRelease\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"W\n" +
 	"\x06Cancel\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
@@ -2058,7 +2122,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -2080,14 +2144,15 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Drained)(nil),         // 17: syncline.v1.Drained
 	(*Finish)(nil),          // 18: syncline.v1.Finish
 	(*Finished)(nil),        // 19: syncline.v1.Finished
-	(*Cancel)(nil),          // 20: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 21: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 22: syncline.v1.UploadResponse
-	nil,                     // 23: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 24: syncline.v1.Capability
-	(Source)(0),             // 25: syncline.v1.Source
-	(*Lane)(nil),            // 26: syncline.v1.Lane
-	(*Chunk)(nil),           // 27: syncline.v1.Chunk
+	(*Release)(nil),         // 20: syncline.v1.Release
+	(*Cancel)(nil),          // 21: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 22: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 23: syncline.v1.UploadResponse
+	nil,                     // 24: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 25: syncline.v1.Capability
+	(Source)(0),             // 26: syncline.v1.Source
+	(*Lane)(nil),            // 27: syncline.v1.Lane
+	(*Chunk)(nil),           // 28: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
@@ -2108,24 +2173,25 @@ var file_syncline_v1_link_proto_depIdxs = []int32{
 	14, // 15: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
 	16, // 16: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
 	18, // 17: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	20, // 18: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	23, // 19: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	24, // 20: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	25, // 21: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	7,  // 22: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	6,  // 23: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	24, // 24: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	26, // 25: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	27, // 26: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 27: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	21, // 28: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 29: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	22, // 30: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	29, // [29:31] is the sub-list for method output_type
-	27, // [27:29] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	21, // 18: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	20, // 19: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	24, // 20: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	25, // 21: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	26, // 22: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	7,  // 23: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	6,  // 24: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	25, // 25: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	27, // 26: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	28, // 27: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 28: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	22, // 29: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 30: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	23, // 31: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	30, // [30:32] is the sub-list for method output_type
+	28, // [28:30] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -2158,6 +2224,7 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlResponse_Drain)(nil),
 		(*ControlResponse_Finish)(nil),
 		(*ControlResponse_Cancel)(nil),
+		(*ControlResponse_Release)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2165,7 +2232,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,162 @@
+// Package agent is the part of syncline that runs on every host of the lab.
+//
+// An Agent dials its controller and is told what to do: it runs lanes, listens to
+// the packets of a run's flows, joins both into one numbered stream of events per
+// run and sends that in chunks. It keeps a chunk until the controller has
+// committed it. It opens no port, and connects its sockets to no address but those
+// of the run's own hosts.
+//
+// Shutdown, in order: lanes are cancelled first, since they open sockets; then the
+// captures close, since what the lanes did last is still in their rings; then the
+// streams are cut into their last chunks; then the streams to the controller end.
+// A lost controller does the first three and keeps the chunks for the next one.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// Versions of the protocol that this agent speaks.
+const (
+	protocolMin = 1
+	protocolMax = 1
+)
+
+// Config is what an agent is told at its start.
+type Config struct {
+	// Controller is where to dial, as gRPC names targets: "HOST:PORT" or "unix:PATH".
+	Controller string
+	// Name of this host in the lab; unique.
+	Name   string
+	Labels map[string]string
+	// Addresses are what experiments mean by this host, the first of each family
+	// above all. Empty: those of the host's interfaces.
+	Addresses []string
+	Version   string
+	// PendingBytes bounds the encoded events that wait for the controller;
+	// 0 is 64 MiB. What does not fit is counted and reported as lost.
+	PendingBytes int
+	// Log must not be nil.
+	Log *slog.Logger
+}
+
+// Agent is one host's agent. Make it with New, then call Run once.
+type Agent struct {
+	cfg   Config
+	hello *synclinev1.Hello
+	runs  *runs
+}
+
+// New checks the configuration and reads what the host is.
+func New(cfg Config) (*Agent, error) {
+	if cfg.Name == "" {
+		return nil, errors.New("an agent needs a name")
+	}
+	if cfg.Controller == "" {
+		return nil, errors.New("an agent needs the address of its controller")
+	}
+	if cfg.PendingBytes == 0 {
+		cfg.PendingBytes = 64 << 20
+	}
+	hello, err := describeHost(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{cfg: cfg, hello: hello, runs: newRuns(cfg, hello.Incarnation)}, nil
+}
+
+// Run keeps the agent connected until ctx is done, and returns nil then. It dials
+// again after a lost connection, with growing pauses; it gives up only when the
+// controller refuses this agent for good.
+func (a *Agent) Run(ctx context.Context) error {
+	defer a.runs.close()
+	pause := newBackoff()
+	for {
+		welcomed, err := a.connect(ctx)
+		a.runs.abandon("the connection to the controller was lost")
+		if ctx.Err() != nil {
+			return nil
+		}
+		if status.Code(err) == codes.InvalidArgument || status.Code(err) == codes.FailedPrecondition {
+			return fmt.Errorf("controller %s refuses agent %s: %s", a.cfg.Controller, a.cfg.Name, status.Convert(err).Message())
+		}
+		if welcomed {
+			pause = newBackoff()
+		}
+		wait := pause.next()
+		a.cfg.Log.Warn("not connected", "controller", a.cfg.Controller, "cause", status.Convert(err).Message(), "retry_in", wait.Round(time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// connect serves one connection to the controller until it ends. Control and
+// Upload each get a TCP connection of their own, so that the flow control of a
+// flood of events never holds back a start, a signal or a cancel.
+func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
+	control, err := a.dial()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, control.Close()) }()
+	upload, err := a.dial()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, upload.Close()) }()
+
+	group, ctx := errgroup.WithContext(ctx)
+	l, err := a.open(ctx, synclinev1.NewLinkServiceClient(control))
+	if err != nil {
+		return false, err
+	}
+	a.cfg.Log.Info("connected", "controller", a.cfg.Controller, "as", a.cfg.Name)
+	group.Go(func() error { return l.receive(ctx, a.runs) })
+	group.Go(func() error { return l.transmit(ctx) })
+	group.Go(func() error { return a.runs.upload(ctx, synclinev1.NewLinkServiceClient(upload)) })
+	a.runs.attach(l)
+	defer a.runs.detach()
+	return true, group.Wait()
+}
+
+func (a *Agent) dial() (*grpc.ClientConn, error) {
+	conn, err := grpc.NewClient(a.cfg.Controller,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		// A dead peer is noticed within 15 s even when no packet comes back.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("dial controller %s: %w", a.cfg.Controller, err)
+	}
+	return conn, nil
+}
+
+// backoff grows from 100 ms to 5 s, each pause spread by ±25 % so that the agents
+// of a lab do not come back all at once.
+type backoff struct{ d time.Duration }
+
+func newBackoff() *backoff { return &backoff{d: 100 * time.Millisecond} }
+
+func (b *backoff) next() time.Duration {
+	d := b.d
+	b.d = min(2*b.d, 5*time.Second)
+	return time.Duration(float64(d) * (0.75 + 0.5*rand.Float64()))
+}

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"syncline/agent/packet"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// describeHost reads what this host is: its kernel, its boot, its clock, its
+// addresses, and what can be seen on it.
+func describeHost(cfg Config) (*synclinev1.Hello, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return nil, fmt.Errorf("read this boot's id: %w", err)
+	}
+	// Two agents of one kernel read the same CLOCK_MONOTONIC unless their time
+	// namespaces differ (time_namespaces(7)). A kernel without them has one clock.
+	timens, err := os.Readlink("/proc/self/ns/time")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read this process's time namespace: %w", err)
+	}
+	addresses := cfg.Addresses
+	if len(addresses) == 0 {
+		if addresses, err = hostAddresses(); err != nil {
+			return nil, err
+		}
+	}
+	kernel, err := kernelRelease()
+	if err != nil {
+		return nil, err
+	}
+	return &synclinev1.Hello{
+		Name: cfg.Name, Labels: cfg.Labels, Addresses: addresses,
+		BootId: strings.TrimSpace(string(boot)), TimeNamespace: timens,
+		Kernel: kernel, Version: cfg.Version,
+		ProtocolMin: protocolMin, ProtocolMax: protocolMax,
+		Incarnation:  uint64(time.Now().UnixNano()),
+		Capabilities: capabilities(),
+	}, nil
+}
+
+// capabilities says, for every source, if this process can have it here.
+func capabilities() []*synclinev1.Capability {
+	packets := &synclinev1.Capability{Source: synclinev1.Source_SOURCE_PACKETS, Available: true}
+	if err := packet.Available(); err != nil {
+		packets.Available = false
+		packets.Reason = err.Error()
+		packets.Remedy = "run the agent as root, or give it CAP_NET_RAW (setcap cap_net_raw+ep, or AmbientCapabilities= in its unit)"
+	}
+	return []*synclinev1.Capability{
+		{Source: synclinev1.Source_SOURCE_SYSCALLS, Available: true},
+		packets,
+	}
+}
+
+func kernelRelease() (string, error) {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return "", fmt.Errorf("uname: %w", err)
+	}
+	return unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:]), nil
+}
+
+// hostAddresses are the host's global addresses, IPv4 first; the loopback's if it
+// has no other.
+func hostAddresses() ([]string, error) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list this host's addresses: %w", err)
+	}
+	var v4, v6, loopback []string
+	for _, a := range all {
+		n, ok := a.(*net.IPNet)
+		switch {
+		case !ok || n.IP.IsLinkLocalUnicast():
+		case n.IP.IsLoopback():
+			loopback = append(loopback, n.IP.String())
+		case n.IP.To4() != nil:
+			v4 = append(v4, n.IP.String())
+		default:
+			v6 = append(v6, n.IP.String())
+		}
+	}
+	if found := append(v4, v6...); len(found) > 0 {
+		return found, nil
+	}
+	return loopback, nil
+}

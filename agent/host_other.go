@@ -1,0 +1,14 @@
+//go:build !linux
+
+package agent
+
+import (
+	"errors"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// describeHost refuses: lanes, taps and clocks are Linux's.
+func describeHost(Config) (*synclinev1.Hello, error) {
+	return nil, errors.New("an agent runs on Linux only; the other commands of syncline work here")
+}

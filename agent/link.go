@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// link is one open control stream.
+type link struct {
+	stream    grpc.BidiStreamingClient[synclinev1.ControlRequest, synclinev1.ControlResponse]
+	heartbeat time.Duration
+	// out is written by anyone through send and read by transmit alone. It is never
+	// closed; gone is, by transmit, when nothing reads out any more.
+	out  chan *synclinev1.ControlRequest
+	gone chan struct{}
+}
+
+// open says hello and waits for the welcome.
+func (a *Agent) open(ctx context.Context, client synclinev1.LinkServiceClient) (*link, error) {
+	stream, err := client.Control(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hello := a.hello
+	hello.RunIds = a.runs.ids()
+	if err := stream.Send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Hello{Hello: hello}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	first, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	welcome := first.GetWelcome()
+	if welcome == nil {
+		return nil, status.Errorf(codes.Internal, "controller %s did not answer hello with a welcome", a.cfg.Controller)
+	}
+	for _, id := range welcome.ForgetRunIds {
+		a.runs.forget(id)
+	}
+	beat := time.Duration(welcome.HeartbeatNs)
+	if beat <= 0 {
+		return nil, status.Errorf(codes.Internal, "controller %s named no heartbeat", a.cfg.Controller)
+	}
+	return &link{
+		stream:    stream,
+		heartbeat: beat,
+		out:       make(chan *synclinev1.ControlRequest, 4096),
+		gone:      make(chan struct{}),
+	}, nil
+}
+
+// send hands one message to the stream. It blocks while the controller is slow,
+// and drops the message if the stream has ended: whoever comes next is told anew.
+func (l *link) send(m *synclinev1.ControlRequest) {
+	select {
+	case l.out <- m:
+	case <-l.gone:
+	}
+}
+
+// transmit is the only writer of the stream.
+func (l *link) transmit(ctx context.Context) error {
+	defer close(l.gone)
+	tick := time.NewTicker(l.heartbeat)
+	defer tick.Stop()
+	for {
+		var m *synclinev1.ControlRequest
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), l.stream.CloseSend())
+		case <-tick.C:
+			m = &synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Heartbeat{Heartbeat: &synclinev1.Heartbeat{}}}
+		case m = <-l.out:
+		}
+		if err := l.stream.Send(m); err != nil {
+			return err
+		}
+	}
+}
+
+// receive acts on what the controller says, in its order. It never blocks on a
+// run's work: whatever may take time runs in a goroutine of the run.
+func (l *link) receive(ctx context.Context, runs *runs) error {
+	for {
+		m, err := l.stream.Recv()
+		if err != nil {
+			return err
+		}
+		if err := runs.handle(m); err != nil {
+			return status.Error(codes.Internal, err.Error())
+		}
+	}
+}
+
+// upload sends the chunks of all runs and takes acknowledgements. A new stream
+// begins with everything that is not acknowledged yet; the controller knows what
+// it has already.
+func (rs *runs) upload(ctx context.Context, client synclinev1.LinkServiceClient) error {
+	stream, err := client.Upload(ctx)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- rs.acknowledge(stream) }()
+	connection := rs.newConnection()
+	for {
+		changed := rs.changed()
+		for c := rs.unsent(connection); c != nil; c = rs.unsent(connection) {
+			if err := stream.Send(&synclinev1.UploadRequest{Chunk: c}); err != nil {
+				// The reason stands at the receiving side.
+				return <-ended
+			}
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-changed:
+		}
+	}
+}
+
+// acknowledge takes acknowledgements until the stream ends.
+func (rs *runs) acknowledge(stream grpc.BidiStreamingClient[synclinev1.UploadRequest, synclinev1.UploadResponse]) error {
+	for {
+		ack, err := stream.Recv()
+		if err != nil {
+			return fmt.Errorf("upload ended: %w", err)
+		}
+		rs.acknowledged(ack)
+	}
+}

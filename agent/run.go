@@ -1,0 +1,397 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"syncline/agent/clock"
+	"syncline/agent/kernel"
+	"syncline/agent/lane"
+	"syncline/agent/packet"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// drainLimit bounds the reading of a tap that is to be silent: a flow that never
+// falls silent is an error of the run, not a reason to wait for ever.
+const drainLimit = 10 * time.Second
+
+// run is this host's part of one run. Steps that take time are done one after the
+// other by work; signals, ends of lanes and cancels act at once.
+type run struct {
+	runs      *runs
+	plan      *synclinev1.Prepare
+	log       *slog.Logger
+	stream    *stream
+	own       netip.Addr
+	addresses []netip.Addr
+	ports     []uint16
+
+	// ctx ends when the run has finished; it carries the capture and the stream.
+	ctx    context.Context
+	cancel context.CancelFunc
+	jobs   chan func()
+	// done is closed when the run has finished: the stream is whole.
+	done chan struct{}
+
+	mu         sync.Mutex
+	repetition *repetition
+	finishing  bool
+	finished   *synclinev1.Finished
+
+	// Owned by work.
+	capture *packet.Capture
+	tapping sync.WaitGroup
+	tapErr  error
+}
+
+// repetition is one pass through this host's lanes.
+type repetition struct {
+	number uint32
+	board  *lane.Board
+	cancel context.CancelFunc
+	lanes  sync.WaitGroup
+}
+
+// newRun reads the plan and starts the run's goroutines; they end with finish.
+func newRun(rs *runs, plan *synclinev1.Prepare) (*run, error) {
+	r := &run{
+		runs: rs, plan: plan,
+		log:  rs.cfg.Log.With("run", plan.RunId),
+		jobs: make(chan func(), 16),
+		done: make(chan struct{}),
+		stream: &stream{
+			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
+			limit: rs.cfg.PendingBytes, wake: rs.notify,
+		},
+	}
+	for _, h := range plan.Hosts {
+		address, err := netip.ParseAddr(h.Address)
+		if err != nil {
+			return nil, fmt.Errorf("address of host %s: %w", h.Host, err)
+		}
+		r.addresses = append(r.addresses, address)
+		if h.Host == plan.Host {
+			r.own = address
+		}
+	}
+	if !r.own.IsValid() {
+		return nil, fmt.Errorf("the plan names no address for host %s", plan.Host)
+	}
+	for _, p := range plan.Flows.GetPorts() {
+		if p == 0 || p > 65535 {
+			return nil, fmt.Errorf("the plan names port %d", p)
+		}
+		r.ports = append(r.ports, uint16(p))
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	go r.work()
+	return r, nil
+}
+
+// work does the run's jobs in order until finish has been done.
+func (r *run) work() {
+	defer close(r.done)
+	var cutting sync.WaitGroup
+	cutting.Go(func() { r.stream.keepCutting(r.ctx) })
+	defer cutting.Wait()
+	defer r.cancel()
+	for job := range r.jobs {
+		job()
+	}
+}
+
+func (r *run) working() bool {
+	select {
+	case <-r.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// later queues a job, unless the run is finishing. The controller sends one step
+// at a time, so a full queue is a controller that has lost its way.
+func (r *run) later(job func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finishing {
+		return
+	}
+	select {
+	case r.jobs <- job:
+	default:
+		r.log.Error("step dropped: too many steps at once")
+	}
+}
+
+func (r *run) emit(events ...*synclinev1.Event) {
+	r.mu.Lock()
+	number := uint32(0)
+	if r.repetition != nil {
+		number = r.repetition.number
+	}
+	r.mu.Unlock()
+	r.stream.add(number, events...)
+}
+
+func (r *run) mark(kind synclinev1.MarkKind, detail string, frames uint64) {
+	r.emit(&synclinev1.Event{
+		TimeNs: clock.Now(),
+		Fact:   &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: kind, Detail: detail, Frames: frames}},
+	})
+}
+
+// arm opens the taps. The answer is sent when every packet from then on is seen.
+func (r *run) arm() {
+	r.later(func() {
+		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch}
+		if err := r.openTaps(); err != nil {
+			answer.Error = err.Error()
+		}
+		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: answer}})
+	})
+}
+
+func (r *run) openTaps() error {
+	if !slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_PACKETS) {
+		return nil
+	}
+	if err := packet.Available(); err != nil {
+		r.mark(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets: "+err.Error(), 0)
+		return nil
+	}
+	interfaces, err := packet.Interfaces(r.own, r.addresses)
+	if err != nil {
+		return fmt.Errorf("find the interfaces between the hosts of the run: %w", err)
+	}
+	capture, err := packet.Open(packet.Config{
+		Interfaces: interfaces, Addresses: r.addresses, Ports: r.ports,
+		SnapLength: int(r.plan.SnapLength),
+	})
+	if err != nil {
+		return fmt.Errorf("open the capture on %s: %w", strings.Join(interfaces, ", "), err)
+	}
+	r.capture = capture
+	r.tapping.Go(func() {
+		r.tapErr = capture.Run(r.ctx, func(events []*synclinev1.Event) { r.emit(events...) })
+	})
+	r.mark(synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
+	return nil
+}
+
+// start runs the lanes of one repetition, each on a thread of its own.
+func (r *run) start(s *synclinev1.Start) {
+	ctx, cancel := context.WithCancel(r.ctx)
+	rep := &repetition{number: s.Repetition, board: lane.NewBoard(s.LaneNames), cancel: cancel}
+	r.mu.Lock()
+	if r.finishing {
+		r.mu.Unlock()
+		cancel()
+		return
+	}
+	if r.repetition != nil {
+		r.repetition.cancel()
+	}
+	r.repetition = rep
+	r.mu.Unlock()
+	r.mark(synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
+	for _, l := range s.Lanes {
+		rep.lanes.Go(func() { r.runLane(ctx, rep, l) })
+	}
+}
+
+func (r *run) runLane(ctx context.Context, rep *repetition, l *synclinev1.Lane) {
+	err := lane.Run(ctx, lane.Config{
+		Lane:  l,
+		Board: rep.board,
+		Allow: r.allow,
+		Emit:  func(e *synclinev1.Event) { r.emit(e) },
+		Signalled: func(lane, name string) {
+			r.emitSignal(lane, name, true)
+			r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Signal{Signal: &synclinev1.SignalSent{
+				RunId: r.plan.RunId, Repetition: rep.number, Lane: lane, Name: name,
+			}}})
+		},
+	})
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	rep.board.End(l.Name, failure)
+	r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_LaneEnded{LaneEnded: &synclinev1.LaneEnded{
+		RunId: r.plan.RunId, Repetition: rep.number, Lane: l.Name, Failure: failure,
+	}}})
+}
+
+// allow is the agent's own rule on where it connects: to the hosts of the run, on
+// the ports of its flows, and nowhere else.
+func (r *run) allow(to netip.AddrPort) error {
+	if slices.Contains(r.addresses, to.Addr().Unmap()) && slices.Contains(r.ports, to.Port()) {
+		return nil
+	}
+	return fmt.Errorf("agent %s connects to the hosts of the run only, and %s is none of them", r.runs.cfg.Name, to)
+}
+
+func (r *run) emitSignal(lane, name string, sent bool) {
+	r.emit(&synclinev1.Event{
+		TimeNs: clock.Now(),
+		Fact:   &synclinev1.Event_Signal{Signal: &synclinev1.Signal{Lane: lane, Name: name, Sent: sent}},
+	})
+}
+
+// current is the repetition with a number, nil if that is not the one at work.
+func (r *run) current(number uint32) *repetition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.repetition == nil || r.repetition.number != number {
+		return nil
+	}
+	return r.repetition
+}
+
+// signal brings a signal of another host to this host's lanes. The event comes
+// first, so that its time is not after what the signal sets going.
+func (r *run) signal(s *synclinev1.SignalSent) {
+	if rep := r.current(s.Repetition); rep != nil {
+		r.emitSignal(s.Lane, s.Name, false)
+		rep.board.Post(s.Lane, s.Name)
+	}
+}
+
+func (r *run) laneEnded(l *synclinev1.LaneEnded) {
+	if rep := r.current(l.Repetition); rep != nil {
+		rep.board.End(l.Lane, l.Failure)
+	}
+}
+
+// settle answers when the kernel has nothing more to send for the run's flows.
+func (r *run) settle(s *synclinev1.Settle) {
+	r.later(func() {
+		ctx, cancel := context.WithTimeout(r.ctx, time.Duration(s.TimeoutNs))
+		defer cancel()
+		answer := &synclinev1.Quiet{RunId: r.plan.RunId, Repetition: s.Repetition}
+		busy, err := kernel.Quiet(ctx, r.addresses, r.ports)
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			answer.Busy = append(answer.Busy, err.Error())
+		}
+		for _, b := range busy {
+			answer.Busy = append(answer.Busy, b.String())
+		}
+		if len(answer.Busy) > 0 {
+			r.mark(synclinev1.MarkKind_MARK_KIND_NOT_QUIET, strings.Join(answer.Busy, "; "), 0)
+		}
+		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Quiet{Quiet: answer}})
+	})
+}
+
+// drain answers when every packet of the repetition is an event.
+func (r *run) drain(d *synclinev1.Drain) {
+	r.later(func() {
+		answer := &synclinev1.Drained{RunId: r.plan.RunId, Repetition: d.Repetition}
+		if err := r.readTaps(time.Duration(d.SilenceNs)); err != nil {
+			answer.Error = err.Error()
+		} else {
+			r.mark(synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
+		}
+		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: answer}})
+	})
+}
+
+func (r *run) readTaps(silence time.Duration) error {
+	if r.capture == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)
+	defer cancel()
+	if err := r.capture.Drain(ctx, silence); err != nil {
+		return fmt.Errorf("read the taps to their end: %w", err)
+	}
+	return nil
+}
+
+// cancelled ends a repetition's lanes, or the whole run.
+func (r *run) cancelled(c *synclinev1.Cancel) {
+	if c.Repetition == 0 {
+		r.finish(c.Reason)
+		return
+	}
+	if rep := r.current(c.Repetition); rep != nil {
+		rep.cancel()
+	}
+}
+
+// finish ends the run once: lanes first, then taps, then the stream. It returns at
+// once; done tells when it is through. The cause is empty for a run that came to
+// its own end.
+func (r *run) finish(cause string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finishing {
+		return
+	}
+	r.finishing = true
+	if cause != "" {
+		r.log.Warn("run ended early", "cause", cause)
+		if r.repetition != nil {
+			r.repetition.cancel()
+		}
+	}
+	last := r.repetition
+	go func() {
+		r.jobs <- func() { r.end(last, cause) }
+		close(r.jobs)
+	}()
+}
+
+func (r *run) end(last *repetition, cause string) {
+	if last != nil {
+		last.lanes.Wait()
+		last.cancel()
+	}
+	final := &synclinev1.Finished{
+		RunId: r.plan.RunId, Epoch: r.plan.Epoch, Incarnation: r.runs.incarnation, Error: cause,
+	}
+	if err := r.closeTaps(); err != nil && cause == "" {
+		final.Error = err.Error()
+	} else if err != nil {
+		final.Error = cause + "; " + err.Error()
+	}
+	final.LastEvent, final.LastChunk = r.stream.finish()
+	r.mu.Lock()
+	r.finished = final
+	r.mu.Unlock()
+	r.repeatFinished()
+}
+
+// closeTaps reads what is left in the rings, then closes them.
+func (r *run) closeTaps() error {
+	if r.capture == nil {
+		return nil
+	}
+	err := r.readTaps(0)
+	frames, _ := r.capture.Frames()
+	err = errors.Join(err, r.capture.Close())
+	r.tapping.Wait()
+	if r.tapErr != nil && !errors.Is(r.tapErr, context.Canceled) {
+		err = errors.Join(err, r.tapErr)
+	}
+	r.mark(synclinev1.MarkKind_MARK_KIND_CLOSED, "", frames)
+	return err
+}
+
+// repeatFinished tells the controller how much the stream holds, if it is whole.
+func (r *run) repeatFinished() {
+	r.mu.Lock()
+	final := r.finished
+	r.mu.Unlock()
+	if final != nil {
+		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Finished{Finished: final}})
+	}
+}

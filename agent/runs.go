@@ -1,0 +1,240 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// runs are all runs this agent still has something of. It outlives connections to
+// the controller. Safe for concurrent use.
+type runs struct {
+	cfg Config
+
+	mu          sync.Mutex
+	byID        map[string]*run
+	link        *link
+	incarnation uint64
+	connections uint64
+	wake        chan struct{}
+	closed      bool
+}
+
+func newRuns(cfg Config, incarnation uint64) *runs {
+	return &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{})}
+}
+
+// handle acts on one message of the controller without blocking on a run's work.
+// An error means that the controller broke the protocol.
+func (rs *runs) handle(m *synclinev1.ControlResponse) error {
+	switch m := m.Message.(type) {
+	case *synclinev1.ControlResponse_Prepare:
+		rs.prepare(m.Prepare)
+	case *synclinev1.ControlResponse_Arm:
+		rs.do(m.Arm.RunId, m.Arm.Epoch, (*run).arm)
+	case *synclinev1.ControlResponse_Start:
+		rs.do(m.Start.RunId, m.Start.Epoch, func(r *run) { r.start(m.Start) })
+	case *synclinev1.ControlResponse_Signal:
+		rs.do(m.Signal.RunId, 0, func(r *run) { r.signal(m.Signal) })
+	case *synclinev1.ControlResponse_LaneEnded:
+		rs.do(m.LaneEnded.RunId, 0, func(r *run) { r.laneEnded(m.LaneEnded) })
+	case *synclinev1.ControlResponse_Settle:
+		rs.do(m.Settle.RunId, m.Settle.Epoch, func(r *run) { r.settle(m.Settle) })
+	case *synclinev1.ControlResponse_Drain:
+		rs.do(m.Drain.RunId, m.Drain.Epoch, func(r *run) { r.drain(m.Drain) })
+	case *synclinev1.ControlResponse_Finish:
+		rs.do(m.Finish.RunId, m.Finish.Epoch, func(r *run) { r.finish("") })
+	case *synclinev1.ControlResponse_Release:
+		rs.forget(m.Release.RunId)
+	case *synclinev1.ControlResponse_Cancel:
+		rs.do(m.Cancel.RunId, 0, func(r *run) { r.cancelled(m.Cancel) })
+	default:
+		return fmt.Errorf("a message of kind %T is unknown to this agent, version %s", m, rs.cfg.Version)
+	}
+	return nil
+}
+
+// prepare makes a run, unless another one is at work: two runs at once would
+// disturb each other's times.
+func (rs *runs) prepare(p *synclinev1.Prepare) {
+	answer := &synclinev1.Prepared{RunId: p.RunId, Epoch: p.Epoch, Capabilities: capabilities()}
+	if err := rs.admit(p); err != nil {
+		answer.Error = err.Error()
+	}
+	rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: answer}})
+}
+
+func (rs *runs) admit(p *synclinev1.Prepare) error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.closed {
+		return fmt.Errorf("agent %s is shutting down", rs.cfg.Name)
+	}
+	for id, r := range rs.byID {
+		if id != p.RunId && r.working() {
+			return fmt.Errorf("agent %s is busy with run %s", rs.cfg.Name, id)
+		}
+	}
+	if rs.byID[p.RunId] != nil {
+		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
+	}
+	r, err := newRun(rs, p)
+	if err != nil {
+		return err
+	}
+	rs.byID[p.RunId] = r
+	return nil
+}
+
+// do finds a run and acts on it. A message for a run that is unknown, or of an
+// older epoch, came from a controller that no longer leads; it is logged and left.
+func (rs *runs) do(id string, epoch uint64, act func(*run)) {
+	rs.mu.Lock()
+	r := rs.byID[id]
+	rs.mu.Unlock()
+	switch {
+	case r == nil:
+		rs.cfg.Log.Warn("message for an unknown run", "run", id)
+	case epoch != 0 && epoch != r.plan.Epoch:
+		rs.cfg.Log.Warn("message of another epoch", "run", id, "epoch", epoch, "ours", r.plan.Epoch)
+	default:
+		act(r)
+	}
+}
+
+// send hands a message to the controller, if there is one.
+func (rs *runs) send(m *synclinev1.ControlRequest) {
+	rs.mu.Lock()
+	l := rs.link
+	rs.mu.Unlock()
+	if l != nil {
+		l.send(m)
+	}
+}
+
+// attach makes l the way to the controller, and repeats what it may have missed:
+// which runs are finished, and with how much.
+func (rs *runs) attach(l *link) {
+	rs.mu.Lock()
+	rs.link = l
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		r.repeatFinished()
+	}
+}
+
+func (rs *runs) detach() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.link = nil
+}
+
+// abandon ends the work of every run, and keeps what they recorded.
+func (rs *runs) abandon(cause string) {
+	rs.mu.Lock()
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		r.finish(cause)
+	}
+}
+
+// close ends everything and waits for it.
+func (rs *runs) close() {
+	rs.mu.Lock()
+	rs.closed = true
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		r.finish("the agent is shutting down")
+	}
+	for _, r := range all {
+		<-r.done
+	}
+}
+
+// forget drops a run that the controller has sealed, or does not know.
+func (rs *runs) forget(id string) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byID[id]
+	if r == nil {
+		return
+	}
+	if !r.stream.empty() {
+		rs.cfg.Log.Warn("events dropped: their run is sealed without them, or unknown to the controller", "run", id)
+	}
+	r.finish("the controller is through with the run")
+	delete(rs.byID, id)
+}
+
+// list returns the runs in the order of their ids. The caller holds mu.
+func (rs *runs) list() []*run {
+	all := make([]*run, 0, len(rs.byID))
+	for _, r := range rs.byID {
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b *run) int { return cmp.Compare(a.plan.RunId, b.plan.RunId) })
+	return all
+}
+
+func (rs *runs) ids() []string {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	var ids []string
+	for _, r := range rs.list() {
+		ids = append(ids, r.plan.RunId)
+	}
+	return ids
+}
+
+// changed is closed at the next new chunk.
+func (rs *runs) changed() <-chan struct{} {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return rs.wake
+}
+
+func (rs *runs) notify() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	close(rs.wake)
+	rs.wake = make(chan struct{})
+}
+
+func (rs *runs) newConnection() uint64 {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.connections++
+	return rs.connections
+}
+
+func (rs *runs) unsent(connection uint64) *synclinev1.Chunk {
+	rs.mu.Lock()
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		if c := r.stream.unsent(connection); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// acknowledged drops a chunk that the controller has, or will never take.
+func (rs *runs) acknowledged(ack *synclinev1.UploadResponse) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byID[ack.RunId]
+	if r == nil || ack.Incarnation != rs.incarnation {
+		return
+	}
+	if ack.Rejected != "" {
+		rs.cfg.Log.Error("chunk rejected", "run", ack.RunId, "chunk", ack.Sequence, "cause", ack.Rejected)
+	}
+	r.stream.drop(ack.Sequence)
+}

@@ -1,0 +1,214 @@
+package agent
+
+import (
+	"context"
+	"hash/crc32"
+	"sync"
+	"time"
+
+	"syncline/agent/clock"
+	"syncline/proto/chunk"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// How events become chunks.
+const (
+	// cutEvery is how often waiting events are numbered and encoded, away from the
+	// threads that made them.
+	cutEvery = 50 * time.Millisecond
+	// chunkAge is how long an event waits for others to share a chunk with. A chunk
+	// of few events costs more bytes an event, one that waits is lost with the agent.
+	chunkAge = time.Second
+	// openLimit bounds the events that wait to be numbered.
+	openLimit = 1 << 20
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// stream is the one numbered stream of events of a run: all of the host's sources
+// joined. add may be called from any goroutine and only appends to a slice, so
+// that a lane's thread is held up by nothing but a short lock.
+type stream struct {
+	run, agent  string
+	incarnation uint64
+	limit       int
+	// wake tells the uploader that there is a new chunk.
+	wake func()
+
+	mu      sync.Mutex
+	open    []*synclinev1.Event
+	lost    map[synclinev1.Source]*synclinev1.Loss
+	parcels []*parcel
+	bytes   int
+
+	// Owned by whoever holds cutting.
+	cutting sync.Mutex
+	builder chunk.Builder
+	first   uint64
+	oldest  time.Time
+	events  uint64
+	chunks  uint64
+}
+
+// parcel is a chunk that is not acknowledged, and the connection it was last sent
+// on.
+type parcel struct {
+	chunk *synclinev1.Chunk
+	sent  uint64
+}
+
+// add takes events that belong to one repetition. What does not fit is counted,
+// and the count becomes an event as soon as there is room.
+func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range events {
+		e.Repetition = repetition
+		if len(s.open) >= openLimit || s.bytes >= s.limit {
+			s.lose(e)
+			continue
+		}
+		s.open = append(s.open, e)
+	}
+}
+
+func (s *stream) lose(e *synclinev1.Event) {
+	source := sourceOf(e)
+	if s.lost == nil {
+		s.lost = map[synclinev1.Source]*synclinev1.Loss{}
+	}
+	l := s.lost[source]
+	if l == nil {
+		l = &synclinev1.Loss{Source: source, SinceNs: e.TimeNs, Where: "queue of agent " + s.agent}
+		s.lost[source] = l
+	}
+	l.Count++
+}
+
+func sourceOf(e *synclinev1.Event) synclinev1.Source {
+	if e.GetPacket() != nil {
+		return synclinev1.Source_SOURCE_PACKETS
+	}
+	return synclinev1.Source_SOURCE_SYSCALLS
+}
+
+// take empties the queue; losses come last, since they end now.
+func (s *stream) take(final bool) []*synclinev1.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events := s.open
+	s.open = nil
+	if s.bytes >= s.limit && !final {
+		return events
+	}
+	for _, source := range []synclinev1.Source{synclinev1.Source_SOURCE_SYSCALLS, synclinev1.Source_SOURCE_PACKETS} {
+		if l := s.lost[source]; l != nil {
+			events = append(events, &synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Loss{Loss: l}})
+		}
+	}
+	s.lost = nil
+	return events
+}
+
+// keepCutting cuts chunks until ctx is done. The last, short chunk is left to finish.
+func (s *stream) keepCutting(ctx context.Context) {
+	tick := time.NewTicker(cutEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			s.cut(false)
+		}
+	}
+}
+
+// finish ends the stream and says how much it holds. Nothing may be added after.
+func (s *stream) finish() (lastEvent, lastChunk uint64) {
+	s.cut(true)
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	return s.events, s.chunks
+}
+
+// cut numbers what waits and encodes it. A chunk leaves when it is full, when its
+// oldest event has waited long enough, or when the stream ends.
+func (s *stream) cut(final bool) {
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	for _, e := range s.take(final) {
+		s.events++
+		e.Number = s.events
+		if s.builder.Len() > 0 && !s.builder.Add(e) {
+			s.ship()
+		}
+		if s.builder.Len() == 0 {
+			s.begin(e)
+		}
+	}
+	if s.builder.Len() > 0 && (final || time.Since(s.oldest) >= chunkAge) {
+		s.ship()
+	}
+}
+
+// begin adds the first event of a chunk. One that would not fit an empty chunk
+// cannot be kept; its loss can.
+func (s *stream) begin(e *synclinev1.Event) {
+	s.first, s.oldest = e.Number, time.Now()
+	if s.builder.Add(e) {
+		return
+	}
+	e.Fact = &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Source: sourceOf(e), Count: 1, SinceNs: e.TimeNs, Where: "an event larger than a chunk"}}
+	s.builder.Add(e)
+}
+
+// ship encodes the events of the builder and queues the chunk.
+func (s *stream) ship() {
+	n := s.builder.Len()
+	data := s.builder.Encode()
+	s.chunks++
+	c := &synclinev1.Chunk{
+		RunId: s.run, Agent: s.agent, Incarnation: s.incarnation,
+		Sequence: s.chunks, FirstEvent: s.first, Events: uint32(n),
+		Data: data, Crc32C: crc32.Checksum(data, castagnoli),
+	}
+	s.mu.Lock()
+	s.parcels = append(s.parcels, &parcel{chunk: c})
+	s.bytes += len(data)
+	s.mu.Unlock()
+	s.wake()
+}
+
+// unsent returns the oldest chunk that was not sent on a connection yet, and marks
+// it as sent on it; nil if there is none.
+func (s *stream) unsent(connection uint64) *synclinev1.Chunk {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.parcels {
+		if p.sent != connection {
+			p.sent = connection
+			return p.chunk
+		}
+	}
+	return nil
+}
+
+// drop forgets an acknowledged chunk.
+func (s *stream) drop(sequence uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, p := range s.parcels {
+		if p.chunk.Sequence == sequence {
+			s.bytes -= len(p.chunk.Data)
+			s.parcels = append(s.parcels[:i], s.parcels[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *stream) empty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.parcels) == 0
+}
