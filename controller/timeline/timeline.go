@@ -60,8 +60,14 @@ type Timeline struct {
 	Moments     []Moment
 	Connections []Connection
 	Verdicts    []Verdict
+	// Incomplete is Run.Incomplete: what is missing from the run as a whole.
+	Incomplete []string
 	// Warnings are sentences a person must read before believing the rest.
 	Warnings []string
+
+	// certain is what Build knows of order beyond the exported fields; nil in a
+	// timeline that was put together by hand.
+	certain *certainty
 }
 
 // HostClock is how one host's clock relates to the reference.
@@ -92,7 +98,9 @@ type Moment struct {
 	Stamp clock.Stamp
 	// Connection indexes Timeline.Connections; -1 if it belongs to none.
 	Connection int
-	// Segment indexes Connection.Segments for a packet; -1 otherwise.
+	// Segment indexes Connection.Segments for a packet, the first of them if it is in
+	// several; -1 for what is no packet and for a packet that a host between the two
+	// ends saw pass.
 	Segment int
 }
 
@@ -118,6 +126,10 @@ type End struct {
 }
 
 // Segment is one transmission of a packet: where it left and where it arrived.
+//
+// A tap sees what the host's offloads made of the wire: one departure may be cut
+// into several arrivals (TSO), and several departures may be one arrival (GRO).
+// There is a Segment for each pair then, and they share the moment.
 type Segment struct {
 	// FromClient is its direction.
 	FromClient bool
@@ -129,6 +141,9 @@ type Segment struct {
 	// Copy is 0 for the first transmission of these sequence numbers with these
 	// flags, 1 for its first retransmission, and so on.
 	Copy int
+	// Ambiguous marks a pair that is only the likeliest: other transmissions looked
+	// the same to both taps. It proves nothing of order and tells the clocks nothing.
+	Ambiguous bool
 	// Duplicate marks an arrival that no departure of its own explains: the network
 	// delivered a packet twice.
 	Duplicate bool

@@ -1,0 +1,344 @@
+package timeline
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"syncline/controller/clock"
+)
+
+// Builder holds what the repetitions of a run share: the connections and the clocks,
+// which are learned from the segments of all repetitions together. It never changes
+// after NewBuilder, so any number of goroutines may build at the same time.
+type Builder struct {
+	run *Run
+	err error
+	// events of each repetition but packets, sorted; 0 holds the run's own.
+	events map[int][]*Event
+	conns  map[int][]*conn
+	calls  map[*Event]*conn
+	clocks *clock.Model
+	// method by host, as in HostClock.
+	method   []string
+	evidence *evidence
+	doubtful map[int][]*Event
+}
+
+// Build computes the timeline of one repetition, counted from 1.
+func Build(run *Run, repetition int) (*Timeline, error) {
+	return NewBuilder(run).Build(repetition)
+}
+
+// NewBuilder does the work that all repetitions share. The run must not change as
+// long as the builder or a timeline of it is in use: moments point at its events. A
+// run that cannot be is refused by Build.
+func NewBuilder(run *Run) *Builder {
+	b := &Builder{
+		run:      run,
+		events:   make(map[int][]*Event),
+		conns:    make(map[int][]*conn),
+		calls:    make(map[*Event]*conn),
+		doubtful: make(map[int][]*Event),
+	}
+	if b.err = check(run); b.err != nil {
+		return b
+	}
+	events := sorted(run.Events)
+	var packets []*Event
+	for _, e := range events {
+		if e.Packet != nil {
+			packets = append(packets, e)
+		} else {
+			b.events[e.Repetition] = append(b.events[e.Repetition], e)
+		}
+	}
+	owners := newOwners(run, events)
+	b.evidence = newEvidence(run, events)
+	b.connect(packets, owners)
+	b.matchAll(packets)
+	b.claimAll(owners)
+	return b
+}
+
+// check refuses events that no agent can have sent.
+func check(run *Run) error {
+	if len(run.Hosts) == 0 {
+		return errors.New("build timeline: the run has no hosts")
+	}
+	for i := range run.Events {
+		e := &run.Events[i]
+		if e.Host < 0 || e.Host >= len(run.Hosts) {
+			return fmt.Errorf("build timeline: event %d is of host %d, the run has %d hosts", e.Number, e.Host, len(run.Hosts))
+		}
+		if e.facts() != 1 {
+			return fmt.Errorf("build timeline: event %d of %s holds %d facts, want exactly one", e.Number, run.Hosts[e.Host].Name, e.facts())
+		}
+		if e.Call != nil && e.Call.Return < e.At {
+			return fmt.Errorf("build timeline: event %d of %s: %s returns %d ns before it is entered",
+				e.Number, run.Hosts[e.Host].Name, e.Call.Name, e.At-e.Call.Return)
+		}
+	}
+	return nil
+}
+
+func (e *Event) facts() int {
+	n := 0
+	for _, set := range []bool{e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil} {
+		if set {
+			n++
+		}
+	}
+	return n
+}
+
+// sorted are the events by host, then in the host's own order.
+func sorted(events []Event) []*Event {
+	all := make([]*Event, len(events))
+	for i := range events {
+		all[i] = &events[i]
+	}
+	slices.SortFunc(all, func(a, b *Event) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), compareEvents(a, b))
+	})
+	return all
+}
+
+// compareEvents is the order of two events of one host.
+func compareEvents(a, b *Event) int {
+	return cmp.Or(
+		cmp.Compare(a.At, b.At),
+		cmp.Compare(a.Incarnation, b.Incarnation),
+		cmp.Compare(a.Number, b.Number),
+	)
+}
+
+// connect finds the connections and whose ends they are.
+func (b *Builder) connect(packets []*Event, owners *owners) {
+	for _, f := range flows(packets) {
+		f.split(len(b.run.Hosts))
+		for _, c := range f.conns {
+			for i := range c.ends {
+				c.ends[i].Host = owners.of(c.repetition, c.ends[i].Address)
+			}
+			b.conns[c.repetition] = append(b.conns[c.repetition], c)
+		}
+	}
+	for _, conns := range b.conns {
+		byStart(conns)
+	}
+}
+
+// matchAll matches the segments of every connection, first what is sure, then, with
+// the clocks that this gives, the rest.
+func (b *Builder) matchAll(packets []*Event) {
+	type half struct {
+		conn *conn
+		*matching
+	}
+	var halves []half
+	var messages []clock.Message
+	for _, repetition := range b.repetitions() {
+		for _, c := range b.conns[repetition] {
+			for from := range c.ends {
+				m := b.sights(c, from)
+				m.match()
+				halves = append(halves, half{c, m})
+				messages = appendMessages(messages, m.transits)
+			}
+		}
+	}
+	b.tie(messages)
+	for _, h := range halves {
+		h.conn.transits = append(h.conn.transits, h.settle(b.clocks)...)
+	}
+}
+
+func (b *Builder) repetitions() []int {
+	var all []int
+	for r := range b.conns {
+		all = append(all, r)
+	}
+	for r := range b.events {
+		if _, ok := b.conns[r]; !ok {
+			all = append(all, r)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func appendMessages(messages []clock.Message, transits []transit) []clock.Message {
+	for _, t := range transits {
+		if t.proves {
+			messages = append(messages, clock.Message{
+				From: t.departure.Host, Sent: t.departure.At, SentErr: t.departure.Packet.Err,
+				To: t.arrival.Host, Received: t.arrival.At, ReceivedErr: t.arrival.Packet.Err,
+			})
+		}
+	}
+	return messages
+}
+
+// sights sorts out which of a connection's packets are departures and arrivals of
+// one direction. What another tap saw is passing by, unless it is a tap on the same
+// kernel that saw the very same moment again.
+func (b *Builder) sights(c *conn, from int) *matching {
+	sender, receiver := c.ends[from].Host, c.ends[1-from].Host
+	m := &matching{from: from, complete: sender >= 0 && b.evidence.lossless(sender, c.repetition)}
+	var strangers []*Event
+	for _, e := range c.packets {
+		switch {
+		case c.direction(e.Packet) != from:
+		case e.Packet.Direction == Out && e.Host == sender:
+			m.departures = append(m.departures, e)
+		case e.Packet.Direction == In && e.Host == receiver:
+			m.arrivals = append(m.arrivals, e)
+		default:
+			strangers = append(strangers, e)
+		}
+	}
+	for _, e := range strangers {
+		host, seen := sender, len(m.departures)
+		if e.Packet.Direction == In {
+			host, seen = receiver, len(m.arrivals)
+		}
+		if seen == 0 || host < 0 || !b.sameClock(e.Host, host) {
+			c.passing = append(c.passing, e)
+		}
+	}
+	m.departures = c.onePath(m.departures)
+	m.arrivals = c.onePath(m.arrivals)
+	return m
+}
+
+// sameClock reports whether two hosts are on one kernel, by the clock they read.
+func (b *Builder) sameClock(a, c int) bool {
+	id := b.run.Hosts[a].ClockID
+	return a == c || id != "" && id == b.run.Hosts[c].ClockID
+}
+
+// onePath leaves out packets that a second interface of the same host saw again, as
+// a bridge and its port do. The interface that saw most of the connection counts.
+func (c *conn) onePath(events []*Event) []*Event {
+	seen := make(map[string]int)
+	for _, e := range events {
+		seen[e.Packet.Interface]++
+	}
+	if len(seen) < 2 {
+		return events
+	}
+	main := ""
+	for name, n := range seen {
+		if main == "" || n > seen[main] || n == seen[main] && name < main {
+			main = name
+		}
+	}
+	known := make(map[wire]bool)
+	for _, e := range events {
+		if e.Packet.Interface == main {
+			known[levels[0](e.Packet)] = true
+		}
+	}
+	return slices.DeleteFunc(events, func(e *Event) bool {
+		again := e.Packet.Interface != main && known[levels[0](e.Packet)]
+		if again {
+			c.passing = append(c.passing, e)
+		}
+		return again
+	})
+}
+
+// tie makes the clocks from messages. Hosts that no segment ties are tied by the
+// lab's signals, which went through the controller: far looser, but sure.
+func (b *Builder) tie(messages []clock.Message) {
+	b.clocks = b.model(messages)
+	b.method = make([]string, len(b.run.Hosts))
+	loose := false
+	for h := range b.method {
+		b.method[h] = b.methodOf(h, "segments")
+		loose = loose || b.method[h] == "unknown"
+	}
+	if !loose {
+		return
+	}
+	b.clocks = b.model(append(messages, b.signals()...))
+	for h := range b.method {
+		if b.method[h] == "unknown" {
+			b.method[h] = b.methodOf(h, "signals")
+		}
+	}
+}
+
+func (b *Builder) model(messages []clock.Message) *clock.Model {
+	ids := make([]string, len(b.run.Hosts))
+	for h := range ids {
+		ids[h] = b.run.Hosts[h].ClockID
+	}
+	return clock.NewModel(clock.Config{Hosts: len(b.run.Hosts), ClockIDs: ids}, messages)
+}
+
+func (b *Builder) methodOf(host int, by string) string {
+	switch {
+	case host == 0:
+		return "reference"
+	case b.clocks.Same(0, host):
+		return "same clock"
+	case b.clocks.Bound(host, 0).Known():
+		return by
+	}
+	return "unknown"
+}
+
+// signals are the messages that signals are.
+func (b *Builder) signals() []clock.Message {
+	var messages []clock.Message
+	for _, repetition := range b.repetitions() {
+		for _, pair := range signalPairs(b.events[repetition]) {
+			messages = append(messages, clock.Message{
+				From: pair[0].Host, Sent: pair[0].At, To: pair[1].Host, Received: pair[1].At,
+			})
+		}
+	}
+	return messages
+}
+
+// signalPairs joins each signal's sending with its arrival at every other host.
+func signalPairs(events []*Event) [][2]*Event {
+	type name struct{ lane, name string }
+	sent := make(map[name]*Event)
+	for _, e := range events {
+		if s := e.Signal; s != nil && s.Sent && sent[name{s.Lane, s.Name}] == nil {
+			sent[name{s.Lane, s.Name}] = e
+		}
+	}
+	var pairs [][2]*Event
+	for _, e := range events {
+		if s := e.Signal; s != nil && !s.Sent {
+			if from := sent[name{s.Lane, s.Name}]; from != nil && from.Host != e.Host {
+				pairs = append(pairs, [2]*Event{from, e})
+			}
+		}
+	}
+	return pairs
+}
+
+// claimAll gives the calls to the connections.
+func (b *Builder) claimAll(owners *owners) {
+	for _, repetition := range b.repetitions() {
+		var calls []*Event
+		for _, e := range b.events[repetition] {
+			if e.Call != nil {
+				calls = append(calls, e)
+			}
+		}
+		cl := &claims{
+			repetition: repetition, hosts: len(b.run.Hosts), owners: owners,
+			conns: b.conns[repetition], of: b.calls,
+		}
+		cl.claim(calls)
+		b.conns[repetition] = cl.conns
+		b.doubtful[repetition] = cl.doubtful
+	}
+}

@@ -1,0 +1,136 @@
+package timeline
+
+import (
+	"fmt"
+	"strings"
+
+	"syncline/controller/clock"
+)
+
+// evidence knows what each host kept of each repetition, and what it did not.
+type evidence struct {
+	hosts []Host
+	spans map[part]*span
+	// gaps are losses and clock steps, by host, whatever repetition they were
+	// reported with.
+	gaps [][]*Event
+}
+
+// part is one host in one repetition.
+type part struct{ host, repetition int }
+
+// span is what a host said of a repetition.
+type span struct {
+	first, last clock.Local
+	begin       clock.Local
+	hasBegin    bool
+	ended       bool
+	isBusy      bool
+	busy        string
+	missing     []string
+}
+
+func newEvidence(run *Run, events []*Event) *evidence {
+	ev := &evidence{hosts: run.Hosts, spans: make(map[part]*span), gaps: make([][]*Event, len(run.Hosts))}
+	for _, e := range events {
+		if e.Loss != nil || e.Step != nil {
+			ev.gaps[e.Host] = append(ev.gaps[e.Host], e)
+			continue
+		}
+		key := part{e.Host, e.Repetition}
+		s := ev.spans[key]
+		if s == nil {
+			s = &span{first: e.At, last: e.At}
+			ev.spans[key] = s
+		}
+		s.note(e)
+	}
+	return ev
+}
+
+func (s *span) note(e *Event) {
+	s.first, s.last = min(s.first, e.At), max(s.last, e.At)
+	if e.Call != nil {
+		s.last = max(s.last, e.Call.Return)
+	}
+	if e.Mark == nil {
+		return
+	}
+	switch e.Mark.Kind {
+	case MarkBegin:
+		s.begin, s.hasBegin = e.At, true
+	case MarkEnd:
+		s.ended = true
+	case MarkNotQuiet:
+		s.isBusy, s.busy = true, e.Mark.Detail
+	case MarkSourceMissing:
+		s.missing = append(s.missing, e.Mark.Detail)
+	}
+}
+
+// touches reports whether a loss or a step may have happened in a repetition.
+func (ev *evidence) touches(e *Event, repetition int) bool {
+	if e.Repetition == repetition {
+		return true
+	}
+	s := ev.spans[part{e.Host, repetition}]
+	if s == nil || e.Repetition != 0 {
+		return false
+	}
+	since := e.At
+	if e.Loss != nil {
+		since = e.Loss.Since
+	} else if e.Step != nil {
+		since = e.Step.Since
+	}
+	return since <= s.last && e.At >= s.first
+}
+
+// lossless reports whether a host's tap kept every packet of a repetition.
+func (ev *evidence) lossless(host, repetition int) bool {
+	if _, missing := ev.hosts[host].Missing[Packets]; missing {
+		return false
+	}
+	for _, e := range ev.gaps[host] {
+		if e.Loss != nil && e.Loss.Source == Packets && ev.touches(e, repetition) {
+			return false
+		}
+	}
+	return true
+}
+
+// complete is empty if a source of a host has all of a repetition on record, and
+// otherwise the reason why it may not.
+func (ev *evidence) complete(host, repetition int, source Source) string {
+	name := ev.hosts[host].Name
+	if why, missing := ev.hosts[host].Missing[source]; missing {
+		return strings.TrimSuffix(fmt.Sprintf("%s has no %s: %s", name, source, why), ": ")
+	}
+	for _, detail := range ev.missing(host, repetition) {
+		if strings.HasPrefix(detail, string(source)) {
+			return fmt.Sprintf("%s has a source missing: %s", name, detail)
+		}
+	}
+	for _, e := range ev.gaps[host] {
+		if e.Loss != nil && e.Loss.Source == source && ev.touches(e, repetition) {
+			return fmt.Sprintf("%s lost %d of its %s", name, e.Loss.Count, source)
+		}
+	}
+	if s := ev.spans[part{host, repetition}]; s == nil || !s.ended {
+		return fmt.Sprintf("%s did not end the repetition", name)
+	} else if s.isBusy {
+		return fmt.Sprintf("sockets of %s were still busy when the time was up", name)
+	}
+	return ""
+}
+
+// missing are the sources that a host's own marks say it has not, for people.
+func (ev *evidence) missing(host, repetition int) []string {
+	var details []string
+	for _, r := range []int{0, repetition} {
+		if s := ev.spans[part{host, r}]; s != nil {
+			details = append(details, s.missing...)
+		}
+	}
+	return details
+}

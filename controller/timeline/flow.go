@@ -1,0 +1,256 @@
+package timeline
+
+import (
+	"net/netip"
+	"slices"
+
+	"syncline/controller/clock"
+)
+
+// flow is all packets between two addresses, over the whole run, as all taps saw
+// them. Ports are used again within a run, so a flow can hold many connections.
+type flow struct {
+	packets []*Event
+	conns   []*conn
+}
+
+// conn is a connection in the making.
+type conn struct {
+	// repetition in which it was opened. All its packets belong there, however late
+	// they were seen.
+	repetition int
+	// ends[0] is the one that opened it, as far as is known yet.
+	ends [2]End
+	// crossed says that both ends opened it (simultaneous open, RFC 9293 3.5).
+	crossed bool
+	// first packet that each host saw of it, by host; nil if it saw none.
+	first   []*Event
+	packets []*Event
+	// passing are packets seen by a tap of neither end.
+	passing  []*Event
+	transits []transit
+	// claimed ends are the ones whose call is known.
+	claimed [2]bool
+}
+
+// plain is the address without what two sources may spell differently.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+type flowKey struct{ low, high netip.AddrPort }
+
+func keyOf(a, b netip.AddrPort) flowKey {
+	a, b = plain(a), plain(b)
+	if b.Compare(a) < 0 {
+		a, b = b, a
+	}
+	return flowKey{a, b}
+}
+
+// flows groups packets, which must be sorted by host and then by time.
+func flows(packets []*Event) []*flow {
+	byKey := make(map[flowKey]*flow)
+	var all []*flow
+	for _, e := range packets {
+		key := keyOf(e.Packet.Source, e.Packet.Destination)
+		f := byKey[key]
+		if f == nil {
+			f = &flow{}
+			byKey[key] = f
+			all = append(all, f)
+		}
+		f.packets = append(f.packets, e)
+	}
+	return all
+}
+
+// split finds the connections of a flow: one for every opening SYN's sequence
+// number. A retransmitted SYN repeats it, a new connection on the same ports does
+// not.
+func (f *flow) split(hosts int) {
+	for _, e := range f.packets {
+		if e.Packet.Flags&SYN != 0 {
+			f.open(e, hosts)
+		}
+	}
+	f.joinCrossed()
+	slices.SortStableFunc(f.conns, compareStart)
+	orphans := make(map[int]*conn)
+	for _, e := range f.packets {
+		c := f.owner(e)
+		if c == nil {
+			c = orphans[e.Repetition]
+		}
+		if c == nil {
+			c = newConn(e.Packet.Source, e.Packet.Destination, hosts)
+			orphans[e.Repetition] = c
+			f.conns = append(f.conns, c)
+		}
+		c.add(e)
+	}
+}
+
+func newConn(from, to netip.AddrPort, hosts int) *conn {
+	return &conn{
+		ends:  [2]End{{Host: -1, Address: plain(from)}, {Host: -1, Address: plain(to)}},
+		first: make([]*Event, hosts),
+	}
+}
+
+// open notes what a SYN or SYN+ACK tells of a connection's initial numbers.
+func (f *flow) open(e *Event, hosts int) {
+	p := e.Packet
+	if p.Flags&ACK == 0 {
+		f.opened(p.Source, p.Destination, p.Seq, hosts).saw(e)
+		return
+	}
+	c := f.opened(p.Destination, p.Source, p.Ack-1, hosts)
+	c.saw(e)
+	if !c.ends[1].HasISN {
+		c.ends[1].ISN, c.ends[1].HasISN = p.Seq, true
+	}
+}
+
+// opened is the connection that from opened with the number isn.
+func (f *flow) opened(from, to netip.AddrPort, isn uint32, hosts int) *conn {
+	for _, c := range f.conns {
+		if c.ends[0].ISN == isn && c.ends[0].Address == plain(from) {
+			return c
+		}
+	}
+	c := newConn(from, to, hosts)
+	c.ends[0].ISN, c.ends[0].HasISN = isn, true
+	f.conns = append(f.conns, c)
+	return c
+}
+
+func (c *conn) saw(e *Event) {
+	if c.first[e.Host] == nil || e.At < c.first[e.Host].At {
+		c.first[e.Host] = e
+	}
+	if c.repetition == 0 || e.Repetition != 0 && e.Repetition < c.repetition {
+		c.repetition = e.Repetition
+	}
+}
+
+func (c *conn) add(e *Event) {
+	c.saw(e)
+	c.packets = append(c.packets, e)
+}
+
+// joinCrossed makes one connection of the two that a simultaneous open looks like:
+// a SYN each way, each acknowledged by an end that had sent the other.
+func (f *flow) joinCrossed() {
+	for i := 0; i < len(f.conns); i++ {
+		for j := len(f.conns) - 1; j > i; j-- {
+			a, b := f.conns[i], f.conns[j]
+			if !f.crossed(a, b) {
+				continue
+			}
+			a.crossed = true
+			a.ends[1].ISN, a.ends[1].HasISN = b.ends[0].ISN, true
+			for _, e := range b.first {
+				if e != nil {
+					a.saw(e)
+				}
+			}
+			f.conns = slices.Delete(f.conns, j, j+1)
+		}
+	}
+}
+
+func (f *flow) crossed(a, b *conn) bool {
+	if a.ends[0].Address != b.ends[1].Address || a.ends[0].Address == b.ends[0].Address {
+		return false
+	}
+	return f.acknowledges(a.ends[0], b.ends[0].ISN) || f.acknowledges(b.ends[0], a.ends[0].ISN)
+}
+
+// acknowledges reports whether an end, at the start of its own numbers, took a SYN.
+func (f *flow) acknowledges(end End, isn uint32) bool {
+	return slices.ContainsFunc(f.packets, func(e *Event) bool {
+		p := e.Packet
+		return p.Flags&ACK != 0 && p.Ack == isn+1 && plain(p.Source) == end.Address && p.Seq-end.ISN <= 1
+	})
+}
+
+// compareStart orders connections of one flow by when they were opened.
+func compareStart(a, b *conn) int {
+	if a.repetition != b.repetition {
+		return a.repetition - b.repetition
+	}
+	for h := range a.first {
+		if x, y := a.first[h], b.first[h]; x != nil && y != nil {
+			return compareEvents(x, y)
+		}
+	}
+	return 0
+}
+
+// owner is the connection that a packet belongs to, nil if none can be it: the last
+// one opened before it whose numbers it fits. An old segment may arrive after the
+// ports were opened again (RFC 9293 3.4.3); the numbers tell it, since the initial
+// ones grow with time (RFC 6528).
+func (f *flow) owner(e *Event) *conn {
+	var last *conn
+	for _, c := range slices.Backward(f.conns) {
+		if !c.ends[0].HasISN || !c.startedBefore(e) {
+			continue
+		}
+		if c.fits(e.Packet) {
+			return c
+		}
+		if last == nil && c.repetition == e.Repetition {
+			last = c
+		}
+	}
+	return last
+}
+
+func (c *conn) startedBefore(e *Event) bool {
+	if first := c.first[e.Host]; first != nil {
+		return first.At <= e.At
+	}
+	return c.repetition <= e.Repetition || e.Repetition == 0
+}
+
+// fits reports whether a packet's numbers do not speak against the connection.
+func (c *conn) fits(p *Packet) bool {
+	from := c.direction(p)
+	sender, receiver := c.ends[from], c.ends[1-from]
+	switch p.Flags & (SYN | ACK) {
+	case SYN:
+		return sender.HasISN && p.Seq == sender.ISN
+	case SYN | ACK:
+		if receiver.HasISN && p.Ack != receiver.ISN+1 {
+			return false
+		}
+	}
+	// A reset that answers a SYN has no number of its own: RFC 9293 3.5.2.
+	resets := p.Flags&RST != 0 && p.Seq == 0
+	if sender.HasISN && !resets && int32(p.Seq-sender.ISN) < 0 {
+		return false
+	}
+	return !receiver.HasISN || p.Flags&ACK == 0 || int32(p.Ack-receiver.ISN) >= 1
+}
+
+// direction is the index of the end that sent p.
+func (c *conn) direction(p *Packet) int {
+	if plain(p.Source) == c.ends[0].Address {
+		return 0
+	}
+	return 1
+}
+
+// sentAt is the time, on its own host, of the first SYN that an end sent, and false
+// if no tap of that host saw it.
+func (c *conn) sentAt(end int) (clock.Local, bool) {
+	for i := range c.transits {
+		t := &c.transits[i]
+		if t.from == end && t.departure != nil && t.departure.Packet.Flags&SYN != 0 {
+			return t.departure.At, true
+		}
+	}
+	return 0, false
+}

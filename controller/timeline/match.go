@@ -1,0 +1,246 @@
+package timeline
+
+import (
+	"cmp"
+	"slices"
+
+	"syncline/controller/clock"
+)
+
+// transit is a packet on its way: what left and what arrived. One side may be nil.
+type transit struct {
+	// from indexes the connection's ends.
+	from               int
+	departure, arrival *Event
+	// ambiguous: the pair is only the likeliest.
+	ambiguous bool
+	// duplicate: the network made this arrival.
+	duplicate bool
+	// proves: the arrival surely is of this departure, so it bounds the clocks.
+	proves bool
+}
+
+// matching pairs the departures of one direction of a connection with the arrivals.
+type matching struct {
+	from int
+	// complete: the sender's tap lost nothing, so every arrival of what the sender
+	// sent has its departure here.
+	complete             bool
+	departures, arrivals []*Event
+	transits             []transit
+	// alike are sets of packets that neither tap can tell from each other.
+	alike []group
+}
+
+// group is what looks the same at both taps, each side in order of time.
+type group struct{ departures, arrivals []*Event }
+
+// wire is what a packet keeps on its way.
+type wire struct {
+	seq, ack               uint32
+	flags                  Flags
+	window, urgent, length int
+	ipid                   uint32
+	options                string
+}
+
+// levels go from everything that the network should leave alone to what even a
+// meddling middlebox leaves.
+var levels = []func(*Packet) wire{
+	func(p *Packet) wire {
+		return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, p.IPID, string(p.Options)}
+	},
+	func(p *Packet) wire {
+		return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, string(p.Options)}
+	},
+	func(p *Packet) wire {
+		return wire{seq: p.Seq, ack: p.Ack, flags: p.Flags & (SYN | FIN | RST | ACK), length: p.PayloadLength}
+	},
+}
+
+// match pairs what it can without knowing the clocks. What is left over in the end
+// was seen at one tap only.
+func (m *matching) match() {
+	for level := range levels {
+		m.pair(level)
+	}
+	m.cover()
+}
+
+// pair takes out what looks the same at both taps on one level.
+func (m *matching) pair(level int) {
+	groups, order := m.groups(levels[level])
+	taken := make(map[*Event]bool)
+	for _, key := range order {
+		g := groups[key]
+		if len(g.departures) == 0 || len(g.arrivals) == 0 {
+			continue
+		}
+		for _, e := range slices.Concat(g.departures, g.arrivals) {
+			taken[e] = true
+		}
+		if len(g.departures) > 1 {
+			m.alike = append(m.alike, *g)
+			continue
+		}
+		proves := level < 2 && (m.complete || level == 0 && key.ipid != 0)
+		m.transits = append(m.transits, transit{
+			from: m.from, departure: g.departures[0], arrival: g.arrivals[0],
+			ambiguous: level == 2, proves: proves,
+		})
+		m.surplus(g.arrivals[1:])
+	}
+	isTaken := func(e *Event) bool { return taken[e] }
+	m.departures = slices.DeleteFunc(m.departures, isTaken)
+	m.arrivals = slices.DeleteFunc(m.arrivals, isTaken)
+}
+
+func (m *matching) groups(look func(*Packet) wire) (map[wire]*group, []wire) {
+	groups := make(map[wire]*group)
+	var order []wire
+	at := func(e *Event) *group {
+		key := look(e.Packet)
+		if groups[key] == nil {
+			groups[key] = &group{}
+			order = append(order, key)
+		}
+		return groups[key]
+	}
+	for _, e := range m.departures {
+		g := at(e)
+		g.departures = append(g.departures, e)
+	}
+	for _, e := range m.arrivals {
+		g := at(e)
+		g.arrivals = append(g.arrivals, e)
+	}
+	return groups, order
+}
+
+// surplus are arrivals beyond the departures that look like them.
+func (m *matching) surplus(arrivals []*Event) {
+	for _, e := range arrivals {
+		m.transits = append(m.transits, transit{from: m.from, arrival: e, duplicate: m.complete})
+	}
+}
+
+// cover pairs departures and arrivals of different length: offloads cut packets
+// after the sender's tap and join them before the receiver's. A departure and an
+// arrival that hold the same bytes, with the same acknowledgment and options, are
+// of one packet.
+func (m *matching) cover() {
+	departures := slices.DeleteFunc(slices.Clone(m.departures), bare)
+	arrivals := slices.DeleteFunc(slices.Clone(m.arrivals), bare)
+	if len(departures) == 0 || len(arrivals) == 0 {
+		return
+	}
+	base := departures[0].Packet.Seq
+	start := func(e *Event) int { return int(int32(e.Packet.Seq - base)) }
+	slices.SortStableFunc(departures, func(a, b *Event) int { return cmp.Compare(start(a), start(b)) })
+	longest := 0
+	for _, d := range departures {
+		longest = max(longest, d.Packet.PayloadLength)
+	}
+	used := make(map[*Event]bool)
+	for _, a := range arrivals {
+		from, _ := slices.BinarySearchFunc(departures, start(a)-longest+1, func(e *Event, s int) int { return cmp.Compare(start(e), s) })
+		var parts []*Event
+		for _, d := range departures[from:] {
+			if start(d) >= start(a)+a.Packet.PayloadLength {
+				break
+			}
+			if start(d)+d.Packet.PayloadLength > start(a) && alike(d.Packet, a.Packet) {
+				parts = append(parts, d)
+				used[d] = true
+			}
+		}
+		if len(parts) > 0 {
+			used[a] = true
+			m.coverOne(parts, a, start)
+		}
+	}
+	isUsed := func(e *Event) bool { return used[e] }
+	m.departures = slices.DeleteFunc(m.departures, isUsed)
+	m.arrivals = slices.DeleteFunc(m.arrivals, isUsed)
+}
+
+// coverOne pairs an arrival with the departures that hold its bytes. Only the one
+// that holds the first byte surely left before the arrival was stamped, since a
+// joined packet may carry the stamp of its first part; and it is sure only if no
+// other transmission holds that byte.
+func (m *matching) coverOne(parts []*Event, arrival *Event, start func(*Event) int) {
+	holders := 0
+	for _, d := range parts {
+		if start(d) <= start(arrival) {
+			holders++
+		}
+	}
+	for _, d := range parts {
+		sure := holders == 1 && start(d) <= start(arrival)
+		m.transits = append(m.transits, transit{
+			from: m.from, departure: d, arrival: arrival,
+			ambiguous: !sure, proves: sure && m.complete,
+		})
+	}
+}
+
+func bare(e *Event) bool { return e.Packet.PayloadLength == 0 }
+
+func alike(a, b *Packet) bool { return a.Ack == b.Ack && string(a.Options) == string(b.Options) }
+
+// settle decides what match had to leave open, now with the clocks. Packets that look
+// alike are paired in order. Where fewer arrived than left, each arrival gets the
+// latest departure that the clocks allow and that leaves one for every arrival
+// before it: the copy before a retransmission is the likelier one to be lost.
+func (m *matching) settle(clocks *clock.Model) []transit {
+	for _, g := range m.alike {
+		m.settleGroup(clocks, g)
+	}
+	for _, e := range m.departures {
+		m.transits = append(m.transits, transit{from: m.from, departure: e})
+	}
+	for _, e := range m.arrivals {
+		m.transits = append(m.transits, transit{from: m.from, arrival: e})
+	}
+	return m.transits
+}
+
+func (m *matching) settleGroup(clocks *clock.Model, g group) {
+	paired := min(len(g.departures), len(g.arrivals))
+	m.surplus(g.arrivals[paired:])
+	next := len(g.departures) - 1
+	for i := paired - 1; i >= 0; i-- {
+		for next > i && !mayExplain(clocks, g.departures[next], g.arrivals[i]) {
+			m.transits = append(m.transits, transit{from: m.from, departure: g.departures[next]})
+			next--
+		}
+		m.transits = append(m.transits, transit{
+			from: m.from, departure: g.departures[next], arrival: g.arrivals[i], ambiguous: true,
+		})
+		next--
+	}
+	for ; next >= 0; next-- {
+		m.transits = append(m.transits, transit{from: m.from, departure: g.departures[next]})
+	}
+}
+
+// mayExplain reports whether the clocks are known and let an arrival be of a
+// departure.
+func mayExplain(clocks *clock.Model, departure, arrival *Event) bool {
+	lo, hi := between(clocks, departure, arrival)
+	return lo > -clock.Unbounded && hi >= 0
+}
+
+// between bounds the time from one packet to another, the errors of their stamps
+// included.
+func between(clocks *clock.Model, from, to *Event) (lo, hi int64) {
+	lo, hi = clocks.Between(from.Host, from.At, to.Host, to.At)
+	err := from.Packet.Err + to.Packet.Err
+	if lo > -clock.Unbounded {
+		lo -= err
+	}
+	if hi < clock.Unbounded {
+		hi += err
+	}
+	return lo, hi
+}

@@ -1,0 +1,209 @@
+package timeline
+
+import (
+	"math/rand/v2"
+	"net/netip"
+
+	"syncline/controller/clock"
+)
+
+// world is a simulated lab whose truth is known: it moves packets between hosts
+// with clocks of their own and writes down what their taps and lanes would report.
+type world struct {
+	run    *Run
+	clocks []simClock
+	random *rand.Rand
+	// truth is the true time of each moment, and cause the departure of each arrival.
+	truth map[simMoment]int64
+	cause map[simID]simID
+	next  []uint64
+	// repetition that events are reported with.
+	repetition int
+	// blind hosts have no tap.
+	blind map[int]bool
+	ipid  uint32
+}
+
+// simClock reads offset + t·rate at true time t, plus a slow sine of wander.
+type simClock struct {
+	offset int64
+	ppm    float64
+}
+
+func (c simClock) at(t int64) clock.Local {
+	return clock.Local(t + c.offset + int64(float64(t)*c.ppm/1e6))
+}
+
+type simID struct {
+	host   int
+	number uint64
+}
+
+type simMoment struct {
+	simID
+	edge Edge
+}
+
+func newWorld(seed uint64, clocks ...simClock) *world {
+	w := &world{
+		run: &Run{ID: "r-1"}, clocks: clocks, random: rand.New(rand.NewPCG(seed, 1)),
+		truth: make(map[simMoment]int64), cause: make(map[simID]simID),
+		next: make([]uint64, len(clocks)), repetition: 1, blind: make(map[int]bool),
+	}
+	for h := range clocks {
+		w.run.Hosts = append(w.run.Hosts, Host{Name: string(rune('A' + h)), Address: w.address(h)})
+	}
+	return w
+}
+
+func (w *world) address(host int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 0, 0, byte(host + 1)})
+}
+
+func (w *world) emit(host int, t int64, e Event) simID {
+	w.next[host]++
+	e.Host, e.Number, e.Incarnation, e.Repetition = host, w.next[host], 1, w.repetition
+	e.At = w.clocks[host].at(t)
+	id := simID{host, e.Number}
+	edge := At
+	if e.Call != nil {
+		edge = Enter
+	}
+	w.truth[simMoment{id, edge}] = t
+	w.run.Events = append(w.run.Events, e)
+	return id
+}
+
+func (w *world) mark(t int64, kind MarkKind) {
+	for h := range w.clocks {
+		w.emit(h, t, Event{Mark: &Mark{Kind: kind}})
+	}
+}
+
+// call reports a call that ran from enter to leave.
+func (w *world) call(host int, enter, leave int64, c Call) {
+	c.Return = w.clocks[host].at(leave)
+	id := w.emit(host, enter, Event{Call: &c})
+	w.truth[simMoment{id, Return}] = leave
+}
+
+// fate is what the network does to a packet; the zero value takes a delay of the
+// world's choice.
+type fate struct {
+	delay int64
+	lost  bool
+	twice bool
+}
+
+// send moves a packet and returns when it arrived.
+func (w *world) send(t int64, from, to int, p Packet, f fate) int64 {
+	if f.delay == 0 {
+		f.delay = 20_000 + w.random.Int64N(80_000)
+	}
+	w.ipid++
+	if p.IPID == 0 {
+		p.IPID = w.ipid
+	}
+	departure := w.tap(t, from, Out, p)
+	if f.lost {
+		return t
+	}
+	w.arrive(t+f.delay, to, p, departure)
+	if f.twice {
+		w.arrive(t+f.delay+3_000, to, p, departure)
+	}
+	return t + f.delay
+}
+
+func (w *world) tap(t int64, host int, d Direction, p Packet) simID {
+	if w.blind[host] {
+		return simID{}
+	}
+	p.Direction, p.Interface, p.Segments = d, "eth0", 1
+	// The stamp is moved between clocks, with an error that it knows.
+	p.Err = 50
+	wrong := w.random.Int64N(101) - 50
+	id := w.emit(host, t, Event{Packet: &p})
+	w.run.Events[len(w.run.Events)-1].At += clock.Local(wrong)
+	return id
+}
+
+func (w *world) arrive(t int64, host int, p Packet, departure simID) {
+	id := w.tap(t, host, In, p)
+	if id != (simID{}) && departure != (simID{}) {
+		w.cause[id] = departure
+	}
+}
+
+// talk is one simulated connection: what its packets have in common.
+type talk struct {
+	*world
+	client, server int
+	a, b           netip.AddrPort
+	isnA, isnB     uint32
+}
+
+func (w *world) talk(client, server int, port uint16, isn uint32) *talk {
+	return &talk{
+		world: w, client: client, server: server,
+		a: netip.AddrPortFrom(w.address(client), port), b: netip.AddrPortFrom(w.address(server), 8080),
+		isnA: isn, isnB: isn * 7,
+	}
+}
+
+// packet is one of the talk with numbers relative to the initial ones.
+func (k *talk) packet(fromClient bool, flags Flags, seq, ack uint32, length int) Packet {
+	p := Packet{
+		Source: k.a, Destination: k.b, Seq: k.isnA + seq, Ack: k.isnB + ack,
+		Flags: flags, Window: 64240, PayloadLength: length, TTL: 64, DontFragment: true,
+	}
+	if !fromClient {
+		p.Source, p.Destination, p.Seq, p.Ack = k.b, k.a, k.isnB+seq, k.isnA+ack
+	}
+	if flags&ACK == 0 {
+		p.Ack = 0
+	}
+	return p
+}
+
+func (k *talk) up(t int64, flags Flags, seq, ack uint32, length int, f fate) int64 {
+	return k.send(t, k.client, k.server, k.packet(true, flags, seq, ack, length), f)
+}
+
+func (k *talk) down(t int64, flags Flags, seq, ack uint32, length int, f fate) int64 {
+	return k.send(t, k.server, k.client, k.packet(false, flags, seq, ack, length), f)
+}
+
+// open is a handshake with its calls; it returns when both ends are through.
+func (k *talk) open(t int64) int64 {
+	enter := t
+	t = k.up(t+10_000, SYN, 0, 0, 0, fate{})
+	t = k.down(t+5_000, SYN|ACK, 0, 1, 0, fate{})
+	back := t + 25_000
+	k.call(k.client, enter, back, Call{Lane: "client", Name: "connect", Socket: "c", Local: k.a, Peer: k.b, FD: 7})
+	t = k.up(t+2_000, ACK, 1, 1, 0, fate{})
+	k.call(k.server, enter-30_000, t+40_000, Call{
+		Lane: "server", Name: "accept", Socket: "s", Makes: "a", Local: k.b, Peer: k.a, Result: 8, FD: 8,
+	})
+	return max(back, t+40_000)
+}
+
+// close is a graceful close by the client, then by the server, after the client
+// sent up bytes.
+func (k *talk) close(t int64, sent uint32) int64 {
+	k.call(k.client, t, t+9_000, Call{Lane: "client", Step: 2, Name: "close", Socket: "c", FD: 7})
+	t = k.up(t+3_000, FIN|ACK, 1+sent, 1, 0, fate{})
+	t = k.down(t+4_000, ACK, 1, 2+sent, 0, fate{})
+	k.call(k.server, t, t+9_000, Call{Lane: "server", Step: 1, Name: "close", Socket: "a", FD: 8})
+	t = k.down(t+3_000, FIN|ACK, 1, 2+sent, 0, fate{})
+	return k.up(t+2_000, ACK, 2+sent, 2, 0, fate{})
+}
+
+// repeat runs a script as one repetition.
+func (w *world) repeat(repetition int, t int64, script func(t int64) int64) int64 {
+	w.repetition = repetition
+	w.mark(t, MarkBegin)
+	t = script(t + 1_000_000)
+	w.mark(t+1_000_000, MarkEnd)
+	return t + 2_000_000
+}
