@@ -219,6 +219,9 @@ func (a *assembly) finish() {
 	a.segments()
 	a.t.certain = newCertainty(a)
 	a.t.Warnings = a.warnings()
+	if exp := a.run.Experiment; exp != nil {
+		a.t.Verdicts = a.t.Judge(exp)
+	}
 }
 
 func (a *assembly) zero() {
