@@ -30,7 +30,7 @@ type Model struct {
 	clock []int
 	// links by clock, then by the clock they lead to.
 	links [][]link
-	// messages by host.
+	// messages by clock.
 	messages []int
 	broken   []Contradiction
 }
@@ -121,8 +121,8 @@ func (m *Model) limits(messages []Message) []limitsOf {
 			m.checkSame(msg, most)
 			continue
 		}
-		m.messages[msg.From]++
-		m.messages[msg.To]++
+		m.messages[from]++
+		m.messages[to]++
 		there, back := &pairs[from*n+to], &pairs[to*n+from]
 		there.ahead = append(there.ahead, limit{At: msg.Sent, Most: add(most, m.drift.over(msg.SentErr))})
 		back.behind = append(back.behind, limit{At: msg.Received, Most: add(most, m.drift.over(msg.ReceivedErr))})
@@ -150,7 +150,7 @@ func (m *Model) connect(owner, to int, limits limitsOf) {
 }
 
 // Messages counts the messages that tie the host's clock to another one.
-func (m *Model) Messages(host int) int { return m.messages[host] }
+func (m *Model) Messages(host int) int { return m.messages[m.clock[host]] }
 
 // Same reports whether two hosts read the very same clock.
 func (m *Model) Same(a, b int) bool { return m.clock[a] == m.clock[b] }
