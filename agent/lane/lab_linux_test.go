@@ -113,6 +113,9 @@ type stage struct {
 	t     testing.TB
 	space *namespace
 	allow Config // Allow and Signalled of every lane
+	// longer, if set, is the context of the lane "server", so that its end does not
+	// reach the client as a packet.
+	longer context.Context
 
 	mu     sync.Mutex
 	calls  map[string][]*synclinev1.Event
@@ -137,6 +140,10 @@ func (s *stage) start(ctx context.Context, lanes ...*synclinev1.Lane) (*Board, f
 	var group sync.WaitGroup
 	for _, l := range lanes {
 		group.Go(func() {
+			ctx := ctx
+			if l.Name == "server" && s.longer != nil {
+				ctx = s.longer
+			}
 			err := Run(ctx, s.config(l, board))
 			s.mu.Lock()
 			defer s.mu.Unlock()
