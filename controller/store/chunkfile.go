@@ -1,0 +1,229 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// A chunk file holds the chunks of one stream: a header that names the stream, then
+// a frame for each chunk in the order of the log. Numbers are little-endian.
+//
+//	header  magic "SLCF", version u32, length of the name u32, the name, CRC-32C u32
+//	frame   length u32, events u32, sequence u64, first event u64,
+//	        CRC-32C of the data u32, CRC-32C of the 28 bytes before u32, data
+const (
+	chunkMagic       = "SLCF"
+	chunkFileVersion = 1
+	frameHeaderSize  = 32
+	runsDir          = "runs"
+	// maxOpenFiles bounds the descriptors that chunk files use while they are written.
+	maxOpenFiles = 64
+)
+
+// header is the beginning of the stream's file.
+func (s *stream) header() []byte {
+	name := fmt.Sprintf("run %q agent %q incarnation %d", s.run, s.key.agent, s.key.incarnation)
+	b := append([]byte(chunkMagic), 0, 0, 0, 0, 0, 0, 0, 0)
+	binary.LittleEndian.PutUint32(b[4:], chunkFileVersion)
+	binary.LittleEndian.PutUint32(b[8:], uint32(len(name)))
+	b = append(b, name...)
+	return binary.LittleEndian.AppendUint32(b, Checksum(b))
+}
+
+// frame is a chunk as it lies in the file.
+func frame(c *Chunk) []byte {
+	b := make([]byte, frameHeaderSize, frameHeaderSize+len(c.Data))
+	binary.LittleEndian.PutUint32(b[0:], uint32(len(c.Data)))
+	binary.LittleEndian.PutUint32(b[4:], c.Events)
+	binary.LittleEndian.PutUint64(b[8:], c.Sequence)
+	binary.LittleEndian.PutUint64(b[16:], c.FirstEvent)
+	binary.LittleEndian.PutUint32(b[24:], c.CRC32C)
+	binary.LittleEndian.PutUint32(b[28:], Checksum(b[:28]))
+	return append(b, c.Data...)
+}
+
+// parseFrame checks a frame and returns its chunk, whose Data alias b.
+func parseFrame(b []byte) (Chunk, error) {
+	if len(b) < frameHeaderSize {
+		return Chunk{}, fmt.Errorf("%w: a frame of %d bytes", ErrDamaged, len(b))
+	}
+	if got, want := Checksum(b[:28]), binary.LittleEndian.Uint32(b[28:]); got != want {
+		return Chunk{}, fmt.Errorf("%w: CRC-32C of the frame's header is %08x, it says %08x", ErrDamaged, got, want)
+	}
+	c := Chunk{
+		Events:     binary.LittleEndian.Uint32(b[4:]),
+		Sequence:   binary.LittleEndian.Uint64(b[8:]),
+		FirstEvent: binary.LittleEndian.Uint64(b[16:]),
+		CRC32C:     binary.LittleEndian.Uint32(b[24:]),
+		Data:       b[frameHeaderSize:],
+	}
+	if n := binary.LittleEndian.Uint32(b); uint64(n) != uint64(len(c.Data)) {
+		return Chunk{}, fmt.Errorf("%w: the frame claims %d bytes of data and has %d", ErrDamaged, n, len(c.Data))
+	}
+	if got := Checksum(c.Data); got != c.CRC32C {
+		return Chunk{}, fmt.Errorf("%w: CRC-32C of the data is %08x, the frame says %08x", ErrDamaged, got, c.CRC32C)
+	}
+	return c, nil
+}
+
+// chunkFileName is the file of a stream below the directory of runs. Agents name
+// themselves, so every byte but lower-case letters, digits, '_' and '-' is escaped
+// as %XX: no name leaves the directory, no two share a file, also where the file
+// system does not tell upper from lower case.
+func chunkFileName(run string, key streamKey) string {
+	var b strings.Builder
+	for _, c := range []byte(key.agent) {
+		if c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_' || c == '-' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "%%%02x", c)
+		}
+	}
+	return filepath.Join(run, b.String()+"-"+strconv.FormatUint(key.incarnation, 10)+".chunks")
+}
+
+// chunkFiles are the files being written. Only the state machine's goroutine uses
+// them, and closeAll after it has ended.
+type chunkFiles struct {
+	dir  string
+	open map[string]*chunkFile
+	// order has the names of open files, the longest open first.
+	order []string
+}
+
+// chunkFile is a file being written. length is how long it is.
+type chunkFile struct {
+	*os.File
+	length int64
+}
+
+func newChunkFiles(dir string) *chunkFiles {
+	return &chunkFiles{dir: dir, open: map[string]*chunkFile{}}
+}
+
+// append writes c at the end of what the stream's index accounts for. What a crash
+// left beyond is kept if it is the same, and cut otherwise: the log is what counts,
+// the file follows it.
+func (f *chunkFiles) append(st *stream, c *Chunk) error {
+	file, err := f.get(st)
+	if err != nil {
+		return err
+	}
+	return file.put(st.size, frame(c))
+}
+
+// put makes the bytes at an offset equal to b.
+func (f *chunkFile) put(offset int64, b []byte) error {
+	if f.length > offset {
+		same, err := f.has(offset, b)
+		if err != nil || same {
+			return err
+		}
+		if err := f.Truncate(offset); err != nil {
+			return err
+		}
+		f.length = offset
+	}
+	if f.length < offset {
+		return fmt.Errorf("%s: %w: it has %d bytes, and its index accounts for %d", f.Name(), ErrDamaged, f.length, offset)
+	}
+	n, err := f.WriteAt(b, offset)
+	f.length += int64(n)
+	return err
+}
+
+func (f *chunkFile) has(offset int64, b []byte) (bool, error) {
+	if f.length < offset+int64(len(b)) {
+		return false, nil
+	}
+	have := make([]byte, len(b))
+	if _, err := f.ReadAt(have, offset); err != nil {
+		return false, err
+	}
+	return bytes.Equal(have, b), nil
+}
+
+// get returns the stream's file, opened or made, its header in place.
+func (f *chunkFiles) get(st *stream) (*chunkFile, error) {
+	if file := f.open[st.name]; file != nil {
+		return file, nil
+	}
+	if len(f.order) >= maxOpenFiles {
+		if err := f.close(f.order[0]); err != nil {
+			return nil, err
+		}
+	}
+	name := filepath.Join(f.dir, st.name)
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	cf := &chunkFile{File: file, length: info.Size()}
+	if len(st.chunks) == 0 {
+		if err := cf.put(0, st.header()); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+	}
+	f.open[st.name] = cf
+	f.order = append(f.order, st.name)
+	return cf, nil
+}
+
+// close fsyncs, since an error of writing back is told to a descriptor that was
+// open when it happened, and to no later one for sure (fsync(2)).
+func (f *chunkFiles) close(name string) error {
+	file := f.open[name]
+	delete(f.open, name)
+	for i, n := range f.order {
+		if n == name {
+			f.order = append(f.order[:i:i], f.order[i+1:]...)
+			break
+		}
+	}
+	return errors.Join(file.Sync(), file.Close())
+}
+
+func (f *chunkFiles) closeAll() error {
+	var errs []error
+	for len(f.order) > 0 {
+		errs = append(errs, f.close(f.order[0]))
+	}
+	return errors.Join(errs...)
+}
+
+// readChunk reads the chunk that ref points at, and checks that it is that one.
+func readChunk(file *os.File, st *stream, ref chunkRef) (Chunk, error) {
+	damaged := func(err error) error {
+		return fmt.Errorf("%s at offset %d: chunk %d: %w", file.Name(), ref.offset, ref.sequence, err)
+	}
+	b := make([]byte, frameHeaderSize+int(ref.length))
+	if n, err := file.ReadAt(b, ref.offset); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = fmt.Errorf("%w: the file ends %d bytes early", ErrDamaged, len(b)-n)
+		}
+		return Chunk{}, damaged(err)
+	}
+	c, err := parseFrame(b)
+	if err != nil {
+		return Chunk{}, damaged(err)
+	}
+	c.RunID, c.Agent, c.Incarnation = st.run, st.key.agent, st.key.incarnation
+	if c.Sequence != ref.sequence || !ref.same(&c) {
+		return Chunk{}, damaged(fmt.Errorf("%w: it is another chunk than was committed", ErrDamaged))
+	}
+	return c, nil
+}

@@ -1,0 +1,124 @@
+package store
+
+import (
+	logv1 "syncline/proto/syncline/log/v1"
+)
+
+// The log's messages and the types of this package say the same; this file is the
+// only one that turns one into the other.
+
+func convertAll[A, B any](in []A, convert func(A) B) []B {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]B, len(in))
+	for i, a := range in {
+		out[i] = convert(a)
+	}
+	return out
+}
+
+func agentToLog(a Agent) *logv1.Agent {
+	return &logv1.Agent{
+		Name: a.Name, Labels: a.Labels, Addresses: a.Addresses, Kernel: a.Kernel, Version: a.Version,
+		BootId: a.BootID, Incarnation: a.Incarnation, Capabilities: convertAll(a.Capabilities, capabilityToLog),
+		LastSeenNs: a.LastSeenNs, ClockId: a.ClockID,
+	}
+}
+
+func agentFromLog(a *logv1.Agent) Agent {
+	return Agent{
+		Name: a.GetName(), Labels: a.GetLabels(), Addresses: a.GetAddresses(), Kernel: a.GetKernel(), Version: a.GetVersion(),
+		BootID: a.GetBootId(), Incarnation: a.GetIncarnation(), Capabilities: convertAll(a.GetCapabilities(), capabilityFromLog),
+		LastSeenNs: a.GetLastSeenNs(), ClockID: a.GetClockId(),
+	}
+}
+
+func capabilityToLog(c Capability) *logv1.Capability {
+	return &logv1.Capability{Source: c.Source, Available: c.Available, Reason: c.Reason, Remedy: c.Remedy}
+}
+
+func capabilityFromLog(c *logv1.Capability) Capability {
+	return Capability{Source: c.GetSource(), Available: c.GetAvailable(), Reason: c.GetReason(), Remedy: c.GetRemedy()}
+}
+
+func hostToLog(h RunHost) *logv1.RunHost {
+	return &logv1.RunHost{
+		Name: h.Name, Agent: h.Agent, Address: h.Address, Kernel: h.Kernel, ClockId: h.ClockID,
+		Capabilities: convertAll(h.Capabilities, capabilityToLog),
+	}
+}
+
+func hostFromLog(h *logv1.RunHost) RunHost {
+	return RunHost{
+		Name: h.GetName(), Agent: h.GetAgent(), Address: h.GetAddress(), Kernel: h.GetKernel(), ClockID: h.GetClockId(),
+		Capabilities: convertAll(h.GetCapabilities(), capabilityFromLog),
+	}
+}
+
+// runToLog leaves the counts out: they follow from the chunks.
+func runToLog(r Run) *logv1.Run {
+	return &logv1.Run{
+		Id: r.ID, Experiment: r.Experiment, FileName: r.FileName, Source: r.Source, State: logv1.RunState(r.State),
+		Reason: r.Reason, Epoch: r.Epoch, Repetitions: uint32(r.Repetitions), RepetitionsDone: uint32(r.RepetitionsDone),
+		Hosts: convertAll(r.Hosts, hostToLog), Bindings: r.Bindings, CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
+		Incomplete: r.Incomplete, Seal: r.Seal, RequestId: r.requestID,
+	}
+}
+
+func runFromLog(r *logv1.Run) Run {
+	return Run{
+		ID: r.GetId(), Experiment: r.GetExperiment(), FileName: r.GetFileName(), Source: r.GetSource(), State: RunState(r.GetState()),
+		Reason: r.GetReason(), Epoch: r.GetEpoch(), Repetitions: int(r.GetRepetitions()), RepetitionsDone: int(r.GetRepetitionsDone()),
+		Hosts: convertAll(r.GetHosts(), hostFromLog), Bindings: r.GetBindings(), CreatedNs: r.GetCreatedNs(), EndedNs: r.GetEndedNs(),
+		Incomplete: r.GetIncomplete(), Seal: r.GetSeal(), requestID: r.GetRequestId(),
+	}
+}
+
+func changeToLog(id string, c RunChange) *logv1.ChangeRun {
+	out := &logv1.ChangeRun{RunId: id, Epoch: c.Epoch, Incomplete: c.Incomplete, NextEpoch: c.NextEpoch}
+	if c.State != 0 {
+		state := logv1.RunState(c.State)
+		out.State = &state
+	}
+	if c.Reason != "" {
+		out.Reason = &c.Reason
+	}
+	if c.RepetitionsDone != 0 {
+		done := uint32(c.RepetitionsDone)
+		out.RepetitionsDone = &done
+	}
+	if len(c.Hosts) > 0 {
+		out.Hosts = &logv1.RunHosts{Hosts: convertAll(c.Hosts, hostToLog)}
+	}
+	return out
+}
+
+func changeFromLog(c *logv1.ChangeRun) RunChange {
+	return RunChange{
+		Epoch: c.GetEpoch(), State: RunState(c.GetState()), Reason: c.GetReason(), RepetitionsDone: int(c.GetRepetitionsDone()),
+		Hosts: convertAll(c.GetHosts().GetHosts(), hostFromLog), Incomplete: c.GetIncomplete(), NextEpoch: c.GetNextEpoch(),
+	}
+}
+
+func sealingToLog(id string, s Sealing) *logv1.SealRun {
+	return &logv1.SealRun{RunId: id, Epoch: s.Epoch, State: logv1.RunState(s.State), Reason: s.Reason, Incomplete: s.Incomplete}
+}
+
+func sealingFromLog(s *logv1.SealRun) Sealing {
+	return Sealing{Epoch: s.GetEpoch(), State: RunState(s.GetState()), Reason: s.GetReason(), Incomplete: s.GetIncomplete()}
+}
+
+func chunkToLog(c Chunk) *logv1.AppendChunk {
+	return &logv1.AppendChunk{
+		RunId: c.RunID, Agent: c.Agent, Incarnation: c.Incarnation, Sequence: c.Sequence,
+		FirstEvent: c.FirstEvent, Events: c.Events, Data: c.Data, Crc32C: c.CRC32C,
+	}
+}
+
+func chunkFromLog(c *logv1.AppendChunk) Chunk {
+	return Chunk{
+		RunID: c.GetRunId(), Agent: c.GetAgent(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence(),
+		FirstEvent: c.GetFirstEvent(), Events: c.GetEvents(), Data: c.GetData(), CRC32C: c.GetCrc32C(),
+	}
+}

@@ -1,0 +1,381 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "syncline/proto/syncline/log/v1"
+)
+
+// entryVersion is the newest version of log entries that this program applies, and
+// the one it writes.
+const entryVersion = 1
+
+// machine is the state machine behind the log. What an entry does depends on the
+// entries before it alone: there is no clock (time comes with the entries), no
+// randomness and no order of a map in it, and no answer that depends on a file.
+//
+// raft calls ApplyBatch, Snapshot and Restore from one goroutine; mu is for the
+// readers. Files are written outside mu, since only that goroutine writes them.
+type machine struct {
+	files *chunkFiles
+	fault *fault
+	// restoreErr is the first error of Restore.
+	restoreErr error
+
+	mu sync.RWMutex
+	state
+	// changed is closed, and replaced, whenever something was applied.
+	changed chan struct{}
+}
+
+// state is what entries change.
+type state struct {
+	// time is the latest issued_at_ns of all entries: time that never runs back.
+	time   int64
+	agents map[string]Agent
+	runs   map[string]*runRecord
+	// order has the ids of runs in the order of their creation.
+	order []string
+	// requests finds the run that a request made.
+	requests map[string]string
+}
+
+// runRecord is a run and the index of its chunks.
+type runRecord struct {
+	Run
+	streams map[streamKey]*stream
+}
+
+// result is what the state machine answers to the proposer.
+type result struct {
+	run       Run
+	duplicate bool
+	err       error
+}
+
+func newState() state {
+	return state{agents: map[string]Agent{}, runs: map[string]*runRecord{}, requests: map[string]string{}}
+}
+
+func newMachine(dir string, fault *fault) *machine {
+	return &machine{
+		files:   newChunkFiles(dir),
+		fault:   fault,
+		state:   newState(),
+		changed: make(chan struct{}),
+	}
+}
+
+// errHalted answers what comes after a fault: the log has it, and the next start
+// will apply it.
+var errHalted = errors.New("the node has stopped")
+
+// Apply is ApplyBatch of one.
+func (m *machine) Apply(log *raft.Log) any { return m.ApplyBatch([]*raft.Log{log})[0] }
+
+// ApplyBatch applies committed entries, in order. An entry that cannot be applied
+// exactly as every other node applies it stops this node: going on would make it
+// differ from the others for ever.
+func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	out := make([]any, len(logs))
+	for i, log := range logs {
+		if log.Type == raft.LogCommand {
+			out[i] = m.applyEntry(log)
+		}
+	}
+	m.mu.Lock()
+	close(m.changed)
+	m.changed = make(chan struct{})
+	m.mu.Unlock()
+	return out
+}
+
+func (m *machine) applyEntry(log *raft.Log) result {
+	if err := m.fault.Err(); err != nil {
+		return result{err: fmt.Errorf("%w: %w: %w", ErrUnknownOutcome, errHalted, err)}
+	}
+	entry := new(logv1.Entry)
+	if err := proto.Unmarshal(log.Data, entry); err != nil {
+		return m.halt(log, fmt.Errorf("it is no entry of this log: %w; the log is damaged, restore this node from another", err))
+	}
+	if entry.Version == 0 || entry.Version > entryVersion {
+		return m.halt(log, fmt.Errorf("its version is %d, and this program applies up to %d; start the version of the program that wrote it, or a newer one", entry.Version, entryVersion))
+	}
+	m.mu.Lock()
+	m.time = max(m.time, entry.IssuedAtNs)
+	m.mu.Unlock()
+	res, known, err := m.apply(entry)
+	switch {
+	case err != nil:
+		return m.halt(log, err)
+	case !known:
+		return m.halt(log, errors.New("this program does not know its command; start the version of the program that wrote it, or a newer one"))
+	}
+	return res
+}
+
+func (m *machine) halt(log *raft.Log, err error) result {
+	err = fmt.Errorf("apply log entry %d of term %d: %w", log.Index, log.Term, err)
+	m.fault.fail(err)
+	return result{err: fmt.Errorf("%w: %w: %w", ErrUnknownOutcome, errHalted, err)}
+}
+
+// apply carries out one command. err is a fault of this node; what the command may
+// not do is in the result.
+func (m *machine) apply(entry *logv1.Entry) (res result, known bool, err error) {
+	if c, ok := entry.Command.(*logv1.Entry_AppendChunk); ok {
+		res, err = m.appendChunk(chunkFromLog(c.AppendChunk))
+		return res, true, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch c := entry.Command.(type) {
+	case *logv1.Entry_PutAgent:
+		return result{err: m.putAgent(agentFromLog(c.PutAgent.GetAgent()))}, true, nil
+	case *logv1.Entry_CreateRun:
+		res.run, res.err = m.createRun(entry.RequestId, runFromLog(c.CreateRun.GetRun()))
+	case *logv1.Entry_ChangeRun:
+		res.run, res.err = m.changeRun(c.ChangeRun.GetRunId(), changeFromLog(c.ChangeRun))
+	case *logv1.Entry_SealRun:
+		res.run, res.err = m.sealRun(c.SealRun.GetRunId(), sealingFromLog(c.SealRun))
+	default:
+		return result{}, false, nil
+	}
+	return res, true, nil
+}
+
+func (s *state) putAgent(a Agent) error {
+	if !validName(a.Name) {
+		return fmt.Errorf("%w: agent name %q: 1 to %d bytes, please", ErrInvalid, a.Name, MaxNameBytes)
+	}
+	if _, ok := s.agents[a.Name]; !ok && len(s.agents) >= MaxAgents {
+		return fmt.Errorf("%w: %d agents are remembered, which is the most", ErrTooMany, MaxAgents)
+	}
+	s.agents[a.Name] = a
+	return nil
+}
+
+func (s *state) createRun(requestID string, run Run) (Run, error) {
+	if id, ok := s.requests[requestID]; ok && requestID != "" {
+		return s.runs[id].Run, nil
+	}
+	if err := run.check(); err != nil {
+		return Run{}, err
+	}
+	if _, ok := s.runs[run.ID]; ok {
+		return Run{}, fmt.Errorf("%w: %s", ErrExists, run.ID)
+	}
+	if len(s.runs) >= MaxRuns {
+		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most", ErrTooMany, MaxRuns)
+	}
+	run.State, run.Seal, run.Reason = Planned, nil, ""
+	run.CreatedNs, run.EndedNs = s.time, 0
+	run.Epoch = max(run.Epoch, 1)
+	run.RepetitionsDone = 0
+	run.requestID = requestID
+	s.putRun(&runRecord{Run: run, streams: map[streamKey]*stream{}})
+	return run, nil
+}
+
+// putRun makes a run the newest.
+func (s *state) putRun(r *runRecord) {
+	s.runs[r.ID] = r
+	s.order = append(s.order, r.ID)
+	if r.requestID != "" {
+		s.requests[r.requestID] = r.ID
+	}
+}
+
+// find returns a run that a change of this epoch may touch.
+func (s *state) find(id string, epoch uint64) (*runRecord, error) {
+	r := s.runs[id]
+	if r == nil {
+		return nil, fmt.Errorf("%w: %s", ErrUnknownRun, id)
+	}
+	if r.Epoch != epoch {
+		return nil, fmt.Errorf("%w: it is in epoch %d, the request is of epoch %d", ErrEpoch, r.Epoch, epoch)
+	}
+	return r, nil
+}
+
+func (s *state) changeRun(id string, c RunChange) (Run, error) {
+	r, err := s.find(id, c.Epoch)
+	if err != nil {
+		return Run{}, err
+	}
+	run := r.Run
+	if run.State.Final() {
+		if c.State == run.State {
+			return run, nil
+		}
+		return run, fmt.Errorf("%w: it is %s, which is final", ErrTransition, run.State)
+	}
+	if c.State != 0 && c.State != run.State {
+		if !run.State.leadsTo(c.State) {
+			return run, fmt.Errorf("%w: from %s to %s", ErrTransition, run.State, c.State)
+		}
+		run.State = c.State
+		if c.State.Final() {
+			run.EndedNs = s.time
+		}
+	}
+	if len(c.Hosts) > MaxHosts {
+		return r.Run, fmt.Errorf("%w: %d hosts, at most %d are allowed", ErrTooMany, len(c.Hosts), MaxHosts)
+	}
+	if len(c.Hosts) > 0 {
+		run.Hosts = c.Hosts
+	}
+	if c.Reason != "" {
+		run.Reason = cut(c.Reason)
+	}
+	run.RepetitionsDone = max(run.RepetitionsDone, c.RepetitionsDone)
+	run.Incomplete = addMissing(run.Incomplete, c.Incomplete)
+	if c.NextEpoch {
+		run.Epoch++
+	}
+	r.Run = run
+	return run, nil
+}
+
+// leadsTo reports whether ChangeRun may take a run from s to next.
+func (s RunState) leadsTo(next RunState) bool {
+	switch next {
+	case Prepared, Running, Collecting:
+		return next == s+1
+	case Failed, Cancelled:
+		return s >= Planned && s <= Collecting
+	}
+	return false
+}
+
+// addMissing adds what is new, once, and copies before it writes: readers share the
+// old slice.
+func addMissing(have, more []string) []string {
+	for _, what := range more {
+		what = cut(what)
+		if slices.Contains(have, what) || len(have) > MaxIncomplete {
+			continue
+		}
+		if len(have) == MaxIncomplete {
+			what = "more than can be listed"
+		}
+		have = append(have[:len(have):len(have)], what)
+	}
+	return have
+}
+
+// cut shortens a text that people read to what the state machine keeps.
+func cut(s string) string {
+	if len(s) <= maxReasonBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxReasonBytes], "") + "…"
+}
+
+func (s *state) sealRun(id string, c Sealing) (Run, error) {
+	r := s.runs[id]
+	if r == nil {
+		return Run{}, fmt.Errorf("%w: %s", ErrUnknownRun, id)
+	}
+	if r.Seal != nil {
+		return r.Run, nil
+	}
+	if _, err := s.find(id, c.Epoch); err != nil {
+		return r.Run, err
+	}
+	run := r.Run
+	if !run.State.Final() {
+		if err := r.mayEnd(c.State); err != nil {
+			return run, err
+		}
+		run.State, run.Reason, run.EndedNs = c.State, cut(c.Reason), s.time
+	}
+	run.Incomplete = addMissing(run.Incomplete, c.Incomplete)
+	run.Seal = r.digest()
+	r.Run = run
+	return run, nil
+}
+
+// mayEnd reports why a run cannot be sealed in a state.
+func (r *runRecord) mayEnd(state RunState) error {
+	if !state.Final() || state > Cancelled {
+		return fmt.Errorf("%w: a run cannot be sealed as %s", ErrInvalid, state)
+	}
+	if state != Sealed {
+		return nil
+	}
+	if r.State != Collecting {
+		return fmt.Errorf("%w: from %s to sealed", ErrTransition, r.State)
+	}
+	for _, key := range r.keys() {
+		if st := r.streams[key]; st.contiguous != uint64(len(st.chunks)) {
+			return fmt.Errorf("%w: the stream of %s, incarnation %d, has a gap after chunk %d", ErrTransition, key.agent, key.incarnation, st.contiguous)
+		}
+	}
+	return nil
+}
+
+// appendChunk writes the chunk to its file, then makes it known.
+func (m *machine) appendChunk(c Chunk) (result, error) {
+	st, known, err := m.admit(c)
+	if err != nil || known {
+		return result{duplicate: known, err: err}, nil
+	}
+	if err := m.files.append(st, &c); err != nil {
+		return result{}, fmt.Errorf("write chunk %d of %s: %w", c.Sequence, c.Agent, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.runs[c.RunID]
+	r.streams[st.key] = st
+	st.add(refOf(&c, st.size))
+	r.Chunks++
+	r.Events += uint64(c.Events)
+	r.Bytes += uint64(len(c.Data))
+	return result{}, nil
+}
+
+// admit finds the stream that a chunk goes to, or that holds it already. The stream
+// of a first chunk is not in the run yet.
+func (m *machine) admit(c Chunk) (st *stream, known bool, err error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if err := c.check(); err != nil {
+		return nil, false, err
+	}
+	r := m.runs[c.RunID]
+	if r == nil {
+		return nil, false, fmt.Errorf("%w: %s", ErrUnknownRun, c.RunID)
+	}
+	key := streamKey{c.Agent, c.Incarnation}
+	st = r.streams[key]
+	if st != nil {
+		if ref, ok := st.find(c.Sequence); ok {
+			return st, ref.same(&c), conflict(ref, &c)
+		}
+	}
+	switch {
+	case r.Seal != nil:
+		return nil, false, fmt.Errorf("%w: %s", ErrSealed, c.RunID)
+	case st == nil && len(r.streams) >= MaxStreams:
+		return nil, false, fmt.Errorf("%w: run %s has %d streams, which is the most", ErrTooMany, c.RunID, MaxStreams)
+	case st == nil:
+		st = newStream(c.RunID, key)
+	}
+	return st, false, nil
+}
+
+func conflict(ref chunkRef, c *Chunk) error {
+	if ref.same(c) {
+		return nil
+	}
+	return fmt.Errorf("%w: chunk %d of %s, incarnation %d, was stored with %d events from %d; two agents may use the same name",
+		ErrConflict, c.Sequence, c.Agent, c.Incarnation, ref.events, ref.firstEvent)
+}

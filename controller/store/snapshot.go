@@ -1,0 +1,370 @@
+package store
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "syncline/proto/syncline/log/v1"
+)
+
+// A snapshot is the magic "SLSN", a version u32, then records: a length u32 and a
+// SnapshotRecord; the last is its SnapshotEnd, and after it comes the CRC-32C of all
+// before, u32. Numbers are little-endian. Chunks are not in it: it says which files
+// hold them, and where.
+const (
+	snapshotMagic   = "SLSN"
+	snapshotVersion = 1
+	// maxRecord bounds one record: the index of a stream of a million chunks.
+	maxRecord = 128 << 20
+)
+
+// snapshot is the state as it was at one entry. Values are never changed in place,
+// so that copying the maps' entries is enough.
+type snapshot struct {
+	machine *machine
+	time    int64
+	agents  []Agent
+	runs    []runRecord
+	// unsynced are the files with chunks that the disk may not have, and how much of
+	// each the snapshot refers to.
+	unsynced map[*stream]int64
+}
+
+// Snapshot captures the state; raft calls it between two batches.
+func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if err := m.fault.Err(); err != nil {
+		return nil, fmt.Errorf("no snapshot of a node that has stopped: %w", err)
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	s := &snapshot{machine: m, time: m.time, agents: m.sortedAgents(), unsynced: map[*stream]int64{}}
+	for _, id := range m.order {
+		r := m.runs[id]
+		streams := make(map[streamKey]*stream, len(r.streams))
+		for key, st := range r.streams {
+			// The chunks are only ever appended to, so the slice as it is now stays as
+			// it is.
+			streams[key] = &stream{key: key, run: id, chunks: st.chunks[:len(st.chunks):len(st.chunks)]}
+			if st.synced < st.size {
+				s.unsynced[st] = st.size
+			}
+		}
+		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams})
+	}
+	return s, nil
+}
+
+// Persist fsyncs the chunk files, then writes the snapshot: raft drops the entries
+// that hold the chunks as soon as it returns.
+func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	if err := s.sync(); err != nil {
+		s.machine.fault.fail(err)
+		return err
+	}
+	return s.write(sink)
+}
+
+// Release has nothing to free.
+func (s *snapshot) Release() {}
+
+// sync makes every chunk that the snapshot refers to durable, and the names of the
+// files. An fsync that fails is not tried again: the kernel may have dropped the
+// pages and would then report success.
+func (s *snapshot) sync() error {
+	dirs := map[string]bool{}
+	for st := range s.unsynced {
+		name := filepath.Join(s.machine.files.dir, st.name)
+		if err := syncPath(name); err != nil {
+			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+		}
+		dirs[filepath.Dir(name)] = true
+	}
+	if len(dirs) > 0 {
+		dirs[s.machine.files.dir] = true
+	}
+	for dir := range dirs {
+		if err := syncPath(dir); err != nil {
+			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+		}
+	}
+	s.machine.mu.Lock()
+	defer s.machine.mu.Unlock()
+	for st, size := range s.unsynced {
+		st.synced = max(st.synced, size)
+	}
+	return nil
+}
+
+func (s *snapshot) write(to io.Writer) error {
+	w := newRecordWriter(to)
+	for _, a := range s.agents {
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Agent{Agent: agentToLog(a)}})
+	}
+	for i := range s.runs {
+		r := &s.runs[i]
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Run{Run: runToLog(r.Run)}})
+		for _, key := range r.keys() {
+			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Stream{Stream: r.streams[key].toLog()}})
+		}
+	}
+	return w.end(s.time)
+}
+
+func (s *stream) toLog() *logv1.Stream {
+	out := &logv1.Stream{RunId: s.run, Agent: s.key.agent, Incarnation: s.key.incarnation}
+	for i := range s.chunks {
+		c := &s.chunks[i]
+		out.Sequences = append(out.Sequences, c.sequence)
+		out.FirstEvents = append(out.FirstEvents, c.firstEvent)
+		out.Events = append(out.Events, c.events)
+		out.Lengths = append(out.Lengths, c.length)
+		out.Crc32Cs = append(out.Crc32Cs, c.crc)
+		out.Digests = append(out.Digests, c.digest[:]...)
+	}
+	return out
+}
+
+// recordWriter writes a snapshot. After an error it writes nothing more, and end
+// returns the error.
+type recordWriter struct {
+	to    *bufio.Writer
+	crc   hash.Hash32
+	count uint64
+	err   error
+}
+
+func newRecordWriter(to io.Writer) *recordWriter {
+	w := &recordWriter{to: bufio.NewWriter(to), crc: crc32.New(castagnoli)}
+	w.bytes(binary.LittleEndian.AppendUint32([]byte(snapshotMagic), snapshotVersion))
+	return w
+}
+
+func (w *recordWriter) bytes(b []byte) {
+	if w.err == nil {
+		_, w.err = w.to.Write(b)
+		w.crc.Write(b)
+	}
+}
+
+func (w *recordWriter) record(r *logv1.SnapshotRecord) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+	if err == nil && len(b) > maxRecord {
+		err = fmt.Errorf("a record of %d bytes, at most %d are allowed", len(b), maxRecord)
+	}
+	if w.err == nil {
+		w.err = err
+	}
+	w.bytes(binary.LittleEndian.AppendUint32(nil, uint32(len(b))))
+	w.bytes(b)
+	w.count++
+}
+
+func (w *recordWriter) end(time int64) error {
+	w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_End{End: &logv1.SnapshotEnd{Records: w.count, TimeNs: time}}})
+	w.bytes(binary.LittleEndian.AppendUint32(nil, w.crc.Sum32()))
+	if w.err == nil {
+		w.err = w.to.Flush()
+	}
+	if w.err != nil {
+		return fmt.Errorf("write snapshot: %w", w.err)
+	}
+	return nil
+}
+
+// Restore replaces the state by that of a snapshot, or leaves it as it is: an error
+// while the node runs means that it cannot follow, one at its start that it must
+// not start.
+func (m *machine) Restore(from io.ReadCloser) error {
+	state, err := readSnapshot(from)
+	if err == nil {
+		err = m.checkFiles(&state)
+	}
+	err = errors.Join(err, from.Close())
+	if err != nil {
+		err = fmt.Errorf("restore the snapshot: %w", err)
+		m.restoreErr = errors.Join(m.restoreErr, err)
+		return err
+	}
+	// The files being written belong to the old state.
+	if err := m.files.closeAll(); err != nil {
+		m.fault.fail(err)
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = state
+	close(m.changed)
+	m.changed = make(chan struct{})
+	return nil
+}
+
+// checkFiles makes sure that every chunk the snapshot refers to can be there.
+func (m *machine) checkFiles(s *state) error {
+	for _, id := range s.order {
+		for _, key := range s.runs[id].keys() {
+			st := s.runs[id].streams[key]
+			info, err := os.Stat(filepath.Join(m.files.dir, st.name))
+			if err != nil {
+				return fmt.Errorf("it refers to chunks of %s: %w; copy the directory %s of another node", key.agent, err, runsDir)
+			}
+			if info.Size() < st.size {
+				return fmt.Errorf("%w: %s has %d bytes, the snapshot refers to %d; copy the directory %s of another node",
+					ErrDamaged, filepath.Join(m.files.dir, st.name), info.Size(), st.size, runsDir)
+			}
+			st.synced = st.size
+		}
+	}
+	return nil
+}
+
+// readSnapshot parses a snapshot, whoever wrote it.
+func readSnapshot(from io.Reader) (state, error) {
+	r := &recordReader{from: bufio.NewReader(from), crc: crc32.New(castagnoli)}
+	if err := r.header(); err != nil {
+		return state{}, err
+	}
+	s := newState()
+	for n := uint64(0); ; n++ {
+		record, err := r.record()
+		if err != nil {
+			return state{}, err
+		}
+		if end := record.GetEnd(); end != nil {
+			if end.Records != n {
+				return state{}, fmt.Errorf("%w: %d records, it claims %d", ErrDamaged, n, end.Records)
+			}
+			s.time = end.TimeNs
+			return s, r.finish()
+		}
+		if err := s.load(record); err != nil {
+			return state{}, fmt.Errorf("record %d: %w", n, err)
+		}
+	}
+}
+
+func (s *state) load(record *logv1.SnapshotRecord) error {
+	switch r := record.Record.(type) {
+	case *logv1.SnapshotRecord_Agent:
+		return s.putAgent(agentFromLog(r.Agent))
+	case *logv1.SnapshotRecord_Run:
+		run := runFromLog(r.Run)
+		if err := run.check(); err != nil {
+			return err
+		}
+		if s.runs[run.ID] != nil || len(s.runs) >= MaxRuns || run.State < Planned || run.State > Cancelled {
+			return fmt.Errorf("%w: run %s, %s, after %d others", ErrDamaged, run.ID, run.State, len(s.runs))
+		}
+		s.putRun(&runRecord{Run: run, streams: map[streamKey]*stream{}})
+		return nil
+	case *logv1.SnapshotRecord_Stream:
+		return s.loadStream(r.Stream)
+	}
+	return fmt.Errorf("%w: a record that this program does not know; start the version of the program that wrote it, or a newer one", ErrDamaged)
+}
+
+func (s *state) loadStream(in *logv1.Stream) error {
+	r := s.runs[in.RunId]
+	key := streamKey{in.Agent, in.Incarnation}
+	if r == nil || !validName(in.Agent) || r.streams[key] != nil || len(r.streams) >= MaxStreams {
+		return fmt.Errorf("%w: a stream of %q in run %q", ErrDamaged, in.Agent, in.RunId)
+	}
+	n := len(in.Sequences)
+	lists := []int{len(in.FirstEvents), len(in.Events), len(in.Lengths), len(in.Crc32Cs), len(in.Digests) / 32}
+	if len(in.Digests)%32 != 0 || slices.ContainsFunc(lists, func(m int) bool { return m != n }) {
+		return fmt.Errorf("%w: the index of %s in run %s has lists of different lengths", ErrDamaged, in.Agent, in.RunId)
+	}
+	st := newStream(in.RunId, key)
+	for i := range n {
+		ref := chunkRef{
+			sequence: in.Sequences[i], firstEvent: in.FirstEvents[i], events: in.Events[i], length: in.Lengths[i],
+			crc: in.Crc32Cs[i], offset: st.size, digest: [32]byte(in.Digests[32*i:]),
+		}
+		if _, twice := st.find(ref.sequence); twice || ref.length > MaxChunkBytes {
+			return fmt.Errorf("%w: chunk %d of %s in run %s", ErrDamaged, ref.sequence, in.Agent, in.RunId)
+		}
+		st.add(ref)
+	}
+	r.streams[key] = st
+	r.Chunks += uint64(n)
+	r.Events += st.events
+	r.Bytes += st.bytes
+	return nil
+}
+
+// recordReader reads a snapshot.
+type recordReader struct {
+	from *bufio.Reader
+	crc  hash.Hash32
+}
+
+// bytes reads n bytes. Memory grows with what is there, not with what is claimed.
+func (r *recordReader) bytes(n int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r.from, n))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) < n {
+		return nil, fmt.Errorf("%w: it ends early", ErrDamaged)
+	}
+	r.crc.Write(b)
+	return b, nil
+}
+
+func (r *recordReader) header() error {
+	b, err := r.bytes(8)
+	if err != nil {
+		return err
+	}
+	if string(b[:4]) != snapshotMagic {
+		return fmt.Errorf("%w: it does not begin with %q", ErrDamaged, snapshotMagic)
+	}
+	if v := binary.LittleEndian.Uint32(b[4:]); v != snapshotVersion {
+		return fmt.Errorf("its version is %d, and this program reads %d; start the version of the program that wrote it, or a newer one", v, snapshotVersion)
+	}
+	return nil
+}
+
+func (r *recordReader) record() (*logv1.SnapshotRecord, error) {
+	b, err := r.bytes(4)
+	if err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(b)
+	if n > maxRecord {
+		return nil, fmt.Errorf("%w: a record of %d bytes", ErrDamaged, n)
+	}
+	if b, err = r.bytes(int64(n)); err != nil {
+		return nil, err
+	}
+	record := new(logv1.SnapshotRecord)
+	if err := proto.Unmarshal(b, record); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return record, nil
+}
+
+func (r *recordReader) finish() error {
+	want := r.crc.Sum32()
+	b, err := r.bytes(4)
+	if err != nil {
+		return err
+	}
+	if got := binary.LittleEndian.Uint32(b); got != want {
+		return fmt.Errorf("%w: CRC-32C is %08x, it says %08x", ErrDamaged, want, got)
+	}
+	if _, err := r.from.ReadByte(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: bytes after its end", ErrDamaged)
+	}
+	return nil
+}

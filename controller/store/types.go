@@ -1,0 +1,259 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+)
+
+// Limits. What is beyond them is refused with an error that names the limit.
+const (
+	MaxAgents       = 1024
+	MaxRuns         = 10_000
+	MaxHosts        = 256
+	MaxStreams      = 1024 // of one run
+	MaxChunkBytes   = 256 << 10
+	MaxSourceBytes  = 256 << 10
+	MaxNameBytes    = 64
+	MaxIncomplete   = 1000 // entries of Run.Incomplete
+	maxEntryBytes   = 512 << 10
+	maxReasonBytes  = 4 << 10
+	maxRequestBytes = 128
+)
+
+// Errors that a caller branches on. Those of the state machine (all but the first
+// three) say that the request was committed and refused, for ever.
+var (
+	// ErrNotLeader: nothing was proposed; ask the leader, which the message names if
+	// it is known. Safe to retry.
+	ErrNotLeader = errors.New("this node does not lead the cluster")
+	// ErrBusy: nothing was proposed, since the log is behind. Safe to retry.
+	ErrBusy = errors.New("the log is too busy to take the request")
+	// ErrUnknownOutcome: it may or may not be committed. Repeat the same request, with
+	// the same request id.
+	ErrUnknownOutcome = errors.New("not known whether it was committed")
+
+	ErrInvalid    = errors.New("invalid request")
+	ErrTooMany    = errors.New("limit reached")
+	ErrUnknownRun = errors.New("no such run")
+	ErrExists     = errors.New("a run of that id exists")
+	// ErrTransition: the run's state does not allow the change.
+	ErrTransition = errors.New("the run's state does not allow this")
+	// ErrEpoch: another leader took the run over.
+	ErrEpoch = errors.New("the run is in another epoch")
+	// ErrSealed: the run takes no chunk and no change any more.
+	ErrSealed = errors.New("the run is sealed")
+	// ErrConflict: another chunk of that number is stored.
+	ErrConflict = errors.New("another chunk has this number")
+	// ErrDamaged: bytes do not match their checksum.
+	ErrDamaged = errors.New("damaged")
+)
+
+// Agent is one machine of the lab, as it last introduced itself.
+type Agent struct {
+	Name         string
+	Labels       map[string]string
+	Addresses    []string
+	Kernel       string
+	Version      string
+	BootID       string
+	Incarnation  uint64
+	Capabilities []Capability
+	// LastSeenNs is CLOCK_REALTIME of the controller, nanoseconds since 1970.
+	LastSeenNs int64
+	// ClockID is equal for two agents exactly if they read the very same
+	// CLOCK_MONOTONIC.
+	ClockID string
+}
+
+// Capability says if a source can be had on a host.
+type Capability struct {
+	// Source is "syscalls" or "packets".
+	Source    string
+	Available bool
+	// Reason says why not, Remedy what to do about it.
+	Reason, Remedy string
+}
+
+// RunState is where a run is in its life.
+type RunState int
+
+// States of a run, with the numbers of the log. A run goes from left to right
+// through Planned, Prepared, Running, Collecting, Sealed, and from any of the first
+// four to Failed or Cancelled. The last three are final.
+const (
+	Planned RunState = iota + 1
+	Prepared
+	Running
+	Collecting
+	Sealed
+	Failed
+	Cancelled
+)
+
+var stateNames = [...]string{"none", "planned", "prepared", "running", "collecting", "sealed", "failed", "cancelled"}
+
+// String is the state as people read it.
+func (s RunState) String() string {
+	if s >= 0 && int(s) < len(stateNames) {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state %d", int(s))
+}
+
+// Final reports whether a run in this state never leaves it.
+func (s RunState) Final() bool { return s >= Sealed }
+
+// Run is one execution of an experiment. Its slices and maps are shared between
+// all who read it: do not write to them.
+type Run struct {
+	// ID is "r-" and random hex digits; CreateRun makes one up if it is empty.
+	ID         string
+	Experiment string
+	// FileName and Source are the experiment file.
+	FileName        string
+	Source          []byte
+	State           RunState
+	Reason          string
+	Epoch           uint64
+	Repetitions     int
+	RepetitionsDone int
+	Hosts           []RunHost
+	// Bindings are roles to agent names, as the operator asked.
+	Bindings map[string]string
+	// CreatedNs and EndedNs are CLOCK_REALTIME of the controller that proposed the
+	// change, nanoseconds since 1970, and never run backwards. EndedNs is 0 before the
+	// final state.
+	CreatedNs, EndedNs int64
+	// Incomplete is what is known to be missing.
+	Incomplete []string
+	// Seal is the SHA-256 that Digest defines, nil until the run is sealed.
+	Seal []byte
+	// Events, Chunks and Bytes count what is stored. Bytes are of the chunks' data.
+	Events, Chunks, Bytes uint64
+
+	requestID string
+}
+
+// RunHost is a role of a run and the agent that plays it.
+type RunHost struct {
+	Name, Agent, Address, Kernel, ClockID string
+	Capabilities                          []Capability
+}
+
+// RunChange is what ChangeRun does to a run. Fields left zero change nothing.
+type RunChange struct {
+	// Epoch must be the run's.
+	Epoch uint64
+	// State is the next state, never Sealed: only Seal leads there.
+	State  RunState
+	Reason string
+	// RepetitionsDone never goes back.
+	RepetitionsDone int
+	// Hosts replaces all hosts.
+	Hosts []RunHost
+	// Incomplete is added to what is known to be missing, each entry once.
+	Incomplete []string
+	// NextEpoch makes the epoch one more, after everything else.
+	NextEpoch bool
+}
+
+// Sealing is how Seal ends a run.
+type Sealing struct {
+	// Epoch must be the run's.
+	Epoch uint64
+	// State is Sealed, Failed or Cancelled. A run that is failed or cancelled already
+	// keeps its state and its reason.
+	State  RunState
+	Reason string
+	// Incomplete is added to what is known to be missing, each entry once.
+	Incomplete []string
+}
+
+// Chunk is a block of consecutive events of one stream. Data are opaque here.
+type Chunk struct {
+	RunID       string
+	Agent       string
+	Incarnation uint64
+	// Sequence is the number of the chunk in its stream, from 1.
+	Sequence uint64
+	// FirstEvent is the number of its first event; Events counts them, at least one.
+	FirstEvent uint64
+	Events     uint32
+	Data       []byte
+	// CRC32C is of Data.
+	CRC32C uint32
+}
+
+// Stream is what is stored of the events of one start of an agent in one run.
+type Stream struct {
+	Agent       string
+	Incarnation uint64
+	Chunks      uint64
+	Events      uint64
+	Bytes       uint64
+	// Contiguous is the number of chunks from the first without a hole in their
+	// sequence numbers and in their event numbers, LastEvent the number of the last
+	// event in them.
+	Contiguous uint64
+	LastEvent  uint64
+	// Gaps are the sequence numbers missing before the highest stored, in order.
+	Gaps []Gap
+}
+
+// Gap is a range of sequence numbers, both ends included.
+type Gap struct{ First, Last uint64 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Checksum is the CRC-32C that Chunk.CRC32C holds.
+func Checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
+
+// check refuses a chunk before it is proposed, and again, with the same answer on
+// every node, when it is applied.
+func (c *Chunk) check() error {
+	switch {
+	case !validRunID(c.RunID):
+		return fmt.Errorf("%w: run id %q", ErrInvalid, c.RunID)
+	case !validName(c.Agent):
+		return fmt.Errorf("%w: agent name %q: 1 to %d bytes, please", ErrInvalid, c.Agent, MaxNameBytes)
+	case c.Sequence == 0 || c.FirstEvent == 0 || c.Events == 0:
+		return fmt.Errorf("%w: chunk %d with %d events from %d: all numbers count from 1", ErrInvalid, c.Sequence, c.Events, c.FirstEvent)
+	case c.FirstEvent+uint64(c.Events) < c.FirstEvent:
+		return fmt.Errorf("%w: chunk %d: its event numbers overflow", ErrInvalid, c.Sequence)
+	case len(c.Data) == 0 || len(c.Data) > MaxChunkBytes:
+		return fmt.Errorf("%w: chunk %d has %d bytes, 1 to %d are allowed", ErrInvalid, c.Sequence, len(c.Data), MaxChunkBytes)
+	case Checksum(c.Data) != c.CRC32C:
+		return fmt.Errorf("chunk %d of %s: %w: CRC-32C is %08x, the sender computed %08x", c.Sequence, c.Agent, ErrDamaged, Checksum(c.Data), c.CRC32C)
+	}
+	return nil
+}
+
+// validRunID admits what can be a directory's name on any system.
+func validRunID(id string) bool {
+	if len(id) == 0 || len(id) > MaxNameBytes || id[0] == '-' {
+		return false
+	}
+	for _, b := range []byte(id) {
+		if (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+func validName(name string) bool { return len(name) > 0 && len(name) <= MaxNameBytes }
+
+func (r *Run) check() error {
+	switch {
+	case !validRunID(r.ID):
+		return fmt.Errorf("%w: run id %q: lower-case letters, digits and hyphens, please", ErrInvalid, r.ID)
+	case len(r.Source) > MaxSourceBytes:
+		return fmt.Errorf("%w: an experiment of %d bytes, at most %d are allowed", ErrInvalid, len(r.Source), MaxSourceBytes)
+	case len(r.Hosts) > MaxHosts:
+		return fmt.Errorf("%w: %d hosts, at most %d are allowed", ErrTooMany, len(r.Hosts), MaxHosts)
+	case r.Repetitions < 0 || r.RepetitionsDone < 0:
+		return fmt.Errorf("%w: negative repetitions", ErrInvalid)
+	}
+	return nil
+}
