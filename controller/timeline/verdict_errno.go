@@ -2,10 +2,10 @@ package timeline
 
 import "fmt"
 
-// errnoName is the name of an error number of Linux, errno(3): "ECONNREFUSED". The
+// ErrnoName is the name of an error number of Linux, errno(3): "ECONNREFUSED". The
 // numbers are those of asm-generic/errno.h, which amd64, arm64 and riscv64 share;
 // they are written out since a timeline is also looked at on other systems.
-func errnoName(errno uint32) string {
+func ErrnoName(errno uint32) string {
 	if name, ok := errnoNames[errno]; ok {
 		return name
 	}

@@ -72,7 +72,7 @@ func findGaps(t *Timeline) []gap {
 			gaps = append(gaps, gap{gapUnended, h, "", 0, -1, text})
 		}
 	}
-	for _, text := range t.incomplete() {
+	for _, text := range t.Incomplete {
 		gaps = append(gaps, gap{gapIncomplete, -1, "", 0, -1, text})
 	}
 	return gaps
@@ -147,5 +147,3 @@ func (tr *trial) causeOf(touches func(*gap) bool) string {
 	}
 	return strings.Join(causes, "; ")
 }
-
-func (t *Timeline) incomplete() []string { return nil }

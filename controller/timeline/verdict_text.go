@@ -172,7 +172,7 @@ func resultText(c *Call) string {
 	case c.EndedBy == EndedByCancel:
 		return "no return before the repetition's time was up"
 	case c.Errno != 0:
-		return errnoName(c.Errno)
+		return ErrnoName(c.Errno)
 	}
 	return strconv.FormatInt(c.Result, 10)
 }
@@ -186,7 +186,7 @@ func outcomeText(o *experiment.Outcome) string {
 		parts = append(parts, strconv.FormatInt(value, 10))
 	}
 	for _, errno := range o.Errnos {
-		parts = append(parts, errnoName(errno))
+		parts = append(parts, ErrnoName(errno))
 	}
 	if o.Timeout {
 		parts = append(parts, "the lab's timeout")

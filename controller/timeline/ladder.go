@@ -1,0 +1,324 @@
+package timeline
+
+import (
+	"fmt"
+	"slices"
+
+	"syncline/controller/clock"
+)
+
+// LadderOptions choose what of a timeline a ladder shows. The zero value shows all
+// connections and all lanes on the lab's clock.
+type LadderOptions struct {
+	// Connection, counted from 1, shows that connection's packets only, and of the
+	// calls those that do not belong to another. 0 shows all.
+	Connection int
+	// LocalTimes shows each host's own clock, raw, instead of the lab's. The order of
+	// the rows stays that of the lab's clock.
+	LocalTimes bool
+	// HideLab leaves out the lab's own steps: sleep, signal, wait.
+	HideLab bool
+}
+
+// Ladder is a timeline laid out for drawing: a row per moment, a lane per host, a
+// bracket per call, an arrow per packet. It is plain data; a renderer only has to
+// put it at its places. Indices of rows, lanes, arrows and brackets are into its own
+// slices.
+type Ladder struct {
+	RunID, Experiment string
+	Repetition        int
+	Lanes             []LadderLane
+	Connections       []LadderConnection
+	// Unit of the time column, and its decimals.
+	Unit       TimeUnit
+	Decimals   int
+	LocalTimes bool
+	Rows       []Row
+	Arrows     []Arrow
+	Brackets   []Bracket
+	// Passed of Judged verdicts; Ruling is the worst of them.
+	Passed, Judged int
+	Ruling         Ruling
+	// Warnings of the timeline, then one for each impossible arrow.
+	Warnings []string
+}
+
+// LadderLane is a host's lane.
+type LadderLane struct {
+	// Host is the index in the timeline; Name is the role, Agent the machine.
+	Host        int
+	Name, Agent string
+	// Roles are the lanes of the experiment that ran there, in order of their first
+	// call.
+	Roles []string
+	Clock HostClock
+	// Reference is true for the lane whose clock is the lab's.
+	Reference bool
+	// Depth is the largest number of brackets that are open at once.
+	Depth int
+}
+
+// LadderConnection names a connection of the ladder.
+type LadderConnection struct {
+	// Number counts from 1, as LadderOptions.Connection does.
+	Number int
+	// Client and Server are lanes, -1 if no host of the run has the address.
+	Client, Server               int
+	ClientAddress, ServerAddress string
+}
+
+// RowKind says what a row shows.
+type RowKind int
+
+// Kinds of rows.
+const (
+	// RowMoment shows one moment: an end of an arrow, or of a bracket.
+	RowMoment RowKind = iota + 1
+	// RowLabel follows the departure of an arrow and has room for its delay.
+	RowLabel
+	// RowQuiet stands for a time in which nothing happened.
+	RowQuiet
+	// RowNote is a sentence about the record itself: a loss, a clock step.
+	RowNote
+)
+
+// Row is one row of a ladder.
+type Row struct {
+	Kind RowKind
+	// Lane whose moment it is; -1 for RowQuiet.
+	Lane int
+	// At is its time in nanoseconds since the timeline's Zero; with LocalTimes, of the
+	// host's own CLOCK_MONOTONIC. Err is its ±, clock.Unbounded if nothing ties the
+	// host's clock to the reference's.
+	At, Err int64
+	// ShowErr is true if two clocks are involved and Err is not below what the time
+	// column resolves.
+	ShowErr bool
+	// Unordered is true if this moment may as well have been before the one of the
+	// row above, as far as clocks and messages tell.
+	Unordered bool
+	// Moment indexes Timeline.Moments, -1 if there is none. A row of several calls
+	// has the first.
+	Moment int
+	// Arrow and Bracket that start or end here, or that a RowLabel belongs to; -1 if
+	// none.
+	Arrow, Bracket int
+	// Quiet is the length of a RowQuiet in nanoseconds.
+	Quiet int64
+	// Text of a RowNote.
+	Text string
+}
+
+// ladderer builds one ladder.
+type ladderer struct {
+	t      *Timeline
+	opts   LadderOptions
+	l      *Ladder
+	causes *causes
+	lane   []int
+	// arrows lists the arrows of a moment: a record that offloads cut or merged has
+	// several.
+	arrows map[int][]int
+	// brackets has the bracket of a call.
+	brackets map[*Event]int
+}
+
+// Ladder lays the timeline out. It only reads the timeline.
+func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
+	b := &ladderer{
+		t: t, opts: opts, causes: newCauses(t),
+		l: &Ladder{
+			RunID: t.RunID, Experiment: t.Experiment, Repetition: t.Repetition,
+			LocalTimes: opts.LocalTimes, Judged: len(t.Verdicts), Ruling: Worst(t.Verdicts),
+			Warnings: slices.Clone(t.Warnings),
+		},
+		arrows: make(map[int][]int), brackets: make(map[*Event]int),
+	}
+	for _, v := range t.Verdicts {
+		if v.Ruling == Pass {
+			b.l.Passed++
+		}
+	}
+	b.lanes()
+	b.connections()
+	shown := b.shown()
+	b.layArrows(shown)
+	shown = b.layCalls(shown)
+	b.layRows(shown)
+	b.placeBrackets()
+	b.chooseUnit()
+	b.warnImpossible()
+	return b.l
+}
+
+// lanes puts the hosts from left to right: as the experiment lists them.
+func (b *ladderer) lanes() {
+	b.lane = make([]int, len(b.t.Hosts))
+	for h := range b.t.Hosts {
+		b.lane[h] = h
+		lane := LadderLane{Host: h, Name: b.t.Hosts[h].Name, Agent: b.t.Hosts[h].Agent, Reference: h == b.t.Reference}
+		if h < len(b.t.Clocks) {
+			lane.Clock = b.t.Clocks[h]
+		}
+		b.l.Lanes = append(b.l.Lanes, lane)
+	}
+	for i := range b.t.Moments {
+		e := b.t.Moments[i].Event
+		if e.Call == nil {
+			continue
+		}
+		lane := &b.l.Lanes[b.lane[e.Host]]
+		if !slices.Contains(lane.Roles, e.Call.Lane) {
+			lane.Roles = append(lane.Roles, e.Call.Lane)
+		}
+	}
+}
+
+func (b *ladderer) connections() {
+	for i := range b.t.Connections {
+		if b.opts.Connection != 0 && b.opts.Connection != i+1 {
+			continue
+		}
+		c := &b.t.Connections[i]
+		b.l.Connections = append(b.l.Connections, LadderConnection{
+			Number: i + 1, Client: b.laneOf(c.Client.Host), Server: b.laneOf(c.Server.Host),
+			ClientAddress: c.Client.Address.String(), ServerAddress: c.Server.Address.String(),
+		})
+	}
+}
+
+func (b *ladderer) laneOf(host int) int {
+	if host < 0 {
+		return -1
+	}
+	return b.lane[host]
+}
+
+// shown lists the moments that the ladder is about, in order.
+func (b *ladderer) shown() []int {
+	var shown []int
+	for i := range b.t.Moments {
+		m := &b.t.Moments[i]
+		if b.opts.Connection != 0 && m.Connection >= 0 && m.Connection != b.opts.Connection-1 {
+			continue
+		}
+		if b.wanted(m.Event) {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
+func (b *ladderer) wanted(e *Event) bool {
+	switch {
+	case e.Call != nil:
+		return !b.opts.HideLab || !ofLab(e.Call)
+	case e.Packet != nil, e.Loss != nil, e.Step != nil:
+		return true
+	}
+	return e.Mark != nil && e.Mark.Kind == MarkNotQuiet
+}
+
+// ofLab reports whether a step is one of the lab's own, not a call of the kernel.
+func ofLab(c *Call) bool {
+	return c.Name == "sleep" || c.Name == "signal" || c.Name == "wait"
+}
+
+// layRows makes the rows: one per moment, a label after each departure that has a
+// delay to tell, and a fold wherever nothing happened for long.
+func (b *ladderer) layRows(shown []int) {
+	quiet := b.quietFrom(shown)
+	flying := make(map[int]bool)
+	for n, i := range shown {
+		if n > 0 && len(flying) == 0 {
+			if gap := b.gap(shown[n-1], i); gap >= quiet {
+				b.l.Rows = append(b.l.Rows, Row{Kind: RowQuiet, Lane: -1, Moment: -1, Arrow: -1, Bracket: -1, Quiet: gap})
+			}
+		}
+		b.layMoment(shown, n)
+		for _, a := range b.arrows[i] {
+			if arrow := &b.l.Arrows[a]; arrow.Delayed && (arrow.Departure < 0) != (arrow.Arrival < 0) {
+				flying[a] = true
+			} else {
+				delete(flying, a)
+			}
+		}
+	}
+}
+
+// layMoment makes the row of shown[n], and what follows from it.
+func (b *ladderer) layMoment(shown []int, n int) {
+	i := shown[n]
+	m := &b.t.Moments[i]
+	row := Row{Kind: RowMoment, Lane: b.lane[m.Event.Host], Moment: i, Arrow: -1, Bracket: -1}
+	row.At, row.Err = b.time(m)
+	if n > 0 {
+		notAfter, after := b.causes.order(shown[n-1], i)
+		row.Unordered = !notAfter && !after
+	}
+	at := len(b.l.Rows)
+	switch {
+	case m.Event.Call != nil:
+		row.Bracket = b.endBracket(m.Event, at)
+	case m.Event.Packet != nil:
+		row.Arrow = b.endArrows(i, at)
+	}
+	if row.Bracket < 0 && row.Arrow < 0 {
+		row.Kind, row.Text = RowNote, b.noteText(i)
+	}
+	b.l.Rows = append(b.l.Rows, row)
+	if row.Arrow >= 0 && b.l.Arrows[row.Arrow].Departure == at && b.l.Arrows[row.Arrow].Delayed {
+		b.l.Arrows[row.Arrow].Label = at + 1
+		b.l.Rows = append(b.l.Rows, Row{Kind: RowLabel, Lane: row.Lane, Moment: -1, Arrow: row.Arrow, Bracket: -1})
+	}
+}
+
+// time is a moment in the time column's own terms.
+func (b *ladderer) time(m *Moment) (at, err int64) {
+	if b.opts.LocalTimes {
+		return int64(m.Local), 0
+	}
+	if m.Stamp.Err >= clock.Unbounded {
+		return int64(m.Stamp.At - b.t.Zero), clock.Unbounded
+	}
+	return int64(m.Stamp.At - b.t.Zero), m.Stamp.Err
+}
+
+// noteText says what no bracket and no arrow shows.
+func (b *ladderer) noteText(moment int) string {
+	e := b.t.Moments[moment].Event
+	name := b.t.hostName(e.Host)
+	switch {
+	case e.Packet != nil:
+		return fmt.Sprintf("%s saw %s pass from %s to %s", name, e.Packet.Flags, e.Packet.Source, e.Packet.Destination)
+	case e.Loss != nil:
+		return lossText(name, e.Loss)
+	case e.Step != nil:
+		return "the clock of " + name + " was stepped by " + signedSpan(e.Step.Step)
+	}
+	return "sockets of " + name + " are still busy: " + e.Mark.Detail
+}
+
+// gap is the time between two moments on the lab's clock, 0 if it is not known.
+func (b *ladderer) gap(from, to int) int64 {
+	a, c := b.t.Moments[from].Stamp, b.t.Moments[to].Stamp
+	if a.Err >= clock.Unbounded || c.Err >= clock.Unbounded {
+		return 0
+	}
+	return int64(c.At - a.At)
+}
+
+// quietFrom is the gap from which on a time counts as quiet: far above what is usual
+// between two moments of this ladder, and not a small part of the whole.
+func (b *ladderer) quietFrom(shown []int) int64 {
+	if len(shown) < 2 {
+		return clock.Unbounded
+	}
+	var gaps []int64
+	for n := 1; n < len(shown); n++ {
+		gaps = append(gaps, b.gap(shown[n-1], shown[n]))
+	}
+	slices.Sort(gaps)
+	whole := b.gap(shown[0], shown[len(shown)-1])
+	return max(10*gaps[len(gaps)/2], whole/20, 1)
+}

@@ -1,0 +1,211 @@
+package timeline
+
+import (
+	"fmt"
+	"strconv"
+
+	"syncline/controller/clock"
+)
+
+// Arrow is one packet on its way between two lanes.
+type Arrow struct {
+	// Connection and Segment index the timeline.
+	Connection, Segment int
+	// From and To are lanes; -1 if no host of the run has the address.
+	From, To int
+	// Departure and Arrival are rows, -1 if that tap did not see it. Label is the row
+	// after the departure that has room for the delay, -1 if there is none.
+	Departure, Label, Arrival int
+	// Words tell the packet, the most important first: "SYN+ACK", "s0", "a1",
+	// "mss1460". Sequence numbers count from the initial one of their direction. A
+	// renderer short of room drops words from the end.
+	Words []string
+	// Delayed is true if both ends were seen and both clocks are tied. Delay is then
+	// the time on the way, surely within DelayErr, in nanoseconds.
+	Delayed         bool
+	Delay, DelayErr int64
+	// As in Segment.
+	Lost, Duplicate, Impossible, Ambiguous bool
+	Copy                                   int
+	// Reset is true for a RST.
+	Reset bool
+}
+
+// layArrows makes an arrow for each segment of which a shown moment is an end.
+func (b *ladderer) layArrows(shown []int) {
+	seen := make(map[int]bool)
+	for _, i := range shown {
+		seen[i] = true
+	}
+	for ci := range b.t.Connections {
+		if b.opts.Connection != 0 && b.opts.Connection != ci+1 {
+			continue
+		}
+		for si := range b.t.Connections[ci].Segments {
+			s := &b.t.Connections[ci].Segments[si]
+			if !seen[s.Departure] && !seen[s.Arrival] {
+				continue
+			}
+			for _, end := range []int{s.Departure, s.Arrival} {
+				if end >= 0 {
+					b.arrows[end] = append(b.arrows[end], len(b.l.Arrows))
+				}
+			}
+			b.l.Arrows = append(b.l.Arrows, b.arrow(ci, si))
+		}
+	}
+}
+
+func (b *ladderer) arrow(connection, segment int) Arrow {
+	c := &b.t.Connections[connection]
+	s := &c.Segments[segment]
+	a := Arrow{
+		Connection: connection, Segment: segment,
+		From: b.laneOf(c.Server.Host), To: b.laneOf(c.Client.Host),
+		Departure: -1, Label: -1, Arrival: -1,
+		Lost: s.Lost, Duplicate: s.Duplicate, Impossible: s.Impossible, Ambiguous: s.Ambiguous, Copy: s.Copy,
+	}
+	if s.FromClient {
+		a.From, a.To = a.To, a.From
+	}
+	if s.Departure >= 0 && s.Arrival >= 0 && s.OneWayErr < clock.Unbounded {
+		a.Delayed, a.Delay, a.DelayErr = true, s.OneWay, s.OneWayErr
+	}
+	moment := s.Departure
+	if moment < 0 {
+		moment = s.Arrival
+	}
+	p := b.t.Moments[moment].Event.Packet
+	a.Reset = p.Flags&RST != 0
+	a.Words = packetWords(p, c, s)
+	return a
+}
+
+// endArrows notes the row at which a packet's moment stands, and returns the first
+// arrow that has an end there, -1 if none has.
+func (b *ladderer) endArrows(moment, row int) int {
+	for _, i := range b.arrows[moment] {
+		a := &b.l.Arrows[i]
+		s := &b.t.Connections[a.Connection].Segments[a.Segment]
+		if s.Departure == moment {
+			a.Departure = row
+		} else {
+			a.Arrival = row
+		}
+	}
+	if len(b.arrows[moment]) == 0 {
+		return -1
+	}
+	return b.arrows[moment][0]
+}
+
+// packetWords tell a packet in short.
+func packetWords(p *Packet, c *Connection, s *Segment) []string {
+	own, other := &c.Server, &c.Client
+	if s.FromClient {
+		own, other = other, own
+	}
+	words := []string{p.Flags.String()}
+	if s.Copy > 0 {
+		words = append(words, fmt.Sprintf("R%d", s.Copy))
+	}
+	if s.Duplicate {
+		words = append(words, "D")
+	}
+	words = append(words, "s"+relative(p.Seq, own))
+	if p.Flags&ACK != 0 {
+		words = append(words, "a"+relative(p.Ack, other))
+	}
+	if p.PayloadLength > 0 {
+		words = append(words, fmt.Sprintf("len%d", p.PayloadLength))
+	}
+	if p.Flags&SYN != 0 {
+		words = append(words, optionWords(p.Options)...)
+	}
+	return words
+}
+
+// relative counts a sequence number from the initial one, modulo 2^32 as RFC 9293
+// 3.4 does; it is absolute if that is not known.
+func relative(n uint32, from *End) string {
+	if from.HasISN {
+		n -= from.ISN
+	}
+	return strconv.FormatUint(uint64(n), 10)
+}
+
+// Kinds of TCP options, from the registry of IANA.
+const (
+	optionEnd           = 0
+	optionNothing       = 1
+	optionMSS           = 2
+	optionWindowScale   = 3
+	optionSACKPermitted = 4
+	optionTimestamps    = 8
+	optionMPTCP         = 30
+	optionFastOpen      = 34
+)
+
+// optionWords tell the options of a SYN in short: "mss1460 ws7 sack ts". They come
+// from the wire: what does not parse ends the list with "?".
+func optionWords(options []byte) []string {
+	var words []string
+	for len(options) > 0 {
+		kind := options[0]
+		if kind == optionEnd {
+			return words
+		}
+		if kind == optionNothing {
+			options = options[1:]
+			continue
+		}
+		if len(options) < 2 || options[1] < 2 || int(options[1]) > len(options) {
+			return append(words, "?")
+		}
+		if word := optionWord(kind, options[2:options[1]]); word != "" {
+			words = append(words, word)
+		}
+		options = options[options[1]:]
+	}
+	return words
+}
+
+func optionWord(kind byte, data []byte) string {
+	switch {
+	case kind == optionMSS && len(data) == 2:
+		return fmt.Sprintf("mss%d", int(data[0])<<8|int(data[1]))
+	case kind == optionWindowScale && len(data) == 1:
+		return fmt.Sprintf("ws%d", data[0])
+	case kind == optionSACKPermitted:
+		return "sack"
+	case kind == optionTimestamps:
+		return "ts"
+	case kind == optionMPTCP:
+		return "mptcp"
+	case kind == optionFastOpen:
+		return "tfo"
+	}
+	return ""
+}
+
+// warnImpossible adds a sentence for each arrow that no offset inside the bounds
+// explains.
+func (b *ladderer) warnImpossible() {
+	for i := range b.l.Arrows {
+		a := &b.l.Arrows[i]
+		if !a.Impossible {
+			continue
+		}
+		from, to := b.laneName(a.From), b.laneName(a.To)
+		b.l.Warnings = append(b.l.Warnings, fmt.Sprintf(
+			"impossible: %s>%s %s arrived %s before it left, and no offset inside the bounds explains it; a stamp or a clock of %s or %s is wrong",
+			from, to, a.Words[0], spanText(-a.Delay), from, to))
+	}
+}
+
+func (b *ladderer) laneName(lane int) string {
+	if lane < 0 {
+		return "?"
+	}
+	return b.l.Lanes[lane].Name
+}

@@ -1,0 +1,96 @@
+package timeline
+
+import (
+	"strconv"
+	"strings"
+
+	"syncline/controller/clock"
+)
+
+// TimeUnit is the unit of a time column: how many nanoseconds it has.
+type TimeUnit int64
+
+// Units of a time column.
+const (
+	Microseconds TimeUnit = 1_000
+	Milliseconds TimeUnit = 1_000_000
+	Seconds      TimeUnit = 1_000_000_000
+)
+
+// String is the unit's symbol.
+func (u TimeUnit) String() string {
+	switch u {
+	case Microseconds:
+		return "µs"
+	case Milliseconds:
+		return "ms"
+	}
+	return "s"
+}
+
+// chooseUnit takes the unit in which the longest time of the ladder is still short,
+// and shows ± where that unit can.
+func (b *ladderer) chooseUnit() {
+	var longest int64
+	for i := range b.l.Rows {
+		if b.l.Rows[i].Kind == RowMoment {
+			longest = max(longest, magnitude(b.l.Rows[i].At))
+		}
+	}
+	switch {
+	case b.opts.LocalTimes:
+		b.l.Unit, b.l.Decimals = Seconds, 6
+	case longest < int64(Milliseconds):
+		b.l.Unit, b.l.Decimals = Microseconds, 1
+	case longest < 100*int64(Seconds):
+		b.l.Unit, b.l.Decimals = Milliseconds, 3
+	default:
+		b.l.Unit, b.l.Decimals = Seconds, 3
+	}
+	for i := range b.l.Rows {
+		r := &b.l.Rows[i]
+		r.ShowErr = r.Kind == RowMoment && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
+	}
+}
+
+// resolution is the smallest time that the time column can tell from zero.
+func (l *Ladder) resolution() int64 {
+	n := int64(l.Unit)
+	for range l.Decimals {
+		n /= 10
+	}
+	return n
+}
+
+// Time is a row's time as the time column shows it, and its ±, empty if none is to
+// be shown: "20.050", "±.038".
+func (l *Ladder) Time(r *Row) (at, err string) {
+	at = l.number(r.At)
+	if !r.ShowErr {
+		return at, ""
+	}
+	if r.Err >= clock.Unbounded {
+		return at, "±?"
+	}
+	// An error is rounded up: what is shown holds the truth as well.
+	up := (r.Err + l.resolution() - 1) / l.resolution() * l.resolution()
+	return at, "±" + strings.TrimPrefix(l.number(up), "0")
+}
+
+// number writes a time in the column's unit, rounded to its decimals.
+func (l *Ladder) number(ns int64) string {
+	step := l.resolution()
+	sign := ""
+	if ns < 0 {
+		sign, ns = "-", -ns
+	}
+	n := (ns + step/2) / step
+	digits := strconv.FormatInt(n, 10)
+	if short := l.Decimals + 1 - len(digits); short > 0 {
+		digits = strings.Repeat("0", short) + digits
+	}
+	return sign + digits[:len(digits)-l.Decimals] + "." + digits[len(digits)-l.Decimals:]
+}
+
+// Span is a length of time as people say it: "380 ns", "3.1 µs", "40.14 ms".
+func Span(ns int64) string { return spanText(ns) }
