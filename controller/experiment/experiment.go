@@ -1,8 +1,14 @@
 // Package experiment parses, checks and plans an experiment file.
 //
-// It is pure: it touches no host and knows no protobuf. Parse reports every error
-// of a file at once, each with its place. What Parse returns is checked: every role,
-// lane, socket, label and variable it mentions exists.
+// It is pure: it touches no host, reads no clock and knows no protobuf; the same file
+// gives the same Experiment everywhere. Parse reports every error of a file at once,
+// each with its place. What Parse returns is checked: every role, lane, socket, label
+// and variable it mentions exists, every signal waited for is given, and no wait can
+// block another for ever. Numbers (errno, socket options) are those of Linux on every
+// machine, since agents run there and a plan may be made elsewhere.
+//
+// The language is in three tables: sections (the top keys of a file), calls (what a
+// lane can do) and nouns (what can be expected). A new one is a new row.
 package experiment
 
 import (
@@ -13,8 +19,20 @@ import (
 // Limits on what a file may ask for. A file beyond them is refused with a message
 // that names the limit.
 const (
-	MaxBytes   = 256 << 10
-	MaxNesting = 32
+	MaxBytes    = 256 << 10
+	MaxNesting  = 32
+	MaxHosts    = 64
+	MaxVars     = 256
+	MaxLanes    = 256
+	MaxSteps    = 10_000
+	MaxExpect   = 1_000
+	MaxMoments  = 100
+	MaxTerms    = 1_000
+	MaxRuns     = 100_000
+	MaxDuration = time.Hour
+	// MaxData bounds the bytes of one send and of all sends of a file together: a
+	// lane travels to its agent in one message.
+	MaxData = 1 << 20
 )
 
 // Experiment is a checked experiment file.
@@ -25,7 +43,8 @@ type Experiment struct {
 	// Hosts in the order of the file; the first is the leftmost lane of a ladder.
 	Hosts []Host
 	// Vars with their values, overrides applied, in the order of the file.
-	Vars    []Var
+	Vars []Var
+	// Observe are the sources asked for: "syscalls", "packets".
 	Observe []string
 	Lanes   []Lane
 	Expect  []Expectation
@@ -45,7 +64,8 @@ type Var struct {
 	Name, Value string
 }
 
-// Pos is a place in the file, from 1. The zero Pos is no place.
+// Pos is a place in the file: lines and characters (not bytes) of the line, both
+// from 1. The zero Pos is no place in the file: the fault is in the options.
 type Pos struct {
 	Line, Column int
 }
@@ -108,7 +128,8 @@ type (
 	RecvArgs struct{ Size int }
 	// ShutdownArgs of shutdown(2): SHUT_RD 0, SHUT_WR 1, SHUT_RDWR 2.
 	ShutdownArgs struct{ How int }
-	// SetSockOptArgs of setsockopt(2); Value as the kernel takes it.
+	// SetSockOptArgs of setsockopt(2); Value as the kernel takes it on a 64-bit
+	// little-endian machine.
 	SetSockOptArgs struct {
 		Level, Name int
 		Value       []byte
@@ -155,7 +176,14 @@ type PacketTerm struct {
 	Packet PacketSelector
 }
 
-// PacketSelector picks segments. The zero value picks every segment.
+// PacketSelector picks segments. The zero value picks none but a segment without
+// flags; AnyFlags alone picks every segment.
+//
+// One rule holds wherever a file names a packet. PSH, URG, ECE, CWR and AE are never
+// looked at; of the rest exactly the named flags must be set, so SYN is not SYN+ACK
+// and ACK is neither the handshake's nor a FIN's. Only FIN and RST, written without
+// ACK, leave open whether ACK is set: RFC 9293 sends both kinds of RST, and people say
+// "FIN" for FIN+ACK. "any" asks for at least the named flags.
 type PacketSelector struct {
 	// From and To are roles; empty: any.
 	From, To string
@@ -163,7 +191,8 @@ type PacketSelector struct {
 	// ECE, CWR and AE are exactly these; if AnyFlags is set they are not looked at.
 	Flags    uint16
 	AnyFlags bool
-	// Contains relaxes the match: the segment has at least these flags ("any RST").
+	// Contains relaxes the match: the segment has at least these flags ("any RST",
+	// and also "FIN" and "RST" by themselves).
 	Contains bool
 	// Data asks for payload (true) or for none (false); nil: either.
 	Data *bool
@@ -192,8 +221,10 @@ const (
 type MomentSelector struct {
 	Kind MomentKind
 	// Lane and Call of EnterCall and ReturnCall; Socket narrows it ("close a");
-	// Label picks by the author's label instead.
+	// Label picks by the author's label instead. Lane, Call and Step are always filled,
+	// and together name one step: Step is its index in the lane, from 0.
 	Lane, Call, Socket, Label string
+	Step                      int
 	// Host of PacketSent and PacketReceived, and which packet.
 	Host   string
 	Packet PacketSelector

@@ -1,0 +1,168 @@
+package experiment
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// momentForms are all ways to write a moment, with what each picks.
+var momentForms = []struct {
+	name string
+	kind MomentKind
+	doc  string
+}{
+	{"enter", EnterCall, "enter(lane.call [socket]) or enter(label): right before the call."},
+	{"return", ReturnCall, "return(lane.call [socket]) or return(label): right after the call."},
+	{"sent", PacketSent, "sent(HOST, packet): the packet at that host's tap, on its way out."},
+	{"received", PacketReceived, "received(HOST, packet): the packet at that host's tap, on its way in."},
+}
+
+// moment reads one moment of an order.
+func (p *reading) moment(t phrase) (MomentSelector, bool) {
+	const forms = "write enter(client.connect), return(client.connect), sent(A, SYN) or received(B, SYN)"
+	name, inner, found := t.cut("(")
+	if !found || !strings.HasSuffix(inner.text, ")") {
+		p.fault(t.pos(), forms, "%q is no moment", shorten(t.text))
+		return MomentSelector{}, false
+	}
+	inner = inner.slice(0, len(inner.text)-1).trim()
+	for _, f := range momentForms {
+		if f.name != name.trim().text {
+			continue
+		}
+		var m MomentSelector
+		var ok bool
+		if f.kind == EnterCall || f.kind == ReturnCall {
+			p.needs("syscalls", t.pos())
+			m, ok = p.callMoment(f.kind, inner)
+		} else {
+			p.needs("packets", t.pos())
+			m, ok = p.packetMoment(f.kind, inner)
+		}
+		m.Text = t.text
+		return m, ok
+	}
+	p.fault(name.pos(), forms, "unknown moment %q", shorten(name.text))
+	return MomentSelector{}, false
+}
+
+func (p *reading) packetMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
+	host, packet, found := t.cut(",")
+	if !found {
+		p.fault(t.pos(), "write sent(A, SYN)", "%q does not name a host and a packet", shorten(t.text))
+		return MomentSelector{}, false
+	}
+	host, packet = host.trim(), packet.trim()
+	known := p.isRole(host)
+	s, ok := p.selector(packet)
+	if !known || !ok {
+		return MomentSelector{}, false
+	}
+	end := s.From
+	if kind == PacketReceived {
+		end = s.To
+	}
+	if end != "" && end != host.text {
+		p.fault(packet.pos(), "the tap of a host sees what that host sends or gets", "%s does not fit host %s", packet.text, host.text)
+		return MomentSelector{}, false
+	}
+	return MomentSelector{Kind: kind, Host: host.text, Packet: s, Text: t.text}, true
+}
+
+// callMoment reads `lane.call`, `lane.call socket` or a label, and finds the one step
+// that it picks.
+func (p *reading) callMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
+	lane, call, dotted := t.cut(".")
+	if !dotted {
+		return p.labelMoment(kind, t)
+	}
+	i, ok := p.findLane(lane.text)
+	if !ok {
+		if !p.vague.lanes {
+			p.fault(lane.pos(), suggest(lane.text, "lanes", p.laneNames()), "unknown lane %q", shorten(lane.text))
+		}
+		return MomentSelector{}, false
+	}
+	name, socket, _ := call.cut(" ")
+	socket = socket.trim()
+	step, ok := p.pickStep(i, name, socket)
+	if !ok {
+		return MomentSelector{}, false
+	}
+	return p.stepMoment(kind, labelled{i, step}, t), true
+}
+
+func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
+	at, ok := p.labels[t.text]
+	if !ok {
+		if !p.vague.lanes {
+			var known []string
+			for name := range p.labels {
+				known = append(known, name)
+			}
+			slices.Sort(known)
+			p.fault(t.pos(), suggest(t.text, "labels", known)+"; or write lane.call", "unknown label %q", shorten(t.text))
+		}
+		return MomentSelector{}, false
+	}
+	m := p.stepMoment(kind, at, t)
+	m.Label = t.text
+	return m, true
+}
+
+func (p *reading) stepMoment(kind MomentKind, at labelled, t phrase) MomentSelector {
+	l := p.exp.Lanes[at.lane]
+	s := l.Steps[at.step]
+	return MomentSelector{Kind: kind, Lane: l.Name, Call: s.Call, Socket: s.Socket, Step: at.step, Text: t.text}
+}
+
+// pickStep finds the only step of a lane with this call, and this socket if one is
+// named.
+func (p *reading) pickStep(lane int, name, socket phrase) (int, bool) {
+	l := p.exp.Lanes[lane]
+	var picked []int
+	var calls []string
+	for i, s := range l.Steps {
+		if s.Call == name.text && (socket.text == "" || s.Socket == socket.text || s.Makes == socket.text) {
+			picked = append(picked, i)
+		}
+		if !slices.Contains(calls, s.Call) {
+			calls = append(calls, s.Call)
+		}
+	}
+	switch {
+	case len(picked) == 1:
+		return picked[0], true
+	case p.vague.lanes:
+	case len(picked) > 1:
+		p.fault(name.pos(), choices(l, picked), "the lane %q has %d steps that are meant by %q", l.Name, len(picked), strings.TrimSpace(name.text+" "+socket.text))
+	case slices.Contains(calls, name.text):
+		p.fault(socket.pos(), "", "the lane %q has no %s of a socket %q", l.Name, name.text, shorten(socket.text))
+	default:
+		p.fault(name.pos(), suggest(name.text, "calls of that lane", calls), "the lane %q has no step %q", l.Name, shorten(name.text))
+	}
+	return 0, false
+}
+
+// choices lists the steps between which an author must choose, and how to.
+func choices(l Lane, picked []int) string {
+	const most = 6
+	var list []string
+	sockets := make(map[string]bool)
+	for i, index := range picked {
+		s := l.Steps[index]
+		sockets[s.Socket] = true
+		if i < most {
+			list = append(list, fmt.Sprintf("%s on line %d", shorten(s.Text), s.Pos.Line))
+		}
+	}
+	if len(picked) > most {
+		list = append(list, fmt.Sprintf("%d more", len(picked)-most))
+	}
+	first := l.Steps[picked[0]]
+	if len(sockets) == len(picked) && first.Socket != "" {
+		return fmt.Sprintf("name the socket, as in %s.%s %s: %s", l.Name, first.Call, first.Socket, strings.Join(list, ", "))
+	}
+	return fmt.Sprintf("give the one you mean a label with `as`: %s", strings.Join(list, ", "))
+}
