@@ -15,16 +15,20 @@ type world struct {
 	random *rand.Rand
 	// truth is the true time of each moment, and cause the departure of each arrival.
 	truth map[simMoment]int64
-	cause map[simID]simID
+	cause map[simID][]simID
+	lost  map[simID]bool
 	next  []uint64
+	wrong []int64
 	// repetition that events are reported with.
 	repetition int
 	// blind hosts have no tap.
 	blind map[int]bool
+	// alike packets all have IP identification 0, as with DF set.
+	alike bool
 	ipid  uint32
 }
 
-// simClock reads offset + t·rate at true time t, plus a slow sine of wander.
+// simClock reads offset + t at true time t, fast by ppm.
 type simClock struct {
 	offset int64
 	ppm    float64
@@ -47,11 +51,12 @@ type simMoment struct {
 func newWorld(seed uint64, clocks ...simClock) *world {
 	w := &world{
 		run: &Run{ID: "r-1"}, clocks: clocks, random: rand.New(rand.NewPCG(seed, 1)),
-		truth: make(map[simMoment]int64), cause: make(map[simID]simID),
-		next: make([]uint64, len(clocks)), repetition: 1, blind: make(map[int]bool),
+		truth: make(map[simMoment]int64), cause: make(map[simID][]simID), lost: make(map[simID]bool),
+		next: make([]uint64, len(clocks)), wrong: make([]int64, len(clocks)), repetition: 1, blind: make(map[int]bool),
 	}
 	for h := range clocks {
 		w.run.Hosts = append(w.run.Hosts, Host{Name: string(rune('A' + h)), Address: w.address(h)})
+		w.wrong[h] = w.random.Int64N(101) - 50
 	}
 	return w
 }
@@ -101,16 +106,17 @@ func (w *world) send(t int64, from, to int, p Packet, f fate) int64 {
 		f.delay = 20_000 + w.random.Int64N(80_000)
 	}
 	w.ipid++
-	if p.IPID == 0 {
+	if !w.alike {
 		p.IPID = w.ipid
 	}
 	departure := w.tap(t, from, Out, p)
 	if f.lost {
+		w.lost[departure] = true
 		return t
 	}
 	w.arrive(t+f.delay, to, p, departure)
 	if f.twice {
-		w.arrive(t+f.delay+3_000, to, p, departure)
+		w.arrive(t+f.delay+3_000, to, p)
 	}
 	return t + f.delay
 }
@@ -120,18 +126,19 @@ func (w *world) tap(t int64, host int, d Direction, p Packet) simID {
 		return simID{}
 	}
 	p.Direction, p.Interface, p.Segments = d, "eth0", 1
-	// The stamp is moved between clocks, with an error that it knows.
+	// The stamp was moved between clocks, with an error that all packets of the
+	// host share and that is known to be at most 50 ns.
 	p.Err = 50
-	wrong := w.random.Int64N(101) - 50
 	id := w.emit(host, t, Event{Packet: &p})
-	w.run.Events[len(w.run.Events)-1].At += clock.Local(wrong)
+	w.run.Events[len(w.run.Events)-1].At += clock.Local(w.wrong[host])
 	return id
 }
 
-func (w *world) arrive(t int64, host int, p Packet, departure simID) {
+// arrive reports an arrival; without departures it is the network's own doing.
+func (w *world) arrive(t int64, host int, p Packet, departures ...simID) {
 	id := w.tap(t, host, In, p)
-	if id != (simID{}) && departure != (simID{}) {
-		w.cause[id] = departure
+	if id.number > 0 {
+		w.cause[id] = departures
 	}
 }
 
