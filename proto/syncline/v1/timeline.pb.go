@@ -360,7 +360,9 @@ type Timeline struct {
 	Verdicts    []*Verdict    `protobuf:"bytes,10,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
 	Warnings    []string      `protobuf:"bytes,11,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	// The facts that moments point at.
-	Events        []*TimelineEvent `protobuf:"bytes,12,rep,name=events,proto3" json:"events,omitempty"`
+	Events []*TimelineEvent `protobuf:"bytes,12,rep,name=events,proto3" json:"events,omitempty"`
+	// What is known to be missing from the run as a whole.
+	Incomplete    []string `protobuf:"bytes,13,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +477,13 @@ func (x *Timeline) GetWarnings() []string {
 func (x *Timeline) GetEvents() []*TimelineEvent {
 	if x != nil {
 		return x.Events
+	}
+	return nil
+}
+
+func (x *Timeline) GetIncomplete() []string {
+	if x != nil {
+		return x.Incomplete
 	}
 	return nil
 }
@@ -1061,7 +1070,7 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"repetition\x120\n" +
 	"\bverdicts\x18\x02 \x03(\v2\x14.syncline.v1.VerdictR\bverdicts\x12)\n" +
 	"\x10segments_matched\x18\x03 \x01(\rR\x0fsegmentsMatched\x12\x1a\n" +
-	"\bsegments\x18\x04 \x01(\rR\bsegments\"\xcd\x03\n" +
+	"\bsegments\x18\x04 \x01(\rR\bsegments\"\xed\x03\n" +
 	"\bTimeline\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
@@ -1079,7 +1088,10 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\bverdicts\x18\n" +
 	" \x03(\v2\x14.syncline.v1.VerdictR\bverdicts\x12\x1a\n" +
 	"\bwarnings\x18\v \x03(\tR\bwarnings\x122\n" +
-	"\x06events\x18\f \x03(\v2\x1a.syncline.v1.TimelineEventR\x06events\"o\n" +
+	"\x06events\x18\f \x03(\v2\x1a.syncline.v1.TimelineEventR\x06events\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\r \x03(\tR\n" +
+	"incomplete\"o\n" +
 	"\rTimelineEvent\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\rR\x04host\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12(\n" +

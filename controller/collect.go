@@ -1,0 +1,160 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// bring takes a run to its final state: every agent ends its part and says how
+// much it recorded, the chunks arrive, the run is sealed. The cause is nil for a
+// run that came to its own end. What is known to be missing is written into the
+// run, and a run with anything missing is never sealed as complete.
+//
+// A controller that is shutting down has little time: what has not arrived by then
+// is missing, unless the next controller finds the run unfinished; so it is left
+// unfinished for that one.
+func (r *runner) bring(ctx context.Context, cause error) {
+	r.endParts(cause)
+	r.await(ctx, r.awaitLimit(cause), r.allFinished)
+	if err := r.change(ctx, store.RunChange{State: store.Collecting}); err != nil && ctx.Err() == nil {
+		r.log.Error("run not marked as collecting", "cause", err)
+	}
+	r.await(ctx, collectLimit, r.allStored)
+	if ctx.Err() != nil {
+		r.log.Warn("run left unfinished; the next start of the controller ends it")
+		return
+	}
+	if err := r.seal(ctx, cause); err != nil {
+		r.log.Error("run not sealed", "cause", err)
+		return
+	}
+	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID}}})
+}
+
+// endParts asks every agent to end its part.
+func (r *runner) endParts(cause error) {
+	if cause == nil {
+		r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Finish{Finish: &synclinev1.Finish{RunId: r.run.ID, Epoch: r.run.Epoch}}})
+		return
+	}
+	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: cause.Error()}}})
+}
+
+func (r *runner) sendConnected(m *synclinev1.ControlResponse) {
+	for _, agent := range r.agents {
+		r.controller.sessions.send(agent, m)
+	}
+}
+
+// awaitLimit is how long agents may take to end their parts. Before a run was
+// armed there is nothing to wait for.
+func (r *runner) awaitLimit(cause error) time.Duration {
+	if cause != nil && r.run.State == store.Planned {
+		return 0
+	}
+	return lostLimit
+}
+
+// await hears news until done, the limit, or the controller's end. A second
+// cancel, or an agent that goes and comes, changes nothing any more but who is
+// waited for: an agent that comes back is told again to end its part.
+func (r *runner) await(ctx context.Context, limit time.Duration, done func() bool) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			return
+		case <-r.chunks:
+		case <-r.cancels:
+		case n := <-r.inbox:
+			r.note(n)
+		}
+	}
+}
+
+func (r *runner) note(n news) {
+	switch {
+	case n.back && r.finished[n.agent] == nil:
+		r.controller.sessions.send(n.agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: "the run is over"}}})
+	case n.message.GetFinished().GetRunId() == r.run.ID:
+		r.finished[n.agent] = n.message.GetFinished()
+	}
+}
+
+func (r *runner) allFinished() bool { return len(r.finished) == len(r.agents) }
+
+// allStored reports whether every chunk that a finished agent made is committed.
+func (r *runner) allStored() bool {
+	streams := r.controller.store.Streams(r.run.ID)
+	for agent, f := range r.finished {
+		if contiguous(streams, agent, f.Incarnation) < f.LastChunk {
+			return false
+		}
+	}
+	return true
+}
+
+// contiguous is how many chunks of a stream are stored without a gap from its
+// first.
+func contiguous(streams []store.Stream, agent string, incarnation uint64) uint64 {
+	for _, s := range streams {
+		if s.Agent == agent && s.Incarnation == incarnation {
+			return s.Contiguous
+		}
+	}
+	return 0
+}
+
+// missing says what the run lacks.
+func (r *runner) missing(cause error) []string {
+	var missing []string
+	streams := r.controller.store.Streams(r.run.ID)
+	for _, agent := range r.agents {
+		f := r.finished[agent]
+		switch {
+		case f == nil && r.run.State == store.Planned:
+		case f == nil:
+			missing = append(missing, fmt.Sprintf("agent %s never said how much it recorded", agent))
+		case contiguous(streams, agent, f.Incarnation) < f.LastChunk:
+			missing = append(missing, fmt.Sprintf("agent %s recorded %d chunks, %d arrived", agent, f.LastChunk, contiguous(streams, agent, f.Incarnation)))
+		case f.Error != "" && cause == nil:
+			missing = append(missing, fmt.Sprintf("agent %s: %s", agent, f.Error))
+		}
+	}
+	if cause != nil {
+		missing = append(missing, cause.Error())
+	}
+	return missing
+}
+
+// seal gives the run its final state.
+func (r *runner) seal(ctx context.Context, cause error) error {
+	final := store.Sealing{Epoch: r.run.Epoch, State: store.Sealed, Incomplete: r.missing(cause)}
+	var cancelled *cancelledError
+	switch {
+	case errors.As(cause, &cancelled):
+		final.State, final.Reason = store.Cancelled, cancelled.reason
+	case cause != nil:
+		final.State, final.Reason = store.Failed, cause.Error()
+	case len(final.Incomplete) > 0:
+		final.State, final.Reason = store.Failed, final.Incomplete[0]
+	}
+	run, err := r.controller.store.Seal(ctx, r.run.ID, final)
+	if err != nil {
+		return err
+	}
+	r.run = run
+	return nil
+}
+
+func sortedKeys(m map[string]bool) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,214 @@
+// Package controller is the part of syncline that agents dial and operators ask.
+//
+// A Controller plans an experiment, starts its lanes on the agents, keeps every
+// event they send, and computes timelines from what it kept. Whatever must not be
+// lost goes through package store before anyone is told that it is safe; who is
+// connected right now stays in memory.
+//
+// Shutdown, in order: the runs at work are failed first, since their agents must
+// hear of it while they can still be reached; then the streams end; then the
+// store closes, after the last one that could write to it.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// Protocol is the version of the agents' protocol that this controller speaks.
+const Protocol = 1
+
+// heartbeat is how often agents say that they live.
+const heartbeat = 2 * time.Second
+
+// stopLimit bounds the polite part of a shutdown.
+const stopLimit = 3 * time.Second
+
+// Config is what a controller is told at its start.
+type Config struct {
+	// Dir holds all that the controller keeps.
+	Dir     string
+	Version string
+	// Log must not be nil.
+	Log *slog.Logger
+}
+
+// Controller keeps the lab. Make it with Open, then call Serve once.
+type Controller struct {
+	cfg      Config
+	store    *store.Store
+	sessions *sessions
+	cache    *timelines
+
+	// life is the context of runs; it ends when Serve's does.
+	life    context.Context
+	endLife context.CancelFunc
+	working sync.WaitGroup
+
+	mu      sync.Mutex
+	runners map[string]*runner
+	closing bool
+}
+
+// Open opens what the controller keeps. The caller must call Serve or Close.
+func Open(cfg Config) (*Controller, error) {
+	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}}
+	c.cache = newTimelines(st)
+	c.life, c.endLife = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close closes the store of a controller that never served.
+func (c *Controller) Close() error {
+	c.endLife()
+	return c.store.Close()
+}
+
+// Serve answers agents and operators on all listeners until ctx is done or one of
+// them fails; it closes them and the store before it returns. Runs that an earlier
+// controller left unfinished are brought to an honest end.
+func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error {
+	if err := c.store.WaitLeader(ctx); err != nil {
+		return errors.Join(fmt.Errorf("wait until the store can commit: %w", err), c.Close())
+	}
+	c.resume()
+	server := c.server()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		group.Go(func() error {
+			if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				return fmt.Errorf("serve on %s: %w", l.Addr(), err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-c.store.Failed():
+			c.shutdown(server)
+			return fmt.Errorf("the store failed, and nothing can be kept any more: %w", c.store.Err())
+		}
+		c.shutdown(server)
+		return nil
+	})
+	return errors.Join(group.Wait(), c.store.Close())
+}
+
+func (c *Controller) shutdown(server *grpc.Server) {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.endLife()
+	c.working.Wait()
+	c.sessions.end()
+	stopped := make(chan struct{})
+	go func() { server.GracefulStop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(stopLimit):
+		server.Stop()
+		<-stopped
+	}
+}
+
+func (c *Controller) server() *grpc.Server {
+	server := grpc.NewServer(
+		// The agents' keepalive is every 10 s, idle or not; dead agents are noticed
+		// within 15 s.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+		grpc.MaxRecvMsgSize(1<<20),
+		grpc.MaxConcurrentStreams(1000),
+	)
+	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
+	synclinev1.RegisterRunServiceServer(server, &runService{controller: c})
+	synclinev1.RegisterAgentServiceServer(server, &agentService{controller: c})
+	synclinev1.RegisterTimelineServiceServer(server, &timelineService{controller: c})
+	healthy := health.NewServer()
+	for name := range server.GetServiceInfo() {
+		healthy.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
+	}
+	healthv1.RegisterHealthServer(server, healthy)
+	reflection.Register(server)
+	return server
+}
+
+// resume brings runs that no one works on any more to an end.
+func (c *Controller) resume() {
+	for _, r := range c.store.Runs() {
+		if !r.State.Final() {
+			c.launch(newRunner(c, r, nil), (*runner).bury)
+		}
+	}
+}
+
+// launch gives a run its goroutine. It fails if the controller is closing.
+func (c *Controller) launch(r *runner, life func(*runner, context.Context)) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return false
+	}
+	c.runners[r.run.ID] = r
+	c.working.Go(func() {
+		life(r, c.life)
+		c.mu.Lock()
+		delete(c.runners, r.run.ID)
+		c.mu.Unlock()
+	})
+	return true
+}
+
+// runner finds the goroutine of a run; nil if none works on it.
+func (c *Controller) runner(id string) *runner {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.runners[id]
+}
+
+// busy names the unfinished run an agent plays in, "" if none.
+func (c *Controller) busy(agent string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, r := range c.runners {
+		if r.plays(agent) {
+			return id
+		}
+	}
+	return ""
+}
+
+// tell brings news of an agent to every run it plays in.
+func (c *Controller) tell(n news) {
+	c.mu.Lock()
+	var concerned []*runner
+	for _, r := range c.runners {
+		if r.plays(n.agent) {
+			concerned = append(concerned, r)
+		}
+	}
+	c.mu.Unlock()
+	for _, r := range concerned {
+		r.hear(n)
+	}
+}

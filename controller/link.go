@@ -1,0 +1,228 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"regexp"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// Limits on what an agent may say of itself.
+const (
+	maxLabels    = 64
+	maxLabelSize = 256
+	maxAddresses = 64
+)
+
+// uploadWindow is how many chunks of one agent are on their way through raft at
+// once: enough for raft to commit them in one batch, and a bound on memory.
+const uploadWindow = 64
+
+var agentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// linkService is what agents dial.
+type linkService struct {
+	synclinev1.UnimplementedLinkServiceServer
+	controller *Controller
+}
+
+// Control serves one agent until its stream ends.
+func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse]) error {
+	c := s.controller
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	hello := first.GetHello()
+	if err := checkHello(hello); err != nil {
+		return err
+	}
+	agent := agentFromHello(hello, time.Now())
+	if err := c.store.PutAgent(stream.Context(), agent); err != nil {
+		return storeStatus(err)
+	}
+	session := &session{
+		name: hello.Name, remote: remoteOf(stream.Context()), hello: hello,
+		out: make(chan *synclinev1.ControlResponse, 256), gone: make(chan struct{}),
+	}
+	// The welcome is the first message out, before anything else can find the session.
+	session.out <- &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: c.welcome(hello)}}
+	if err := c.sessions.add(session); err != nil {
+		return status.Error(codes.AlreadyExists, err.Error())
+	}
+	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel)
+	c.tell(news{agent: hello.Name, back: true})
+	err = s.serve(stream, session)
+	if c.sessions.remove(session) {
+		c.cfg.Log.Info("agent gone", "agent", hello.Name, "cause", status.Convert(err).Message())
+		c.tell(news{agent: hello.Name, gone: true})
+	}
+	return err
+}
+
+// serve carries messages both ways until the stream or the session ends.
+func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
+	received := make(chan error, 1)
+	// Recv returns when this handler has: gRPC ends the stream's context then.
+	go func() { received <- s.receive(stream, session.name) }()
+	for {
+		select {
+		case err := <-received:
+			return err
+		case <-session.gone:
+			return status.Error(codes.Unavailable, "the controller has ended this stream")
+		case m := <-session.out:
+			if err := stream.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], agent string) error {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.controller.tell(news{agent: agent, message: m})
+	}
+}
+
+// welcome tells an agent which of its runs nobody waits for any more.
+func (c *Controller) welcome(hello *synclinev1.Hello) *synclinev1.Welcome {
+	w := &synclinev1.Welcome{Protocol: Protocol, Controller: "syncline " + c.cfg.Version, HeartbeatNs: int64(heartbeat)}
+	for _, id := range hello.RunIds {
+		if r, ok := c.store.Run(id); !ok || r.State.Final() {
+			w.ForgetRunIds = append(w.ForgetRunIds, id)
+		}
+	}
+	return w
+}
+
+func checkHello(h *synclinev1.Hello) error {
+	switch {
+	case h == nil:
+		return status.Error(codes.InvalidArgument, "the first message of an agent must be its hello")
+	case !agentName.MatchString(h.Name):
+		return status.Errorf(codes.InvalidArgument, "agent name %q: use 1 to 63 letters, digits, dots, dashes and underscores", h.Name)
+	case h.ProtocolMin > Protocol || h.ProtocolMax < Protocol:
+		return status.Errorf(codes.FailedPrecondition, "this controller speaks version %d of the protocol, the agent %d to %d; install the same release on both", Protocol, h.ProtocolMin, h.ProtocolMax)
+	case len(h.Labels) > maxLabels || len(h.Addresses) > maxAddresses:
+		return status.Errorf(codes.InvalidArgument, "an agent has at most %d labels and %d addresses", maxLabels, maxAddresses)
+	case len(h.Addresses) == 0:
+		return status.Error(codes.InvalidArgument, "the agent has no address; give it one with --address")
+	}
+	for k, v := range h.Labels {
+		if len(k)+len(v) > maxLabelSize {
+			return status.Errorf(codes.InvalidArgument, "label %.20q…: at most %d bytes", k, maxLabelSize)
+		}
+	}
+	for _, a := range h.Addresses {
+		if _, err := netip.ParseAddr(a); err != nil {
+			return status.Errorf(codes.InvalidArgument, "address %q of agent %s: %v", a, h.Name, err)
+		}
+	}
+	return nil
+}
+
+func remoteOf(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		return p.Addr.String()
+	}
+	return "somewhere"
+}
+
+// Upload commits chunks and acknowledges them in the order in which they came.
+// Several are on their way through raft at once.
+func (s *linkService) Upload(stream grpc.BidiStreamingServer[synclinev1.UploadRequest, synclinev1.UploadResponse]) error {
+	group, ctx := errgroup.WithContext(stream.Context())
+	// inFlight holds one future a chunk, in order. receive closes it.
+	inFlight := make(chan chan result, uploadWindow)
+	group.Go(func() error {
+		defer close(inFlight)
+		return s.take(ctx, stream, inFlight)
+	})
+	group.Go(func() error {
+		for future := range inFlight {
+			r := <-future
+			if r.err != nil {
+				return r.err
+			}
+			if err := stream.Send(r.ack); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return group.Wait()
+}
+
+type result struct {
+	ack *synclinev1.UploadResponse
+	err error
+}
+
+func (s *linkService) take(ctx context.Context, stream grpc.BidiStreamingServer[synclinev1.UploadRequest, synclinev1.UploadResponse], inFlight chan<- chan result) error {
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		future := make(chan result, 1)
+		select {
+		case inFlight <- future:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		go func() { future <- s.commit(ctx, m.Chunk) }()
+	}
+}
+
+// commit stores one chunk. What can never be stored is answered with a rejection,
+// so that the agent does not send it for ever; any other failure ends the stream,
+// and the agent comes again.
+func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
+	ack := &synclinev1.UploadResponse{RunId: c.GetRunId(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence()}
+	_, err := s.controller.store.AppendChunk(ctx, chunkFromProto(c))
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		return result{err: status.Errorf(codes.DataLoss, "chunk %d of run %s was damaged on its way: %v", c.GetSequence(), c.GetRunId(), err)}
+	case errors.Is(err, store.ErrUnknownRun), errors.Is(err, store.ErrSealed), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTooMany):
+		ack.Rejected = err.Error()
+	case err != nil:
+		return result{err: storeStatus(err)}
+	}
+	if r := s.controller.runner(c.RunId); r != nil {
+		r.stored()
+	}
+	return result{ack: ack}
+}
+
+// storeStatus is a store's error as gRPC names it.
+func storeStatus(err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
+		return status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	}
+	return status.Errorf(codes.Internal, "store: %v", err)
+}

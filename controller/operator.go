@@ -1,0 +1,266 @@
+package controller
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"syncline/controller/experiment"
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// maxRepetitions bounds what one run may be asked to do.
+const maxRepetitions = 100_000
+
+// runService answers operators about runs.
+type runService struct {
+	synclinev1.UnimplementedRunServiceServer
+	controller *Controller
+}
+
+// ValidateExperiment parses and checks a file.
+func (s *runService) ValidateExperiment(_ context.Context, q *synclinev1.ValidateExperimentRequest) (*synclinev1.ValidateExperimentResponse, error) {
+	exp, err := parse(q.FileName, q.Source, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &synclinev1.ValidateExperimentResponse{Experiment: exp.Name}, nil
+}
+
+// parse reads an experiment file; its errors become field violations.
+func parse(name string, source []byte, runs int) (*experiment.Experiment, error) {
+	exp, err := experiment.Parse(source, experiment.Options{FileName: name, Runs: runs})
+	var all experiment.Errors
+	if !errors.As(err, &all) {
+		return exp, err
+	}
+	bad := &errdetails.BadRequest{}
+	for _, e := range all {
+		bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
+			Field:       fmt.Sprintf("%s:%d:%d", name, e.Pos.Line, e.Pos.Column),
+			Description: e.Message,
+		})
+	}
+	st, detailErr := status.Newf(codes.InvalidArgument, "%s: %s", name, err).WithDetails(bad)
+	if detailErr != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%s: %s", name, err)
+	}
+	return nil, st.Err()
+}
+
+// CreateRun binds the roles of an experiment to agents, commits the run and starts
+// it.
+func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunRequest) (*synclinev1.CreateRunResponse, error) {
+	c := s.controller
+	if q.RequestId == "" {
+		return nil, status.Error(codes.InvalidArgument, "a run needs a request id, so that asking twice makes one run")
+	}
+	if q.Repetitions > maxRepetitions {
+		return nil, status.Errorf(codes.InvalidArgument, "%d repetitions; at most %d", q.Repetitions, maxRepetitions)
+	}
+	exp, err := parse(q.FileName, q.Source, int(q.Repetitions))
+	if err != nil {
+		return nil, err
+	}
+	bound, err := exp.Bind(c.candidates(), q.Bindings)
+	if err != nil {
+		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	run := store.Run{
+		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,
+		Repetitions: exp.Repeat.Runs,
+	}
+	for _, h := range exp.Hosts {
+		b := bound[h.Name]
+		if other := c.busy(b.Name); other != "" {
+			return nil, status.Errorf(codes.FailedPrecondition, "agent %s is busy with run %s; wait for it, or cancel it", b.Name, other)
+		}
+		run.Hosts = append(run.Hosts, c.runHost(h.Name, b))
+	}
+	created, err := c.store.CreateRun(ctx, q.RequestId, run)
+	if err != nil {
+		return nil, storeStatus(err)
+	}
+	// The same request again finds the run that the first one made.
+	if created.ID == run.ID && !c.launch(newRunner(c, created, exp), (*runner).live) {
+		return nil, status.Error(codes.Unavailable, "the controller is shutting down")
+	}
+	return &synclinev1.CreateRunResponse{Run: runToProto(created)}, nil
+}
+
+// candidates are the agents that are connected now, by their first address.
+func (c *Controller) candidates() []experiment.Candidate {
+	var all []experiment.Candidate
+	for _, a := range c.store.Agents() {
+		if c.sessions.get(a.Name) == nil {
+			continue
+		}
+		// The address was checked when the agent said hello.
+		all = append(all, experiment.Candidate{Name: a.Name, Labels: a.Labels, Address: netip.MustParseAddr(a.Addresses[0])})
+	}
+	return all
+}
+
+func (c *Controller) runHost(role string, b experiment.Candidate) store.RunHost {
+	h := store.RunHost{Name: role, Agent: b.Name, Address: b.Address.String()}
+	if a, ok := c.store.Agent(b.Name); ok {
+		h.Kernel, h.ClockID = a.Kernel, a.ClockID
+	}
+	return h
+}
+
+// newRunID is short enough to type and long enough not to meet another one: 32
+// bits of randomness. The store refuses an id that is taken.
+func newRunID() string {
+	var b [4]byte
+	rand.Read(b[:])
+	return "r-" + hex.EncodeToString(b[:])
+}
+
+// GetRun returns one run.
+func (s *runService) GetRun(_ context.Context, q *synclinev1.GetRunRequest) (*synclinev1.GetRunResponse, error) {
+	r, err := s.controller.find(q.Id)
+	if err != nil {
+		return nil, err
+	}
+	return &synclinev1.GetRunResponse{Run: runToProto(r)}, nil
+}
+
+func (c *Controller) find(id string) (store.Run, error) {
+	r, ok := c.store.Run(id)
+	if !ok {
+		return store.Run{}, status.Errorf(codes.NotFound, "no run %q; `syncline get runs` lists them", id)
+	}
+	return r, nil
+}
+
+// ListRuns returns all runs, the newest first.
+func (s *runService) ListRuns(context.Context, *synclinev1.ListRunsRequest) (*synclinev1.ListRunsResponse, error) {
+	list := &synclinev1.ListRunsResponse{}
+	for _, r := range s.controller.store.Runs() {
+		list.Runs = append(list.Runs, runToProto(r))
+	}
+	return list, nil
+}
+
+// WatchRun follows a run to its final state.
+func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerStreamingServer[synclinev1.WatchRunResponse]) error {
+	var last store.Run
+	for first := true; ; first = false {
+		changed := s.controller.store.Changed()
+		r, err := s.controller.find(q.Id)
+		if err != nil {
+			return err
+		}
+		if first || r.State != last.State || r.RepetitionsDone != last.RepetitionsDone {
+			if err := stream.Send(&synclinev1.WatchRunResponse{Run: runToProto(r)}); err != nil {
+				return err
+			}
+			last = r
+		}
+		if r.State.Final() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		case <-s.controller.life.Done():
+			return status.Error(codes.Unavailable, "the controller is shutting down")
+		}
+	}
+}
+
+// CancelRun ends a run early.
+func (s *runService) CancelRun(_ context.Context, q *synclinev1.CancelRunRequest) (*synclinev1.CancelRunResponse, error) {
+	r, err := s.controller.find(q.Id)
+	if err != nil {
+		return nil, err
+	}
+	runner := s.controller.runner(q.Id)
+	if r.State.Final() || runner == nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "run %s is over: %s", r.ID, r.State)
+	}
+	reason := q.Reason
+	if reason == "" {
+		reason = "cancelled by an operator"
+	}
+	runner.cancel(reason)
+	return &synclinev1.CancelRunResponse{Run: runToProto(r)}, nil
+}
+
+// ListEvents sends the raw events of a run.
+func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.ServerStreamingServer[synclinev1.ListEventsResponse]) error {
+	if _, err := s.controller.find(q.RunId); err != nil {
+		return err
+	}
+	return decodeChunks(s.controller.store, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
+		if q.Repetition != 0 {
+			events = ofRepetition(events, q.Repetition)
+		}
+		if len(events) == 0 {
+			return nil
+		}
+		return stream.Send(&synclinev1.ListEventsResponse{Agent: c.Agent, Incarnation: c.Incarnation, Events: events})
+	})
+}
+
+func ofRepetition(events []*synclinev1.Event, n uint32) []*synclinev1.Event {
+	var kept []*synclinev1.Event
+	for _, e := range events {
+		if e.Repetition == n {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// agentService answers operators about agents.
+type agentService struct {
+	synclinev1.UnimplementedAgentServiceServer
+	controller *Controller
+}
+
+// ListAgents returns every agent that ever was here, by name.
+func (s *agentService) ListAgents(context.Context, *synclinev1.ListAgentsRequest) (*synclinev1.ListAgentsResponse, error) {
+	return &synclinev1.ListAgentsResponse{Agents: s.controller.agents()}, nil
+}
+
+// WatchAgents follows comings and goings until the operator leaves.
+func (s *agentService) WatchAgents(_ *synclinev1.WatchAgentsRequest, stream grpc.ServerStreamingServer[synclinev1.WatchAgentsResponse]) error {
+	for {
+		changed := s.controller.sessions.watch()
+		if err := stream.Send(&synclinev1.WatchAgentsResponse{Agents: s.controller.agents()}); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-stream.Context().Done():
+			return status.FromContextError(stream.Context().Err()).Err()
+		case <-s.controller.life.Done():
+			return status.Error(codes.Unavailable, "the controller is shutting down")
+		}
+	}
+}
+
+func (c *Controller) agents() []*synclinev1.Agent {
+	var all []*synclinev1.Agent
+	for _, a := range c.store.Agents() {
+		p := agentToProto(a)
+		if c.sessions.get(a.Name) != nil {
+			p.State, p.LastSeenNs = synclinev1.AgentState_AGENT_STATE_READY, time.Now().UnixNano()
+		}
+		all = append(all, p)
+	}
+	return all
+}

@@ -1,0 +1,462 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"syncline/controller/experiment"
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// Limits on how long agents may take. Nothing is ever waited for without one.
+const (
+	// answerLimit bounds an agent's answer to a step that costs it no time.
+	answerLimit = 10 * time.Second
+	// graceLimit is what the other lanes get to end by themselves after one failed.
+	graceLimit = time.Second
+	// settleLimit bounds the wait for sockets to leave all states but LISTEN and
+	// TIME_WAIT. An orphan in FIN_WAIT2 stays 60 s and is reported instead.
+	settleLimit = 5 * time.Second
+	// silence is how long no packet of the flows may have been seen before a
+	// repetition is over. By then no socket of the run could send any more; this is
+	// for what was still on its way. It suits paths of up to about 5 ms one way.
+	silence = 10 * time.Millisecond
+	// drainAnswerLimit bounds a drain, which has a limit of its own at the agent.
+	drainAnswerLimit = 15 * time.Second
+	// lostLimit is how long a lost agent may take to come back with its events.
+	lostLimit = 10 * time.Second
+	// collectLimit bounds the arrival of chunks after every agent has finished.
+	collectLimit = 60 * time.Second
+	// progressEvery is how often the count of repetitions is committed.
+	progressEvery = 200 * time.Millisecond
+)
+
+// news is what a run hears of one of its agents.
+type news struct {
+	agent   string
+	message *synclinev1.ControlRequest
+	// back and gone: its control stream has opened, has ended.
+	back, gone bool
+}
+
+// lostError says that an agent was lost while it was needed.
+type lostError struct{ agent string }
+
+func (e *lostError) Error() string { return fmt.Sprintf("agent %s was lost", e.agent) }
+
+// cancelledError says that an operator ended the run.
+type cancelledError struct{ reason string }
+
+func (e *cancelledError) Error() string { return e.reason }
+
+// runner is the goroutine of one run. Its fields belong to that goroutine, but for
+// the channels and what is said to be fixed.
+type runner struct {
+	controller *Controller
+	log        *slog.Logger
+	// run as it was last committed. Its ID and Hosts' agents are fixed.
+	run        store.Run
+	experiment *experiment.Experiment
+	agents     []string
+
+	inbox chan news
+	// chunks holds a token when a chunk of the run was committed.
+	chunks  chan struct{}
+	cancels chan string
+
+	finished  map[string]*synclinev1.Finished
+	lost      map[string]bool
+	committed time.Time
+}
+
+// newRunner prepares the goroutine of a run; exp is nil for one that is only to be
+// brought to its end.
+func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner {
+	r := &runner{
+		controller: c, run: run, experiment: exp,
+		log:      c.cfg.Log.With("run", run.ID),
+		inbox:    make(chan news, 1024),
+		chunks:   make(chan struct{}, 1),
+		cancels:  make(chan string, 1),
+		finished: map[string]*synclinev1.Finished{},
+		lost:     map[string]bool{},
+	}
+	for _, h := range run.Hosts {
+		r.agents = append(r.agents, h.Agent)
+	}
+	return r
+}
+
+// plays reports whether an agent takes part. Safe for concurrent use.
+func (r *runner) plays(agent string) bool { return slices.Contains(r.agents, agent) }
+
+// hear takes news, from any goroutine. The run reads them until it ends.
+func (r *runner) hear(n news) {
+	if n.message.GetHeartbeat() != nil {
+		return
+	}
+	select {
+	case r.inbox <- n:
+	case <-r.controller.life.Done():
+	}
+}
+
+// stored says that a chunk was committed, from any goroutine.
+func (r *runner) stored() {
+	select {
+	case r.chunks <- struct{}{}:
+	default:
+	}
+}
+
+// cancel ends the run early, from any goroutine.
+func (r *runner) cancel(reason string) {
+	select {
+	case r.cancels <- reason:
+	default:
+	}
+}
+
+// live takes a run from its plan to its seal.
+func (r *runner) live(ctx context.Context) {
+	err := r.play(ctx)
+	if err != nil {
+		r.log.Warn("run ended early", "cause", err)
+	}
+	r.bring(ctx, err)
+}
+
+// bury brings a run to its end that an earlier controller left unfinished.
+func (r *runner) bury(ctx context.Context) {
+	r.bring(ctx, fmt.Errorf("the controller restarted in repetition %d of %d", r.run.RepetitionsDone+1, r.run.Repetitions))
+}
+
+// play runs every repetition.
+func (r *runner) play(ctx context.Context) error {
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	if err := r.arm(ctx); err != nil {
+		return err
+	}
+	for n := 1; n <= r.run.Repetitions; n++ {
+		if err := r.repeat(ctx, n); err != nil {
+			return fmt.Errorf("repetition %d of %d: %w", n, r.run.Repetitions, err)
+		}
+		if err := r.progress(ctx, n); err != nil {
+			return err
+		}
+		if n < r.run.Repetitions {
+			if err := r.pause(ctx, r.experiment.Repeat.Gap); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// prepare asks every agent if it can take part, and records what each can see.
+func (r *runner) prepare(ctx context.Context) error {
+	for _, h := range r.run.Hosts {
+		r.send(h.Agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Prepare{Prepare: r.plan(h)}})
+	}
+	hosts := slices.Clone(r.run.Hosts)
+	err := r.gather(ctx, "prepare", answerLimit, func(n news) (bool, error) {
+		p := n.message.GetPrepared()
+		if p.GetRunId() != r.run.ID {
+			return false, nil
+		}
+		if p.Error != "" {
+			return false, errors.New(p.Error)
+		}
+		for i := range hosts {
+			if hosts[i].Agent == n.agent {
+				hosts[i].Capabilities = observed(capabilitiesFromProto(p.Capabilities), r.experiment.Observe)
+			}
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.change(ctx, store.RunChange{State: store.Prepared, Hosts: hosts})
+}
+
+// observed keeps the capabilities for the sources that the experiment asks for.
+func observed(all []store.Capability, sources []string) []store.Capability {
+	return slices.DeleteFunc(all, func(c store.Capability) bool { return !slices.Contains(sources, c.Source) })
+}
+
+func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
+	p := &synclinev1.Prepare{RunId: r.run.ID, Epoch: r.run.Epoch, Host: h.Name, Flows: &synclinev1.Flows{}}
+	for _, s := range r.experiment.Observe {
+		p.Sources = append(p.Sources, sourceToProto(s))
+	}
+	for _, other := range r.run.Hosts {
+		p.Hosts = append(p.Hosts, &synclinev1.HostAddress{Host: other.Name, Agent: other.Agent, Address: other.Address})
+		p.Flows.Addresses = append(p.Flows.Addresses, other.Address)
+	}
+	for _, port := range r.experiment.Ports() {
+		p.Flows.Ports = append(p.Flows.Ports, uint32(port))
+	}
+	return p
+}
+
+// arm opens the taps of every host before any lane makes its first call.
+func (r *runner) arm(ctx context.Context) error {
+	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Arm{Arm: &synclinev1.Arm{RunId: r.run.ID, Epoch: r.run.Epoch}}})
+	err := r.gather(ctx, "arm", answerLimit, func(n news) (bool, error) {
+		a := n.message.GetArmed()
+		if a.GetRunId() != r.run.ID {
+			return false, nil
+		}
+		if a.Error != "" {
+			return false, fmt.Errorf("agent %s: %s", n.agent, a.Error)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.change(ctx, store.RunChange{State: store.Running})
+}
+
+// repeat runs all lanes once, then waits until nothing more can come of them:
+// first every host's kernel has nothing left to send, then every tap has been
+// silent for a while and is read to its end. The two steps are apart because a
+// host that is quiet itself may still receive what another one sends.
+func (r *runner) repeat(ctx context.Context, n int) error {
+	if err := r.lanes(ctx, n); err != nil {
+		return err
+	}
+	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Settle{Settle: &synclinev1.Settle{
+		RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), TimeoutNs: int64(settleLimit),
+	}}})
+	err := r.gather(ctx, "settle", settleLimit+answerLimit, func(m news) (bool, error) {
+		q := m.message.GetQuiet()
+		return q.GetRunId() == r.run.ID && q.GetRepetition() == uint32(n), nil
+	})
+	if err != nil {
+		return err
+	}
+	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Drain{Drain: &synclinev1.Drain{
+		RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), SilenceNs: int64(silence),
+	}}})
+	return r.gather(ctx, "drain", drainAnswerLimit, func(m news) (bool, error) {
+		d := m.message.GetDrained()
+		if d.GetRunId() != r.run.ID || d.GetRepetition() != uint32(n) {
+			return false, nil
+		}
+		if d.Error != "" {
+			return false, fmt.Errorf("agent %s: %s", m.agent, d.Error)
+		}
+		return true, nil
+	})
+}
+
+// lanes starts the lanes of a repetition and waits for all of them. It relays
+// signals and ends between the hosts, and does nothing else to a lane that goes
+// its way. When one fails, or the repetition's time is up, the rest is cancelled.
+func (r *runner) lanes(ctx context.Context, n int) error {
+	left := r.startLanes(n)
+	timeout := time.NewTimer(r.experiment.Repeat.Timeout)
+	defer timeout.Stop()
+	cancelled := false
+	cancel := func(reason string, grace time.Duration) {
+		r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Repetition: uint32(n), Reason: reason}}})
+		cancelled = true
+		timeout.Reset(grace)
+	}
+	failed := false
+	for len(left) > 0 {
+		m, err := r.next(ctx, timeout.C)
+		switch {
+		case errors.Is(err, errTimeout) && cancelled:
+			return fmt.Errorf("lanes %s did not end when they were cancelled", strings.Join(sortedKeys(left), ", "))
+		case errors.Is(err, errTimeout) && failed:
+			cancel("another lane failed", answerLimit)
+			continue
+		case errors.Is(err, errTimeout):
+			cancel(fmt.Sprintf("the repetition took longer than %v", r.experiment.Repeat.Timeout), answerLimit)
+			continue
+		case err != nil:
+			return err
+		}
+		if r.relay(m, n, left) && !failed && !cancelled {
+			failed = true
+			timeout.Reset(graceLimit)
+		}
+	}
+	return nil
+}
+
+// startLanes sends every host its lanes, and returns the names of all.
+func (r *runner) startLanes(n int) map[string]bool {
+	left := map[string]bool{}
+	var names []string
+	for _, l := range r.experiment.Lanes {
+		left[l.Name] = true
+		names = append(names, l.Name)
+	}
+	for _, h := range r.run.Hosts {
+		r.send(h.Agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Start{Start: &synclinev1.Start{
+			RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n),
+			Lanes: lanesToProto(r.experiment, h.Name, r.address), LaneNames: names,
+		}}})
+	}
+	return left
+}
+
+// relay brings a signal or the end of a lane to the other hosts. It reports
+// whether a lane failed.
+func (r *runner) relay(m news, n int, left map[string]bool) (failed bool) {
+	var on *synclinev1.ControlResponse
+	switch {
+	case m.message.GetSignal() != nil && m.message.GetSignal().Repetition == uint32(n):
+		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
+	case m.message.GetLaneEnded() != nil && m.message.GetLaneEnded().Repetition == uint32(n):
+		ended := m.message.GetLaneEnded()
+		delete(left, ended.Lane)
+		failed = ended.Failure != ""
+		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_LaneEnded{LaneEnded: ended}}
+	default:
+		return false
+	}
+	for _, agent := range r.agents {
+		if agent != m.agent {
+			r.send(agent, on)
+		}
+	}
+	return failed
+}
+
+// address is where a role is found.
+func (r *runner) address(role string) string {
+	for _, h := range r.run.Hosts {
+		if h.Name == role {
+			return h.Address
+		}
+	}
+	return ""
+}
+
+// progress commits how far the run is, not too often: a restart then knows where
+// it was, and a watcher sees it move.
+func (r *runner) progress(ctx context.Context, n int) error {
+	if n < r.run.Repetitions && time.Since(r.committed) < progressEvery {
+		return nil
+	}
+	r.committed = time.Now()
+	return r.change(ctx, store.RunChange{RepetitionsDone: n})
+}
+
+// pause waits out the gap between two repetitions, hearing news.
+func (r *runner) pause(ctx context.Context, gap time.Duration) error {
+	if gap <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(gap)
+	defer timer.Stop()
+	for {
+		if _, err := r.next(ctx, timer.C); errors.Is(err, errTimeout) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+var errTimeout = errors.New("timeout")
+
+// next returns the next message of an agent. A lost agent, an operator's cancel
+// and the controller's own end are errors.
+func (r *runner) next(ctx context.Context, timeout <-chan time.Time) (news, error) {
+	for {
+		select {
+		case <-ctx.Done():
+			return news{}, errors.New("the controller was shut down")
+		case reason := <-r.cancels:
+			return news{}, &cancelledError{reason}
+		case <-timeout:
+			return news{}, errTimeout
+		case n := <-r.inbox:
+			switch {
+			case n.gone:
+				return news{}, &lostError{n.agent}
+			case n.message.GetFinished() != nil:
+				f := n.message.GetFinished()
+				if f.RunId == r.run.ID {
+					r.finished[n.agent] = f
+					return news{}, fmt.Errorf("agent %s ended its part: %s", n.agent, f.Error)
+				}
+			case n.message != nil:
+				return n, nil
+			}
+		}
+	}
+}
+
+// gather waits until take has accepted a message of every agent.
+func (r *runner) gather(ctx context.Context, step string, limit time.Duration, take func(news) (bool, error)) error {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	left := map[string]bool{}
+	for _, a := range r.agents {
+		left[a] = true
+	}
+	for len(left) > 0 {
+		n, err := r.next(ctx, timer.C)
+		if errors.Is(err, errTimeout) {
+			return fmt.Errorf("agent %s did not answer %s within %v", strings.Join(sortedKeys(left), ", "), step, limit)
+		}
+		if err != nil {
+			return err
+		}
+		accepted, err := take(n)
+		if err != nil {
+			return err
+		}
+		if accepted {
+			delete(left, n.agent)
+		}
+	}
+	return nil
+}
+
+func (r *runner) send(agent string, m *synclinev1.ControlResponse) {
+	if !r.controller.sessions.send(agent, m) {
+		r.hearGone(agent)
+	}
+}
+
+// hearGone makes sure that a run learns of an agent that went before the run
+// listened. The inbox has room: this is the goroutine that empties it.
+func (r *runner) hearGone(agent string) {
+	select {
+	case r.inbox <- news{agent: agent, gone: true}:
+	default:
+	}
+}
+
+func (r *runner) sendAll(m *synclinev1.ControlResponse) {
+	for _, agent := range r.agents {
+		r.send(agent, m)
+	}
+}
+
+// change commits a change of the run.
+func (r *runner) change(ctx context.Context, change store.RunChange) error {
+	change.Epoch = r.run.Epoch
+	run, err := r.controller.store.ChangeRun(ctx, r.run.ID, change)
+	if err != nil {
+		return fmt.Errorf("commit the state of the run: %w", err)
+	}
+	r.run = run
+	return nil
+}

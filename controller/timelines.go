@@ -1,0 +1,212 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"syncline/controller/experiment"
+	"syncline/controller/store"
+	"syncline/controller/timeline"
+	"syncline/proto/chunk"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// timelinesKept is how many runs' decoded events stay in memory, for someone who
+// pages through the repetitions of a run.
+const timelinesKept = 2
+
+// timelines computes the timelines of runs, and keeps the newest few builders.
+// Only a run in its final state is kept: its events never change.
+type timelines struct {
+	store *store.Store
+
+	mu   sync.Mutex
+	kept []*builder
+}
+
+type builder struct {
+	run store.Run
+	*timeline.Builder
+}
+
+func newTimelines(s *store.Store) *timelines { return &timelines{store: s} }
+
+// builder returns the builder of a run. Two callers at once may both compute it.
+func (ts *timelines) builder(run store.Run) (*builder, error) {
+	if b := ts.find(run.ID); b != nil {
+		return b, nil
+	}
+	input, err := loadRun(ts.store, run)
+	if err != nil {
+		return nil, err
+	}
+	b := &builder{run: run, Builder: timeline.NewBuilder(input)}
+	if run.State.Final() {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		ts.kept = append([]*builder{b}, ts.kept...)
+		ts.kept = ts.kept[:min(len(ts.kept), timelinesKept)]
+	}
+	return b, nil
+}
+
+func (ts *timelines) find(id string) *builder {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	for _, b := range ts.kept {
+		if b.run.ID == id {
+			return b
+		}
+	}
+	return nil
+}
+
+// loadRun reads all that a timeline is computed from.
+func loadRun(s *store.Store, run store.Run) (*timeline.Run, error) {
+	exp, err := experiment.Parse(s.Source(run.ID), experiment.Options{FileName: run.Experiment, Runs: run.Repetitions})
+	if err != nil {
+		return nil, fmt.Errorf("read the experiment of run %s: %w", run.ID, err)
+	}
+	input := &timeline.Run{ID: run.ID, Experiment: exp, Incomplete: run.Incomplete}
+	index := map[string]int{}
+	for i, h := range run.Hosts {
+		host, err := timelineHost(h, exp.Observe)
+		if err != nil {
+			return nil, fmt.Errorf("host %s of run %s: %w", h.Name, run.ID, err)
+		}
+		input.Hosts = append(input.Hosts, host)
+		index[h.Agent] = i
+	}
+	err = decodeChunks(s, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
+		host, ok := index[c.Agent]
+		if !ok {
+			return fmt.Errorf("run %s holds events of agent %s, which has no part in it", run.ID, c.Agent)
+		}
+		for _, e := range events {
+			native, err := eventFromProto(e)
+			if err != nil {
+				return fmt.Errorf("event %d of agent %s: %w", e.Number, c.Agent, err)
+			}
+			if native == nil {
+				continue
+			}
+			native.Host, native.Incarnation = host, c.Incarnation
+			input.Events = append(input.Events, *native)
+		}
+		return nil
+	})
+	return input, err
+}
+
+// decodeChunks yields the events of a run, chunk by chunk.
+func decodeChunks(s *store.Store, id string, yield func(store.Chunk, []*synclinev1.Event) error) error {
+	return s.Chunks(id, func(c store.Chunk) error {
+		events, err := chunk.Decode(c.Data)
+		if err != nil {
+			return fmt.Errorf("chunk %d of agent %s: %w", c.Sequence, c.Agent, err)
+		}
+		return yield(c, events)
+	})
+}
+
+// timelineService answers operators about runs as they are looked at.
+type timelineService struct {
+	synclinev1.UnimplementedTimelineServiceServer
+	controller *Controller
+}
+
+// GetTimeline computes one repetition.
+func (s *timelineService) GetTimeline(ctx context.Context, q *synclinev1.GetTimelineRequest) (*synclinev1.GetTimelineResponse, error) {
+	run, err := s.controller.find(q.RunId)
+	if err != nil {
+		return nil, err
+	}
+	if int(q.Repetition) > run.Repetitions {
+		return nil, status.Errorf(codes.NotFound, "run %s has %d repetitions, no repetition %d", run.ID, run.Repetitions, q.Repetition)
+	}
+	b, err := s.controller.cache.builder(run)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	t, err := pick(ctx, b, int(q.Repetition))
+	if err != nil {
+		return nil, err
+	}
+	return &synclinev1.GetTimelineResponse{Timeline: timelineToProto(t, run)}, nil
+}
+
+// pick builds the repetition asked for; for 0, the first one with a verdict that
+// is not pass, else the first.
+func pick(ctx context.Context, b *builder, repetition int) (*timeline.Timeline, error) {
+	if repetition > 0 {
+		return build(b, repetition)
+	}
+	for n := 1; n <= max(1, b.run.RepetitionsDone); n++ {
+		if err := ctx.Err(); err != nil {
+			return nil, status.FromContextError(err).Err()
+		}
+		t, err := build(b, n)
+		if err != nil {
+			return nil, err
+		}
+		if timeline.Worst(t.Verdicts) != timeline.Pass {
+			return t, nil
+		}
+	}
+	return build(b, 1)
+}
+
+func build(b *builder, n int) (*timeline.Timeline, error) {
+	t, err := b.Build(n)
+	if err != nil {
+		return nil, status.Error(codes.Internal, fmt.Sprintf("timeline of run %s, repetition %d: %v", b.run.ID, n, err))
+	}
+	return t, nil
+}
+
+// ListVerdicts judges every repetition that was begun.
+func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
+	run, err := s.controller.find(q.RunId)
+	if err != nil {
+		return err
+	}
+	if !run.State.Final() {
+		return status.Errorf(codes.FailedPrecondition, "run %s is %s; its verdicts come when it is over", run.ID, run.State)
+	}
+	b, err := s.controller.cache.builder(run)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	for n := 1; n <= run.RepetitionsDone; n++ {
+		t, err := build(b, n)
+		if err != nil {
+			return err
+		}
+		answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
+		for _, v := range t.Verdicts {
+			answer.Verdicts = append(answer.Verdicts, verdictToProto(v))
+		}
+		answer.SegmentsMatched, answer.Segments = countSegments(t)
+		if err := stream.Send(answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func countSegments(t *timeline.Timeline) (matched, all uint32) {
+	for _, c := range t.Connections {
+		for _, s := range c.Segments {
+			all++
+			if s.Departure >= 0 && s.Arrival >= 0 {
+				matched++
+			}
+		}
+	}
+	return matched, all
+}
