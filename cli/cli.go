@@ -1,0 +1,151 @@
+// Package cli is the command line: one file a command, and the text renderers.
+//
+// Results go to standard output, everything said about them to standard error. A
+// command returns an error; Main alone prints it and turns it into the exit code.
+// The renderers draw what package timeline has laid out and decide nothing.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Version of this program.
+const Version = "0.1.0"
+
+// Streams are the standard streams of a command.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// app is what every command shares.
+type app struct {
+	Streams
+	controller string
+	noColor    bool
+}
+
+// Main runs the command that args name and returns its exit code. It writes only to
+// the streams it is given and ends when ctx does.
+func Main(ctx context.Context, args []string, streams Streams) int {
+	a := &app{Streams: streams}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	return a.report(ctx, err)
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "syncline",
+		Short: "A distributed socket lab: both real ends of a TCP connection on one timeline",
+		Long: `syncline runs real client and server sockets on several hosts and merges their
+calls and packets into one timeline of the handshake and the teardown, with an
+honest error bar on every time that crosses hosts.`,
+		Example: `  syncline demo                        a whole lab on this machine, then tidied up
+  syncline validate FILE               check an experiment file
+  syncline run FILE --repeat 50        run it on the agents of a controller`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &exitError{code: exitUsage, err: fmt.Errorf("%w\nTry: %s --help", err, c.CommandPath())}
+	})
+	root.PersistentFlags().StringVar(&a.controller, "controller", envOr("SYNCLINE_CONTROLLER", "127.0.0.1:7443"), "the controller, HOST:PORT or unix:PATH (SYNCLINE_CONTROLLER)")
+	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
+	root.AddCommand(
+		a.demoCommand(), a.validateCommand(), a.runCommand(),
+		a.getCommand(), a.eventsCommand(), a.ladderCommand(),
+		a.controllerCommand(), a.agentCommand(), a.versionCommand(),
+	)
+	return root
+}
+
+func envOr(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// Exit codes; README.md has the table. They are never given another meaning.
+const (
+	exitFailed       = 1
+	exitUsage        = 2
+	exitInconclusive = 3
+	exitUnreachable  = 4
+	exitRefused      = 5
+	exitTimeout      = 124
+	exitInterrupted  = 130
+)
+
+// exitError is an error that knows its exit code. A nil err prints nothing: the
+// command has said all on its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// report prints an error and returns the exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	code := exitUsage
+	var e *exitError
+	if errors.As(err, &e) {
+		code = e.code
+		if e.err == nil {
+			return code
+		}
+	} else if ctx.Err() != nil {
+		code = exitInterrupted
+	}
+	fmt.Fprintln(a.Err, "syncline: "+strings.TrimSpace(err.Error()))
+	return code
+}
+
+// terminal reports whether w is one, and how wide: COLUMNS, else the terminal's
+// own width, else 80.
+func terminal(w io.Writer) (is bool, width int) {
+	width = 80
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		is = true
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 0 {
+			width = columns
+		}
+	}
+	var columns int
+	if n, err := fmt.Sscan(os.Getenv("COLUMNS"), &columns); err == nil && n == 1 && columns >= 40 {
+		width = columns
+	}
+	return is, width
+}
+
+// colour reports whether w gets colours.
+func (a *app) colour(w io.Writer) bool {
+	is, _ := terminal(w)
+	return (is || os.Getenv("FORCE_COLOR") != "") && !a.noColor
+}

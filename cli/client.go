@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// reachLimit is how long a command tries to reach the controller.
+const reachLimit = 3 * time.Second
+
+// client is an operator's connection to a controller.
+type client struct {
+	conn      *grpc.ClientConn
+	runs      synclinev1.RunServiceClient
+	agents    synclinev1.AgentServiceClient
+	timelines synclinev1.TimelineServiceClient
+}
+
+func (c *client) close() { c.conn.Close() }
+
+// dial reaches the controller, or says why not. gRPC alone would connect at the
+// first call and wrap the reason in words of its own.
+func (a *app) dial(ctx context.Context) (*client, error) {
+	if err := reach(ctx, a.controller); err != nil {
+		return nil, &exitError{code: exitUnreachable, err: fmt.Errorf(
+			"no controller at %s (%s).\nIs it running there? Start one with: syncline controller serve\nAnother address: --controller HOST:PORT or SYNCLINE_CONTROLLER", a.controller, plainCause(err))}
+	}
+	conn, err := grpc.NewClient(a.controller,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", a.controller, err)}
+	}
+	return &client{
+		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
+		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
+	}, nil
+}
+
+func reach(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, reachLimit)
+	defer cancel()
+	network, address := "tcp", target
+	if path, ok := strings.CutPrefix(target, "unix:"); ok {
+		network, address = "unix", strings.TrimPrefix(path, "//")
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// plainCause is the errno's own words where there is one.
+func plainCause(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+// answered turns the status of a call into an error with its exit code.
+func answered(err error) error {
+	if err == nil {
+		return nil
+	}
+	st := status.Convert(err)
+	code := exitRefused
+	switch st.Code() {
+	case codes.InvalidArgument, codes.NotFound:
+		code = exitUsage
+	case codes.Unavailable:
+		code = exitUnreachable
+	case codes.Canceled:
+		code = exitInterrupted
+	case codes.DeadlineExceeded:
+		code = exitTimeout
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		code = exitInconclusive
+	}
+	return &exitError{code: code, err: errors.New(st.Message())}
+}
+
+// runRef reads RUN or RUN@REP. Repetition 0 is "the one to look at first".
+func runRef(arg string) (id string, repetition uint32, err error) {
+	id, rep, at := strings.Cut(arg, "@")
+	if !at {
+		return id, 0, nil
+	}
+	n, err := strconv.ParseUint(rep, 10, 32)
+	if err != nil || n == 0 {
+		return "", 0, &exitError{code: exitUsage, err: fmt.Errorf("repetition %q of %q: give a number from 1", rep, arg)}
+	}
+	return id, uint32(n), nil
+}

@@ -1,0 +1,345 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"syncline/controller/experiment"
+	"syncline/deploy/netlab"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// demoExperiment is what `demo` runs if it is told nothing else.
+const demoExperiment = "basic-open-close"
+
+// upLimit is how long the lab's processes may take to find each other.
+const upLimit = 15 * time.Second
+
+func (a *app) demoCommand() *cobra.Command {
+	var opts runOptions
+	var look ladderOptions
+	var keep bool
+	c := &cobra.Command{
+		Use:   "demo [NAME|FILE]",
+		Short: "Make a whole lab on this machine, run an experiment in it, tidy up",
+		Long: `Make a whole lab on this machine: each host of the experiment is a network
+namespace on a bridge, with an agent of its own, beside a controller. Run the
+experiment (basic-open-close, another scenario of the library, or a file), draw its
+ladder, judge it, and leave nothing behind.
+
+Without root the hosts are addresses 127.0.0.x of this machine, and the demo says
+what that lacks and how to get it.`,
+		Example: `  syncline demo
+  syncline demo connect-refused
+  syncline demo -o json > timeline.json
+  syncline demo --keep                 leave the lab up, and say how to talk to it`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := look.check(); err != nil {
+				return err
+			}
+			if opts.repeat < 0 {
+				return &exitError{code: exitUsage, err: fmt.Errorf("--repeat %d: give a number from 1", opts.repeat)}
+			}
+			file := demoExperiment
+			if len(args) == 1 {
+				file = args[0]
+			}
+			return a.demo(c.Context(), file, opts, look, keep)
+		},
+	}
+	look.flags(c)
+	c.Flags().IntVar(&opts.repeat, "repeat", 0, "repetitions (default: what the file says)")
+	c.Flags().DurationVar(&opts.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
+	c.Flags().BoolVar(&keep, "keep", false, "leave the lab up, and say how to talk to it")
+	return c
+}
+
+func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, keep bool) (err error) {
+	exp, source, err := a.readExperiment(file, opts.repeat)
+	if err != nil {
+		return err
+	}
+	l, err := a.makeLab(exp, keep)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cerr := l.Close(); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("tidy up: %w", cerr))
+		}
+	}()
+	opts.bindings = l.bindings
+	if err := l.start(ctx); err != nil {
+		return err
+	}
+	operator := &app{Streams: a.Streams, controller: l.socket(), noColor: a.noColor}
+	cl, err := operator.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.close()
+	if err := l.await(ctx, cl); err != nil {
+		return err
+	}
+	verdict := operator.demonstrate(ctx, cl, file, source, opts, look)
+	var failed *exitError
+	if keep && (verdict == nil || errors.As(verdict, &failed) && failed.err == nil) {
+		l.sayHowToTalk()
+	}
+	return verdict
+}
+
+// demonstrate runs the experiment, draws a repetition and judges all of them.
+func (a *app) demonstrate(ctx context.Context, cl *client, file string, source []byte, opts runOptions, look ladderOptions) error {
+	run, err := a.execute(ctx, cl, file, source, opts)
+	if err != nil {
+		return err
+	}
+	summary, err := collectVerdicts(ctx, cl, run)
+	if err != nil {
+		return err
+	}
+	if err := a.showTimeline(ctx, cl, run.Id, summary.worst, look); err != nil {
+		return err
+	}
+	if look.output == "text" {
+		fmt.Fprintln(a.Out)
+		if err := a.drawRun(a.Out, run, summary); err != nil {
+			return err
+		}
+	}
+	return outcome(run, summary)
+}
+
+// lab is the demo's lab and its processes.
+type lab struct {
+	*netlab.Lab
+	app      *app
+	exp      *experiment.Experiment
+	bindings map[string]string
+	// local is true if the hosts are addresses of one machine.
+	local     bool
+	processes []member
+}
+
+// member is one process of the lab.
+type member struct {
+	name string
+	args []string
+	*netlab.Process
+}
+
+const controllerHost = "controller"
+
+// makeLab makes a host for each role, and one for the controller.
+func (a *app) makeLab(exp *experiment.Experiment, keep bool) (*lab, error) {
+	l := &lab{app: a, exp: exp, bindings: map[string]string{}}
+	var cfg netlab.Config
+	for i, h := range exp.Hosts {
+		name := fmt.Sprintf("vm%d", i+1)
+		l.bindings[h.Name] = name
+		cfg.Hosts = append(cfg.Hosts, name)
+	}
+	cfg.Hosts = append(cfg.Hosts, controllerHost)
+	cfg.Keep = keep
+	made, err := netlab.New(cfg)
+	if errors.Is(err, netlab.ErrPrivilege) {
+		l.local = true
+		made, err = netlab.NewLoopback(cfg)
+	}
+	if err != nil {
+		return nil, &exitError{code: exitRefused, err: err}
+	}
+	l.Lab = made
+	for _, m := range made.Missing() {
+		fmt.Fprintln(a.Err, "missing:", m)
+	}
+	return l, nil
+}
+
+func (l *lab) socket() string { return "unix:" + filepath.Join(l.Dir(), "controller.sock") }
+
+// start starts the controller and an agent on each host.
+func (l *lab) start(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program's own file: %w", err)
+	}
+	host := l.Host(controllerHost)
+	address := netip.AddrPortFrom(host.Address, 7443).String()
+	if l.local {
+		// The port may be taken on a machine that the lab shares; the socket is not.
+		address = netip.AddrPortFrom(host.Address, 0).String()
+	}
+	err = l.launch(host, exec.Command(self, "controller", "serve", "--listen", address,
+		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")))
+	if err != nil {
+		return err
+	}
+	if l.local {
+		address = l.socket()
+	}
+	for _, h := range l.exp.Hosts {
+		host := l.Host(l.bindings[h.Name])
+		args := []string{"agent", "serve", "--controller", address, "--name", host.Name, "--address", host.Address.String()}
+		for k, v := range h.Pick {
+			args = append(args, "--label", k+"="+v)
+		}
+		if err := l.launch(host, exec.Command(self, args...)); err != nil {
+			return err
+		}
+	}
+	return l.awaitSocket(ctx)
+}
+
+// launch starts a process of the lab; what it says goes to a file beside its data.
+func (l *lab) launch(h *netlab.Host, cmd *exec.Cmd) error {
+	f, err := os.Create(l.log(h.Name))
+	if err != nil {
+		return fmt.Errorf("make the log of %s: %w", h.Name, err)
+	}
+	defer f.Close()
+	cmd.Stderr = f
+	p, err := h.Start(cmd)
+	if err != nil {
+		return err
+	}
+	l.processes = append(l.processes, member{h.Name, cmd.Args[1:], p})
+	return nil
+}
+
+func (l *lab) log(name string) string { return filepath.Join(l.Dir(), name+".log") }
+
+// awaitSocket waits for the controller to serve.
+func (l *lab) awaitSocket(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if reach(ctx, l.socket()) == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return l.silent(ctx, "controller")
+		case <-l.processes[0].Done():
+			return l.dead(l.processes[0])
+		case <-tick.C:
+		}
+	}
+}
+
+// await waits for every agent to be connected, and says what they cannot see.
+func (l *lab) await(ctx context.Context, cl *client) error {
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	for _, m := range l.processes {
+		go func() {
+			select {
+			case <-m.Done():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	stream, err := cl.agents.WatchAgents(ctx, &synclinev1.WatchAgentsRequest{})
+	if err != nil {
+		return answered(err)
+	}
+	for {
+		answer, err := stream.Recv()
+		if err != nil {
+			for _, m := range l.processes {
+				select {
+				case <-m.Done():
+					return l.dead(m)
+				default:
+				}
+			}
+			return l.silent(ctx, "agents")
+		}
+		if len(answer.Agents) == len(l.exp.Hosts) && allReady(answer.Agents) {
+			l.sayMissing(answer.Agents)
+			return nil
+		}
+	}
+}
+
+func allReady(agents []*synclinev1.Agent) bool {
+	for _, g := range agents {
+		if g.State != synclinev1.AgentState_AGENT_STATE_READY {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *lab) sayMissing(agents []*synclinev1.Agent) {
+	said := map[string]bool{}
+	for _, g := range agents {
+		for _, c := range g.Capabilities {
+			line := fmt.Sprintf("missing: %s: %s; %s", enumWord(c.Source.String(), "SOURCE_"), c.Reason, c.Remedy)
+			if !c.Available && !said[line] {
+				said[line] = true
+				fmt.Fprintln(l.app.Err, line)
+			}
+		}
+	}
+}
+
+// dead says how a process of the lab ended, with the last of what it said.
+func (l *lab) dead(m member) error {
+	return fmt.Errorf("the lab's %s ended: %v\n%s", m.name, m.Wait(), l.lastWords(m.name))
+}
+
+func (l *lab) silent(ctx context.Context, what string) error {
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted while the lab came up")}
+	}
+	var b strings.Builder
+	for _, m := range l.processes {
+		fmt.Fprintf(&b, "\n%s: %s", m.name, l.lastWords(m.name))
+	}
+	return fmt.Errorf("the lab's %s did not come up within %v%s", what, upLimit, b.String())
+}
+
+// lastWords are the last lines a process of the lab wrote.
+func (l *lab) lastWords(name string) string {
+	b, err := os.ReadFile(l.log(name))
+	if err != nil {
+		return err.Error()
+	}
+	b = bytes.TrimSpace(b)
+	if len(b) > 2000 {
+		b = b[len(b)-2000:]
+	}
+	return string(b)
+}
+
+// sayHowToTalk tells how to use a lab that stays, and how to end it.
+func (l *lab) sayHowToTalk() {
+	var pids []string
+	for _, m := range l.processes {
+		pids = append(pids, strconv.Itoa(m.PID()))
+	}
+	fmt.Fprintf(l.app.Err, `The lab is up. Talk to it:
+  export SYNCLINE_CONTROLLER=%s
+  syncline get agents
+  syncline run %s --repeat 20
+End it, and nothing of it is left but %s, which the next demo removes:
+  kill %s
+`, l.socket(), demoExperiment, l.Dir(), strings.Join(pids, " "))
+}

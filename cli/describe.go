@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// describeEvent is one raw event in words: its kind, and what happened.
+func describeEvent(e *synclinev1.Event) (kind, what string) {
+	switch f := e.Fact.(type) {
+	case *synclinev1.Event_Call:
+		return "call", describeCall(f.Call, e.TimeNs)
+	case *synclinev1.Event_Packet:
+		return "packet", describePacket(f.Packet)
+	case *synclinev1.Event_Signal:
+		way := "learned of"
+		if f.Signal.Sent {
+			way = "sent"
+		}
+		return "signal", fmt.Sprintf("%s %s.%s", way, f.Signal.Lane, f.Signal.Name)
+	case *synclinev1.Event_Mark:
+		return "mark", strings.TrimSpace(strings.ReplaceAll(enumWord(f.Mark.Kind.String(), "MARK_KIND_"), "_", " ") + " " + f.Mark.Detail)
+	case *synclinev1.Event_Loss:
+		return "loss", fmt.Sprintf("%d events of %s lost at %s since %d", f.Loss.Count, enumWord(f.Loss.Source.String(), "SOURCE_"), f.Loss.Where, f.Loss.SinceNs)
+	case *synclinev1.Event_ClockSample:
+		return "clock sample", fmt.Sprintf("CLOCK_REALTIME was %d ±%d ns", f.ClockSample.RealtimeNs, f.ClockSample.ErrorNs)
+	case *synclinev1.Event_ClockStep:
+		return "clock step", fmt.Sprintf("CLOCK_REALTIME moved by %v since %d", time.Duration(f.ClockStep.StepNs), f.ClockStep.SinceNs)
+	}
+	return "unknown", fmt.Sprintf("a fact of kind %T", e.Fact)
+}
+
+func describeCall(c *synclinev1.Call, entered int64) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: %s(%s)", c.Lane, c.Name, strings.Join(nonEmpty(c.Socket, c.Arguments), ", "))
+	switch {
+	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_TIMEOUT:
+		b.WriteString(" ended by the lab's timeout")
+	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_CANCEL:
+		b.WriteString(" cancelled")
+	case c.Errno != 0:
+		fmt.Fprintf(&b, " = %s", errnoName(c.Errno))
+	default:
+		fmt.Fprintf(&b, " = %d", c.Result)
+	}
+	fmt.Fprintf(&b, " in %v", time.Duration(c.ReturnNs-entered))
+	if c.ByLab {
+		b.WriteString(" (by the lab)")
+	}
+	if c.Failure != "" {
+		b.WriteString("; " + c.Failure)
+	}
+	return b.String()
+}
+
+func nonEmpty(all ...string) []string {
+	var kept []string
+	for _, s := range all {
+		if s != "" {
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+func describePacket(p *synclinev1.Packet) string {
+	way := "in "
+	if p.Direction == synclinev1.Direction_DIRECTION_OUT {
+		way = "out"
+	}
+	return fmt.Sprintf("%s %s %s > %s %s seq %d ack %d win %d len %d", way, p.Interface,
+		endpoint(p.Source, p.SourcePort), endpoint(p.Destination, p.DestinationPort),
+		flagNames(p.Flags), p.Sequence, p.Acknowledgment, p.Window, p.PayloadLength)
+}
+
+func endpoint(address []byte, port uint32) string {
+	a, ok := netip.AddrFromSlice(address)
+	if !ok {
+		return fmt.Sprintf("%x:%d", address, port)
+	}
+	return netip.AddrPortFrom(a, uint16(port)).String()
+}
+
+// flagNames are the flags of a TCP header in the order of their bits.
+func flagNames(flags uint32) string {
+	var set []string
+	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"} {
+		if flags&(1<<i) != 0 {
+			set = append(set, name)
+		}
+	}
+	if len(set) == 0 {
+		return "none"
+	}
+	return strings.Join(set, "+")
+}

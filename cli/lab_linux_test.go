@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"syncline/controller/experiment"
+	"syncline/controller/timeline"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// patience bounds every wait of these tests. It is a limit, not an expectation.
+const patience = 60 * time.Second
+
+// testLab is a lab of real processes: a controller and an agent on each host.
+type testLab struct {
+	*lab
+	t        testing.TB
+	operator *app
+	client   *client
+}
+
+// newTestLab brings up a lab for an experiment, as the demo does.
+func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
+	t.Helper()
+	t.Setenv(asProgram, "1")
+	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
+	l, err := a.makeLab(exp, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.local {
+		t.Cleanup(func() { l.Close() })
+		t.Skip("needs network namespaces: run the tests as root")
+	}
+	tl := &testLab{lab: l, t: t, operator: &app{Streams: a.Streams, controller: l.socket()}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range l.processes {
+				t.Logf("%s: %s", m.name, l.lastWords(m.name))
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := l.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tl.dial()
+	return tl
+}
+
+// dial connects to the controller and waits for the agents.
+func (l *testLab) dial() {
+	l.t.Helper()
+	cl, err := l.operator.dial(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(cl.close)
+	if err := l.await(l.t.Context(), cl); err != nil {
+		l.t.Fatal(err)
+	}
+	l.client = cl
+}
+
+// run executes source and returns the run in its final state.
+func (l *testLab) run(source []byte, repeat int) *synclinev1.Run {
+	l.t.Helper()
+	run, err := l.operator.execute(l.t.Context(), l.client, "test.yaml", source, runOptions{repeat: repeat, bindings: l.bindings})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return run
+}
+
+func (l *testLab) verdicts(run *synclinev1.Run) *runSummary {
+	l.t.Helper()
+	s, err := collectVerdicts(l.t.Context(), l.client, run)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+func (l *testLab) timeline(run *synclinev1.Run, repetition int) *synclinev1.Timeline {
+	l.t.Helper()
+	answer, err := l.client.timelines.GetTimeline(l.t.Context(), &synclinev1.GetTimelineRequest{RunId: run.Id, Repetition: uint32(repetition)})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return answer.Timeline
+}
+
+// mustParse reads an experiment that the test itself has written.
+func mustParse(t testing.TB, source []byte) *experiment.Experiment {
+	t.Helper()
+	exp, err := experiment.Parse(source, experiment.Options{FileName: "test.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exp
+}
+
+func library(t testing.TB, name string) []byte {
+	t.Helper()
+	source, ok := experiment.Open(name)
+	if !ok {
+		t.Fatalf("no scenario %s in the library", name)
+	}
+	return source
+}
+
+// wantAllPass fails unless every expectation held in every repetition.
+func wantAllPass(t testing.TB, run *synclinev1.Run, s *runSummary, repetitions int) {
+	t.Helper()
+	if run.State != synclinev1.RunState_RUN_STATE_SEALED {
+		t.Errorf("run is %v: %s", run.State, run.Reason)
+	}
+	if s.tally.Repetitions != repetitions {
+		t.Errorf("%d repetitions were judged, want %d", s.tally.Repetitions, repetitions)
+	}
+	for _, tally := range s.tally.Tallies {
+		if tally.Passed != repetitions {
+			t.Errorf("%s: passed %d of %d: %+v", tally.Expectation, tally.Passed, repetitions, tally.Exceptions)
+		}
+	}
+	if len(s.tally.Tallies) < 2 || s.tally.Ruling() != timeline.Pass {
+		t.Errorf("%d expectations judged as %v", len(s.tally.Tallies), s.tally.Ruling())
+	}
+}
+
+// await polls an observable until it holds. It never asserts how long that takes.
+func await(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: still not so after %v", what, patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// replaceController starts another controller where one was, on the same data.
+func (l *testLab) replaceController() {
+	l.t.Helper()
+	if err := os.Remove(filepath.Join(l.Dir(), "controller.sock")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		l.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	host := l.Host(controllerHost)
+	old := l.processes[0]
+	if err := l.launch(host, exec.Command(self, old.args...)); err != nil {
+		l.t.Fatal(err)
+	}
+	last := len(l.processes) - 1
+	l.processes[0], l.processes = l.processes[last], l.processes[:last]
+	if err := l.awaitSocket(context.Background()); err != nil {
+		l.t.Fatal(err)
+	}
+	l.dial()
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"syncline/controller"
+	"syncline/controller/timeline"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// ladderOptions say how a timeline is shown.
+type ladderOptions struct {
+	output string
+	ascii  bool
+	raw    bool
+	width  int
+	conn   int
+}
+
+func (o *ladderOptions) flags(c *cobra.Command) {
+	formatFlag(c, &o.output, "text", "json", "ndjson")
+	c.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII only")
+	c.Flags().BoolVar(&o.raw, "raw", false, "times as each host's own clock says, not put on one clock")
+	c.Flags().IntVar(&o.width, "width", 0, "columns (default: the terminal's)")
+	c.Flags().IntVar(&o.conn, "conn", 0, "only this connection, counted from 1 (default: all)")
+}
+
+func (a *app) ladderCommand() *cobra.Command {
+	var opts ladderOptions
+	c := &cobra.Command{
+		Use:   "ladder RUN[@REP]",
+		Short: "Draw the timeline of one repetition",
+		Long: `Draw the timeline of one repetition: a lane for each host, brackets for calls,
+arrows for packets. Without @REP it is the first repetition with a verdict that is
+not pass, else the first.`,
+		Example: `  syncline ladder r-7f3c2a10
+  syncline ladder r-7f3c2a10@17 -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := opts.check(); err != nil {
+				return err
+			}
+			id, repetition, err := runRef(args[0])
+			if err != nil {
+				return err
+			}
+			cl, err := a.dial(c.Context())
+			if err != nil {
+				return err
+			}
+			defer cl.close()
+			return a.showTimeline(c.Context(), cl, id, repetition, opts)
+		},
+	}
+	opts.flags(c)
+	return c
+}
+
+func (o *ladderOptions) check() error {
+	switch o.output {
+	case "text", "json", "ndjson":
+		return nil
+	}
+	return unknownFormat(o.output, "text", "json", "ndjson")
+}
+
+// showTimeline fetches one repetition and draws it, or prints it as data.
+func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetition uint32, opts ladderOptions) error {
+	answer, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: id, Repetition: repetition})
+	if err != nil {
+		return answered(err)
+	}
+	switch opts.output {
+	case "json":
+		return writeJSON(a.Out, answer.Timeline, true)
+	case "ndjson":
+		return writeMoments(a.Out, answer.Timeline)
+	}
+	t, err := controller.TimelineFromProto(answer.Timeline)
+	if err != nil {
+		return err
+	}
+	_, width := terminal(a.Out)
+	if opts.width > 0 {
+		width = opts.width
+	}
+	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw})
+	return drawLadder(a.Out, layout, drawOptions{Width: width, ASCII: opts.ascii, Colour: a.colour(a.Out)})
+}
+
+// writeMoments writes a timeline as one line of JSON a moment, in its order.
+func writeMoments(w io.Writer, t *synclinev1.Timeline) error {
+	out := json.NewEncoder(w)
+	marshal := protojson.MarshalOptions{UseProtoNames: true}
+	for _, m := range t.Moments {
+		owner := t.Events[m.Event]
+		event, err := marshal.Marshal(owner.Event)
+		if err != nil {
+			return err
+		}
+		line := momentLine{
+			Schema: "syncline.moment/1", Run: t.RunId, Repetition: t.Repetition,
+			Host: t.Hosts[owner.Host].Host.Name, Edge: enumWord(m.Edge.String(), "EDGE_"),
+			Local: m.LocalNs, Lab: m.LabNs - t.ZeroNs, Error: m.ErrorNs,
+			Connection: m.Connection, Segment: m.Segment, Event: event,
+		}
+		if err := out.Encode(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// momentLine is a moment as data. Its times are nanoseconds: of the host's own
+// CLOCK_MONOTONIC, and on the lab's clock since the zero of the timeline, surely
+// right within error_ns; that is absent where nothing ties the clocks.
+type momentLine struct {
+	Schema     string          `json:"schema"`
+	Run        string          `json:"run"`
+	Repetition uint32          `json:"repetition"`
+	Host       string          `json:"host"`
+	Edge       string          `json:"edge"`
+	Local      int64           `json:"local_ns"`
+	Lab        int64           `json:"lab_ns"`
+	Error      *int64          `json:"error_ns,omitempty"`
+	Connection *uint32         `json:"connection,omitempty"`
+	Segment    *uint32         `json:"segment,omitempty"`
+	Event      json.RawMessage `json:"event"`
+}

@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"syncline/controller"
+	"syncline/controller/timeline"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// progressEvery is how often a run that nobody watches on a terminal says how far
+// it is.
+const progressEvery = 5 * time.Second
+
+// cancelLimit bounds the wait for a run that was cancelled to be sealed.
+const cancelLimit = 30 * time.Second
+
+// runOptions say how an experiment is run.
+type runOptions struct {
+	repeat   int
+	bindings map[string]string
+	timeout  time.Duration
+}
+
+func (a *app) runCommand() *cobra.Command {
+	var opts runOptions
+	var hosts []string
+	var output string
+	c := &cobra.Command{
+		Use:   "run FILE",
+		Short: "Run an experiment on the agents of a controller",
+		Long: `Run an experiment on the agents of a controller, and judge it. FILE is an
+experiment file, - for standard input, or the name of a scenario of the library.
+
+Exit: 0 all expectations hold, 1 one does not, 2 the file or the command line is
+wrong, 3 cannot tell, 4 no controller, 5 refused, 124 timeout, 130 interrupted.`,
+		Example: `  syncline run basic-open-close
+  syncline run handshake.yaml --repeat 50
+  syncline run handshake.yaml --host A=vm1 --host B=vm7`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if output != "table" && output != "json" {
+				return unknownFormat(output, "table", "json")
+			}
+			var err error
+			if opts.bindings, err = parseBindings(hosts); err != nil {
+				return err
+			}
+			if opts.repeat < 0 {
+				return &exitError{code: exitUsage, err: fmt.Errorf("--repeat %d: give a number from 1", opts.repeat)}
+			}
+			return a.runFile(c.Context(), args[0], opts, output)
+		},
+	}
+	c.Flags().IntVar(&opts.repeat, "repeat", 0, "repetitions (default: what the file says)")
+	c.Flags().StringArrayVar(&hosts, "host", nil, "ROLE=AGENT, where labels should not decide; may be repeated")
+	c.Flags().DurationVar(&opts.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
+	formatFlag(c, &output, "table", "json")
+	return c
+}
+
+func parseBindings(all []string) (map[string]string, error) {
+	bindings := map[string]string{}
+	for _, b := range all {
+		role, agent, ok := strings.Cut(b, "=")
+		if !ok || role == "" || agent == "" {
+			return nil, &exitError{code: exitUsage, err: fmt.Errorf("--host %s: write ROLE=AGENT, as in A=vm1", b)}
+		}
+		bindings[role] = agent
+	}
+	return bindings, nil
+}
+
+func (a *app) runFile(ctx context.Context, file string, opts runOptions, output string) error {
+	_, source, err := a.readExperiment(file, opts.repeat)
+	if err != nil {
+		return err
+	}
+	cl, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.close()
+	run, err := a.execute(ctx, cl, file, source, opts)
+	if run == nil {
+		return err
+	}
+	if output == "json" {
+		if werr := writeJSON(a.Out, run, true); werr != nil {
+			return werr
+		}
+	}
+	if err != nil {
+		return err
+	}
+	summary, err := collectVerdicts(ctx, cl, run)
+	if err != nil {
+		return err
+	}
+	if output == "table" {
+		if err := a.drawRun(a.Out, run, summary); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(a.Err, "next: syncline ladder %s\n", ladderRef(run.Id, summary))
+	return outcome(run, summary)
+}
+
+// execute starts a run and follows it to its final state. Interrupted or timed out,
+// it cancels the run and waits for what was recorded.
+func (a *app) execute(ctx context.Context, cl *client, file string, source []byte, opts runOptions) (*synclinev1.Run, error) {
+	created, err := cl.runs.CreateRun(ctx, &synclinev1.CreateRunRequest{
+		RequestId: rand.Text(), FileName: file, Source: source,
+		Repetitions: uint32(opts.repeat), Bindings: opts.bindings,
+	})
+	if err != nil {
+		return nil, answered(err)
+	}
+	id := created.Run.Id
+	watching, stop := ctx, context.CancelFunc(func() {})
+	if opts.timeout > 0 {
+		watching, stop = context.WithTimeout(ctx, opts.timeout)
+	}
+	defer stop()
+	run, err := a.follow(watching, cl, id)
+	if watching.Err() == nil {
+		return run, err
+	}
+	cause, code := "interrupted by its operator", exitInterrupted
+	if ctx.Err() == nil {
+		cause, code = fmt.Sprintf("took longer than --timeout %v", opts.timeout), exitTimeout
+	}
+	fmt.Fprintf(a.Err, "cancelling run %s; once more to leave at once\n", id)
+	rest, stopRest := context.WithTimeout(context.WithoutCancel(ctx), cancelLimit)
+	defer stopRest()
+	if _, err := cl.runs.CancelRun(rest, &synclinev1.CancelRunRequest{Id: id, Reason: cause}); err != nil {
+		return nil, answered(err)
+	}
+	run, err = a.follow(rest, cl, id)
+	if err != nil {
+		return nil, err
+	}
+	return run, &exitError{code: code, err: fmt.Errorf("run %s was cancelled in repetition %d of %d: %s", id, run.RepetitionsDone+1, run.Repetitions, cause)}
+}
+
+// follow watches a run to its final state and says how far it is.
+func (a *app) follow(ctx context.Context, cl *client, id string) (*synclinev1.Run, error) {
+	stream, err := cl.runs.WatchRun(ctx, &synclinev1.WatchRunRequest{Id: id})
+	if err != nil {
+		return nil, answered(err)
+	}
+	live, _ := terminal(a.Err)
+	p := &progress{w: a.Err, live: live}
+	defer p.end()
+	var last *synclinev1.Run
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return last, nil
+		}
+		if err != nil {
+			return last, answered(err)
+		}
+		last = m.Run
+		p.show(last)
+	}
+}
+
+// progress is one line that moves on a terminal, and a line now and then elsewhere.
+type progress struct {
+	w     io.Writer
+	live  bool
+	shown bool
+	last  time.Time
+}
+
+func (p *progress) show(r *synclinev1.Run) {
+	line := fmt.Sprintf("run %s  %s  %d/%d  %s", r.Id, r.Experiment, r.RepetitionsDone, r.Repetitions, enumWord(r.State.String(), "RUN_STATE_"))
+	switch {
+	case p.live:
+		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+		p.shown = true
+	case p.last.IsZero():
+		p.last = time.Now()
+	case time.Since(p.last) >= progressEvery:
+		fmt.Fprintln(p.w, line)
+		p.last = time.Now()
+	}
+}
+
+func (p *progress) end() {
+	if p.shown {
+		fmt.Fprint(p.w, "\r\x1b[K")
+	}
+}
+
+// runSummary is what all repetitions of a run came to.
+type runSummary struct {
+	tally             timeline.Summary
+	matched, segments uint64
+	// worst is the first repetition that did not pass, 0 if all did.
+	worst uint32
+}
+
+func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*runSummary, error) {
+	stream, err := cl.timelines.ListVerdicts(ctx, &synclinev1.ListVerdictsRequest{RunId: run.Id})
+	if err != nil {
+		return nil, answered(err)
+	}
+	s := &runSummary{}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err != nil {
+			return nil, answered(err)
+		}
+		var verdicts []timeline.Verdict
+		for _, v := range m.Verdicts {
+			verdicts = append(verdicts, controller.VerdictFromProto(v))
+		}
+		s.tally.Add(int(m.Repetition), verdicts)
+		s.matched += uint64(m.SegmentsMatched)
+		s.segments += uint64(m.Segments)
+		if s.worst == 0 && timeline.Worst(verdicts) != timeline.Pass {
+			s.worst = m.Repetition
+		}
+	}
+}
+
+func ladderRef(id string, s *runSummary) string {
+	if s.worst > 0 {
+		return fmt.Sprintf("%s@%d", id, s.worst)
+	}
+	return id
+}
+
+// outcome is the exit code of a run: what its worst verdict says, but a run that is
+// not whole can say nothing better than that it cannot tell.
+func outcome(run *synclinev1.Run, s *runSummary) error {
+	switch {
+	case s.tally.Ruling() == timeline.Fail:
+		return &exitError{code: exitFailed}
+	case run.State != synclinev1.RunState_RUN_STATE_SEALED:
+		return &exitError{code: exitInconclusive, err: fmt.Errorf("run %s is not whole: %s", run.Id, run.Reason)}
+	case s.tally.Ruling() != timeline.Pass:
+		return &exitError{code: exitInconclusive}
+	}
+	return nil
+}

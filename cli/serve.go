@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"syncline/agent"
+	"syncline/controller"
+)
+
+func (a *app) controllerCommand() *cobra.Command {
+	c := &cobra.Command{Use: "controller", Short: "Run a controller", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return &exitError{code: exitUsage, err: errors.New("try: syncline controller serve")}
+		}}
+	c.AddCommand(a.controllerServeCommand())
+	return c
+}
+
+func (a *app) controllerServeCommand() *cobra.Command {
+	var listen, dir, socket string
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve agents and operators until interrupted",
+		Example: `  syncline controller serve
+  syncline controller serve --listen 10.0.0.10:7443 --data /var/lib/syncline`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log := logger(a.Err)
+			listeners, err := a.listen(listen, socket)
+			if err != nil {
+				return err
+			}
+			ctl, err := controller.Open(controller.Config{Dir: dir, Version: Version, Log: log})
+			if err != nil {
+				for _, l := range listeners {
+					err = errors.Join(err, l.Close())
+				}
+				return &exitError{code: exitRefused, err: err}
+			}
+			for _, l := range listeners {
+				log.Info("serving", "address", l.Addr().String(), "data", dir)
+			}
+			if err := ctl.Serve(c.Context(), listeners...); err != nil {
+				return &exitError{code: exitRefused, err: err}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT")
+	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
+	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	return c
+}
+
+// defaultData is the state directory of systemd's unit, else the user's own.
+func defaultData() string {
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("XDG_STATE_HOME"); dir != "" {
+		return filepath.Join(dir, "syncline")
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "state", "syncline")
+	}
+	return "syncline-data"
+}
+
+func (a *app) listen(address, socket string) ([]net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf(
+			"listen on %s: %s.\nIs another controller running there? Another address: --listen HOST:PORT", address, plainCause(err))}
+	}
+	if !loopback(l.Addr()) {
+		fmt.Fprintf(a.Err, "syncline: warning: whoever reaches %s can open sockets on every agent: nothing here is encrypted or authenticated yet. Use a network you trust.\n", l.Addr())
+	}
+	if socket == "" {
+		return []net.Listener{l}, nil
+	}
+	u, err := net.Listen("unix", socket)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: errors.Join(fmt.Errorf("listen on socket %s: %s", socket, plainCause(err)), l.Close())}
+	}
+	if err := os.Chmod(socket, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("keep socket %s to its owner: %w", socket, err), u.Close(), l.Close())
+	}
+	return []net.Listener{l, u}, nil
+}
+
+func loopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}
+
+func (a *app) agentCommand() *cobra.Command {
+	c := &cobra.Command{Use: "agent", Short: "Run an agent", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return &exitError{code: exitUsage, err: errors.New("try: syncline agent serve --controller HOST:PORT --name NAME")}
+		}}
+	c.AddCommand(a.agentServeCommand())
+	return c
+}
+
+func (a *app) agentServeCommand() *cobra.Command {
+	var name string
+	var labels, addresses []string
+	c := &cobra.Command{
+		Use:     "serve",
+		Short:   "Take part in the lab as one of its hosts until interrupted",
+		Example: `  syncline agent serve --controller 10.0.0.10:7443 --name vm1 --label role=server`,
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			set, err := parseLabels(labels)
+			if err != nil {
+				return err
+			}
+			for _, address := range addresses {
+				if _, err := netip.ParseAddr(address); err != nil {
+					return &exitError{code: exitUsage, err: fmt.Errorf("--address %s: %w", address, err)}
+				}
+			}
+			return a.serveAgent(c.Context(), agent.Config{
+				Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
+			})
+		},
+	}
+	host, _ := os.Hostname()
+	c.Flags().StringVar(&name, "name", host, "name of this host in the lab")
+	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
+	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
+	return c
+}
+
+func (a *app) serveAgent(ctx context.Context, cfg agent.Config) error {
+	g, err := agent.New(cfg)
+	if err != nil {
+		return &exitError{code: exitUsage, err: err}
+	}
+	if err := g.Run(ctx); err != nil {
+		return &exitError{code: exitRefused, err: err}
+	}
+	return nil
+}
+
+func parseLabels(all []string) (map[string]string, error) {
+	set := map[string]string{}
+	for _, l := range all {
+		k, v, ok := strings.Cut(l, "=")
+		if !ok || k == "" || v == "" {
+			return nil, &exitError{code: exitUsage, err: fmt.Errorf("--label %s: write KEY=VALUE, as in role=server", l)}
+		}
+		set[k] = v
+	}
+	return set, nil
+}
+
+// logger writes text to a terminal and JSON elsewhere, where a journal reads it.
+func logger(w io.Writer) *slog.Logger {
+	if is, _ := terminal(w); is {
+		return slog.New(slog.NewTextHandler(w, nil))
+	}
+	return slog.New(slog.NewJSONHandler(w, nil))
+}
