@@ -1,0 +1,132 @@
+# make demo    the whole lab on this machine, once
+# make test    everything that must hold before a commit; what CI runs
+# make help    the rest
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BUF_VERSION := 1.75.0
+BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
+SOURCES     := $(wildcard agent cli controller deploy proto *.go)
+FUZZTIME    ?= 30s
+BENCH       ?= .
+DEMO        ?=
+
+# What a check lacks is an error in CI and a message elsewhere.
+define lacking
+	if [ "$${CI:-}" = true ]; then echo "error: $(1)" >&2; exit 1; else echo "skipped: $(1)"; fi
+endef
+
+.PHONY: help build demo test tools lint format vet staticcheck contract cross unit bench fuzz generate clean
+
+help:
+	@echo 'make build                 bin/syncline, static'
+	@echo 'make demo                  build, then the whole lab on this machine; options in DEMO='
+	@echo 'make test                  format, vet, staticcheck, contract, cross build, tests; as root nothing is skipped'
+	@echo 'make unit                  the tests alone'
+	@echo 'make lint                  format, vet, staticcheck, contract'
+	@echo 'make generate              rewrite the generated Go of proto/'
+	@echo 'make bench BENCH=Name      benchmarks'
+	@echo 'make fuzz FUZZTIME=30s     every fuzz target in turn'
+	@echo 'make clean                 remove bin/ and .tools/'
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/syncline ./cli/syncline
+
+demo: build
+	bin/syncline demo $(DEMO)
+
+test: tools lint cross unit
+
+# As root: what the tests need from Debian and npm. Nothing else is downloaded but
+# Go modules.
+tools: $(if $(shell command -v npm),$(BUF))
+	@if command -v tshark >/dev/null; then exit 0; fi
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends tshark
+	else
+		$(call lacking,tests that read captures with tshark: it is not installed (Debian: apt-get install tshark))
+	fi
+
+$(BUF):
+	@mkdir -p .tools
+	npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
+
+lint: format vet staticcheck contract
+
+format:
+	@unformatted=$$(gofmt -l $(SOURCES))
+	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it: $$unformatted" >&2; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+staticcheck:
+	$(GO) run $(STATICCHECK) ./...
+
+# The contract keeps its rules, breaks no older agent, and its generated Go is what the
+# pinned plugins make of it.
+contract: $(if $(shell command -v npm),$(BUF))
+	@if [ ! -x $(BUF) ]; then $(call lacking,checks of proto/: neither buf nor npm (which brings it) is there); exit 0; fi
+	echo buf lint
+	$(BUF) lint
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
+	mkdir "$$work/base" "$$work/committed" "$$work/generated"
+	if ! git rev-parse --verify -q HEAD >/dev/null; then $(call lacking,buf breaking: there is no git history here that git will read); fi
+	# Against main; on main itself, against the commit before.
+	base=$$(git merge-base HEAD main 2>/dev/null || git merge-base HEAD origin/main 2>/dev/null || true)
+	if [ "$$base" = "$$(git rev-parse -q --verify HEAD || true)" ]; then base=$$(git rev-parse -q --verify HEAD~1 || true); fi
+	if [ -n "$$base" ]; then
+		echo "buf breaking against $$base"
+		git archive "$$base" buf.yaml proto | tar -x -C "$$work/base"
+		$(BUF) breaking --against "$$work/base"
+	else
+		echo 'skipped: buf breaking: there is no older commit to compare with'
+	fi
+	echo 'generated code'
+	(cd proto && find . -name '*.pb.go' | tar -c -T - | tar -x -C "$$work/committed")
+	(cd proto && $(BUF) generate --output "$$work/generated")
+	if ! diff -r "$$work/committed" "$$work/generated"; then
+		echo 'proto/: the generated Go is not what the .proto files say: make generate' >&2; exit 1
+	fi
+
+cross:
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
+	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
+
+# The race detector needs a C compiler. Tests behind the build constraint !race
+# (allocations, timing) run afterwards without it.
+unit:
+	@if [ "$$(id -u)" != 0 ]; then echo 'not root: tests that need network namespaces or packet sockets skip themselves, as listed below'; fi
+	race=-race
+	if ! command -v "$$($(GO) env CC)" >/dev/null; then race=; $(call lacking,the race detector: there is no C compiler $$($(GO) env CC)); fi
+	echo "go test $$race ./..."
+	$(GO) test -v $$race ./... 2>&1 | awk -f .ci/summary.awk
+	quiet=$$(grep -rlE --include='*_test.go' '^//go:build .*!race' $(SOURCES) | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+	if [ -n "$$race" ] && [ -n "$$quiet" ]; then
+		echo go test $$quiet
+		$(GO) test -v $$quiet 2>&1 | awk -f .ci/summary.awk
+	fi
+
+bench:
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+fuzz:
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' $(SOURCES) | sed 's/:func / /' | while read -r file target; do
+		echo "$$target in $$(dirname $$file)"
+		$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname $$file)" </dev/null
+	done
+
+generate: $(BUF)
+	PATH="$(dir $(BUF)):$$PATH" $(GO) generate ./proto
+
+clean:
+	rm -rf bin .tools
+
+.ONESHELL:
