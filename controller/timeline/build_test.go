@@ -3,6 +3,7 @@ package timeline
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -17,8 +18,10 @@ import (
 // scenario is a script of a world of two hosts or more, and what its first
 // repetition must look like.
 type scenario struct {
-	name   string
-	hosts  int
+	name  string
+	hosts int
+	// before changes the world before anything happens in it; may be nil.
+	before func(w *world)
 	script func(w *world, t int64) int64
 	// connections and the segments of the first, as (*Timeline).shape tells them.
 	connections int
@@ -197,6 +200,37 @@ var scenarios = []scenario{
 		connections: 2, shape: ">S <SA >A >FA <A <FA >A",
 	},
 	{
+		name:   "one kernel, two taps that see all",
+		before: oneKernel,
+		script: func(w *world, t int64) int64 {
+			k := w.talk(0, 1, 40312, 1000)
+			return k.close(k.open(t), 0)
+		},
+		connections: 1, shape: ">S <SA >A >FA <A <FA >A",
+	},
+	{
+		name: "one kernel, one address, two roles",
+		before: func(w *world) {
+			oneKernel(w)
+			w.run.Hosts[1].Address = w.address(0)
+		},
+		script: func(w *world, t int64) int64 {
+			k := w.talk(0, 1, 40312, 1000)
+			k.b = netip.AddrPortFrom(w.address(0), 8080)
+			return k.close(k.open(t), 0)
+		},
+		connections: 1, shape: ">S <SA >A >FA <A <FA >A",
+	},
+	{
+		name: "a host between the two", hosts: 3,
+		script: func(w *world, t int64) int64 {
+			w.forwarder = 2
+			k := w.talk(0, 1, 40312, 1000)
+			return k.close(k.open(t), 0)
+		},
+		connections: 1, shape: ">S <SA >A >FA <A <FA >A",
+	},
+	{
 		name: "copies that look alike",
 		script: func(w *world, t int64) int64 {
 			w.alike = true
@@ -207,6 +241,12 @@ var scenarios = []scenario{
 		},
 		connections: 1, shape: ">S! >S1? <SA >A >FA <A <FA >A",
 	},
+}
+
+func oneKernel(w *world) {
+	w.kernel = true
+	w.clocks[1], w.wrong[1] = w.clocks[0], w.wrong[0]
+	w.run.Hosts[0].ClockID, w.run.Hosts[1].ClockID = "boot", "boot"
 }
 
 // handshake is open without its calls.
@@ -259,10 +299,18 @@ func randomClocks(seed uint64, hosts int) []simClock {
 	return clocks
 }
 
+func (sc *scenario) play(seed uint64) *world {
+	w := newWorld(seed, randomClocks(seed, max(sc.hosts, 2))...)
+	if sc.before != nil {
+		sc.before(w)
+	}
+	w.repeat(1, 0, func(at int64) int64 { return sc.script(w, at) })
+	return w
+}
+
 func (sc *scenario) build(t testing.TB, seed uint64) (*world, *Timeline) {
 	t.Helper()
-	w := newWorld(seed, randomClocks(seed, max(sc.hosts, 2))...)
-	w.repeat(1, 0, func(at int64) int64 { return sc.script(w, at) })
+	w := sc.play(seed)
 	tl, err := Build(w.run, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -291,8 +339,7 @@ func TestScenarios(t *testing.T) {
 func TestOrderOfEventsDoesNotMatter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sc := rapid.SampledFrom(scenarios).Draw(t, "scenario")
-		w := newWorld(5, randomClocks(rapid.Uint64().Draw(t, "clocks"), max(sc.hosts, 2))...)
-		w.repeat(1, 0, func(at int64) int64 { return sc.script(w, at) })
+		w := sc.play(rapid.Uint64().Draw(t, "seed"))
 		want, err := Build(w.run, 1)
 		if err != nil {
 			t.Fatal(err)

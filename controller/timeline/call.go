@@ -14,6 +14,8 @@ type claims struct {
 	hosts      int
 	owners     *owners
 	conns      []*conn
+	// byFlow finds them by their addresses, in the order in which they were opened.
+	byFlow map[flowKey][]*conn
 	// of is the answer: the connection of a call.
 	of map[*Event]*conn
 	// doubtful are calls that could have made any of several connections.
@@ -23,6 +25,10 @@ type claims struct {
 // claim assigns the calls, sorted by host and time. Connections that no packet told
 // of are added where a call did.
 func (cl *claims) claim(calls []*Event) {
+	cl.byFlow = make(map[flowKey][]*conn)
+	for _, c := range cl.conns {
+		cl.index(c)
+	}
 	for _, e := range calls {
 		if e.Call.Name == "connect" {
 			cl.connect(e)
@@ -34,6 +40,11 @@ func (cl *claims) claim(calls []*Event) {
 		}
 	}
 	cl.follow(calls)
+}
+
+func (cl *claims) index(c *conn) {
+	key := keyOf(c.ends[0].Address, c.ends[1].Address)
+	cl.byFlow[key] = append(cl.byFlow[key], c)
 }
 
 func isAccept(c *Call) bool { return c.Name == "accept" || c.Name == "accept4" }
@@ -59,17 +70,23 @@ func (cl *claims) connect(e *Event) {
 // connect that failed may have lost its own address; then it has to be the only one
 // that fits.
 func (cl *claims) opened(e *Event, local, peer netip.AddrPort) (*conn, int) {
-	var found *conn
-	end := -1
-	for _, c := range cl.conns {
+	if local.Port() == 0 {
+		return cl.openedFromSomewhere(e, peer)
+	}
+	for _, c := range cl.byFlow[keyOf(local, peer)] {
 		for i := range c.ends {
-			if c.claimed[i] || c.ends[1-i].Address != peer || !c.openedDuring(e, i) {
-				continue
-			}
-			if c.ends[i].Address == local {
+			if c.ends[i].Address == local && c.ends[1-i].Address == peer && c.mayOpen(e, i) {
 				return c, i
 			}
-			if local.Port() != 0 || c.ends[i].Host != e.Host || i == 1 && !c.crossed {
+		}
+	}
+	return nil, -1
+}
+
+func (cl *claims) openedFromSomewhere(e *Event, peer netip.AddrPort) (found *conn, end int) {
+	for _, c := range cl.conns {
+		for i := range c.ends {
+			if c.ends[1-i].Address != peer || c.ends[i].Host != e.Host || i == 1 && !c.crossed || !c.mayOpen(e, i) {
 				continue
 			}
 			if found != nil {
@@ -80,6 +97,11 @@ func (cl *claims) opened(e *Event, local, peer netip.AddrPort) (*conn, int) {
 		}
 	}
 	return found, end
+}
+
+// mayOpen reports whether an end is still without its call, and opened while e ran.
+func (c *conn) mayOpen(e *Event, end int) bool {
+	return !c.claimed[end] && c.openedDuring(e, end)
 }
 
 // openedDuring reports whether the connection's first packet at the host of a call
@@ -111,7 +133,7 @@ func (cl *claims) accept(e *Event) {
 	if e.Call.Result < 0 || local.Port() == 0 || peer.Port() == 0 {
 		return
 	}
-	for _, c := range cl.conns {
+	for _, c := range cl.byFlow[keyOf(local, peer)] {
 		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer {
 			continue
 		}
@@ -132,6 +154,7 @@ func (cl *claims) form(client, server netip.AddrPort) *conn {
 		c.ends[i].Host = cl.owners.of(cl.repetition, c.ends[i].Address)
 	}
 	cl.conns = append(cl.conns, c)
+	cl.index(c)
 	return c
 }
 

@@ -12,6 +12,13 @@ import (
 type flow struct {
 	packets []*Event
 	conns   []*conn
+	openers map[opener]*conn
+}
+
+// opener is who opened a connection, with which initial sequence number.
+type opener struct {
+	from netip.AddrPort
+	isn  uint32
 }
 
 // conn is a connection in the making.
@@ -56,7 +63,7 @@ func flows(packets []*Event) []*flow {
 		key := keyOf(e.Packet.Source, e.Packet.Destination)
 		f := byKey[key]
 		if f == nil {
-			f = &flow{}
+			f = &flow{openers: make(map[opener]*conn)}
 			byKey[key] = f
 			all = append(all, f)
 		}
@@ -114,13 +121,13 @@ func (f *flow) open(e *Event, hosts int) {
 
 // opened is the connection that from opened with the number isn.
 func (f *flow) opened(from, to netip.AddrPort, isn uint32, hosts int) *conn {
-	for _, c := range f.conns {
-		if c.ends[0].ISN == isn && c.ends[0].Address == plain(from) {
-			return c
-		}
+	key := opener{plain(from), isn}
+	if c := f.openers[key]; c != nil {
+		return c
 	}
 	c := newConn(from, to, hosts)
 	c.ends[0].ISN, c.ends[0].HasISN = isn, true
+	f.openers[key] = c
 	f.conns = append(f.conns, c)
 	return c
 }
@@ -142,37 +149,37 @@ func (c *conn) add(e *Event) {
 // joinCrossed makes one connection of the two that a simultaneous open looks like:
 // a SYN each way, each acknowledged by an end that had sent the other.
 func (f *flow) joinCrossed() {
-	for i := 0; i < len(f.conns); i++ {
-		for j := len(f.conns) - 1; j > i; j-- {
-			a, b := f.conns[i], f.conns[j]
-			if !f.crossed(a, b) {
-				continue
-			}
-			a.crossed = true
-			a.ends[1].ISN, a.ends[1].HasISN = b.ends[0].ISN, true
-			for _, e := range b.first {
-				if e != nil {
-					a.saw(e)
-				}
-			}
-			f.conns = slices.Delete(f.conns, j, j+1)
+	for _, e := range f.packets {
+		p := e.Packet
+		if p.Flags&ACK == 0 {
+			continue
+		}
+		// At the start of its numbers the sender's may be its SYN's, or the next.
+		a, b := f.openers[opener{plain(p.Source), p.Seq}], f.openers[opener{plain(p.Destination), p.Ack - 1}]
+		if a == nil {
+			a = f.openers[opener{plain(p.Source), p.Seq - 1}]
+		}
+		if a == nil || b == nil || a == b || a.ends[0].Address == b.ends[0].Address {
+			continue
+		}
+		f.join(a, b)
+	}
+}
+
+// join makes one connection of a and b, the one whose address comes first opening it.
+func (f *flow) join(a, b *conn) {
+	if b.ends[0].Address.Compare(a.ends[0].Address) < 0 {
+		a, b = b, a
+	}
+	a.crossed = true
+	a.ends[1].ISN, a.ends[1].HasISN = b.ends[0].ISN, true
+	for _, e := range b.first {
+		if e != nil {
+			a.saw(e)
 		}
 	}
-}
-
-func (f *flow) crossed(a, b *conn) bool {
-	if a.ends[0].Address != b.ends[1].Address || a.ends[0].Address == b.ends[0].Address {
-		return false
-	}
-	return f.acknowledges(a.ends[0], b.ends[0].ISN) || f.acknowledges(b.ends[0], a.ends[0].ISN)
-}
-
-// acknowledges reports whether an end, at the start of its own numbers, took a SYN.
-func (f *flow) acknowledges(end End, isn uint32) bool {
-	return slices.ContainsFunc(f.packets, func(e *Event) bool {
-		p := e.Packet
-		return p.Flags&ACK != 0 && p.Ack == isn+1 && plain(p.Source) == end.Address && p.Seq-end.ISN <= 1
-	})
+	f.openers[opener{b.ends[0].Address, b.ends[0].ISN}] = a
+	f.conns = slices.DeleteFunc(f.conns, func(c *conn) bool { return c == b })
 }
 
 // compareStart orders connections of one flow by when they were opened.

@@ -25,7 +25,12 @@ type world struct {
 	blind map[int]bool
 	// alike packets all have IP identification 0, as with DF set.
 	alike bool
-	ipid  uint32
+	// kernel is true where all hosts are on one, so that each tap sees all packets,
+	// on their way out and in.
+	kernel bool
+	// forwarder is a host that all packets pass, 0 if none.
+	forwarder int
+	ipid      uint32
 }
 
 // simClock reads offset + t at true time t, fast by ppm.
@@ -110,11 +115,21 @@ func (w *world) send(t int64, from, to int, p Packet, f fate) int64 {
 		p.IPID = w.ipid
 	}
 	departure := w.tap(t, from, Out, p)
+	if w.kernel {
+		w.tap(t, to, Out, p)
+	}
+	if w.forwarder > 0 {
+		w.tap(t+f.delay/3, w.forwarder, In, p)
+		w.tap(t+f.delay/2, w.forwarder, Out, p)
+	}
 	if f.lost {
 		w.lost[departure] = true
 		return t
 	}
 	w.arrive(t+f.delay, to, p, departure)
+	if w.kernel {
+		w.tap(t+f.delay, from, In, p)
+	}
 	if f.twice {
 		w.arrive(t+f.delay+3_000, to, p)
 	}

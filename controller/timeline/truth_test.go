@@ -23,6 +23,36 @@ func (w *world) check(t testing.TB, tl *Timeline) {
 		}
 	}
 	w.checkAllMatched(t, tl)
+	checkCalls(t, tl)
+}
+
+// checkCalls makes sure that every call is with a connection, and each end of a
+// connection with the one call that made it: the simulated lanes use no other
+// sockets.
+func checkCalls(t testing.TB, tl *Timeline) {
+	t.Helper()
+	makers := make(map[[2]int]int)
+	for i := range tl.Moments {
+		m := &tl.Moments[i]
+		if m.Edge != Enter {
+			continue
+		}
+		if m.Connection < 0 {
+			t.Fatalf("moment %d: %s of %s is with no connection", i, m.Event.Call.Name, m.Event.Call.Lane)
+		}
+		if m.Event.Call.Name != "close" {
+			makers[[2]int{m.Connection, m.Event.Host}]++
+		}
+		c := tl.Connections[m.Connection]
+		if lane := m.Event.Call.Lane; lane != c.Client.Lane && lane != c.Server.Lane {
+			t.Fatalf("moment %d of lane %s is with %+v", i, lane, c)
+		}
+	}
+	for end, n := range makers {
+		if n != 1 {
+			t.Fatalf("connection %d was made %d times at host %d", end[0], n, end[1])
+		}
+	}
 }
 
 func idOf(m *Moment) simID { return simID{m.Event.Host, m.Event.Number} }
