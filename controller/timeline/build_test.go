@@ -108,6 +108,7 @@ var scenarios = []scenario{
 		name: "two connections at once",
 		script: func(w *world, t int64) int64 {
 			a, b := w.talk(0, 1, 40312, 1000), w.talk(0, 1, 40313, 70_000)
+			a.name, b.name = "1", "2"
 			return max(a.close(a.open(t), 0), b.close(b.open(t+7_000), 0))
 		},
 		connections: 2, shape: ">S <SA >A >FA <A <FA >A",
@@ -236,8 +237,7 @@ var scenarios = []scenario{
 			w.alike = true
 			k := w.talk(0, 1, 40312, 1000)
 			k.up(t, SYN, 0, 0, 0, fate{lost: true})
-			t = k.handshake(t + 1_000_000)
-			return k.close(t, 0)
+			return k.close(k.openSince(t-9_000, t+1_000_000), 0)
 		},
 		connections: 1, shape: ">S! >S1? <SA >A >FA <A <FA >A",
 	},

@@ -160,6 +160,8 @@ func (w *world) arrive(t int64, host int, p Packet, departures ...simID) {
 // talk is one simulated connection: what its packets have in common.
 type talk struct {
 	*world
+	// name tells its lanes from those of other talks.
+	name           string
 	client, server int
 	a, b           netip.AddrPort
 	isnA, isnB     uint32
@@ -197,15 +199,17 @@ func (k *talk) down(t int64, flags Flags, seq, ack uint32, length int, f fate) i
 }
 
 // open is a handshake with its calls; it returns when both ends are through.
-func (k *talk) open(t int64) int64 {
-	enter := t
-	t = k.up(t+10_000, SYN, 0, 0, 0, fate{})
+func (k *talk) open(t int64) int64 { return k.openSince(t, t+10_000) }
+
+// openSince is open of a connect that was entered before its SYN left at t.
+func (k *talk) openSince(enter, t int64) int64 {
+	t = k.up(t, SYN, 0, 0, 0, fate{})
 	t = k.down(t+5_000, SYN|ACK, 0, 1, 0, fate{})
 	back := t + 25_000
-	k.call(k.client, enter, back, Call{Lane: "client", Name: "connect", Socket: "c", Local: k.a, Peer: k.b, FD: 7})
+	k.call(k.client, enter, back, Call{Lane: "client" + k.name, Name: "connect", Socket: "c", Local: k.a, Peer: k.b, FD: 7})
 	t = k.up(t+2_000, ACK, 1, 1, 0, fate{})
 	k.call(k.server, enter-30_000, t+40_000, Call{
-		Lane: "server", Name: "accept", Socket: "s", Makes: "a", Local: k.b, Peer: k.a, Result: 8, FD: 8,
+		Lane: "server" + k.name, Name: "accept", Socket: "s", Makes: "a", Local: k.b, Peer: k.a, Result: 8, FD: 8,
 	})
 	return max(back, t+40_000)
 }
@@ -213,10 +217,10 @@ func (k *talk) open(t int64) int64 {
 // close is a graceful close by the client, then by the server, after the client
 // sent up bytes.
 func (k *talk) close(t int64, sent uint32) int64 {
-	k.call(k.client, t, t+9_000, Call{Lane: "client", Step: 2, Name: "close", Socket: "c", FD: 7})
+	k.call(k.client, t, t+9_000, Call{Lane: "client" + k.name, Step: 2, Name: "close", Socket: "c", FD: 7})
 	t = k.up(t+3_000, FIN|ACK, 1+sent, 1, 0, fate{})
 	t = k.down(t+4_000, ACK, 1, 2+sent, 0, fate{})
-	k.call(k.server, t, t+9_000, Call{Lane: "server", Step: 1, Name: "close", Socket: "a", FD: 8})
+	k.call(k.server, t, t+9_000, Call{Lane: "server" + k.name, Step: 1, Name: "close", Socket: "a", FD: 8})
 	t = k.down(t+3_000, FIN|ACK, 1, 2+sent, 0, fate{})
 	return k.up(t+2_000, ACK, 2+sent, 2, 0, fate{})
 }
