@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -227,7 +228,7 @@ func TestCloseKillsWhatIgnoresSIGTERM(t *testing.T) {
 }
 
 func TestCloseNamesWhatHoldsAHost(t *testing.T) {
-	l, err := New(Config{Hosts: []string{"A", "B"}, Grace: 300 * time.Millisecond})
+	l, err := New(Config{Hosts: []string{"A", "B"}, Grace: 2 * time.Second})
 	if errors.Is(err, ErrPrivilege) {
 		t.Skip(err)
 	}
@@ -328,6 +329,56 @@ func TestNoOffloads(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+func TestNoHostEverHasTheMainThread(t *testing.T) {
+	l, err := NewLoopback(Config{Hosts: []string{"A"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	// As many at once as it takes for the scheduler to offer every thread it has.
+	var all errgroup.Group
+	for range 64 {
+		all.Go(func() error {
+			return l.Host("A").Do(func() error {
+				if unix.Gettid() == unix.Getpid() {
+					return errors.New("this is the main thread, which cannot end")
+				}
+				return nil
+			})
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func BenchmarkNewAndClose(b *testing.B) {
+	for _, hosts := range []int{2, 8} {
+		b.Run(fmt.Sprintf("hosts=%d", hosts), func(b *testing.B) {
+			cfg := Config{}
+			for i := range hosts {
+				cfg.Hosts = append(cfg.Hosts, fmt.Sprint("host", i))
+			}
+			var closing time.Duration
+			for b.Loop() {
+				l, err := New(cfg)
+				if errors.Is(err, ErrPrivilege) {
+					b.Skip(err)
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+				started := time.Now()
+				if err := l.Close(); err != nil {
+					b.Fatal(err)
+				}
+				closing += time.Since(started)
+			}
+			b.ReportMetric(closing.Seconds()*1e3/float64(b.N), "close-ms/op")
+		})
 	}
 }
 

@@ -39,23 +39,34 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	goleak.VerifyTestMain(leakCheck{m})
+}
+
+// leakCheck gives the tests a temporary directory that ordinary users may use and no
+// other lab sweeps, and fails the run if they left a descriptor open or a file behind.
+type leakCheck struct{ m *testing.M }
+
+func (c leakCheck) Run() int {
+	temp, err := os.MkdirTemp("", "netlab-test-")
+	if err == nil {
+		err = errors.Join(os.Chmod(temp, 0o777|os.ModeSticky), os.Setenv("TMPDIR", temp))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	before := openDescriptors()
-	goleak.VerifyTestMain(exitCheck{m, before})
-}
-
-// exitCheck fails the run if a test left a descriptor open.
-type exitCheck struct {
-	m      *testing.M
-	before map[string]bool
-}
-
-func (c exitCheck) Run() int {
 	code := c.m.Run()
 	for d := range openDescriptors() {
-		if code == 0 && !c.before[d] {
+		if code == 0 && !before[d] {
 			fmt.Fprintln(os.Stderr, "left open:", d)
 			code = 1
 		}
+	}
+	// Remove, not RemoveAll: the directory must be empty.
+	if err := os.Remove(temp); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
 	return code
 }

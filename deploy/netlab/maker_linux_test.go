@@ -142,7 +142,6 @@ func asNobody(t *testing.T, role string) *exec.Cmd {
 	}
 	cmd := ourselves(role)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: nobody}
-	cmd.Env = append(cmd.Env, "TMPDIR=/tmp")
 	return cmd
 }
 
