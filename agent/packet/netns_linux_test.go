@@ -87,6 +87,10 @@ func newPair(t *testing.T) *pair {
 		client4: netip.MustParseAddr("10.9.0.1"), server4: netip.MustParseAddr("10.9.0.2"),
 		client6: netip.MustParseAddr("fd09::1"), server6: netip.MustParseAddr("fd09::2"),
 	}
+	for _, h := range []*host{p.client, p.server} {
+		// Duplicate address detection keeps IPv6 waiting for a second.
+		h.do(func() error { return os.WriteFile("/proc/sys/net/ipv6/conf/default/accept_dad", []byte("0"), 0) })
+	}
 	p.client.do(func() error {
 		link := &netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0",
@@ -116,7 +120,6 @@ func configure(v4, v6 netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		// No duplicate address detection, which takes a second.
 		address.Flags = unix.IFA_F_NODAD
 		if err := netlink.AddrAdd(link, address); err != nil {
 			return fmt.Errorf("add %v: %w", prefix, err)
