@@ -58,7 +58,7 @@ func (p *reading) cutParentheses(t phrase, open int) (inside, rest phrase, ok bo
 		case '"':
 			end := textEnd(t.text, i)
 			if end < 0 {
-				p.fault(t.at(i), "text ends with \"; put the step in single quotes if it holds ` #` or `: `", "text without an end")
+				p.fault(t.at(i), "the whole step goes in single quotes if its text holds ` #`", "text without an end")
 				return t, t, false
 			}
 			i = end
@@ -70,7 +70,7 @@ func (p *reading) cutParentheses(t phrase, open int) (inside, rest phrase, ok bo
 			}
 		}
 	}
-	p.fault(t.at(open), "", "the parenthesis is not closed")
+	p.fault(t.at(open), "a step goes in quotes if it holds ` #`, or a comma inside of a YAML list in brackets", "the parenthesis is not closed")
 	return t, t, false
 }
 
@@ -164,25 +164,18 @@ func (p *reading) cutTail(rest phrase, c *callText) bool {
 func (p *reading) outcome(t phrase) (Outcome, bool) {
 	var out Outcome
 	words := t.fields()
-	if len(words)%2 == 0 {
-		at := t.pos()
-		if len(words) > 0 {
-			at = words[len(words)-1].pos()
-		}
-		p.fault(at, "write ok, a number, the name of an errno or timeout, joined by `or`", "an outcome is missing")
-		return out, false
-	}
 	for i, w := range words {
-		if i%2 == 1 {
-			if w.text != "or" {
-				p.fault(w.pos(), "outcomes are joined by `or`, a label comes after `as`", "%q is not understood", shorten(w.text))
-				return out, false
-			}
-			continue
-		}
-		if !p.outcomePart(w, &out) {
+		if i%2 == 1 && w.text != "or" {
+			p.fault(w.pos(), "outcomes are joined by `or`, a label comes after `as`", "%q is not understood", shorten(w.text))
 			return out, false
 		}
+		if i%2 == 0 && !p.outcomePart(w, &out) {
+			return out, false
+		}
+	}
+	if len(words)%2 == 0 {
+		p.fault(t.end(), "write ok, a number, the name of an errno or timeout", "an outcome is missing")
+		return out, false
 	}
 	return out, true
 }

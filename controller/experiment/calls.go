@@ -225,7 +225,10 @@ func (p *reading) size(t phrase) (int, bool) {
 		p.fault(t.pos(), "", "a number of bytes is from 0 to %d, found %q", MaxData, shorten(t.text))
 		return 0, false
 	}
-	return int(n), p.count(int(n), t.pos())
+	if !p.count(int(n), t.pos()) {
+		return 0, false
+	}
+	return int(n), true
 }
 
 // count adds to the bytes of all sends; it is not ok beyond MaxData.

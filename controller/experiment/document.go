@@ -115,6 +115,18 @@ func sourceLines(source []byte) []string {
 type document struct {
 	lines  []string
 	faults Errors
+	// runes are those of line runesOf, kept because the scalars of one line, which may
+	// be most of a file, are located one after the other.
+	runes   []rune
+	runesOf int
+}
+
+// line is a line of the file, from 1, as runes.
+func (d *document) line(n int) []rune {
+	if d.runesOf != n {
+		d.runes, d.runesOf = []rune(d.lines[n-1]), n
+	}
+	return d.runes
 }
 
 func (d *document) fault(at Pos, hint, format string, args ...any) {
@@ -124,7 +136,7 @@ func (d *document) fault(at Pos, hint, format string, args ...any) {
 // clamp keeps a place that the YAML library got wrong inside the file.
 func (d *document) clamp(at Pos) Pos {
 	at.Line = min(max(at.Line, 1), len(d.lines))
-	at.Column = min(max(at.Column, 1), utf8.RuneCountInString(d.lines[at.Line-1])+1)
+	at.Column = min(max(at.Column, 1), len(d.line(at.Line))+1)
 	return at
 }
 
@@ -192,12 +204,15 @@ var refused = map[token.Type]string{
 
 const quoteHint = "put the value in quotes if it begins with that character"
 
-// isPlain refuses by token what the library need not parse. Its parser takes memory
-// that grows with the square of the nesting, so nesting is bounded here and not on
-// the tree.
+// maxKeys bounds the keys of a file; the other limits leave room for no more.
+const maxKeys = 8192
+
+// isPlain refuses by token what the library need not parse. Its parser takes time and
+// memory that grow with the square of the nesting and of the keys of one mapping, so
+// both are bounded here and not on the tree.
 func (d *document) isPlain(tokens token.Tokens) bool {
 	var depth nesting
-	started := false
+	started, keys := false, 0
 	for _, t := range tokens {
 		at := Pos{t.Position.Line, t.Position.Column}
 		if message, ok := refused[t.Type]; ok {
@@ -214,6 +229,11 @@ func (d *document) isPlain(tokens token.Tokens) bool {
 		case token.DocumentEndType:
 			d.fault(at, "write such a pattern in brackets: [..., A>B FIN]", "`...` alone on a line ends a YAML document")
 			return false
+		case token.MappingValueType:
+			if keys++; keys > maxKeys {
+				d.fault(at, "", "more than %d keys", maxKeys)
+				return false
+			}
 		case token.CommentType:
 		default:
 			started = true
@@ -269,8 +289,11 @@ func (d *document) syntax(err error) {
 		d.fault(Pos{1, 1}, "", "not valid YAML: %v", err)
 		return
 	}
-	at := placed.GetToken().Position
-	d.fault(Pos{at.Line, at.Column}, "text that holds `: ` or ` #` must be in quotes as a whole", "not valid YAML: %s", placed.GetMessage())
+	at, hint := placed.GetToken().Position, ""
+	if strings.Contains(placed.GetMessage(), "mapping value") {
+		hint = "text that holds `: ` goes in quotes as a whole"
+	}
+	d.fault(Pos{at.Line, at.Column}, hint, "not valid YAML: %s", shorten(placed.GetMessage()))
 }
 
 // tabs reports lines that are indented with tabs, the usual reason why a file that
@@ -319,7 +342,7 @@ func (d *document) convertMapping(n *ast.MappingNode) *node {
 			value.place = key.pos()
 		}
 		if at, ok := first[key.text]; ok {
-			d.fault(key.pos(), fmt.Sprintf("it stands on line %d already", at.Line), "the key %q is repeated", key.text)
+			d.fault(key.pos(), fmt.Sprintf("it stands on line %d already", at.Line), "the key %q is repeated", shorten(key.text))
 			continue
 		}
 		first[key.text] = key.pos()
@@ -340,7 +363,7 @@ func (d *document) place(n ast.Node) Pos {
 // several lines stands where it begins.
 func (d *document) locate(t *token.Token) phrase {
 	at := d.clamp(Pos{t.Position.Line, t.Position.Column})
-	rest := []rune(d.lines[at.Line-1])[at.Column-1:]
+	rest := d.line(at.Line)[at.Column-1:]
 	switch t.Type {
 	case token.DoubleQuoteType:
 		return locateIn(t.Value, at, rest, 1, doubleQuotedWidth)

@@ -52,7 +52,7 @@ func (p *reading) lane(e entry) Lane {
 			return l
 		}
 		if s, ok := p.step(item, &sockets); ok {
-			p.label(s, labelled{len(p.exp.Lanes), len(l.Steps)})
+			p.label(s, place{len(p.exp.Lanes), len(l.Steps)})
 			l.Steps = append(l.Steps, s)
 		} else {
 			p.vague.lanes = true
@@ -136,7 +136,7 @@ func (p *reading) extras(s *Step, c callText) {
 	}
 }
 
-func (p *reading) label(s Step, at labelled) {
+func (p *reading) label(s Step, at place) {
 	if s.Label == "" {
 		return
 	}
@@ -236,4 +236,19 @@ func (p *reading) laneNames() []string {
 func (p *reading) findLane(name string) (int, bool) {
 	i := slices.Index(p.laneNames(), name)
 	return i, i >= 0
+}
+
+// checkSleeps faults lanes that sleep longer than a repetition may last.
+func (p *reading) checkSleeps() {
+	for _, l := range p.exp.Lanes {
+		var all time.Duration
+		for _, s := range l.Steps {
+			if sleep, ok := s.Args.(SleepArgs); ok {
+				all += sleep.Duration
+			}
+		}
+		if all >= p.exp.Repeat.Timeout {
+			p.fault(l.Pos, "raise `repeat: { timeout: ... }`", "the lane %q sleeps %s in all, and a repetition ends after %s", l.Name, brief(all), brief(p.exp.Repeat.Timeout))
+		}
+	}
 }

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -90,7 +91,7 @@ func (p *reading) callMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
 	if !ok {
 		return MomentSelector{}, false
 	}
-	return p.stepMoment(kind, labelled{i, step}, t), true
+	return p.stepMoment(kind, place{i, step}, t), true
 }
 
 func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
@@ -111,7 +112,7 @@ func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) 
 	return m, true
 }
 
-func (p *reading) stepMoment(kind MomentKind, at labelled, t phrase) MomentSelector {
+func (p *reading) stepMoment(kind MomentKind, at place, t phrase) MomentSelector {
 	l := p.exp.Lanes[at.lane]
 	s := l.Steps[at.step]
 	return MomentSelector{Kind: kind, Lane: l.Name, Call: s.Call, Socket: s.Socket, Step: at.step, Text: t.text}
@@ -121,26 +122,20 @@ func (p *reading) stepMoment(kind MomentKind, at labelled, t phrase) MomentSelec
 // named.
 func (p *reading) pickStep(lane int, name, socket phrase) (int, bool) {
 	l := p.exp.Lanes[lane]
-	var picked []int
-	var calls []string
-	for i, s := range l.Steps {
-		if s.Call == name.text && (socket.text == "" || s.Socket == socket.text || s.Makes == socket.text) {
-			picked = append(picked, i)
-		}
-		if !slices.Contains(calls, s.Call) {
-			calls = append(calls, s.Call)
-		}
-	}
+	picked := slices.DeleteFunc(slices.Clone(p.stepsOf(lane)[name.text]), func(i int) bool {
+		s := l.Steps[i]
+		return socket.text != "" && s.Socket != socket.text && s.Makes != socket.text
+	})
 	switch {
 	case len(picked) == 1:
 		return picked[0], true
 	case p.vague.lanes:
 	case len(picked) > 1:
 		p.fault(name.pos(), choices(l, picked), "the lane %q has %d steps that are meant by %q", l.Name, len(picked), strings.TrimSpace(name.text+" "+socket.text))
-	case slices.Contains(calls, name.text):
+	case len(p.stepsOf(lane)[name.text]) > 0:
 		p.fault(socket.pos(), "", "the lane %q has no %s of a socket %q", l.Name, name.text, shorten(socket.text))
 	default:
-		p.fault(name.pos(), suggest(name.text, "calls of that lane", calls), "the lane %q has no step %q", l.Name, shorten(name.text))
+		p.fault(name.pos(), suggest(name.text, "calls of that lane", slices.Sorted(maps.Keys(p.stepsOf(lane)))), "the lane %q has no step %q", l.Name, shorten(name.text))
 	}
 	return 0, false
 }
@@ -150,12 +145,10 @@ func choices(l Lane, picked []int) string {
 	const most = 6
 	var list []string
 	sockets := make(map[string]bool)
-	for i, index := range picked {
+	for _, index := range picked[:min(most, len(picked))] {
 		s := l.Steps[index]
 		sockets[s.Socket] = true
-		if i < most {
-			list = append(list, fmt.Sprintf("%s on line %d", shorten(s.Text), s.Pos.Line))
-		}
+		list = append(list, fmt.Sprintf("%s on line %d", shorten(s.Text), s.Pos.Line))
 	}
 	if len(picked) > most {
 		list = append(list, fmt.Sprintf("%d more", len(picked)-most))
@@ -165,4 +158,18 @@ func choices(l Lane, picked []int) string {
 		return fmt.Sprintf("name the socket, as in %s.%s %s: %s", l.Name, first.Call, first.Socket, strings.Join(list, ", "))
 	}
 	return fmt.Sprintf("give the one you mean a label with `as`: %s", strings.Join(list, ", "))
+}
+
+// stepsOf are the steps of a lane by their call.
+func (p *reading) stepsOf(lane int) map[string][]int {
+	if p.byCall == nil {
+		p.byCall = make([]map[string][]int, len(p.exp.Lanes))
+	}
+	if p.byCall[lane] == nil {
+		p.byCall[lane] = make(map[string][]int)
+		for i, s := range p.exp.Lanes[lane].Steps {
+			p.byCall[lane][s.Call] = append(p.byCall[lane][s.Call], i)
+		}
+	}
+	return p.byCall[lane]
 }

@@ -24,7 +24,7 @@ type Options struct {
 // Errors and holds every fault, in order of place.
 func Parse(source []byte, opts Options) (*Experiment, error) {
 	root, faults := readDocument(source)
-	p := &reading{opts: opts, exp: &Experiment{}, faults: faults, labels: map[string]labelled{}}
+	p := &reading{opts: opts, exp: &Experiment{}, faults: faults, labels: map[string]place{}, needed: map[need]bool{}}
 	if root != nil {
 		p.file(root)
 	}
@@ -43,10 +43,14 @@ type reading struct {
 	opts   Options
 	exp    *Experiment
 	faults Errors
+	// needed are the sources that were missed already.
+	needed map[need]bool
 	// used are the variables that something mentioned.
 	used   map[string]bool
 	varPos map[string]Pos
-	labels map[string]labelled
+	labels map[string]place
+	// byCall is filled by stepsOf once the lanes are read.
+	byCall []map[string][]int
 	steps  int
 	// data counts the bytes of all sends.
 	data int
@@ -55,8 +59,11 @@ type reading struct {
 	vague struct{ vars, hosts, lanes, observe bool }
 }
 
-// labelled is where a label stands.
-type labelled struct{ lane, step int }
+// need is a source that a line of the file asks for.
+type need struct {
+	source string
+	line   int
+}
 
 func (p *reading) fault(at Pos, hint, format string, args ...any) {
 	p.faults = append(p.faults, &Error{Pos: at, Message: fmt.Sprintf(format, args...), Hint: hint})
@@ -66,22 +73,32 @@ func (p *reading) fault(at Pos, hint, format string, args ...any) {
 type section struct {
 	name     string
 	required bool
-	doc      string
-	read     func(*reading, *node)
+	// form shows how it is written, doc says what it is for.
+	form, doc string
+	read      func(*reading, *node)
 }
 
 // sections are all top keys, in the order in which they are read whatever their order
 // in the file: what is mentioned comes before what mentions it.
 var sections = []section{
-	{"experiment", true, "The name, in lower-case letters, digits and dashes.", (*reading).name},
-	{"about", false, "What it shows, in a sentence or two.", (*reading).about},
-	{"refs", false, "A list of the standards and man pages it rests on.", (*reading).refs},
-	{"vars", false, "Variables and their values: `port: 8080` is written `$port` further down.", (*reading).vars},
-	{"hosts", true, "Roles, and the labels an agent must have to play each: `A: { pick: { role: client } }`.", (*reading).hosts},
-	{"observe", true, "The sources of events: syscalls, packets.", (*reading).observe},
-	{"lanes", true, "Threads, each on one host, and the calls it makes in order.", (*reading).lanes},
-	{"expect", false, "What should be true of every repetition.", (*reading).expect},
-	{"repeat", false, "How often: `{ runs: 200, gap: 100ms, timeout: 10s }`.", (*reading).repeat},
+	{"experiment", true, "experiment: basic-open-close",
+		"The name, in lower-case letters, digits and dashes.", (*reading).name},
+	{"about", false, "about: The client closes first.",
+		"What it shows, in a sentence or two.", (*reading).about},
+	{"refs", false, `refs: ["RFC 9293 3.6", "close(2)"]`,
+		"The standards and man pages it rests on.", (*reading).refs},
+	{"vars", false, "vars: { port: 8080 }",
+		"Variables: $port further down stands for the value, $$ for a dollar.", (*reading).vars},
+	{"hosts", true, "hosts: { A: { pick: { role: client } } }",
+		"Roles, and the labels an agent must have to play each.", (*reading).hosts},
+	{"observe", true, "observe: [syscalls, packets]",
+		"The sources of events.", (*reading).observe},
+	{"lanes", true, "lanes: { client: { host: A, do: [...] } }",
+		"Threads, each on one host, and the calls it makes in order.", (*reading).lanes},
+	{"expect", false, "expect: [never: any RST]",
+		"What should be true of every repetition.", (*reading).expect},
+	{"repeat", false, "repeat: { runs: 200, gap: 100ms, timeout: 10s }",
+		"Repetitions, the pause between two, and what ends one that does not end by itself.", (*reading).repeat},
 }
 
 func (p *reading) file(root *node) {
@@ -97,15 +114,25 @@ func (p *reading) file(root *node) {
 	values := p.keys(root, "key", names)
 	for _, s := range sections {
 		value := values[s.name]
-		if value == nil && s.required {
-			p.fault(root.place, s.doc, "the key %q is missing", s.name)
+		if value == nil && s.required && !misspelt(root, s.name, names) {
+			p.fault(root.place, "write `"+s.form+"`", "the key %q is missing", s.name)
 		}
 		if value != nil {
 			s.read(p, value)
 		}
 	}
-	p.unused()
+	if len(p.faults) == 0 { // else a fault elsewhere may be the only reason
+		p.checkSleeps()
+		p.unused()
+	}
 	p.override()
+}
+
+// misspelt reports whether a key of the file was probably meant to be name.
+func misspelt(root *node, name string, known []string) bool {
+	return slices.ContainsFunc(root.entries, func(e entry) bool {
+		return !slices.Contains(known, e.key.text) && Closest(e.key.text, known) == name
+	})
 }
 
 // keys returns the values of a mapping that may have these keys only; the rest are
@@ -121,7 +148,7 @@ func (p *reading) keys(n *node, what string, known []string) map[string]*node {
 	}
 	for _, e := range n.entries {
 		if !slices.Contains(known, e.key.text) {
-			p.fault(e.key.pos(), suggest(e.key.text, what+"s", known), "unknown %s %q", what, e.key.text)
+			p.fault(e.key.pos(), suggest(e.key.text, what+"s", known), "unknown %s %q", what, shorten(e.key.text))
 			continue
 		}
 		values[e.key.text] = e.value
@@ -165,7 +192,7 @@ var (
 // isName faults a name that is none.
 func (p *reading) isName(at phrase, what string) bool {
 	if !plainName.MatchString(at.text) {
-		p.fault(at.pos(), "a letter, then letters, digits, - and _, at most 63 in all", "%q is no name for %s", at.text, what)
+		p.fault(at.pos(), "a letter, then letters, digits, - and _, at most 63 in all", "%q is no name for %s", shorten(at.text), what)
 		return false
 	}
 	return true
@@ -174,7 +201,7 @@ func (p *reading) isName(at phrase, what string) bool {
 func (p *reading) name(n *node) {
 	t, ok := p.scalar(n, "the name of an experiment")
 	if ok && !experimentName.MatchString(t.text) {
-		p.fault(t.pos(), "lower-case letters, digits and dashes, at most 63", "%q is no name for an experiment", t.text)
+		p.fault(t.pos(), "lower-case letters, digits and dashes, at most 63", "%q is no name for an experiment", shorten(t.text))
 	}
 	p.exp.Name = t.text
 }
@@ -209,6 +236,9 @@ func (p *reading) hosts(n *node) {
 	}
 }
 
+// maxLabel bounds the bytes of a label and of its value.
+const maxLabel = 253
+
 func (p *reading) pick(n *node) map[string]string {
 	labels := p.keys(n, "key", []string{"pick"})["pick"]
 	if labels == nil || labels.kind == null {
@@ -221,7 +251,9 @@ func (p *reading) pick(n *node) map[string]string {
 	pick := make(map[string]string, len(labels.entries))
 	for _, e := range labels.entries {
 		t, ok := p.scalar(e.value, "a label's value")
-		if ok {
+		if len(e.key.text) > maxLabel || len(t.text) > maxLabel {
+			p.fault(e.key.pos(), "", "a label or its value is longer than %d bytes", maxLabel)
+		} else if ok {
 			pick[e.key.text] = t.text
 		}
 	}
@@ -242,7 +274,7 @@ func (p *reading) isRole(at phrase) bool {
 		return true
 	}
 	if !p.vague.hosts && len(p.exp.Hosts) > 0 {
-		p.fault(at.pos(), suggest(at.text, "roles", p.roles()), "unknown role %q", at.text)
+		p.fault(at.pos(), suggest(at.text, "roles", p.roles()), "unknown role %q", shorten(at.text))
 	}
 	return false
 }
@@ -263,7 +295,7 @@ func (p *reading) observe(n *node) {
 	for _, t := range p.texts(n, "observe") {
 		switch {
 		case !slices.Contains(known, t.text):
-			p.fault(t.pos(), suggest(t.text, "sources", known), "unknown source %q", t.text)
+			p.fault(t.pos(), suggest(t.text, "sources", known), "unknown source %q", shorten(t.text))
 			p.vague.observe = true
 		case slices.Contains(p.exp.Observe, t.text):
 			p.fault(t.pos(), "", "the source %q is named twice", t.text)
@@ -271,11 +303,16 @@ func (p *reading) observe(n *node) {
 			p.exp.Observe = append(p.exp.Observe, t.text)
 		}
 	}
+	if n.kind == list && len(n.items) == 0 {
+		p.fault(n.place, knownNames("sources", known), "observe names no source")
+	}
 }
 
-// needs faults what is expected of a source that is not observed.
+// needs faults what is expected of a source that is not observed, once a line.
 func (p *reading) needs(source string, at Pos) {
-	if !slices.Contains(p.exp.Observe, source) && !p.vague.observe {
+	key := need{source, at.Line}
+	if !slices.Contains(p.exp.Observe, source) && len(p.exp.Observe) > 0 && !p.vague.observe && !p.needed[key] {
+		p.needed[key] = true
 		p.fault(at, fmt.Sprintf("add %s to observe", source), "this needs the source %q, which is not observed", source)
 	}
 }
@@ -294,7 +331,7 @@ func (p *reading) repeat(n *node) {
 	}
 	if v := values["timeout"]; v != nil {
 		if t, ok := p.scalar(v, "timeout"); ok {
-			p.exp.Repeat.Timeout = p.duration(t, "timeout", 1)
+			p.exp.Repeat.Timeout = p.duration(t, "timeout", time.Millisecond)
 		}
 	}
 }
@@ -323,7 +360,7 @@ func (p *reading) override() {
 func (p *reading) number(t phrase, what string, low, high int) int {
 	n, err := strconv.Atoi(t.text)
 	if err != nil || n < low || n > high {
-		p.fault(t.pos(), "", "%s is a number from %d to %d, found %q", what, low, high, t.text)
+		p.fault(t.pos(), "", "%s is a number from %d to %d, found %q", what, low, high, shorten(t.text))
 		return low
 	}
 	return n
@@ -335,14 +372,26 @@ func (p *reading) duration(t phrase, what string, least time.Duration) time.Dura
 	if err != nil || t.text == "" || strings.ContainsAny(t.text[:1], "+-") {
 		hint := "write a number and a unit: 50ms, 1.5s, 200us"
 		if _, err := strconv.Atoi(t.text); err == nil && t.text != "" {
-			hint = fmt.Sprintf("a time needs a unit: %sms or %ss", t.text, t.text)
+			hint = fmt.Sprintf("a time needs a unit: %sms or %ss", shorten(t.text), shorten(t.text))
 		}
-		p.fault(t.pos(), hint, "%s is a time, found %q", what, t.text)
+		p.fault(t.pos(), hint, "%s is a time, found %q", what, shorten(t.text))
 		return least
 	}
 	if d < least || d > MaxDuration {
-		p.fault(t.pos(), "", "%s is a time from %v to %v, found %q", what, least, MaxDuration, t.text)
+		p.fault(t.pos(), "", "%s is a time from %v to %v, found %q", what, brief(least), brief(MaxDuration), shorten(t.text))
 		return least
 	}
 	return d
+}
+
+// brief is a duration without the zero units at its end: 1h for 1h0m0s.
+func brief(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -54,13 +55,16 @@ func TestFaults(t *testing.T) {
 // checkPlaces fails for an error whose place is not in the file.
 func checkPlaces(t *testing.T, source []byte, faults Errors) {
 	t.Helper()
-	lines := sourceLines(source)
+	var widths []int
+	for _, line := range sourceLines(source) {
+		widths = append(widths, utf8.RuneCountInString(line))
+	}
 	for _, f := range faults {
-		if f.Pos.Line < 1 || f.Pos.Line > len(lines) {
-			t.Errorf("%v: the file has %d lines", f, len(lines))
+		if f.Pos.Line < 1 || f.Pos.Line > len(widths) {
+			t.Errorf("%v: the file has %d lines", f, len(widths))
 			continue
 		}
-		if n := len([]rune(lines[f.Pos.Line-1])); f.Pos.Column < 1 || f.Pos.Column > n+1 {
+		if n := widths[f.Pos.Line-1]; f.Pos.Column < 1 || f.Pos.Column > n+1 {
 			t.Errorf("%v: the line has %d characters", f, n)
 		}
 	}

@@ -52,15 +52,19 @@ func differ(a, b byte) int {
 }
 
 // maxListed is how many names a hint lists before it says how many more there are.
-const maxListed = 12
+const maxListed = 20
 
 // suggest is the hint for a name that is not known: what was meant, if that is clear,
 // else what there is. plural names the kind: "roles".
 func suggest(name, plural string, known []string) string {
-	if c := Closest(name, known); c != "" {
-		return fmt.Sprintf("did you mean %q? %s", c, knownNames(plural, known))
+	c := Closest(name, known)
+	switch {
+	case c == "":
+		return knownNames(plural, known)
+	case len(known) > maxListed:
+		return fmt.Sprintf("did you mean %q?", c)
 	}
-	return knownNames(plural, known)
+	return fmt.Sprintf("did you mean %q? %s", c, knownNames(plural, known))
 }
 
 func knownNames(plural string, known []string) string {

@@ -32,7 +32,7 @@ func (p *reading) vars(n *node) {
 func (p *reading) variable(e entry) {
 	name, at := e.key.text, e.key.pos()
 	if !variableName.MatchString(name) {
-		p.fault(at, "a letter, then letters, digits and _, at most 63 in all", "%q is no name for a variable", name)
+		p.fault(at, "a letter, then letters, digits and _, at most 63 in all", "%q is no name for a variable", shorten(name))
 		p.vague.vars = true
 		return
 	}
@@ -66,7 +66,7 @@ func (p *reading) value(name string, at Pos) string {
 		known = append(known, v.Name)
 	}
 	if !p.vague.vars {
-		p.fault(at, suggest(name, "variables", known), "unknown variable $%s", name)
+		p.fault(at, suggest(name, "variables", known), "unknown variable $%s", shorten(name))
 	}
 	return ""
 }
@@ -127,9 +127,6 @@ func identifier(text string) string {
 // unused faults variables that nothing mentions: setting one would seem to change
 // the experiment and would not.
 func (p *reading) unused() {
-	if len(p.faults) > 0 {
-		return
-	}
 	for _, v := range p.exp.Vars {
 		if !p.used[v.Name] {
 			p.fault(p.varPos[v.Name], "", "the variable %q is used nowhere", v.Name)

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -58,7 +59,7 @@ func (p *reading) checkWait(s Step, w WaitArgs, given map[WaitArgs]place) bool {
 	}
 	var names []string
 	for _, s := range p.exp.Lanes[lane].Steps {
-		if signal, ok := s.Args.(SignalArgs); ok {
+		if signal, ok := s.Args.(SignalArgs); ok && !slices.Contains(names, signal.Name) {
 			names = append(names, signal.Name)
 		}
 	}
