@@ -1,14 +1,34 @@
 package chunk
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	synclinev1 "syncline/proto/syncline/v1"
 )
+
+// failer is what rapid's T and testing's have in common.
+type failer interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
+
+// same fails unless the events are equal. protocmp is slow, so that it only shows
+// what proto.Equal has found.
+func same(t failer, want, got []*synclinev1.Event) {
+	t.Helper()
+	if len(want) != len(got) {
+		t.Fatalf("%d events, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !proto.Equal(want[i], got[i]) {
+			t.Fatalf("event %d of %d (-want +got):\n%s", i, len(want), cmp.Diff(want[i], got[i], protocmp.Transform()))
+		}
+	}
+}
 
 // encode puts all events into as few chunks as they need.
 func encode(t testing.TB, b *Builder, events []*synclinev1.Event) [][]byte {
@@ -47,9 +67,7 @@ func TestRealisticRun(t *testing.T) {
 	for _, client := range []bool{true, false} {
 		want := newLab(1, client).run(200)
 		chunks := encode(t, new(Builder), want)
-		if diff := cmp.Diff(want, decode(t, chunks), protocmp.Transform()); diff != "" {
-			t.Fatalf("client %v (-want +got):\n%s", client, diff)
-		}
+		same(t, want, decode(t, chunks))
 		for _, data := range chunks {
 			bytes += len(data)
 		}
@@ -62,26 +80,25 @@ func TestRealisticRun(t *testing.T) {
 	}
 }
 
-// TestColumns prints what each column costs, for DESIGN.md.
-func TestColumns(t *testing.T) {
-	if !testing.Verbose() {
-		t.Skip("prints a table; run with -v")
-	}
-	c := newEncoder()
+// BenchmarkColumns reports what each column costs, for DESIGN.md: bytes an event,
+// each column compressed by itself.
+func BenchmarkColumns(b *testing.B) {
 	events := newLab(1, true).run(200)
-	for _, ev := range events {
-		c.event(ev)
-	}
-	var raw, packed int
-	for i := range c.out {
-		col := c.out[i].close()
-		z := len(encoder().EncodeAll(col, nil))
-		raw, packed = raw+len(col), packed+z
-		if len(col) > 30 {
-			fmt.Printf("column %2d: %6.2f bytes an event, %6.2f compressed\n", i, float64(len(col))/float64(len(events)), float64(z)/float64(len(events)))
+	var sizes [numColumns]int
+	for b.Loop() {
+		c := newEncoder()
+		for _, ev := range events {
+			c.event(ev)
+		}
+		for i := range c.out {
+			sizes[i] = len(encoder().EncodeAll(c.out[i].close(), nil))
 		}
 	}
-	fmt.Printf("%d events, raw %d, each column apart %d, together %d\n", len(events), raw, packed, len(seal(join(len(events), &c.out))))
+	for i, size := range sizes {
+		if each := float64(size) / float64(len(events)); each >= 0.02 {
+			b.ReportMetric(each, column(i).String()+"-B/event")
+		}
+	}
 }
 
 func BenchmarkEncode(b *testing.B) {

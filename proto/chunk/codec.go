@@ -61,7 +61,7 @@ func (c *codec) body(n int) []byte { return join(n, &c.out) }
 func (c *codec) finish() error {
 	for i := range c.in {
 		if c.in[i].rest() {
-			return fmt.Errorf("%w: column %d has entries after the last event", ErrDamaged, i)
+			return fmt.Errorf("%w: column %v has entries after the last event", ErrDamaged, column(i))
 		}
 	}
 	return nil
@@ -81,7 +81,7 @@ func (c *codec) raw(col column, v uint64) uint64 {
 	}
 	v, ok := c.in[col].get(dense[col])
 	if !ok {
-		c.fail("column %d ends early or holds no number", col)
+		c.fail("column %v ends early or holds no number", col)
 		return 0
 	}
 	return v
@@ -218,7 +218,7 @@ func (c *codec) tail(col column, v *[]byte, n uint64) {
 	}
 	b, ok := c.in[col].bytes(n)
 	if !ok {
-		c.fail("column %d lacks %d bytes", col, n)
+		c.fail("column %v lacks %d bytes", col, n)
 		return
 	}
 	if n > 0 {

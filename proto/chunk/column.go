@@ -31,7 +31,7 @@ const (
 	colCallResult
 	colCallErrno
 	colCallEndedBy
-	colCallAddressHost
+	colCallAddress
 	colCallAddressPort
 	colCallByLab
 	colCallFailure
@@ -68,6 +68,23 @@ const (
 
 	numColumns
 )
+
+// columnNames are for errors and for DESIGN.md.
+var columnNames = [numColumns]string{
+	"kind", "number", "repetition", "unknown", "text", "blobs",
+	"call.lane", "call.step", "call.entry", "call.duration", "call.name", "call.socket", "call.makes",
+	"call.label", "call.arguments", "call.thread", "call.fd", "call.result", "call.errno", "call.ended_by",
+	"call.address", "call.address_port", "call.by_lab", "call.failure",
+	"packet.time", "packet.realtime", "packet.error", "packet.flow", "packet.address", "packet.port",
+	"packet.flags", "packet.interface", "packet.direction", "packet.wire_length", "packet.segments",
+	"packet.ttl", "packet.ip_id", "packet.traffic_class", "packet.dont_fragment", "packet.sequence",
+	"packet.ack", "packet.window", "packet.urgent", "packet.options", "packet.ts_val", "packet.ts_ecr",
+	"packet.payload_length", "packet.captured", "packet.payload",
+	"fact.time", "fact.text", "fact.value",
+}
+
+// String is the column's name.
+func (c column) String() string { return columnNames[c] }
 
 // dense columns hold a varint an entry. All others hold runs: the number of zeros
 // that come first, then one entry that is not zero, and so on, since nearly every
@@ -170,10 +187,10 @@ func split(body []byte, columns *[numColumns]reader) (int, error) {
 	for i := range columns {
 		size, ok := all.uvarint()
 		if !ok {
-			return 0, fmt.Errorf("%w: it ends before column %d", ErrDamaged, i)
+			return 0, fmt.Errorf("%w: it ends before column %v", ErrDamaged, column(i))
 		}
 		if columns[i].buf, ok = all.bytes(size); !ok {
-			return 0, fmt.Errorf("%w: column %d claims %d bytes, and %d are left", ErrDamaged, i, size, len(all.buf))
+			return 0, fmt.Errorf("%w: column %v claims %d bytes, and %d are left", ErrDamaged, column(i), size, len(all.buf))
 		}
 	}
 	if all.rest() {

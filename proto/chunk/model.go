@@ -127,7 +127,7 @@ func (c *codec) callFields(call *synclinev1.Call, last *callModel) {
 	c.text(colCallFailure, &call.Failure, last.failure)
 }
 
-// How an address field is carried, in colCallAddressHost. Other values are those of
+// How an address field is carried, in colCallAddress. Other values are those of
 // text, plus addressNew.
 const (
 	addressSame  = 0 // as predicted
@@ -150,7 +150,7 @@ func (c *codec) addressText(v *string, predicted string) {
 			how, port = addressMoved, uint64(now.Port())
 		}
 	}
-	switch how = c.raw(colCallAddressHost, how); how {
+	switch how = c.raw(colCallAddress, how); how {
 	case addressSame:
 		*v = predicted
 	case addressMoved:
@@ -162,7 +162,7 @@ func (c *codec) addressText(v *string, predicted string) {
 		}
 		*v = netip.AddrPortFrom(last.Addr(), uint16(port)).String()
 	case addressNew:
-		c.text(colCallAddressHost, v, predicted)
+		c.text(colCallAddress, v, predicted)
 	default:
 		c.fail("an address carried in way %d", how)
 	}

@@ -16,10 +16,8 @@ type lab struct {
 	r *rand.Rand
 	// client says which end this host is.
 	client  bool
-	number  uint64
 	now     int64
 	ahead   int64
-	steps   uint32
 	pending []*synclinev1.Event
 	events  []*synclinev1.Event
 }

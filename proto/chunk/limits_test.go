@@ -1,0 +1,251 @@
+package chunk
+
+import (
+	"errors"
+	"flag"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/prototext"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// worst returns an event that neither predicts nor compresses: every field of a
+// packet or a call is new and long.
+func worst(r *rand.Rand, payload int) *synclinev1.Event {
+	noise := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	u, i := r.Uint32, func() int64 { return int64(r.Uint64()) }
+	ev := &synclinev1.Event{Number: r.Uint64(), TimeNs: i(), Repetition: u()}
+	if r.IntN(2) == 0 {
+		ev.Fact = &synclinev1.Event_Packet{Packet: &synclinev1.Packet{
+			Interface: string(rune(u() % 0xd000)), Direction: synclinev1.Direction(u()), RealtimeNs: i(), ErrorNs: i(), WireLength: u(),
+			Segments: u(), Source: noise(16), Destination: noise(16), Ttl: u(), IpId: u(), TrafficClass: u(), DontFragment: u()%2 == 0,
+			SourcePort: u(), DestinationPort: u(), Sequence: u(), Acknowledgment: u(), Flags: u(), Window: u(), Urgent: u(),
+			Options: noise(40), PayloadLength: u(), Payload: noise(payload),
+		}}
+		return ev
+	}
+	text := func() string { return strings.Repeat(string(rune(u()%0xd000)), 1+r.IntN(5)) }
+	ev.Fact = &synclinev1.Event_Call{Call: &synclinev1.Call{
+		Lane: text(), Step: u(), Name: text(), Socket: text(), Makes: text(), Label: text(), Arguments: text(), Thread: u(), Fd: int32(u()),
+		ReturnNs: i(), Result: i(), Errno: u(), EndedBy: synclinev1.EndedBy(u()), LocalAddress: text(), PeerAddress: text(), ByLab: true, Failure: text(),
+	}}
+	return ev
+}
+
+func TestChunksStayWithinMaxBytes(t *testing.T) {
+	for _, payload := range []int{0, 10, 1500, 65_535} {
+		r := rand.New(rand.NewPCG(uint64(payload), 1))
+		var b Builder
+		var want []*synclinev1.Event
+		for {
+			ev := worst(r, payload)
+			if !b.Add(ev) {
+				break
+			}
+			want = append(want, ev)
+		}
+		data := b.Encode()
+		if len(data) > MaxBytes || len(data) < MaxBytes/2 {
+			t.Errorf("payloads of %d: a full chunk has %d bytes", payload, len(data))
+		}
+		got, err := Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, want, got)
+	}
+}
+
+func TestChunkHoldsAtMostMaxEvents(t *testing.T) {
+	var b Builder
+	n := 0
+	for ev := (&synclinev1.Event{}); b.Add(ev); n++ {
+		ev.Number++
+	}
+	if n != MaxEvents || b.Len() != n {
+		t.Fatalf("%d events, want %d", n, MaxEvents)
+	}
+	if got, err := Decode(b.Encode()); err != nil || len(got) != n {
+		t.Errorf("%d events, %v", len(got), err)
+	}
+}
+
+func TestEventLargerThanAnyChunk(t *testing.T) {
+	var b Builder
+	small := &synclinev1.Event{Number: 1}
+	large := &synclinev1.Event{Number: 2, Fact: &synclinev1.Event_Packet{Packet: &synclinev1.Packet{Payload: make([]byte, MaxBytes)}}}
+	if b.Add(large) || b.Len() != 0 {
+		t.Fatal("an event of 256 KiB was taken")
+	}
+	if !b.Add(small) || b.Add(large) || b.Len() != 1 {
+		t.Fatal("the refusal changed the builder")
+	}
+	if got, err := Decode(b.Encode()); err != nil || len(got) != 1 {
+		t.Errorf("%d events, %v", len(got), err)
+	}
+}
+
+func TestInvalidTextIsReplaced(t *testing.T) {
+	var b Builder
+	for _, lane := range []string{"a\xff", "a\xfe", "a?"} {
+		b.Add(&synclinev1.Event{Fact: &synclinev1.Event_Call{Call: &synclinev1.Call{Lane: lane, Step: 1, LocalAddress: "[fe80::1%\xff]:1"}}})
+	}
+	got, err := Decode(b.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ev := range got {
+		if c := ev.GetCall(); c.Lane != "a?" || c.Step != 1 || c.LocalAddress != "[fe80::1%?]:1" {
+			t.Errorf("event %d: %v", i, c)
+		}
+	}
+}
+
+func TestExtremeTimes(t *testing.T) {
+	var b Builder
+	times := []int64{math.MinInt64, math.MaxInt64, 0, -1, math.MaxInt64, math.MinInt64}
+	for _, at := range times {
+		b.Add(&synclinev1.Event{TimeNs: at, Fact: &synclinev1.Event_Packet{Packet: &synclinev1.Packet{RealtimeNs: -at}}})
+	}
+	got, err := Decode(b.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ev := range got {
+		if ev.TimeNs != times[i] || ev.GetPacket().RealtimeNs != -times[i] {
+			t.Errorf("event %d at %d, realtime %d", i, ev.TimeNs, ev.GetPacket().RealtimeNs)
+		}
+	}
+}
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+// TestGolden reads a chunk as version 1 wrote it. A change that breaks it needs a
+// new version: chunks lie in spools and stores for years.
+func TestGolden(t *testing.T) {
+	chunkName, eventsName := filepath.Join("testdata", "version1.chunk"), filepath.Join("testdata", "version1.txtpb")
+	if *update {
+		writeGolden(t, chunkName, eventsName)
+	}
+	text, err := os.ReadFile(eventsName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := new(synclinev1.ListEventsResponse)
+	if err := prototext.Unmarshal(text, want); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(chunkName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, want.Events, got)
+}
+
+func writeGolden(t *testing.T, chunkName, eventsName string) {
+	events := newLab(42, true).run(2)
+	var b Builder
+	for _, ev := range events {
+		b.Add(ev)
+	}
+	text, err := prototext.MarshalOptions{Multiline: true}.Marshal(&synclinev1.ListEventsResponse{Agent: "vm1", Incarnation: 1, Events: events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	comment := "# What version1.chunk holds: two repetitions of connect, send, shutdown, recv, close at the client.\n"
+	for name, b := range map[string][]byte{chunkName: b.Encode(), eventsName: append([]byte(comment), text...)} {
+		if err := os.WriteFile(name, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	var b Builder
+	for _, ev := range newLab(1, true).run(2) {
+		b.Add(ev)
+	}
+	data := b.Encode()
+	with := func(at int, v byte) []byte {
+		out := append([]byte(nil), data...)
+		out[at] = v
+		return out
+	}
+	for name, in := range map[string][]byte{
+		"empty":            {},
+		"other magic":      with(0, 'X'),
+		"newer version":    with(4, 2),
+		"flipped bit":      with(len(data)/2, data[len(data)/2]^4),
+		"cut short":        data[:len(data)-1],
+		"too long":         make([]byte, MaxBytes+1),
+		"only a header":    data[:headerSize],
+		"empty body":       seal(nil),
+		"too many events":  seal([]byte{0xff, 0xff, 0xff, 0x7f}),
+		"no columns":       seal([]byte{1}),
+		"expands too much": seal(make([]byte, maxBody+1)),
+		"two frames":       append(append([]byte(nil), data...), data[headerSize:]...),
+	} {
+		if got, err := Decode(in); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %d events, error %v, want ErrDamaged", name, len(got), err)
+		}
+	}
+}
+
+// FuzzDecode feeds bodies, so that the fuzzer need not learn zstd. What decodes must
+// encode and decode to the same events.
+func FuzzDecode(f *testing.F) {
+	c := newEncoder()
+	for seed := range uint64(4) {
+		evs := newLab(seed, seed%2 == 0).run(2)
+		for _, ev := range evs {
+			c.event(ev)
+		}
+		f.Add(c.body(len(evs)))
+		c.reset()
+	}
+	f.Add(join(0, &[numColumns]writer{}))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		if len(body) > maxBody {
+			return
+		}
+		checkDecode(t, seal(body))
+	})
+}
+
+// FuzzDecodeFrame feeds whole chunks.
+func FuzzDecodeFrame(f *testing.F) {
+	var b Builder
+	for _, ev := range newLab(3, true).run(2) {
+		b.Add(ev)
+	}
+	f.Add(b.Encode())
+	f.Add([]byte("SLCK\x01"))
+	f.Fuzz(checkDecode)
+}
+
+func checkDecode(t *testing.T, data []byte) {
+	got, err := Decode(data)
+	if err != nil {
+		if !errors.Is(err, ErrDamaged) {
+			t.Fatalf("an error without ErrDamaged: %v", err)
+		}
+		return
+	}
+	same(t, got, decode(t, encode(t, new(Builder), got)))
+}
