@@ -143,9 +143,3 @@ func terminal(w io.Writer) (is bool, width int) {
 	}
 	return is, width
 }
-
-// colour reports whether w gets colours.
-func (a *app) colour(w io.Writer) bool {
-	is, _ := terminal(w)
-	return (is || os.Getenv("FORCE_COLOR") != "") && !a.noColor
-}

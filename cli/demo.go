@@ -116,7 +116,7 @@ func (a *app) demonstrate(ctx context.Context, cl *client, file string, source [
 	}
 	if look.output == "text" {
 		fmt.Fprintln(a.Out)
-		if err := a.drawRun(a.Out, run, summary); err != nil {
+		if err := a.drawRun(a.Out, run, summary, look); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"syncline/controller/experiment"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -43,7 +44,7 @@ func describeCall(c *synclinev1.Call, entered int64) string {
 	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_CANCEL:
 		b.WriteString(" cancelled")
 	case c.Errno != 0:
-		fmt.Fprintf(&b, " = %s", errnoName(c.Errno))
+		fmt.Fprintf(&b, " = %s", experiment.ErrnoName(c.Errno))
 	default:
 		fmt.Fprintf(&b, " = %d", c.Result)
 	}

@@ -14,16 +14,9 @@ import (
 func TestKilledController(t *testing.T) {
 	source := library(t, demoExperiment)
 	l := newTestLab(t, mustParse(t, source))
-	created, err := l.client.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{
-		RequestId: t.Name(), FileName: "test.yaml", Source: source, Repetitions: 5000, Bindings: l.bindings,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	id := created.Run.Id
-	// Chunks leave the agents once a second; what is stored then was acknowledged, or
-	// is about to be.
-	await(t, "events of both hosts stored", func() bool { return len(l.stored(id)) == 2 })
+	// Chunks leave the agents once a second; what is stored was acknowledged, or is
+	// about to be.
+	id := l.startLong(source)
 	before := l.stored(id)
 
 	if err := l.processes[0].Signal(syscall.SIGKILL); err != nil {
@@ -73,24 +66,33 @@ func TestKilledController(t *testing.T) {
 // stored are the events that the controller has of a run, by agent and number.
 func (l *testLab) stored(id string) map[string]map[uint64]string {
 	l.t.Helper()
+	all := map[string]map[uint64]string{}
+	l.eachEvent(id, func(agent string, e *synclinev1.Event) {
+		if all[agent] == nil {
+			all[agent] = map[uint64]string{}
+		}
+		all[agent][e.Number] = e.String()
+	})
+	return all
+}
+
+// eachEvent yields the stored events of a run.
+func (l *testLab) eachEvent(id string, yield func(agent string, e *synclinev1.Event)) {
+	l.t.Helper()
 	stream, err := l.client.runs.ListEvents(l.t.Context(), &synclinev1.ListEventsRequest{RunId: id})
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	all := map[string]map[uint64]string{}
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return all
+			return
 		}
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		if all[m.Agent] == nil {
-			all[m.Agent] = map[uint64]string{}
-		}
 		for _, e := range m.Events {
-			all[m.Agent][e.Number] = e.String()
+			yield(m.Agent, e)
 		}
 	}
 }

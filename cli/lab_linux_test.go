@@ -15,9 +15,6 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// patience bounds every wait of these tests. It is a limit, not an expectation.
-const patience = 60 * time.Second
-
 // testLab is a lab of real processes: a controller and an agent on each host.
 type testLab struct {
 	*lab

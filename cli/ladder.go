@@ -85,12 +85,8 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	if err != nil {
 		return err
 	}
-	_, width := terminal(a.Out)
-	if opts.width > 0 {
-		width = opts.width
-	}
 	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw})
-	return drawLadder(a.Out, layout, drawOptions{Width: width, ASCII: opts.ascii, Colour: a.colour(a.Out)})
+	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
 }
 
 // writeMoments writes a timeline as one line of JSON a moment, in its order.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func (a *app) runFile(ctx context.Context, file string, opts runOptions, output 
 		return err
 	}
 	if output == "table" {
-		if err := a.drawRun(a.Out, run, summary); err != nil {
+		if err := a.drawRun(a.Out, run, summary, ladderOptions{}); err != nil {
 			return err
 		}
 	}
@@ -235,6 +236,27 @@ func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*run
 			s.worst = m.Repetition
 		}
 	}
+}
+
+// drawRun writes what a run came to: a line on the run, then its verdicts.
+func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladderOptions) error {
+	took := time.Duration(run.EndedNs - run.CreatedNs).Round(100 * time.Millisecond)
+	_, err := fmt.Fprintf(w, "run %s  %s  %d/%d %s in %v\n  %d events  %d packets, %d seen at both ends\n",
+		run.Id, run.Experiment, run.RepetitionsDone, run.Repetitions, enumWord(run.State.String(), "RUN_STATE_"), took,
+		run.Events, s.segments, s.matched)
+	if err != nil {
+		return err
+	}
+	return drawSummary(w, &s.tally, a.drawing(w, look))
+}
+
+// drawing is how pictures are drawn on w.
+func (a *app) drawing(w io.Writer, look ladderOptions) drawOptions {
+	is, width := terminal(w)
+	if look.width > 0 {
+		width = look.width
+	}
+	return drawOptions{Width: width, ASCII: look.ascii, Colour: !a.noColor && (is || os.Getenv("FORCE_COLOR") != "")}
 }
 
 func ladderRef(id string, s *runSummary) string {

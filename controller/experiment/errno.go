@@ -1,6 +1,7 @@
 package experiment
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -146,3 +147,18 @@ var errnos = map[string]uint32{
 }
 
 func errnoNames() []string { return slices.Sorted(maps.Keys(errnos)) }
+
+// ErrnoName is the name of an error number of Linux, "errno 4711" if it has none.
+// Of two names for one number it is the one that the kernel's headers define first.
+func ErrnoName(errno uint32) string {
+	best := ""
+	for name, n := range errnos {
+		if n == errno && name != "EWOULDBLOCK" && name != "EDEADLOCK" && name != "ENOTSUP" {
+			best = name
+		}
+	}
+	if best == "" {
+		return fmt.Sprintf("errno %d", errno)
+	}
+	return best
+}
