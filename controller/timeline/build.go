@@ -21,9 +21,13 @@ type Builder struct {
 	calls  map[*Event]*conn
 	clocks *clock.Model
 	// method by host, as in HostClock.
-	method   []string
-	evidence *evidence
-	doubtful map[int][]*Event
+	method []string
+	// contradictions that the messages of the run had, and how many of them were
+	// left out as liars.
+	contradictions []clock.Contradiction
+	liars          int
+	evidence       *evidence
+	doubtful       map[int][]*Event
 }
 
 // Build computes the timeline of one repetition, counted from 1.
@@ -186,7 +190,8 @@ func appendMessages(messages []clock.Message, transits []transit) []clock.Messag
 // kernel that saw the very same moment again.
 func (b *Builder) sights(c *conn, from int) *matching {
 	sender, receiver := c.ends[from].Host, c.ends[1-from].Host
-	m := &matching{from: from, complete: sender >= 0 && b.evidence.lossless(sender, c.repetition)}
+	m := &matching{from: from, stepped: b.evidence.stepped}
+	m.lossSince, m.complete = b.evidence.lossSince(sender, c.repetition)
 	var strangers []*Event
 	for _, e := range c.packets {
 		switch {
@@ -238,11 +243,11 @@ func (c *conn) onePath(events []*Event) []*Event {
 	known := make(map[wire]bool)
 	for _, e := range events {
 		if e.Packet.Interface == main {
-			known[levels[0](e.Packet)] = true
+			known[levels[0].look(e.Packet)] = true
 		}
 	}
 	return slices.DeleteFunc(events, func(e *Event) bool {
-		again := e.Packet.Interface != main && known[levels[0](e.Packet)]
+		again := e.Packet.Interface != main && known[levels[0].look(e.Packet)]
 		if again {
 			c.passing = append(c.passing, e)
 		}
@@ -252,8 +257,16 @@ func (c *conn) onePath(events []*Event) []*Event {
 
 // tie makes the clocks from messages. Hosts that no segment ties are tied by the
 // lab's signals, which went through the controller: far looser, but sure.
+//
+// Messages whose stamps lie are left out, so that one false stamp does not make
+// everything impossible that is true; the contradiction is reported all the same.
 func (b *Builder) tie(messages []clock.Message) {
 	b.clocks = b.model(messages)
+	b.contradictions = b.clocks.Inconsistent()
+	if len(b.contradictions) > 0 {
+		messages = b.believed(messages)
+		b.clocks = b.model(messages)
+	}
 	b.method = make([]string, len(b.run.Hosts))
 	loose := false
 	for h := range b.method {
@@ -271,12 +284,26 @@ func (b *Builder) tie(messages []clock.Message) {
 	}
 }
 
+func (b *Builder) believed(messages []clock.Message) []clock.Message {
+	liars := clock.Liars(b.config(), messages)
+	b.liars = len(liars)
+	slices.Sort(liars)
+	for _, i := range slices.Backward(liars) {
+		messages = slices.Delete(messages, i, i+1)
+	}
+	return messages
+}
+
 func (b *Builder) model(messages []clock.Message) *clock.Model {
+	return clock.NewModel(b.config(), messages)
+}
+
+func (b *Builder) config() clock.Config {
 	ids := make([]string, len(b.run.Hosts))
 	for h := range ids {
 		ids[h] = b.run.Hosts[h].ClockID
 	}
-	return clock.NewModel(clock.Config{Hosts: len(b.run.Hosts), ClockIDs: ids}, messages)
+	return clock.Config{Hosts: len(ids), ClockIDs: ids}
 }
 
 func (b *Builder) methodOf(host int, by string) string {

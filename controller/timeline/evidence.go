@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"syncline/controller/clock"
@@ -86,18 +87,37 @@ func (ev *evidence) touches(e *Event, repetition int) bool {
 	return since <= s.last && e.At >= s.first
 }
 
-// lossless reports whether a host's tap kept every packet of a repetition.
-func (ev *evidence) lossless(host, repetition int) bool {
-	if _, missing := ev.hosts[host].Missing[Packets]; missing {
-		return false
+// lossSince is when a host's tap began to lose packets in a repetition, and whether
+// it lost none.
+func (ev *evidence) lossSince(host, repetition int) (since clock.Local, none bool) {
+	if host < 0 {
+		return math.MinInt64, false
 	}
+	if _, missing := ev.hosts[host].Missing[Packets]; missing {
+		return math.MinInt64, false
+	}
+	since, none = math.MaxInt64, true
 	for _, e := range ev.gaps[host] {
 		if e.Loss != nil && e.Loss.Source == Packets && ev.touches(e, repetition) {
-			return false
+			since, none = min(since, e.Loss.Since), false
 		}
 	}
-	return true
+	return since, none
 }
+
+// stepped reports whether a packet was stamped around a step of its host's
+// CLOCK_REALTIME, so that nobody knows on which side of it.
+func (ev *evidence) stepped(packet *Event) bool {
+	for _, e := range ev.gaps[packet.Host] {
+		if e.Step != nil && packet.At >= e.Step.Since-magnitudeOf(e.Step) && packet.At <= e.At+magnitudeOf(e.Step) {
+			return true
+		}
+	}
+	return false
+}
+
+// magnitudeOf is how far a stamp can have been moved by a step.
+func magnitudeOf(s *ClockStep) clock.Local { return clock.Local(max(s.Step, -s.Step)) }
 
 // complete is empty if a source of a host has all of a repetition on record, and
 // otherwise the reason why it may not.

@@ -142,7 +142,9 @@ func (c *conn) saw(e *Event) {
 }
 
 func (c *conn) add(e *Event) {
-	c.saw(e)
+	if c.first[e.Host] == nil {
+		c.saw(e)
+	}
 	c.packets = append(c.packets, e)
 }
 
@@ -212,7 +214,21 @@ func (f *flow) owner(e *Event) *conn {
 			last = c
 		}
 	}
+	if last == nil {
+		return f.yetToOpen(e)
+	}
 	return last
+}
+
+// yetToOpen is the connection of a packet whose stamp is before the opening, but
+// whose numbers are of it: the stamp lies, and that has to be seen.
+func (f *flow) yetToOpen(e *Event) *conn {
+	for _, c := range f.conns {
+		if c.repetition == e.Repetition && c.ends[0].HasISN && c.ends[1].HasISN && c.fits(e.Packet) {
+			return c
+		}
+	}
+	return nil
 }
 
 func (c *conn) startedBefore(e *Event) bool {

@@ -25,7 +25,12 @@ type matching struct {
 	from int
 	// complete: the sender's tap lost nothing, so every arrival of what the sender
 	// sent has its departure here.
-	complete             bool
+	complete bool
+	// lossSince is when the sender's tap began to lose, the greatest time if never.
+	// A departure before that is not the copy of one that was lost.
+	lossSince clock.Local
+	// stepped reports whether a stamp is worthless for the clocks.
+	stepped              func(*Event) bool
 	departures, arrivals []*Event
 	transits             []transit
 	// alike are sets of packets that neither tap can tell from each other.
@@ -44,32 +49,79 @@ type wire struct {
 	options                string
 }
 
+// level is a way to look at packets: what has to be the same for two records to be
+// of one packet.
+type level struct {
+	look func(*Packet) wire
+	// tells reports whether a second transmission would look different even if the
+	// first were not on record.
+	tells func(wire) bool
+	// likely is true where a forged packet could look the same.
+	likely bool
+}
+
 // levels go from everything that the network should leave alone to what even a
 // meddling middlebox leaves.
-var levels = []func(*Packet) wire{
-	func(p *Packet) wire {
-		return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, p.IPID, string(p.Options)}
+var levels = []level{
+	{
+		look: func(p *Packet) wire {
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, p.IPID, string(p.Options)}
+		},
+		tells: func(w wire) bool { return w.ipid != 0 },
 	},
-	func(p *Packet) wire {
-		return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, string(p.Options)}
+	{
+		look: func(p *Packet) wire {
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, string(p.Options)}
+		},
+		tells: func(wire) bool { return false },
 	},
-	func(p *Packet) wire {
-		return wire{seq: p.Seq, ack: p.Ack, flags: p.Flags & (SYN | FIN | RST | ACK), length: p.PayloadLength}
+	{
+		// A router that clamps the MSS changes a SYN's options, but not its timestamps.
+		look: func(p *Packet) wire {
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, timestamps(p)}
+		},
+		tells: func(wire) bool { return false },
 	},
+	{
+		look: func(p *Packet) wire {
+			return wire{seq: p.Seq, ack: p.Ack, flags: p.Flags & (SYN | FIN | RST | ACK), length: p.PayloadLength}
+		},
+		tells:  func(wire) bool { return false },
+		likely: true,
+	},
+}
+
+// timestamps are the bytes of the timestamps option (RFC 7323 3.2), all options if
+// there is none.
+func timestamps(p *Packet) string {
+	const end, nop, kind, length = 0, 1, 8, 10
+	for o := p.Options; len(o) > 0 && o[0] != end; {
+		switch {
+		case o[0] == nop:
+			o = o[1:]
+			continue
+		case len(o) < 2 || o[1] < 2 || int(o[1]) > len(o):
+			return string(p.Options)
+		case o[0] == kind && o[1] == length:
+			return string(o[:length])
+		}
+		o = o[o[1]:]
+	}
+	return string(p.Options)
 }
 
 // match pairs what it can without knowing the clocks. What is left over in the end
 // was seen at one tap only.
 func (m *matching) match() {
-	for level := range levels {
-		m.pair(level)
+	for _, l := range levels {
+		m.pair(l)
 	}
 	m.cover()
 }
 
 // pair takes out what looks the same at both taps on one level.
-func (m *matching) pair(level int) {
-	groups, order := m.groups(levels[level])
+func (m *matching) pair(l level) {
+	groups, order := m.groups(l.look)
 	taken := make(map[*Event]bool)
 	for _, key := range order {
 		g := groups[key]
@@ -83,16 +135,22 @@ func (m *matching) pair(level int) {
 			m.alike = append(m.alike, *g)
 			continue
 		}
-		proves := level < 2 && (m.complete || level == 0 && key.ipid != 0)
+		departure, arrival := g.departures[0], g.arrivals[0]
+		only := departure.At <= m.lossSince || l.tells(key)
 		m.transits = append(m.transits, transit{
-			from: m.from, departure: g.departures[0], arrival: g.arrivals[0],
-			ambiguous: level == 2, proves: proves,
+			from: m.from, departure: departure, arrival: arrival,
+			ambiguous: l.likely || !only, proves: !l.likely && only && m.stamped(departure, arrival),
 		})
 		m.surplus(g.arrivals[1:])
 	}
 	isTaken := func(e *Event) bool { return taken[e] }
 	m.departures = slices.DeleteFunc(m.departures, isTaken)
 	m.arrivals = slices.DeleteFunc(m.arrivals, isTaken)
+}
+
+// stamped reports whether both stamps can be held against the clocks.
+func (m *matching) stamped(departure, arrival *Event) bool {
+	return !m.stepped(departure) && !m.stepped(arrival)
 }
 
 func (m *matching) groups(look func(*Packet) wire) (map[wire]*group, []wire) {
@@ -179,7 +237,7 @@ func (m *matching) coverOne(parts []*Event, arrival *Event, start func(*Event) i
 		sure := holders == 1 && start(d) <= start(arrival)
 		m.transits = append(m.transits, transit{
 			from: m.from, departure: d, arrival: arrival,
-			ambiguous: !sure, proves: sure && m.complete,
+			ambiguous: !sure, proves: sure && m.complete && m.stamped(d, arrival),
 		})
 	}
 }

@@ -108,11 +108,22 @@ func (a *assembly) warnOfClocks() []string {
 				a.name(h), a.name(0)))
 		}
 	}
-	for _, c := range a.clocks.Inconsistent() {
-		w = append(w, fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies or a clock drifts by more than %d ppm, so no time across them can be believed.",
+	for _, c := range a.contradictions {
+		w = append(w, fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies, or a clock drifts by more than %d ppm.",
 			a.name(c.A), a.name(c.B), time.Duration(c.Lo-c.Hi), clock.DefaultDriftPPM))
 	}
+	if len(a.contradictions) > 0 {
+		w = append(w, a.warnOfLiars())
+	}
 	return w
+}
+
+// warnOfLiars says what became of the contradictions.
+func (a *assembly) warnOfLiars() string {
+	if len(a.clocks.Inconsistent()) > 0 {
+		return "The contradiction remains whichever few messages are left out: no time across these hosts can be believed."
+	}
+	return fmt.Sprintf("%d of the run's segments contradict most of the others and were left out of the clocks.", a.liars)
 }
 
 // warnOfSegments counts what should have been seen at both ends and was not, by

@@ -1,0 +1,107 @@
+package clock
+
+// Liars returns the indices of messages that cannot be believed: each contradicts
+// more than half of the messages the other way between the same two clocks, as a
+// message with a false stamp does and an honest one does not. They are found one by
+// one, the one that contradicts most first; of two that only contradict each other
+// nobody can tell, so both go. What a clock that drifts beyond the bound does to its
+// messages is not a lie of a few: what stays may still be inconsistent.
+//
+// With more than a few thousand messages each way between two clocks only the first
+// and the last of them are compared with the rest, so that the work stays bounded.
+func Liars(cfg Config, messages []Message) []int {
+	clock, d := cfg.clocks(), cfg.drift()
+	ways := make(map[[2]int][]int)
+	var order [][2]int
+	for i, m := range messages {
+		way := [2]int{clock[m.From], clock[m.To]}
+		if way[0] == way[1] {
+			continue
+		}
+		if ways[way] == nil {
+			order = append(order, way)
+		}
+		ways[way] = append(ways[way], i)
+	}
+	var liars []int
+	for _, way := range order {
+		if back := [2]int{way[1], way[0]}; way[0] < way[1] && ways[back] != nil {
+			liars = append(liars, d.liars(messages, sample(ways[way]), sample(ways[back]))...)
+		}
+	}
+	return liars
+}
+
+// sampled is how many messages of one way are compared with those of the other.
+const sampled = 4096
+
+func sample(way []int) []int {
+	if len(way) <= sampled {
+		return way
+	}
+	return append(way[:sampled/2:sampled/2], way[len(way)-sampled/2:]...)
+}
+
+// liars looks at all messages between two clocks, there and back.
+func (p drift) liars(messages []Message, there, back []int) []int {
+	against := [2][]int{make([]int, len(there)), make([]int, len(back))}
+	for i, x := range there {
+		for j, y := range back {
+			if p.contradict(messages[x], messages[y]) {
+				against[0][i]++
+				against[1][j]++
+			}
+		}
+	}
+	var liars []int
+	sides := [2][]int{there, back}
+	left := [2]int{len(there), len(back)}
+	for {
+		most := max(greatest(against[0]), greatest(against[1]))
+		var found [2][]int
+		for side := range sides {
+			for i, n := range against[side] {
+				if n == most && n > 0 && 2*n > left[1-side] {
+					found[side] = append(found[side], i)
+				}
+			}
+		}
+		if len(found[0])+len(found[1]) == 0 {
+			return liars
+		}
+		for side := range sides {
+			for _, i := range found[side] {
+				liars = append(liars, sides[side][i])
+				p.forget(messages, sides[side][i], sides[1-side], against[1-side])
+				against[side][i] = 0
+				left[side]--
+			}
+		}
+	}
+}
+
+// forget takes a message out of the counts of the other side.
+func (p drift) forget(messages []Message, liar int, others, against []int) {
+	for j, y := range others {
+		if against[j] > 0 && p.contradict(messages[liar], messages[y]) {
+			against[j]--
+		}
+	}
+}
+
+// contradict reports whether a message and one the other way leave no offset
+// possible: together they give less time to both than clocks can have parted by.
+func (p drift) contradict(there, back Message) bool {
+	both := add(add(int64(there.Received), -int64(there.Sent)), add(int64(back.Received), -int64(back.Sent)))
+	both = add(both, add(add(there.SentErr, there.ReceivedErr), add(back.SentErr, back.ReceivedErr)))
+	apart := add(int64(back.Received), -int64(there.Sent))
+	return add(both, p.over(apart)) < 0
+}
+
+func greatest(counts []int) int {
+	most := 0
+	for _, n := range counts {
+		most = max(most, n)
+	}
+	return most
+}

@@ -1,0 +1,54 @@
+package clock
+
+import (
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// A few false stamps among honest messages are found, no honest message is called
+// a lie, and without the liars the model is consistent.
+func TestLiars(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLab(rapid.Uint64().Draw(t, "seed"))
+		l.clocks = l.clocks[:2]
+		n := rapid.IntRange(12, 60).Draw(t, "messages")
+		for i := range n {
+			from := i % 2
+			sent := l.random.Float64() * l.span
+			received := sent + 1_000 + l.random.ExpFloat64()*10_000
+			l.messages = append(l.messages, Message{
+				From: from, Sent: l.clocks[from].read(sent), To: 1 - from, Received: l.clocks[1-from].read(received),
+			})
+		}
+		want := rapid.SliceOfNDistinct(rapid.IntRange(0, n-1), 0, 2, rapid.ID[int]).Draw(t, "liars")
+		slices.Sort(want)
+		for _, i := range want {
+			// More than two clocks can part by in the run, so that it shows.
+			l.messages[i].Received -= Local(3*l.span*DefaultDriftPPM/1e6 + 10_000_000)
+		}
+		got := Liars(Config{Hosts: 2}, l.messages)
+		slices.Sort(got)
+		if !slices.Equal(got, want) {
+			t.Fatalf("liars are %v, want %v", got, want)
+		}
+		honest := slices.Clone(l.messages)
+		for _, i := range slices.Backward(got) {
+			honest = slices.Delete(honest, i, i+1)
+		}
+		if broken := NewModel(Config{Hosts: 2}, honest).Inconsistent(); len(broken) > 0 {
+			t.Fatalf("without the liars: %+v", broken)
+		}
+	})
+}
+
+func TestLiarsOfTwo(t *testing.T) {
+	messages := []Message{
+		{From: 0, To: 1, Sent: 1000, Received: 600},
+		{From: 1, To: 0, Sent: 700, Received: 900},
+	}
+	if got := Liars(Config{Hosts: 2}, messages); len(got) != 2 {
+		t.Errorf("liars are %v; nobody can tell which of the two lies, so both must go", got)
+	}
+}

@@ -1,0 +1,118 @@
+package timeline
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"testing"
+
+	"syncline/controller/clock"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// FuzzBuild makes events of arbitrary bytes. Whatever they say, building ends
+// without a panic, what must hold of any timeline holds, and another order of the
+// same events makes no difference.
+func FuzzBuild(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("SYN SYN+ACK ACK and a little more, so that there are some events to build from."))
+	for _, sc := range scenarios[:9] {
+		f.Add(seedOf(sc.play(3).run))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		run := &Run{ID: "r-1", Hosts: []Host{
+			{Name: "A", Address: netip.MustParseAddr("10.0.0.1")},
+			{Name: "B", Address: netip.MustParseAddr("10.0.0.2")},
+			{Name: "C", ClockID: "k"},
+		}}
+		for len(data) >= eventSize && len(run.Events) < 200 {
+			run.Events = append(run.Events, eventOf(data[:eventSize], uint64(len(run.Events)+1)))
+			data = data[eventSize:]
+		}
+		backwards := *run
+		backwards.Events = make([]Event, 0, len(run.Events))
+		for i := range run.Events {
+			backwards.Events = append(backwards.Events, run.Events[len(run.Events)-1-i])
+		}
+		one, other := NewBuilder(run), NewBuilder(&backwards)
+		for repetition := 1; repetition <= 3; repetition++ {
+			tl, err := one.Build(repetition)
+			again, errAgain := other.Build(repetition)
+			if (err == nil) != (errAgain == nil) {
+				t.Fatalf("built with %v one way and %v the other", err, errAgain)
+			}
+			if err != nil {
+				continue
+			}
+			checkInvariants(t, tl)
+			opts := cmp.Options{cmpopts.IgnoreUnexported(Timeline{}), cmp.Comparer(sameAddr), cmp.Comparer(sameAddrPort)}
+			if d := cmp.Diff(tl, again, opts); d != "" {
+				t.Fatal(d)
+			}
+			if n := len(tl.Moments); n > 0 {
+				tl.Certain(0, n-1)
+				tl.Apart(n-1, 0)
+			}
+		}
+	})
+}
+
+const eventSize = 24
+
+// eventOf reads an event from a few bytes, with values from small ranges so that
+// packets meet.
+func eventOf(b []byte, number uint64) Event {
+	e := Event{
+		Host: int(b[0] % 3), Repetition: int(b[1] % 4), Number: number, Incarnation: 1,
+		At: clock.Local(binary.LittleEndian.Uint32(b[2:])),
+	}
+	address := func(x byte) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, x%4 + 1}), 8080+uint16(x>>6))
+	}
+	switch b[6] % 9 {
+	case 0:
+		names := []string{"socket", "connect", "accept", "send", "close"}
+		sockets := []string{"", "c", "s", "a"}
+		e.Call = &Call{
+			Lane: sockets[b[7]%4], Name: names[b[8]%5], Socket: sockets[b[9]%4], Makes: sockets[b[10]%4],
+			Return: e.At + clock.Local(b[11])*1000, Result: int64(int8(b[12])), Local: address(b[13]), Peer: address(b[14]),
+		}
+		if b[15]%3 == 0 {
+			e.Call.Local, e.Call.Arguments = netip.AddrPort{}, "10.0.0.2:8080"
+		}
+	case 1:
+		e.Signal = &Signal{Lane: "l", Name: "n", Sent: b[7]%2 == 0}
+	case 2:
+		e.Mark = &Mark{Kind: MarkKind(b[7]%6 + 1), Detail: "packets"}
+	case 3:
+		e.Loss = &Loss{Source: []Source{Syscalls, Packets}[b[7]%2], Count: uint64(b[8]), Since: e.At - clock.Local(b[9])*1000}
+	case 4:
+		e.Step = &ClockStep{Step: int64(int8(b[7])) * 1000, Since: e.At - clock.Local(b[8])*1000}
+	default:
+		e.Packet = &Packet{
+			Direction: Direction(b[7]%2 + 1), Source: address(b[8]), Destination: address(b[9]),
+			Flags: Flags(b[10] & 31), Seq: uint32(b[11] % 32), Ack: uint32(b[12] % 32), PayloadLength: int(b[13] % 16),
+			IPID: uint32(b[14] % 4), Err: int64(b[15]), Options: b[16 : 16+b[17]%8],
+		}
+	}
+	return e
+}
+
+// seedOf writes what eventOf reads of a run's packets, roughly.
+func seedOf(run *Run) []byte {
+	var data []byte
+	for _, e := range run.Events {
+		b := make([]byte, eventSize)
+		b[0], b[1] = byte(e.Host), byte(e.Repetition)
+		binary.LittleEndian.PutUint32(b[2:], uint32(e.At))
+		b[6] = 2
+		if p := e.Packet; p != nil {
+			b[6], b[7] = 5, byte(p.Direction-1)
+			b[8], b[9] = p.Source.Addr().As4()[3]-1, p.Destination.Addr().As4()[3]-1
+			b[10], b[11], b[12], b[13], b[14] = byte(p.Flags), byte(p.Seq), byte(p.Ack), byte(p.PayloadLength), byte(p.IPID)
+		}
+		data = append(data, b...)
+	}
+	return data
+}
