@@ -39,6 +39,8 @@ type Ladder struct {
 	// Passed of Judged verdicts; Ruling is the worst of them.
 	Passed, Judged int
 	Ruling         Ruling
+	// Exceptions are the verdicts that are not a pass, in their order.
+	Exceptions []Verdict
 	// Warnings of the timeline, then one for each impossible arrow.
 	Warnings []string
 }
@@ -137,6 +139,8 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	for _, v := range t.Verdicts {
 		if v.Ruling == Pass {
 			b.l.Passed++
+		} else {
+			b.l.Exceptions = append(b.l.Exceptions, v)
 		}
 	}
 	b.lanes()
@@ -308,8 +312,8 @@ func (b *ladderer) gap(from, to int) int64 {
 	return int64(c.At - a.At)
 }
 
-// quietFrom is the gap from which on a time counts as quiet: far above what is usual
-// between two moments of this ladder, and not a small part of the whole.
+// quietFrom is the gap from which on a time counts as quiet: a millisecond, far above
+// what is usual between two moments of this ladder, and not a small part of the whole.
 func (b *ladderer) quietFrom(shown []int) int64 {
 	if len(shown) < 2 {
 		return clock.Unbounded
@@ -320,5 +324,5 @@ func (b *ladderer) quietFrom(shown []int) int64 {
 	}
 	slices.Sort(gaps)
 	whole := b.gap(shown[0], shown[len(shown)-1])
-	return max(10*gaps[len(gaps)/2], whole/20, 1)
+	return max(10*gaps[len(gaps)/2], whole/20, int64(Milliseconds))
 }

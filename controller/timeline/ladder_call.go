@@ -23,8 +23,9 @@ type Bracket struct {
 	Call string
 	// Calls is how many calls the bracket stands for.
 	Calls int
-	// Result is what it gave: "0", "fd 7", "5 B", "ECONNREFUSED", "timeout".
-	Result string
+	// Result is what it gave: "0", "fd 7", "5 B", "ECONNREFUSED", "timeout". Remark
+	// says what that means where the number does not.
+	Result, Remark string
 	// Took is the time from entry to return in nanoseconds, on the host's own clock.
 	Took int64
 	// Waits is true for a call that waits for the other side: accept, recv, wait.
@@ -112,7 +113,7 @@ func (b *ladderer) bracket(e *Event) {
 	b.brackets[e] = len(b.l.Brackets)
 	b.l.Brackets = append(b.l.Brackets, Bracket{
 		Lane: b.lane[e.Host], Enter: -1, Return: -1, Role: c.Lane, Calls: 1,
-		Call: b.shortCall(c), Result: shortResult(c), Took: int64(c.Return - e.At),
+		Call: b.shortCall(c), Result: shortResult(c), Remark: remark(c), Took: int64(c.Return - e.At),
 		Waits: c.Name == "accept" || c.Name == "recv" || c.Name == "wait", Failed: callFailure(c) != "",
 		Lab: ofLab(c) || c.ByLab,
 	})
@@ -128,7 +129,7 @@ func (b *ladderer) join(moment int, e *Event) {
 	}
 	r.Calls++
 	r.Call += ", " + e.Call.Name
-	r.Result = ""
+	r.Result, r.Remark = "", ""
 	r.Took += int64(e.Call.Return - e.At)
 	r.Lab = r.Lab && ofLab(e.Call)
 }
@@ -167,8 +168,12 @@ func (b *ladderer) placeBrackets() {
 	}
 }
 
-// shortCall is a call with its arguments in short, hosts by their names.
+// shortCall is a call with its arguments in short, hosts by their names. What kind of
+// socket a TCP lab opens needs no words.
 func (b *ladderer) shortCall(c *Call) string {
+	if c.Name == "socket" {
+		return c.Name
+	}
 	args := c.Arguments
 	for i := range b.t.Hosts {
 		h := &b.t.Hosts[i]
@@ -198,10 +203,16 @@ func shortResult(c *Call) string {
 		return ErrnoName(c.Errno)
 	case c.Name == "socket" || c.Name == "accept":
 		return fmt.Sprintf("fd %d", c.Result)
-	case c.Name == "recv" && c.Result == 0:
-		return "0 (EOF)"
-	case c.Name == "recv" || c.Name == "send":
+	case (c.Name == "recv" || c.Name == "send") && c.Result > 0:
 		return fmt.Sprintf("%d B", c.Result)
 	}
 	return strconv.FormatInt(c.Result, 10)
+}
+
+// remark explains a result: recv(2) returns 0 when the peer has closed its side.
+func remark(c *Call) string {
+	if c.Name == "recv" && c.Result == 0 && c.Errno == 0 && c.EndedBy == EndedByKernel {
+		return "end of file"
+	}
+	return ""
 }

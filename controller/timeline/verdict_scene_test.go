@@ -29,6 +29,9 @@ import (
 //	step A 1000 10..20                   CLOCK_REALTIME moved by 1 s
 //	busy B 99                            sockets not quiet
 //	unended B                            no end mark
+//	warn TEXT                            a warning of the timeline
+//	verdicts 7                           seven passes
+//	fail TEXT: REASON                    a verdict; "untold" is the other one
 //
 // Sequence numbers follow from what was sent before; "again" repeats the numbers of
 // the segment before with these flags, as copy 1, 2, … .
@@ -52,7 +55,7 @@ type pendingSegment struct {
 	left, came *Event
 }
 
-var sceneOffset = []clock.Local{0, 5_000_000_000, -7_000_000_000}
+var sceneOffset = []clock.Local{0, 5_000_000_000, -7_000_000_000, 4_000_000_000_000}
 
 func parseScene(t *testing.T, text string) *Timeline {
 	t.Helper()
@@ -70,21 +73,21 @@ func parseScene(t *testing.T, text string) *Timeline {
 }
 
 var (
-	hostLine   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?$`)
-	packetLine = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
-	callLine   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?(?: fails (.*))?$`)
-	loseLine   = regexp.MustCompile(`^(loss|step|busy|unended|warn) (\w+) ?(.*)$`)
+	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?$`)
+	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
+	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?(?: fails (.*))?$`)
+	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
 func (s *scene) line(line string) {
 	s.t.Helper()
-	if m := hostLine.FindStringSubmatch(line); m != nil {
+	if m := hostForm.FindStringSubmatch(line); m != nil {
 		s.host(m)
-	} else if m := packetLine.FindStringSubmatch(line); m != nil {
+	} else if m := packetForm.FindStringSubmatch(line); m != nil {
 		s.packet(m)
-	} else if m := loseLine.FindStringSubmatch(line); m != nil {
+	} else if m := gapForm.FindStringSubmatch(line); m != nil {
 		s.gap(m)
-	} else if m := callLine.FindStringSubmatch(line); m != nil {
+	} else if m := callForm.FindStringSubmatch(line); m != nil {
 		s.call(m)
 	} else {
 		s.t.Fatalf("scene: cannot read %q", line)
@@ -229,10 +232,10 @@ func (s *scene) packet(m []string) {
 	key := fmt.Sprint(index, m[1], m[2], flags, length)
 	words := strings.Fields(m[7])
 	p := s.again[key]
-	if slices.Contains(words, "again") {
+	if slices.Contains(words, "again") && p != nil {
 		s.copies[key]++
 		seg.Copy = s.copies[key]
-	} else if !slices.Contains(words, "dup") {
+	} else if p == nil || !slices.Contains(words, "dup") {
 		p = s.newPacket(c, seg.FromClient, flags, length)
 		s.again[key] = p
 	}
@@ -303,6 +306,19 @@ func (s *scene) gap(m []string) {
 		s.tl.Warnings = append(s.tl.Warnings, m[2]+" "+m[3])
 		return
 	}
+	if m[1] == "verdicts" {
+		n, _ := strconv.Atoi(m[2])
+		for range n {
+			s.tl.Verdicts = append(s.tl.Verdicts, Verdict{Ruling: Pass})
+		}
+		return
+	}
+	if m[1] == "fail" || m[1] == "untold" {
+		text, reason, _ := strings.Cut(m[2]+" "+m[3], ": ")
+		ruling := map[string]Ruling{"fail": Fail, "untold": CannotTell}[m[1]]
+		s.tl.Verdicts = append(s.tl.Verdicts, Verdict{Expectation: text, Ruling: ruling, Reason: reason})
+		return
+	}
 	host, words := s.hostIndex(m[2]), strings.Fields(m[3])
 	e := &Event{Host: host}
 	switch m[1] {
@@ -355,7 +371,9 @@ func (s *scene) join(p pendingSegment, where map[*Event]int) {
 	if p.left != nil && p.came != nil {
 		from, to := &s.tl.Moments[p.segment.Departure], &s.tl.Moments[p.segment.Arrival]
 		p.segment.OneWay = int64(to.Stamp.At - from.Stamp.At)
-		p.segment.OneWayErr = min(clock.Unbounded, from.Stamp.Err+to.Stamp.Err)
+		if from.Stamp.Err < clock.Unbounded && to.Stamp.Err < clock.Unbounded {
+			p.segment.OneWayErr = from.Stamp.Err + to.Stamp.Err
+		}
 	}
 	c.Segments = append(c.Segments, p.segment)
 }

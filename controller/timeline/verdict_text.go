@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -13,7 +14,8 @@ import (
 // "40.14 ms", "1.003 s".
 func spanText(ns int64) string {
 	if ns < 0 {
-		return "−" + spanText(-ns)
+		// The smallest number of all has no opposite; a nanosecond of 292 years is lost.
+		return "−" + spanText(-max(ns, -math.MaxInt64))
 	}
 	switch {
 	case ns < 1_000:

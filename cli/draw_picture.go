@@ -1,0 +1,382 @@
+package cli
+
+import (
+	"strings"
+
+	"syncline/controller/timeline"
+)
+
+// picture is a ladder on its way onto a canvas. The first lines of the canvas name
+// the lanes; row i of the ladder is on line top+i.
+type picture struct {
+	l      *timeline.Ladder
+	o      drawOptions
+	canvas *canvas
+	// timeWidth and errWidth are the two parts of the time column.
+	timeWidth, errWidth int
+	// lanes are the columns of the hosts' lines.
+	lanes []int
+	// brackets are the columns of brackets that stand between lanes.
+	brackets map[int]bool
+	// left and right are the columns there are for the calls of the outer lanes.
+	left, right int
+}
+
+// top is how many lines the lanes' names take.
+const top = 2
+
+// Columns that arrows between two lanes are given at least, with two lanes and with
+// more, and the most they are given.
+const (
+	narrowest = 25
+	crowded   = 18
+	widest    = 56
+)
+
+func newPicture(l *timeline.Ladder, o drawOptions) *picture {
+	p := &picture{l: l, o: o, brackets: make(map[int]bool)}
+	p.measure()
+	for i := 1; i < len(p.lanes)-1; i++ {
+		for column := range l.Lanes[i].Depth {
+			p.brackets[p.lanes[i]+2+column] = true
+		}
+	}
+	p.canvas = newCanvas(o, o.Width, top+len(l.Rows))
+	return p
+}
+
+// measure divides the width: the time column and the brackets take what they need,
+// the arrows their least, the calls of the outer lanes what their texts want as far
+// as it is there, and the arrows the rest.
+func (p *picture) measure() {
+	for i := range p.l.Rows {
+		if p.l.Rows[i].Kind != timeline.RowMoment {
+			continue
+		}
+		at, err := timeText(p.l, &p.l.Rows[i])
+		p.timeWidth = max(p.timeWidth, p.o.width(at))
+		p.errWidth = max(p.errWidth, p.o.width(err))
+	}
+	p.timeWidth = max(p.timeWidth, 7)
+	n := len(p.l.Lanes)
+	if n == 0 {
+		return
+	}
+	first, last := p.l.Lanes[0].Depth, p.l.Lanes[n-1].Depth
+	if n == 1 {
+		last = 0
+	}
+	rest := p.o.Width - p.timeColumn() - depthColumns(first) - depthColumns(last) - n
+	gaps := max(n-1, 1)
+	wantLeft, wantRight := p.widestCall(0), p.widestCall(n-1)
+	if n == 1 {
+		wantRight = 0
+	}
+	least := narrowest
+	if n > 2 {
+		least = crowded
+	}
+	texts := max(rest-gaps*least, 0)
+	p.left, p.right = share(texts, wantLeft, wantRight)
+	gap := min((rest-p.left-p.right)/gaps, widest)
+	gap = max(gap, 6)
+	x := p.timeColumn() + p.left + depthColumns(first)
+	for range n {
+		p.lanes = append(p.lanes, x)
+		x += gap + 1
+	}
+	// What the arrows do not need, the texts at the right may run into.
+	p.right = max(p.o.Width-p.lanes[n-1]-1-depthColumns(last), 0)
+}
+
+// timeColumn is the mark of an unknown order, the time, its ± and a blank.
+func (p *picture) timeColumn() int {
+	w := 2 + p.timeWidth + 1
+	if p.errWidth > 0 {
+		w += p.errWidth + 1
+	}
+	return w
+}
+
+// depthColumns are the brackets of a lane and the blank beside them.
+func depthColumns(depth int) int {
+	if depth == 0 {
+		return 0
+	}
+	return depth + 2
+}
+
+// share divides columns between two texts: each what it wants if there is enough,
+// else the smaller one as much as half.
+func share(all, a, b int) (int, int) {
+	if a+b <= all {
+		return a, b
+	}
+	if a <= all/2 {
+		return a, all - a
+	}
+	if b <= all/2 {
+		return all - b, b
+	}
+	return all / 2, all - all/2
+}
+
+// widestCall is the longest text at the brackets of a lane, of those that are not to
+// be cut: the lab's own steps, and several calls in one row, may be.
+func (p *picture) widestCall(lane int) int {
+	widest := 0
+	for i := range p.l.Brackets {
+		b := &p.l.Brackets[i]
+		if b.Lane != lane || (!p.full() && (b.Lab || b.Calls > 1)) {
+			continue
+		}
+		wants := [][]string{callLines(b, p.full())}
+		if b.Enter != b.Return {
+			wants = [][]string{callNames(b), callResults(b, p.full())}
+		}
+		for _, texts := range wants {
+			widest = max(widest, p.o.width(texts[0]))
+		}
+	}
+	return widest
+}
+
+func (p *picture) full() bool { return p.o.Width >= fullFrom }
+
+func (p *picture) lines() []string {
+	if len(p.l.Lanes) == 0 || len(p.l.Rows) == 0 {
+		return []string{p.o.text("nothing was recorded")}
+	}
+	p.drawTop()
+	for i := range p.l.Rows {
+		p.drawLifelines(i)
+	}
+	for i := range p.l.Brackets {
+		p.drawBracket(&p.l.Brackets[i])
+	}
+	for i := range p.l.Arrows {
+		p.drawArrow(&p.l.Arrows[i])
+	}
+	for i := range p.l.Arrows {
+		p.drawLabels(&p.l.Arrows[i])
+	}
+	for i := range p.l.Brackets {
+		p.drawCall(&p.l.Brackets[i])
+	}
+	for i := range p.l.Rows {
+		p.drawRow(i)
+	}
+	lines := make([]string, len(p.canvas.cells))
+	for y := range lines {
+		lines[y] = p.canvas.line(y)
+	}
+	return lines
+}
+
+// drawTop names the lanes above their lines.
+func (p *picture) drawTop() {
+	unit := p.l.Unit.String()
+	p.canvas.put(2+p.timeWidth-p.o.width(unit), 0, unit, plain)
+	for x := range p.o.Width {
+		p.canvas.mark(x, 1, '─', faint)
+	}
+	for i, x := range p.lanes {
+		lane := &p.l.Lanes[i]
+		p.canvas.mark(x, 1, '┬', faint)
+		title := strings.TrimSpace(lane.Name + " " + strings.Join(lane.Roles, ", "))
+		room := p.o.Width
+		if i+1 < len(p.lanes) {
+			room = p.lanes[i+1] - x
+		}
+		title = p.o.cut(title, room-2)
+		at := x - p.o.width(title)/2
+		p.canvas.put(max(min(at, p.o.Width-p.o.width(title)), 0), 0, title, plain)
+	}
+}
+
+func (p *picture) drawLifelines(row int) {
+	line := '│'
+	if p.l.Rows[row].Kind == timeline.RowQuiet {
+		line = '┊'
+	}
+	for _, x := range p.lanes {
+		p.canvas.mark(x, top+row, line, faint)
+	}
+}
+
+// drawRow writes the time column and what stands for the whole row.
+func (p *picture) drawRow(i int) {
+	r, y := &p.l.Rows[i], top+i
+	switch r.Kind {
+	case timeline.RowQuiet:
+		p.canvas.mark(1+p.timeWidth, y, '⋮', faint)
+		text := timeline.Span(r.Quiet) + " quiet"
+		p.canvas.put(p.middle(text), y, text, faint)
+		return
+	case timeline.RowLabel:
+		return
+	}
+	at, err := timeText(p.l, r)
+	if r.Unordered {
+		p.canvas.put(0, y, "≈", yellow)
+	}
+	p.canvas.put(2+p.timeWidth-p.o.width(at), y, at, plain)
+	p.canvas.put(3+p.timeWidth, y, err, faint)
+	if r.Kind == timeline.RowNote {
+		x := p.timeColumn()
+		text := p.o.cut("! "+r.Text, p.o.Width-x)
+		for clear := x; clear < p.o.Width; clear++ {
+			p.canvas.cells[y][clear] = cell{}
+		}
+		p.canvas.put(x, y, text, red)
+	}
+}
+
+// middle is where a text starts that stands between the first two lanes.
+func (p *picture) middle(text string) int {
+	from, to := p.lanes[0], p.o.Width
+	if len(p.lanes) > 1 {
+		to = p.lanes[1]
+	}
+	return max(from+(to-from-p.o.width(text))/2+1, from+2)
+}
+
+// bracketStyle sets a failed call and the lab's own apart.
+func bracketStyle(b *timeline.Bracket) style {
+	switch {
+	case b.Failed:
+		return red
+	case b.Lab:
+		return faint
+	}
+	return plain
+}
+
+// drawBracket draws the line of a call at the outer side of its lane: to the left of
+// the first one, to the right of every other.
+func (p *picture) drawBracket(b *timeline.Bracket) {
+	st, step, tick := bracketStyle(b), 1, '├'
+	if b.Lane == 0 {
+		step, tick = -1, '┤'
+	}
+	x := p.lanes[b.Lane] + step*(2+b.Column)
+	if b.Enter == b.Return {
+		if !b.Lab {
+			p.canvas.mark(x, top+b.Enter, tick, st)
+		}
+		return
+	}
+	p.canvas.mark(x, top+b.Enter, '┬', st)
+	for row := b.Enter + 1; row < b.Return; row++ {
+		line := '│'
+		if p.l.Rows[row].Kind == timeline.RowQuiet {
+			line = '┊'
+		}
+		p.canvas.mark(x, top+row, line, st)
+	}
+	p.canvas.mark(x, top+b.Return, '┴', st)
+}
+
+// drawCall writes what a call is where its bracket opens, and what it gave where it
+// closes.
+func (p *picture) drawCall(b *timeline.Bracket) {
+	st := bracketStyle(b)
+	if b.Enter == b.Return {
+		p.drawCallText(b, b.Enter, callLines(b, p.full()), st)
+		return
+	}
+	p.drawCallText(b, b.Enter, callNames(b), st)
+	p.drawCallText(b, b.Return, callResults(b, p.full()), st)
+}
+
+// drawCallText writes the first of texts that fits beyond the brackets of a lane, or
+// what fits of the last.
+func (p *picture) drawCallText(b *timeline.Bracket, row int, texts []string, st style) {
+	depth := depthColumns(p.l.Lanes[b.Lane].Depth)
+	if b.Lane == 0 {
+		text := p.fitting(texts, p.left)
+		p.canvas.put(p.lanes[0]-depth-p.o.width(text), top+row, text, st)
+		return
+	}
+	x, room := p.lanes[b.Lane]+depth+1, p.right
+	if b.Lane < len(p.lanes)-1 {
+		x, room = p.place(x-1, top+row, 1, p.o.width(texts[0])+2)
+		x, room = x+1, room-2
+	}
+	p.canvas.put(x, top+row, p.fitting(texts, room), st)
+}
+
+func (p *picture) fitting(texts []string, room int) string {
+	for _, text := range texts {
+		if p.o.width(text) <= room {
+			return text
+		}
+	}
+	return p.o.cut(texts[len(texts)-1], room)
+}
+
+// callNames is the call as its bracket opens, in full and in short.
+func callNames(b *timeline.Bracket) []string {
+	if b.Lab {
+		return []string{"(" + b.Call + ")"}
+	}
+	name, _, _ := strings.Cut(b.Call, " ")
+	if b.Calls > 1 || name == b.Call {
+		return []string{b.Call}
+	}
+	return []string{b.Call, name}
+}
+
+// callResults is what a call gave, as its bracket closes, in full and ever shorter.
+func callResults(b *timeline.Bracket, full bool) []string {
+	took := timeline.Span(b.Took)
+	if !full {
+		took = timeline.Span(rounded(b.Took))
+	}
+	mark, between := "", " in "
+	switch {
+	case b.Result == "timeout" || b.Result == "cancelled":
+		between = " after "
+	case b.Waits && full:
+		between = ", waited "
+	}
+	if b.Failed {
+		mark = "✗ "
+	}
+	texts := []string{mark + b.Result + between + took, mark + b.Result}
+	if b.Remark != "" && full {
+		texts = append([]string{mark + b.Result + " (" + b.Remark + ")" + between + took}, texts...)
+	}
+	return texts
+}
+
+// rounded keeps three digits of a length of time.
+func rounded(ns int64) int64 {
+	step := int64(1)
+	for ns/step >= 1000 {
+		step *= 10
+	}
+	return (ns + step/2) / step * step
+}
+
+// callLines is a call that is shown in one row, in full and ever shorter.
+func callLines(b *timeline.Bracket, full bool) []string {
+	if b.Lab {
+		return callNames(b)
+	}
+	if b.Calls > 1 {
+		return []string{b.Call}
+	}
+	var texts []string
+	for _, result := range callResults(b, full) {
+		texts = append(texts, b.Call+": "+result)
+	}
+	if !full && !b.Failed {
+		// The time of a call that did nothing but return is not worth the room.
+		texts = texts[len(texts)-1:]
+		if b.Result == "0" {
+			texts[0] = b.Call
+		}
+	}
+	return append(texts, b.Call)
+}

@@ -1,0 +1,169 @@
+package timeline
+
+import (
+	"math"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestLadderRows: every shown moment has exactly one row, arrows and brackets end at
+// the rows of their own moments, and brackets that are open at once stand apart.
+func TestLadderRows(t *testing.T) {
+	tl := parseScene(t, handshake)
+	l := tl.Ladder(LadderOptions{})
+	seen := make(map[int]int)
+	for i, r := range l.Rows {
+		if r.Kind == RowMoment {
+			seen[r.Moment]++
+		}
+		if r.Kind == RowLabel && l.Arrows[r.Arrow].Label != i {
+			t.Errorf("row %d is the label of arrow %d, which has it at %d", i, r.Arrow, l.Arrows[r.Arrow].Label)
+		}
+	}
+	for m := range tl.Moments {
+		want := 1
+		if tl.Moments[m].Event.Mark != nil {
+			want = 0
+		}
+		if seen[m] != want {
+			t.Errorf("moment %d has %d rows, want %d", m, seen[m], want)
+		}
+	}
+	for i, a := range l.Arrows {
+		s := tl.Connections[a.Connection].Segments[a.Segment]
+		if l.Rows[a.Departure].Moment != s.Departure || l.Rows[a.Arrival].Moment != s.Arrival {
+			t.Errorf("arrow %d from row %d to row %d is not its segment's", i, a.Departure, a.Arrival)
+		}
+	}
+	checkBrackets(t, l)
+}
+
+func checkBrackets(t *testing.T, l *Ladder) {
+	t.Helper()
+	for i, a := range l.Brackets {
+		if a.Enter < 0 || a.Return < a.Enter || a.Column >= l.Lanes[a.Lane].Depth {
+			t.Errorf("bracket %s: rows %d to %d, column %d of %d", a.Call, a.Enter, a.Return, a.Column, l.Lanes[a.Lane].Depth)
+		}
+		for _, b := range l.Brackets[:i] {
+			if a.Lane == b.Lane && a.Column == b.Column && a.Enter <= b.Return && b.Enter <= a.Return {
+				t.Errorf("%s and %s stand in one column at once", a.Call, b.Call)
+			}
+		}
+	}
+}
+
+func TestLadderOfOneConnection(t *testing.T) {
+	tl := parseScene(t, handshake+"host C 10.0.0.3\nC>B SYN 0..1\nB>C RST+ACK 2..3")
+	for connection, want := range map[int]int{0: 9, 1: 7, 2: 2} {
+		l := tl.Ladder(LadderOptions{Connection: connection})
+		if len(l.Arrows) != want {
+			t.Errorf("connection %d has %d arrows, want %d", connection, len(l.Arrows), want)
+		}
+		for _, c := range l.Connections {
+			if connection != 0 && c.Number != connection {
+				t.Errorf("connection %d shows connection %d", connection, c.Number)
+			}
+		}
+	}
+}
+
+func TestLadderHidesTheLab(t *testing.T) {
+	tl := parseScene(t, handshake+"A client sleep(50ms) 41..89 = 0\nA client signal(go) 89.1..89.2 = 0")
+	for _, b := range tl.Ladder(LadderOptions{HideLab: true}).Brackets {
+		if b.Lab {
+			t.Errorf("%s is shown", b.Call)
+		}
+	}
+	lab := 0
+	for _, b := range tl.Ladder(LadderOptions{}).Brackets {
+		if b.Lab && b.Enter == b.Return {
+			lab++
+		}
+	}
+	if lab != 2 {
+		t.Errorf("%d of the lab's own steps have a row of their own, want 2", lab)
+	}
+}
+
+func TestPreparingCallsShareARow(t *testing.T) {
+	tl := parseScene(t, `
+host A 10.0.0.1
+A server socket(AF_INET) 0..0.01 = 3 makes s
+A server bind(s, 0.0.0.0:8080) 0.02..0.03 = 0
+A server listen(s, 128) 0.04..0.05 = 0
+A server accept(s) 0.06..5 = 7 makes a
+A server close(a) 5.1..5.2 = EBADF fails expected ok, got EBADF
+`)
+	var got []string
+	for _, b := range tl.Ladder(LadderOptions{}).Brackets {
+		got = append(got, b.Call+" = "+b.Result)
+	}
+	want := []string{"socket, bind, listen = ", "accept s = fd 7", "close a = EBADF"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTimeColumn(t *testing.T) {
+	for _, test := range []struct {
+		ladder      Ladder
+		row         Row
+		at, wantErr string
+	}{
+		{Ladder{Unit: Milliseconds, Decimals: 3}, Row{At: 20_050_400, Err: 38_000, ShowErr: true}, "20.050", "±.038"},
+		{Ladder{Unit: Milliseconds, Decimals: 3}, Row{At: -1_500, Err: 1, ShowErr: true}, "-0.002", "±.001"},
+		{Ladder{Unit: Milliseconds, Decimals: 3}, Row{At: 0, Err: 38_000}, "0.000", ""},
+		{Ladder{Unit: Milliseconds, Decimals: 3}, Row{At: 1, Err: 2_000_001, ShowErr: true}, "0.000", "±2.001"},
+		{Ladder{Unit: Microseconds, Decimals: 1}, Row{At: 16_149}, "16.1", ""},
+		{Ladder{Unit: Seconds, Decimals: 3}, Row{At: 127_000_600_000}, "127.001", ""},
+	} {
+		if at, err := test.ladder.Time(&test.row); at != test.at || err != test.wantErr {
+			t.Errorf("%d ±%d ns in %s: %q %q, want %q %q", test.row.At, test.row.Err, test.ladder.Unit, at, err, test.at, test.wantErr)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for ns, want := range map[int64]string{
+		math.MinInt64: "−9223372036.855 s", 0: "0 ns", 380: "380 ns", 999: "999 ns", 1_000: "1 µs", 3_140: "3.1 µs", 9_960: "10 µs", 46_400: "46 µs",
+		999_400: "999 µs", 999_600: "1 ms", 40_140_000: "40.14 ms", 999_996_000: "1 s", 1_003_000_000: "1.003 s", -2_500: "−2.5 µs",
+	} {
+		if got := Span(ns); got != want {
+			t.Errorf("%d ns: %q, want %q", ns, got, want)
+		}
+	}
+}
+
+func TestOptionWords(t *testing.T) {
+	for _, test := range []struct {
+		options []byte
+		want    []string
+	}{
+		{nil, nil},
+		{synOptions, []string{"mss1460", "sack", "ts", "ws7"}},
+		{[]byte{1, 1, 0, 9, 9}, nil},
+		{[]byte{34, 2, 30, 4, 0, 0}, []string{"tfo", "mptcp"}},
+		{[]byte{2, 4, 5}, []string{"?"}},
+		{[]byte{2, 1}, []string{"?"}},
+		{[]byte{3}, []string{"?"}},
+		{[]byte{253, 4, 1, 2, 4, 2}, []string{"sack"}},
+	} {
+		if diff := cmp.Diff(test.want, optionWords(test.options)); diff != "" {
+			t.Errorf("%v: %s", test.options, diff)
+		}
+	}
+}
+
+// FuzzOptionWords: options come from the wire; whatever they are, reading them ends,
+// and each option gives one word at most.
+func FuzzOptionWords(f *testing.F) {
+	f.Add(synOptions)
+	f.Add([]byte{2, 0})
+	f.Add([]byte{1, 1, 253, 255})
+	f.Fuzz(func(t *testing.T, options []byte) {
+		if words := optionWords(options); len(words) > len(options) {
+			t.Errorf("%d words from %d bytes", len(words), len(options))
+		}
+	})
+}
