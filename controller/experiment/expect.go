@@ -58,7 +58,7 @@ func (p *reading) add(e Expectation) { p.exp.Expect = append(p.exp.Expect, e) }
 
 func (p *reading) packets(n *node) {
 	p.needs("packets", n.place)
-	terms := p.texts(n, "packets")
+	terms := p.texts(n, "packets", (*reading).scalar)
 	if n.kind == list && len(n.items) == 0 || len(terms) > MaxTerms {
 		p.fault(n.place, "", "a pattern has from 1 to %d terms, found %d", MaxTerms, len(terms))
 		return
@@ -80,7 +80,7 @@ func (p *reading) packets(n *node) {
 
 func (p *reading) never(n *node) {
 	p.needs("packets", n.place)
-	for _, t := range p.texts(n, "never") {
+	for _, t := range p.texts(n, "never", (*reading).scalar) {
 		if s, ok := p.selector(t); ok {
 			p.add(Expectation{Text: "never: " + t.text, Pos: t.pos(), Never: &NeverExpectation{s}})
 		}
@@ -88,7 +88,7 @@ func (p *reading) never(n *node) {
 }
 
 func (p *reading) order(n *node) {
-	for _, t := range p.texts(n, "order") {
+	for _, t := range p.texts(n, "order", (*reading).scalar) {
 		moments := p.chain(t)
 		if moments != nil {
 			p.add(Expectation{Text: "order: " + t.text, Pos: t.pos(), Order: &OrderExpectation{moments}})

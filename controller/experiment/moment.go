@@ -122,10 +122,13 @@ func (p *reading) stepMoment(kind MomentKind, at place, t phrase) MomentSelector
 // named.
 func (p *reading) pickStep(lane int, name, socket phrase) (int, bool) {
 	l := p.exp.Lanes[lane]
-	picked := slices.DeleteFunc(slices.Clone(p.stepsOf(lane)[name.text]), func(i int) bool {
-		s := l.Steps[i]
-		return socket.text != "" && s.Socket != socket.text && s.Makes != socket.text
-	})
+	picked := p.stepsOf(lane)[name.text]
+	if socket.text != "" {
+		picked = slices.DeleteFunc(slices.Clone(picked), func(i int) bool {
+			s := l.Steps[i]
+			return s.Socket != socket.text && s.Makes != socket.text
+		})
+	}
 	switch {
 	case len(picked) == 1:
 		return picked[0], true

@@ -158,15 +158,25 @@ func (p *reading) keys(n *node, what string, known []string) map[string]*node {
 
 // scalar returns the text of a value with its variables replaced.
 func (p *reading) scalar(n *node, what string) (phrase, bool) {
+	t, ok := p.prose(n, what)
+	if !ok {
+		return t, false
+	}
+	return p.expand(t)
+}
+
+// prose returns the text of a value as it stands: a dollar is a dollar.
+func (p *reading) prose(n *node, what string) (phrase, bool) {
 	if n.kind != scalar {
 		p.fault(n.place, "", "%s is text, found %s", what, n.kind.describe())
 		return phrase{}, false
 	}
-	return p.expand(n.phrase)
+	return n.phrase, true
 }
 
-// texts returns the items of a list of texts; a single text is a list of one.
-func (p *reading) texts(n *node, what string) []phrase {
+// texts returns the items of a list of texts, each read by read; a single text is a
+// list of one.
+func (p *reading) texts(n *node, what string, read func(*reading, *node, string) (phrase, bool)) []phrase {
 	items := n.items
 	switch n.kind {
 	case scalar:
@@ -176,7 +186,7 @@ func (p *reading) texts(n *node, what string) []phrase {
 	}
 	var out []phrase
 	for _, item := range items {
-		if t, ok := p.scalar(item, "an item of "+what); ok {
+		if t, ok := read(p, item, "an item of "+what); ok {
 			out = append(out, t)
 		}
 	}
@@ -199,7 +209,7 @@ func (p *reading) isName(at phrase, what string) bool {
 }
 
 func (p *reading) name(n *node) {
-	t, ok := p.scalar(n, "the name of an experiment")
+	t, ok := p.prose(n, "the name of an experiment")
 	if ok && !experimentName.MatchString(t.text) {
 		p.fault(t.pos(), "lower-case letters, digits and dashes, at most 63", "%q is no name for an experiment", shorten(t.text))
 	}
@@ -207,12 +217,12 @@ func (p *reading) name(n *node) {
 }
 
 func (p *reading) about(n *node) {
-	t, _ := p.scalar(n, "about")
+	t, _ := p.prose(n, "about")
 	p.exp.About = t.text
 }
 
 func (p *reading) refs(n *node) {
-	for _, t := range p.texts(n, "refs") {
+	for _, t := range p.texts(n, "refs", (*reading).prose) {
 		p.exp.Refs = append(p.exp.Refs, t.text)
 	}
 }
@@ -292,7 +302,7 @@ func (p *reading) observe(n *node) {
 	for _, s := range sources {
 		known = append(known, s.name)
 	}
-	for _, t := range p.texts(n, "observe") {
+	for _, t := range p.texts(n, "observe", (*reading).prose) {
 		switch {
 		case !slices.Contains(known, t.text):
 			p.fault(t.pos(), suggest(t.text, "sources", known), "unknown source %q", shorten(t.text))
