@@ -108,15 +108,15 @@ func (m *machine) applyEntry(log *raft.Log) result {
 	if entry.Version == 0 || entry.Version > entryVersion {
 		return m.halt(log, fmt.Errorf("its version is %d, and this program applies up to %d; start the version of the program that wrote it, or a newer one", entry.Version, entryVersion))
 	}
+	if entry.Command == nil {
+		return m.halt(log, errors.New("this program does not know its command; start the version of the program that wrote it, or a newer one"))
+	}
 	m.mu.Lock()
 	m.time = max(m.time, entry.IssuedAtNs)
 	m.mu.Unlock()
-	res, known, err := m.apply(entry)
-	switch {
-	case err != nil:
+	res, err := m.apply(entry)
+	if err != nil {
 		return m.halt(log, err)
-	case !known:
-		return m.halt(log, errors.New("this program does not know its command; start the version of the program that wrote it, or a newer one"))
 	}
 	return res
 }
@@ -129,16 +129,15 @@ func (m *machine) halt(log *raft.Log, err error) result {
 
 // apply carries out one command. err is a fault of this node; what the command may
 // not do is in the result.
-func (m *machine) apply(entry *logv1.Entry) (res result, known bool, err error) {
+func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
 	if c, ok := entry.Command.(*logv1.Entry_AppendChunk); ok {
-		res, err = m.appendChunk(chunkFromLog(c.AppendChunk))
-		return res, true, err
+		return m.appendChunk(chunkFromLog(c.AppendChunk))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch c := entry.Command.(type) {
 	case *logv1.Entry_PutAgent:
-		return result{err: m.putAgent(agentFromLog(c.PutAgent.GetAgent()))}, true, nil
+		res.err = m.putAgent(agentFromLog(c.PutAgent.GetAgent()))
 	case *logv1.Entry_CreateRun:
 		res.run, res.err = m.createRun(entry.RequestId, runFromLog(c.CreateRun.GetRun()))
 	case *logv1.Entry_ChangeRun:
@@ -146,9 +145,9 @@ func (m *machine) apply(entry *logv1.Entry) (res result, known bool, err error) 
 	case *logv1.Entry_SealRun:
 		res.run, res.err = m.sealRun(c.SealRun.GetRunId(), sealingFromLog(c.SealRun))
 	default:
-		return result{}, false, nil
+		return result{}, fmt.Errorf("command %T has no code; this is a bug of the store", c)
 	}
-	return res, true, nil
+	return res, nil
 }
 
 func (s *state) putAgent(a Agent) error {

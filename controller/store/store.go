@@ -62,14 +62,16 @@ type Config struct {
 
 // Store is one node. Open makes it, Close ends it.
 type Store struct {
-	id    string
-	fsm   *machine
-	raft  *raft.Raft
-	logs  *raftboltdb.BoltStore
-	lock  *os.File
-	fault *fault
-	log   *slog.Logger
-	now   func() time.Time
+	id   string
+	fsm  *machine
+	raft *raft.Raft
+	logs *raftboltdb.BoltStore
+	lock *os.File
+	// transport is that of the Config.
+	transport raft.Transport
+	fault     *fault
+	log       *slog.Logger
+	now       func() time.Time
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.
@@ -101,7 +103,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{lock: lock, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log)}
+	s := &Store{lock: lock, transport: cfg.Transport, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log)}
 	if err := s.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
@@ -272,6 +274,11 @@ func (s *Store) release() error {
 	if s.raft != nil {
 		errs = append(errs, s.fault.shutdown(s.raft))
 	}
+	// Raft has closed the transport's listener, and leaves its pooled connections
+	// open for ever.
+	if t, ok := s.transport.(interface{ CloseStreams() }); ok {
+		t.CloseStreams()
+	}
 	if s.logs != nil {
 		errs = append(errs, s.logs.Close())
 	}
@@ -294,8 +301,13 @@ func (s *Store) WaitLeader(ctx context.Context) error {
 	s.raft.RegisterObserver(observer)
 	defer s.raft.DeregisterObserver(observer)
 	for {
-		if s.raft.State() == raft.Leader && s.await(ctx, s.raft.Barrier(proposeTimeout)) == nil {
-			return nil
+		for s.raft.State() == raft.Leader && ctx.Err() == nil {
+			if s.await(ctx, s.raft.Barrier(proposeTimeout)) == nil {
+				return nil
+			}
+		}
+		if s.raft.State() == raft.Shutdown && s.Err() == nil {
+			return errors.New("wait for leadership: the store is closed")
 		}
 		select {
 		case <-seen:

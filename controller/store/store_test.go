@@ -129,7 +129,9 @@ func contentOf(t testing.TB, s *Store) content {
 	return c
 }
 
-var compareContent = cmp.Options{cmp.AllowUnexported(Run{}), cmpopts.EquateEmpty()}
+// compareContent compares bytes as a whole, since cmp by itself goes through them one
+// by one.
+var compareContent = cmp.Options{cmp.AllowUnexported(Run{}), cmpopts.EquateEmpty(), cmp.Comparer(bytes.Equal)}
 
 func fill(t testing.TB, s *Store) Run {
 	t.Helper()

@@ -1,0 +1,140 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+func failed(t testing.TB, s *Store) {
+	t.Helper()
+	select {
+	case <-s.Failed():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the store goes on")
+	}
+}
+
+func TestLogThatCannotBeWrittenStopsTheNode(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	run := createRun(t, s)
+	appendChunk(t, s, chunk(run.ID, "vm1", 1))
+	if err := s.logs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AppendChunk(t.Context(), chunk(run.ID, "vm1", 2)); !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("%v, want ErrUnknownOutcome", err)
+	}
+	failed(t, s)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "write the log") {
+		t.Errorf("the reason is %v", err)
+	}
+	s = reopen(t, s, dir)
+	if !appendChunk(t, s, chunk(run.ID, "vm1", 1)) {
+		t.Error("what was acknowledged before is gone")
+	}
+}
+
+func TestChunkFileThatCannotBeWrittenStopsTheNode(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	run := createRun(t, s)
+	// A file where the run's directory should be: even root cannot make the other.
+	blocker := dir + "/" + runsDir + "/" + run.ID
+	if err := os.WriteFile(blocker, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.AppendChunk(t.Context(), chunk(run.ID, "vm1", 1)); !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("%v, want ErrUnknownOutcome: the log has the chunk", err)
+	}
+	failed(t, s)
+	if err := errors.Join(s.Close(), os.Remove(blocker)); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if got := len(chunksOf(t, s, run.ID)); got != 1 {
+		t.Errorf("%d chunks after the disk was repaired, want the one in the log", got)
+	}
+}
+
+// stuck is a log on a disk that does not answer until it is released.
+type stuck struct {
+	raft.LogStore
+	raft.StableStore
+	release chan struct{}
+}
+
+func (s stuck) StoreLogs([]*raft.Log) error {
+	<-s.release
+	return nil
+}
+
+func TestLogThatHangsStopsTheNode(t *testing.T) {
+	f := newFault(slog.New(slog.DiscardHandler))
+	release := make(chan struct{})
+	w := &watchedLog{LogStore: stuck{release: release}, fault: f, stall: time.Millisecond}
+	done := make(chan error)
+	go func() { done <- w.StoreLogs(nil) }()
+	select {
+	case <-f.failed:
+	case <-time.After(10 * time.Second):
+		t.Error("a write hangs, and nobody says so")
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCancelledRequestIsUnknown(t *testing.T) {
+	s := open(t, t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.PutAgent(ctx, Agent{Name: "vm1"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want context.Canceled", err)
+	}
+	if got := s.Agents(); len(got) != 0 {
+		t.Errorf("a request that was cancelled before it began left %v", got)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	s := open(t, t.TempDir())
+	for err, want := range map[error]error{
+		raft.ErrNotLeader:                    ErrNotLeader,
+		raft.ErrLeadershipTransferInProgress: ErrNotLeader,
+		raft.ErrEnqueueTimeout:               ErrBusy,
+		raft.ErrLeadershipLost:               ErrUnknownOutcome,
+		raft.ErrRaftShutdown:                 ErrUnknownOutcome,
+		context.DeadlineExceeded:             ErrUnknownOutcome,
+	} {
+		if got := s.classify(err); !errors.Is(got, want) {
+			t.Errorf("%v became %v, want %v", err, got, want)
+		}
+	}
+}
+
+func TestLoggerGivesRaftsMessagesToSlog(t *testing.T) {
+	var b bytes.Buffer
+	l := newLogger(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	l.Debug("not shown")
+	l.Named("snapshot").With("id", 7).Warn("slow", "took", hclog.Fmt("%d ms", 12))
+	got := b.String()
+	for _, want := range []string{"level=WARN", "msg=slow", "component=raft", "part=snapshot", "id=7", `took="12 ms"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q lacks %q", got, want)
+		}
+	}
+	if strings.Contains(got, "not shown") || l.IsDebug() || !l.IsInfo() || l.GetLevel() != hclog.Info {
+		t.Error("levels are not slog's")
+	}
+}
