@@ -54,8 +54,8 @@ type planner struct {
 func newPlan(lane *synclinev1.Lane) (*plan, error) {
 	p := &planner{index: make(map[string]int)}
 	p.buffer = make([]byte, largestReceive(lane))
-	p.ops = make([]op, len(lane.Steps))
-	for i, step := range lane.Steps {
+	p.ops = make([]op, len(lane.GetSteps()))
+	for i, step := range lane.GetSteps() {
 		if err := p.add(&p.ops[i], step); err != nil {
 			return nil, fmt.Errorf("step %d, %s: %w", i, step.Text, err)
 		}
@@ -67,7 +67,7 @@ func newPlan(lane *synclinev1.Lane) (*plan, error) {
 // limit; add reports those beyond it.
 func largestReceive(lane *synclinev1.Lane) uint32 {
 	largest := uint32(0)
-	for _, step := range lane.Steps {
+	for _, step := range lane.GetSteps() {
 		if size := step.GetRecv().GetSize(); size <= MaxReceive {
 			largest = max(largest, size)
 		}

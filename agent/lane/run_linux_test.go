@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -305,6 +306,8 @@ func TestThousandConnections(t *testing.T) {
 // manyConnections is a server and a client that make n connections, one by one.
 func manyConnections(n int) (server, client *synclinev1.Lane) {
 	server, client = listening(v4), newTestLane("client", wait("server", "ready"))
+	server.Steps[2] = listen("s", backlog)
+	server.Steps = slices.Insert(server.Steps, 1, setsockopt("s", unix.SOL_SOCKET, unix.SO_REUSEADDR, 1))
 	for range n {
 		server.Steps = append(server.Steps, accept("a", "s"), closeOf("a"))
 		client.Steps = append(client.Steps, socket("c"), connect("c", v4), closeOf("c"))
