@@ -220,9 +220,10 @@ const (
 // MomentSelector picks the first matching moment of a repetition.
 type MomentSelector struct {
 	Kind MomentKind
-	// Lane and Call of EnterCall and ReturnCall; Socket narrows it ("close a");
-	// Label picks by the author's label instead. Lane, Call and Step are always filled,
-	// and together name one step: Step is its index in the lane, from 0.
+	// Lane and Call of EnterCall and ReturnCall; Socket, which the call works on or
+	// makes, narrows it ("close a"); Label picks by the author's label instead. All but
+	// Label are filled however the author wrote it, and Lane and Step name the one step
+	// that is meant: Step is its index in the lane, from 0.
 	Lane, Call, Socket, Label string
 	Step                      int
 	// Host of PacketSent and PacketReceived, and which packet.

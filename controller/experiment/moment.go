@@ -91,7 +91,11 @@ func (p *reading) callMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
 	if !ok {
 		return MomentSelector{}, false
 	}
-	return p.stepMoment(kind, place{i, step}, t), true
+	m := p.stepMoment(kind, place{i, step}, t)
+	if socket.text != "" {
+		m.Socket = socket.text
+	}
+	return m, true
 }
 
 func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
@@ -115,7 +119,11 @@ func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) 
 func (p *reading) stepMoment(kind MomentKind, at place, t phrase) MomentSelector {
 	l := p.exp.Lanes[at.lane]
 	s := l.Steps[at.step]
-	return MomentSelector{Kind: kind, Lane: l.Name, Call: s.Call, Socket: s.Socket, Step: at.step, Text: t.text}
+	socket := s.Socket
+	if socket == "" {
+		socket = s.Makes
+	}
+	return MomentSelector{Kind: kind, Lane: l.Name, Call: s.Call, Socket: socket, Step: at.step, Text: t.text}
 }
 
 // pickStep finds the only step of a lane with this call, and this socket if one is
