@@ -67,8 +67,7 @@ func (p *reading) step(n *node, sockets *sockets) (Step, bool) {
 		p.fault(n.place, "put a step that holds `: ` in quotes as a whole", "a step is one line of text, found %s", n.kind.describe())
 		return Step{}, false
 	}
-	raw := n.phrase
-	t, ok := p.expand(raw)
+	t, ok := p.expand(n.phrase)
 	if !ok {
 		return Step{}, false
 	}
@@ -84,6 +83,9 @@ func (p *reading) step(n *node, sockets *sockets) (Step, bool) {
 	s := Step{Text: strings.TrimSpace(t.text), Pos: t.pos(), Call: row.name}
 	before := len(p.faults)
 	p.arguments(&s, row, c)
+	if _, ok := s.Args.(WaitArgs); ok {
+		p.waitAt[s.Pos] = c.args[0].pos()
+	}
 	p.extras(&s, c)
 	sockets.follow(p, &s, row, c)
 	return s, len(p.faults) == before

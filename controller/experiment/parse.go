@@ -24,7 +24,7 @@ type Options struct {
 // Errors and holds every fault, in order of place.
 func Parse(source []byte, opts Options) (*Experiment, error) {
 	root, faults := readDocument(source)
-	p := &reading{opts: opts, exp: &Experiment{}, faults: faults, labels: map[string]place{}, needed: map[need]bool{}}
+	p := &reading{opts: opts, exp: &Experiment{}, faults: faults, labels: map[string]place{}, needed: map[need]bool{}, waitAt: map[Pos]Pos{}}
 	if root != nil {
 		p.file(root)
 	}
@@ -49,6 +49,8 @@ type reading struct {
 	used   map[string]bool
 	varPos map[string]Pos
 	labels map[string]place
+	// waitAt is where the argument of a wait stands, by the place of its step.
+	waitAt map[Pos]Pos
 	// byCall is filled by stepsOf once the lanes are read.
 	byCall []map[string][]int
 	steps  int

@@ -51,7 +51,7 @@ func (p *reading) checkWait(s Step, w WaitArgs, given map[WaitArgs]place) bool {
 	if _, ok := given[w]; ok {
 		return true
 	}
-	at := Pos{s.Pos.Line, s.Pos.Column + strings.IndexByte(s.Text, '(') + 1}
+	at := p.waitAt[s.Pos]
 	lane, ok := p.findLane(w.Lane)
 	if !ok {
 		p.fault(at, suggest(w.Lane, "lanes", p.laneNames()), "unknown lane %q", shorten(w.Lane))
