@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -129,9 +130,9 @@ func contentOf(t testing.TB, s *Store) content {
 	return c
 }
 
-// compareContent compares bytes as a whole, since cmp by itself goes through them one
-// by one.
-var compareContent = cmp.Options{cmp.AllowUnexported(Run{}), cmpopts.EquateEmpty(), cmp.Comparer(bytes.Equal)}
+// compareContent compares chunks as a whole, since cmp by itself goes through their
+// bytes one by one.
+var compareContent = cmp.Options{cmp.AllowUnexported(Run{}), cmpopts.EquateEmpty(), cmp.Comparer(func(a, b Chunk) bool { return reflect.DeepEqual(a, b) })}
 
 func fill(t testing.TB, s *Store) Run {
 	t.Helper()
