@@ -26,11 +26,14 @@ type picture struct {
 const top = 2
 
 // Columns that arrows between two lanes are given at least, with two lanes and with
-// more, and the most they are given.
+// more; what is ample for them; and the most they are given. A text beside a bracket
+// is short up to so many columns.
 const (
 	narrowest = 25
 	crowded   = 18
+	ample     = 30
 	widest    = 56
+	short     = 15
 )
 
 func newPicture(l *timeline.Ladder, o drawOptions) *picture {
@@ -68,16 +71,7 @@ func (p *picture) measure() {
 	}
 	rest := p.o.Width - p.timeColumn() - depthColumns(first) - depthColumns(last) - n
 	gaps := max(n-1, 1)
-	wantLeft, wantRight := p.widestCall(0), p.widestCall(n-1)
-	if n == 1 {
-		wantRight = 0
-	}
-	least := narrowest
-	if n > 2 {
-		least = crowded
-	}
-	texts := max(rest-gaps*least, 0)
-	p.left, p.right = share(texts, wantLeft, wantRight)
+	p.divide(rest, gaps)
 	gap := min((rest-p.left-p.right)/gaps, widest)
 	gap = max(gap, 6)
 	x := p.timeColumn() + p.left + depthColumns(first)
@@ -121,9 +115,34 @@ func share(all, a, b int) (int, int) {
 	return all / 2, all - all/2
 }
 
-// widestCall is the longest text at the brackets of a lane, of those that are not to
-// be cut: the lab's own steps, and several calls in one row, may be.
-func (p *picture) widestCall(lane int) int {
+// divide gives the calls of the outer lanes their columns: as their texts are in
+// full, if the arrows then have ample room, else as they are in short.
+func (p *picture) divide(rest, gaps int) {
+	last := len(p.l.Lanes) - 1
+	least, enough := narrowest, ample
+	if last > 1 {
+		least, enough = crowded, crowded
+	}
+	left, right := p.outerCalls(p.o.Width)
+	if left+right > rest-gaps*enough {
+		left, right = p.outerCalls(short)
+	}
+	p.left, p.right = share(max(rest-gaps*least, 0), left, right)
+}
+
+// outerCalls are the longest texts of the first and of the last lane.
+func (p *picture) outerCalls(most int) (left, right int) {
+	left = p.widestCall(0, most)
+	if last := len(p.l.Lanes) - 1; last > 0 {
+		right = p.widestCall(last, most)
+	}
+	return left, right
+}
+
+// widestCall is the longest text at the brackets of a lane, each in the first of its
+// forms that is not beyond most. The lab's own steps, and several calls in one row,
+// have no say: they may be cut.
+func (p *picture) widestCall(lane, most int) int {
 	widest := 0
 	for i := range p.l.Brackets {
 		b := &p.l.Brackets[i]
@@ -135,7 +154,7 @@ func (p *picture) widestCall(lane int) int {
 			wants = [][]string{callNames(b), callResults(b, p.full())}
 		}
 		for _, texts := range wants {
-			widest = max(widest, p.o.width(texts[0]))
+			widest = max(widest, p.o.width(p.fitting(texts, most)))
 		}
 	}
 	return widest
@@ -367,16 +386,19 @@ func callLines(b *timeline.Bracket, full bool) []string {
 	if b.Calls > 1 {
 		return []string{b.Call}
 	}
-	var texts []string
-	for _, result := range callResults(b, full) {
-		texts = append(texts, b.Call+": "+result)
-	}
+	results := callResults(b, full)
 	if !full && !b.Failed {
 		// The time of a call that did nothing but return is not worth the room.
-		texts = texts[len(texts)-1:]
-		if b.Result == "0" {
-			texts[0] = b.Call
+		results = results[len(results)-1:]
+		if b.Result == "0" && b.Remark == "" {
+			return callNames(b)
 		}
 	}
-	return append(texts, b.Call)
+	var texts []string
+	for _, name := range callNames(b) {
+		for _, result := range results {
+			texts = append(texts, name+": "+result)
+		}
+	}
+	return texts
 }
