@@ -13,6 +13,8 @@ BUF_VERSION := 1.75.0
 BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 FUZZTIME    ?= 30s
+# A package that takes longer than this hangs; go test then shows where.
+TIMEOUT     ?= 3m
 BENCH       ?= .
 DEMO        ?=
 
@@ -107,11 +109,11 @@ unit:
 	race=-race
 	if ! command -v "$$($(GO) env CC)" >/dev/null; then race=; $(call lacking,the race detector: there is no C compiler $$($(GO) env CC)); fi
 	echo "go test $$race ./..."
-	$(GO) test -v $$race ./... 2>&1 | awk -f .ci/summary.awk
+	$(GO) test -v -timeout $(TIMEOUT) $$race ./... 2>&1 | awk -f .ci/summary.awk
 	quiet=$$(grep -rlE --include='*_test.go' '^//go:build .*!race' $(SOURCES) | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 	if [ -n "$$race" ] && [ -n "$$quiet" ]; then
 		echo go test $$quiet
-		$(GO) test -v $$quiet 2>&1 | awk -f .ci/summary.awk
+		$(GO) test -v -timeout $(TIMEOUT) $$quiet 2>&1 | awk -f .ci/summary.awk
 	fi
 
 bench:
