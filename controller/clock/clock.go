@@ -45,7 +45,8 @@ func (b Bound) Mid() int64 { return b.Lo + (b.Hi-b.Lo)/2 }
 // Err is half the width, rounded up.
 func (b Bound) Err() int64 { return (b.Hi - b.Lo + 1) / 2 }
 
-// Message is one segment seen at both ends: it left host From at Sent of its clock
+// Message is one segment seen at both ends, or anything else that cannot have
+// arrived before it left: it left host From at Sent of its clock
 // and reached host To at Received of its clock. SentErr and ReceivedErr are the
 // half-widths of the two stamps, in nanoseconds. Hosts are indices.
 type Message struct {

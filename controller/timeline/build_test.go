@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"syncline/controller/clock"
-
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
@@ -423,9 +421,28 @@ func BenchmarkBuild1000(b *testing.B) {
 	b.ReportMetric(float64(len(w.run.Events))*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
 
-func BenchmarkStamps(b *testing.B) {
-	_, builder := manyRepetitions(1000)
+// One repetition that moves much: a long transfer and many connections.
+func BenchmarkBuildBusyRepetition(b *testing.B) {
+	w := newWorld(11, randomClocks(11, 2)...)
+	w.repeat(1, 0, func(at int64) int64 {
+		k := w.talk(0, 1, 30000, 500)
+		k.name = "bulk"
+		at = k.open(at)
+		for i := range int64(50_000) {
+			k.up(at+i*1_000, ACK, uint32(1+i*1448), 1, 1448, fate{})
+		}
+		for i := range 2_000 {
+			k := w.talk(0, 1, uint16(32000+i), uint32(i)*70_000)
+			k.name = fmt.Sprint(i)
+			at = k.close(k.open(at), 0)
+		}
+		return at
+	})
+	b.ResetTimer()
 	for b.Loop() {
-		builder.clocks.Stamp(1, clock.Local(1e12), 0)
+		if _, err := Build(w.run, 1); err != nil {
+			b.Fatal(err)
+		}
 	}
+	b.ReportMetric(float64(len(w.run.Events))*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

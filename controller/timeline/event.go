@@ -118,7 +118,10 @@ type Packet struct {
 	Payload       []byte
 }
 
-// Signal is a lane's signal as a host came to know of it.
+// Signal is a lane's signal as a host came to know of it. On the host of the lane
+// that signalled the event's time is not after anyone else could be told, and on any
+// other it is not before the host was told: so a signal is a message, and where no
+// packets tie two clocks, signals do.
 type Signal struct {
 	Lane, Name string
 	// Sent is true on the host of the lane that signalled.
