@@ -14,13 +14,13 @@ import (
 const grain = 2
 
 // cases is how many simulated labs the truth has to hold in.
-const cases = 12_000
+const cases = 10_000
 
 func TestTruthIsInside(t *testing.T) {
 	known, asked := 0, 0
 	for seed := range uint64(cases) {
 		l := newLab(seed)
-		l.talk(l.random.IntN(80), int64(l.random.IntN(3))*40)
+		l.talk(l.random.IntN(50), int64(l.random.IntN(3))*40)
 		m := l.model()
 		if broken := m.Inconsistent(); len(broken) > 0 {
 			t.Fatalf("seed %d: honest clocks are called inconsistent: %+v", seed, broken)

@@ -21,7 +21,7 @@ type scenario struct {
 	// before changes the world before anything happens in it; may be nil.
 	before func(w *world)
 	script func(w *world, t int64) int64
-	// connections and the segments of the first, as (*Timeline).shape tells them.
+	// connections and the segments of the first, as shape tells them.
 	connections int
 	shape       string
 }
@@ -256,7 +256,7 @@ func (k *talk) handshake(t int64) int64 {
 
 // shape spells the segments of a connection: direction, flags, the copy's number,
 // "!" if lost, "=" if duplicate, "?" if ambiguous.
-func (tl *Timeline) shape(connection int) string {
+func shape(tl *Timeline, connection int) string {
 	var words []string
 	for _, s := range tl.Connections[connection].Segments {
 		way, at := "<", max(s.Departure, s.Arrival)
@@ -325,7 +325,7 @@ func TestScenarios(t *testing.T) {
 				if len(tl.Connections) != sc.connections {
 					t.Fatalf("seed %d: %d connections, want %d: %+v", seed, len(tl.Connections), sc.connections, tl.Connections)
 				}
-				if got := tl.shape(0); got != sc.shape {
+				if got := shape(tl, 0); got != sc.shape {
 					t.Fatalf("seed %d: segments %q, want %q", seed, got, sc.shape)
 				}
 			}
