@@ -37,7 +37,7 @@ import (
 // Sequence numbers follow from what was sent before; "again" repeats the numbers of
 // the segment before with these flags, as copy 1, 2, … .
 type scene struct {
-	t       *testing.T
+	t       testing.TB
 	tl      *timeline.Timeline
 	unended map[int]bool
 	steps   map[string]int
@@ -58,7 +58,7 @@ type pendingSegment struct {
 
 var sceneOffset = []clock.Local{0, 5_000_000_000, -7_000_000_000, 4_000_000_000_000}
 
-func parseScene(t *testing.T, text string) *timeline.Timeline {
+func parseScene(t testing.TB, text string) *timeline.Timeline {
 	t.Helper()
 	s := &scene{
 		t: t, unended: map[int]bool{}, steps: map[string]int{}, next: map[string]uint32{},

@@ -73,7 +73,6 @@ type trial struct {
 	causes *causes
 	hosts  map[string]int
 	lanes  map[string]int
-	third  map[int]int
 }
 
 func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
@@ -84,7 +83,6 @@ func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
 		causes: newCauses(t),
 		hosts:  make(map[string]int),
 		lanes:  make(map[string]int),
-		third:  make(map[int]int),
 	}
 	for i := range t.Hosts {
 		tr.hosts[t.Hosts[i].Name] = i

@@ -36,7 +36,7 @@ import (
 // Sequence numbers follow from what was sent before; "again" repeats the numbers of
 // the segment before with these flags, as copy 1, 2, … .
 type scene struct {
-	t       *testing.T
+	t       testing.TB
 	tl      *Timeline
 	unended map[int]bool
 	steps   map[string]int
@@ -57,7 +57,7 @@ type pendingSegment struct {
 
 var sceneOffset = []clock.Local{0, 5_000_000_000, -7_000_000_000, 4_000_000_000_000}
 
-func parseScene(t *testing.T, text string) *Timeline {
+func parseScene(t testing.TB, text string) *Timeline {
 	t.Helper()
 	s := &scene{
 		t: t, unended: map[int]bool{}, steps: map[string]int{}, next: map[string]uint32{},

@@ -32,7 +32,7 @@ const handshakePackets = "packets A>B SYN, B>A SYN+ACK, A>B ACK, A>B FIN+ACK, B>
 
 // expectations are the ways in which a scene is judged: "packets …", "order …",
 // "result LABEL outcome", "never …".
-func expectations(t *testing.T, lines ...string) *experiment.Experiment {
+func expectations(t testing.TB, lines ...string) *experiment.Experiment {
 	t.Helper()
 	exp := &experiment.Experiment{Lanes: []experiment.Lane{
 		{Name: "client", Host: "A", Steps: []experiment.Step{{Call: "connect", Label: "try", Text: "connect(c, B:8080) as try"}}},
@@ -97,7 +97,7 @@ func parsePacket(text string) experiment.PacketSelector {
 
 var momentForm = regexp.MustCompile(`^(\w+)\((\w+)(?:\.(\w+)(?: (\w+))?|, (.+))?\)$`)
 
-func parseMoment(t *testing.T, text string) experiment.MomentSelector {
+func parseMoment(t testing.TB, text string) experiment.MomentSelector {
 	t.Helper()
 	m := momentForm.FindStringSubmatch(text)
 	if m == nil {
@@ -118,7 +118,7 @@ func parseMoment(t *testing.T, text string) experiment.MomentSelector {
 	return sel
 }
 
-func parseOutcome(t *testing.T, text string) experiment.Outcome {
+func parseOutcome(t testing.TB, text string) experiment.Outcome {
 	t.Helper()
 	switch text {
 	case "ok":
