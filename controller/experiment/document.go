@@ -204,8 +204,12 @@ var refused = map[token.Type]string{
 
 const quoteHint = "put the value in quotes if it begins with that character"
 
-// maxKeys bounds the keys of a file; the other limits leave room for no more.
-const maxKeys = 8192
+// maxKeys bounds the keys and opening brackets of a file, maxTokens its keys, values and
+// marks together; the limits of the language leave no use for more.
+const (
+	maxKeys   = 8192
+	maxTokens = 1 << 16
+)
 
 // isPlain refuses by token what the library need not parse. Its parser takes time and
 // memory that grow with the square of the nesting and of the keys of one mapping, so
@@ -213,8 +217,12 @@ const maxKeys = 8192
 func (d *document) isPlain(tokens token.Tokens) bool {
 	var depth nesting
 	started, keys := false, 0
-	for _, t := range tokens {
+	for i, t := range tokens {
 		at := Pos{t.Position.Line, t.Position.Column}
+		if i == maxTokens {
+			d.fault(at, "", "more than %d keys, values and marks", maxTokens)
+			return false
+		}
 		if message, ok := refused[t.Type]; ok {
 			d.fault(at, quoteHint, "%s", message)
 			return false
@@ -229,9 +237,10 @@ func (d *document) isPlain(tokens token.Tokens) bool {
 		case token.DocumentEndType:
 			d.fault(at, "write such a pattern in brackets: [..., A>B FIN]", "`...` alone on a line ends a YAML document")
 			return false
-		case token.MappingValueType:
+		case token.MappingValueType, token.SequenceStartType, token.MappingStartType:
+			started = true
 			if keys++; keys > maxKeys {
-				d.fault(at, "", "more than %d keys", maxKeys)
+				d.fault(at, "", "more than %d keys and brackets", maxKeys)
 				return false
 			}
 		case token.CommentType:
