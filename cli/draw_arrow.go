@@ -213,8 +213,13 @@ func (p *picture) isLane(x int) bool {
 }
 
 // drawLabels writes what a packet is beside its departure, and in the line below how
-// long it took. A packet whose departure nobody saw has its words at the arrival.
-func (p *picture) drawLabels(a *timeline.Arrow) {
+// long it took. A packet whose departure nobody saw has its words at the arrival, and
+// one that was cut on the way has them once.
+func (p *picture) drawLabels(i int) {
+	a := &p.l.Arrows[i]
+	if a.Departure >= 0 && p.l.Rows[a.Departure].Arrow != i {
+		return
+	}
 	s := p.spanOf(a)
 	words := a.Words
 	if a.Lost {

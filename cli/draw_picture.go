@@ -177,7 +177,7 @@ func (p *picture) lines() []string {
 		p.drawArrow(&p.l.Arrows[i])
 	}
 	for i := range p.l.Arrows {
-		p.drawLabels(&p.l.Arrows[i])
+		p.drawLabels(i)
 	}
 	for i := range p.l.Brackets {
 		p.drawCall(&p.l.Brackets[i])

@@ -37,6 +37,10 @@ func (tr *trial) newLattice(connection int) *lattice {
 		if c.Segments[i].FromClient {
 			side = 0
 		}
+		// A record that was cut into several on the way is one packet still.
+		if n := len(l.sides[side]); n > 0 && placeOf(&c.Segments[l.sides[side][n-1]]) == placeOf(&c.Segments[i]) {
+			continue
+		}
 		l.sides[side] = append(l.sides[side], i)
 	}
 	for side := range l.sides {
@@ -62,7 +66,11 @@ func (tr *trial) newLattice(connection int) *lattice {
 
 // moment is where a packet left, or where it arrived if that alone was seen.
 func (l *lattice) moment(e element) int {
-	s := &l.tr.t.Connections[l.connection].Segments[l.sides[e.side][e.index]]
+	return placeOf(&l.tr.t.Connections[l.connection].Segments[l.sides[e.side][e.index]])
+}
+
+// placeOf is the moment that stands for a segment in the order of packets.
+func placeOf(s *Segment) int {
 	if s.Departure >= 0 {
 		return s.Departure
 	}

@@ -10,8 +10,8 @@ import (
 // packets judges that every connection of the repetition matches a pattern.
 //
 // Every packet that left is one segment, also a retransmission and one that was
-// lost on the way, and so is a copy that only the network can have made. They stand
-// in the order in which they left. Where that is not known for two packets of
+// lost on the way, and so is a copy that only the network can have made. What one tap
+// recorded as one packet is one, whatever offloads made of it. They stand in the order in which they left. Where that is not known for two packets of
 // opposite directions, every order that the record allows is tried, and the ruling
 // is definite only if all of them give it.
 //

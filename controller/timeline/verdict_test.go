@@ -397,3 +397,22 @@ func TestSummary(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// TestCutRecordIsOnePacket: a record that the sender's tap saw whole, and the
+// receiver's in two pieces (TSO), has two segments and is one packet.
+func TestCutRecordIsOnePacket(t *testing.T) {
+	tl := parseScene(t, `
+host A 10.0.0.1
+host B 10.0.0.2 ±0.01
+A>B SYN 0..1
+B>A SYN+ACK 2..3
+A>B ACK data 2896 4..5
+A>B ACK ?..5.01
+`)
+	segments := tl.Connections[0].Segments
+	segments[3].Departure = segments[2].Departure
+	v := tl.Judge(expectations(t, "packets A>B SYN, B>A SYN+ACK, A>B ACK"))[2]
+	if v.Ruling != Pass {
+		t.Errorf("got %s: %s", v.Ruling, v.Reason)
+	}
+}
