@@ -65,7 +65,7 @@ func TestKilledInTheMiddle(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]uint64{}
 	for round := range 3 {
-		runAndKill(t, dir, 150*(round+1), acked)
+		runAndKill(t, dir, 100+50*round, acked)
 		s := open(t, dir)
 		have := map[string]map[uint64][]byte{}
 		for _, c := range chunksOf(t, s, crashRun) {

@@ -26,11 +26,11 @@ const entryVersion = 1
 type machine struct {
 	files *chunkFiles
 	fault *fault
-	// restoreErr is the first error of Restore.
-	restoreErr error
 
 	mu sync.RWMutex
 	state
+	// restoreErr has the errors of Restore.
+	restoreErr error
 	// changed is closed, and replaced, whenever something was applied.
 	changed chan struct{}
 }
@@ -71,6 +71,13 @@ func newMachine(dir string, fault *fault) *machine {
 		state:   newState(),
 		changed: make(chan struct{}),
 	}
+}
+
+// restored returns the errors of Restore so far.
+func (m *machine) restored() error {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.restoreErr
 }
 
 // errHalted answers what comes after a fault: the log has it, and the next start

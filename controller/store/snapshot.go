@@ -193,7 +193,9 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	err = errors.Join(err, from.Close())
 	if err != nil {
 		err = fmt.Errorf("restore the snapshot: %w", err)
+		m.mu.Lock()
 		m.restoreErr = errors.Join(m.restoreErr, err)
+		m.mu.Unlock()
 		return err
 	}
 	// The files being written belong to the old state.

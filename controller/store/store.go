@@ -212,15 +212,15 @@ func bootstrap(conf *raft.Config, peers []Peer, logs raft.LogStore, stable raft.
 func newRaft(conf *raft.Config, fsm *machine, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, transport raft.Transport) (node *raft.Raft, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			node, err = nil, errors.Join(fmt.Errorf("the log does not continue the snapshot: %v", r), fsm.restoreErr)
+			node, err = nil, errors.Join(fmt.Errorf("the log does not continue the snapshot: %v", r), fsm.restored())
 		}
 	}()
 	node, err = raft.NewRaft(conf, fsm, logs, stable, snapshots, transport)
-	if fsm.restoreErr != nil {
+	if bad := fsm.restored(); bad != nil {
 		if node != nil {
-			node.Shutdown().Error()
+			bad = errors.Join(bad, node.Shutdown().Error())
 		}
-		return nil, fsm.restoreErr
+		return nil, bad
 	}
 	if err != nil {
 		return nil, fmt.Errorf("start raft: %w", err)

@@ -16,7 +16,7 @@ const (
 	MaxSourceBytes  = 256 << 10
 	MaxNameBytes    = 64
 	MaxIncomplete   = 1000 // entries of Run.Incomplete
-	maxEntryBytes   = 512 << 10
+	maxEntryBytes   = MaxChunkBytes + 64<<10
 	maxReasonBytes  = 4 << 10
 	maxRequestBytes = 128
 )
