@@ -42,8 +42,14 @@ type run struct {
 
 	mu         sync.Mutex
 	repetition *repetition
-	finishing  bool
-	finished   *synclinev1.Finished
+	// number is the repetition that events belong to. It moves on when this host has
+	// read its taps to their end, not when its own lanes start: a host whose start
+	// comes late may hear another one's first packet before. No host starts the next
+	// repetition before all have read their taps, so no packet is counted to the
+	// wrong one.
+	number    uint32
+	finishing bool
+	finished  *synclinev1.Finished
 
 	// Owned by work.
 	capture *packet.Capture
@@ -63,9 +69,10 @@ type repetition struct {
 func newRun(rs *runs, plan *synclinev1.Prepare) (*run, error) {
 	r := &run{
 		runs: rs, plan: plan,
-		log:  rs.cfg.Log.With("run", plan.RunId),
-		jobs: make(chan func(), 16),
-		done: make(chan struct{}),
+		log:    rs.cfg.Log.With("run", plan.RunId),
+		jobs:   make(chan func(), 16),
+		done:   make(chan struct{}),
+		number: 1,
 		stream: &stream{
 			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
 			limit: rs.cfg.PendingBytes, wake: rs.notify,
@@ -133,16 +140,14 @@ func (r *run) later(job func()) {
 
 func (r *run) emit(events ...*synclinev1.Event) {
 	r.mu.Lock()
-	number := uint32(0)
-	if r.repetition != nil {
-		number = r.repetition.number
-	}
+	number := r.number
 	r.mu.Unlock()
 	r.stream.add(number, events...)
 }
 
-func (r *run) mark(kind synclinev1.MarkKind, detail string, frames uint64) {
-	r.emit(&synclinev1.Event{
+// mark notes a moment of a repetition, or of the run itself: 0.
+func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, frames uint64) {
+	r.stream.add(repetition, &synclinev1.Event{
 		TimeNs: clock.Now(),
 		Fact:   &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: kind, Detail: detail, Frames: frames}},
 	})
@@ -164,7 +169,7 @@ func (r *run) openTaps() error {
 		return nil
 	}
 	if err := packet.Available(); err != nil {
-		r.mark(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets: "+err.Error(), 0)
+		r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets: "+err.Error(), 0)
 		return nil
 	}
 	interfaces, err := packet.Interfaces(r.own, r.addresses)
@@ -182,7 +187,7 @@ func (r *run) openTaps() error {
 	r.tapping.Go(func() {
 		r.tapErr = capture.Run(r.ctx, func(events []*synclinev1.Event) { r.emit(events...) })
 	})
-	r.mark(synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
+	r.mark(0, synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
 	return nil
 }
 
@@ -199,9 +204,9 @@ func (r *run) start(s *synclinev1.Start) {
 	if r.repetition != nil {
 		r.repetition.cancel()
 	}
-	r.repetition = rep
+	r.repetition, r.number = rep, s.Repetition
 	r.mu.Unlock()
-	r.mark(synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
+	r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
 	for _, l := range s.Lanes {
 		rep.lanes.Go(func() { r.runLane(ctx, rep, l) })
 	}
@@ -285,7 +290,7 @@ func (r *run) settle(s *synclinev1.Settle) {
 			answer.Busy = append(answer.Busy, b.String())
 		}
 		if len(answer.Busy) > 0 {
-			r.mark(synclinev1.MarkKind_MARK_KIND_NOT_QUIET, strings.Join(answer.Busy, "; "), 0)
+			r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_NOT_QUIET, strings.Join(answer.Busy, "; "), 0)
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Quiet{Quiet: answer}})
 	})
@@ -298,7 +303,10 @@ func (r *run) drain(d *synclinev1.Drain) {
 		if err := r.readTaps(time.Duration(d.SilenceNs)); err != nil {
 			answer.Error = err.Error()
 		} else {
-			r.mark(synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
+			r.mark(d.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
+			r.mu.Lock()
+			r.number = d.Repetition + 1
+			r.mu.Unlock()
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: answer}})
 	})
@@ -382,7 +390,7 @@ func (r *run) closeTaps() error {
 	if r.tapErr != nil && !errors.Is(r.tapErr, context.Canceled) {
 		err = errors.Join(err, r.tapErr)
 	}
-	r.mark(synclinev1.MarkKind_MARK_KIND_CLOSED, "", frames)
+	r.mark(0, synclinev1.MarkKind_MARK_KIND_CLOSED, "", frames)
 	return err
 }
 

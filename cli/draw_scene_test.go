@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"syncline/controller/clock"
+	"syncline/controller/experiment"
 	"syncline/controller/timeline"
 )
 
@@ -196,7 +197,7 @@ func (s *scene) result(c *timeline.Call, text string) {
 		return
 	}
 	for number := uint32(1); number < 134; number++ {
-		if timeline.ErrnoName(number) == text {
+		if experiment.ErrnoName(number) == text {
 			c.Errno, c.Result = number, -1
 			return
 		}

@@ -419,7 +419,7 @@ func connectionToProto(c timeline.Connection) *synclinev1.Connection {
 	for _, s := range c.Segments {
 		g := &synclinev1.Segment{
 			FromClient: s.FromClient, Departure: indexToProto(s.Departure), Arrival: indexToProto(s.Arrival),
-			Copy: uint32(s.Copy), Duplicate: s.Duplicate, Lost: s.Lost, Impossible: s.Impossible,
+			Copy: uint32(s.Copy), Duplicate: s.Duplicate, Lost: s.Lost, Impossible: s.Impossible, Ambiguous: s.Ambiguous,
 		}
 		if g.OneWayErrorNs = bounded(s.OneWayErr); g.OneWayErrorNs != nil {
 			g.OneWayNs = &s.OneWay
@@ -577,7 +577,7 @@ func connectionFromProto(m *synclinev1.Connection, moments, hosts int) (timeline
 		s := timeline.Segment{
 			FromClient: g.FromClient, Departure: indexFromProto(g.Departure), Arrival: indexFromProto(g.Arrival),
 			OneWayErr: orUnbounded(g.OneWayErrorNs), Copy: int(g.Copy),
-			Duplicate: g.Duplicate, Lost: g.Lost, Impossible: g.Impossible,
+			Duplicate: g.Duplicate, Lost: g.Lost, Impossible: g.Impossible, Ambiguous: g.Ambiguous,
 		}
 		if g.OneWayNs != nil {
 			s.OneWay = *g.OneWayNs

@@ -188,7 +188,7 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 			FromClient: rapid.Bool().Draw(t, "from"),
 			Departure:  rapid.IntRange(-1, moments-1).Draw(t, "departure"), Arrival: rapid.IntRange(-1, moments-1).Draw(t, "arrival"),
 			OneWayErr: drawBounded(t, clock.Unbounded), Copy: rapid.IntRange(0, 9).Draw(t, "copy"),
-			Duplicate: rapid.Bool().Draw(t, "duplicate"), Lost: rapid.Bool().Draw(t, "lost"), Impossible: rapid.Bool().Draw(t, "impossible"),
+			Duplicate: rapid.Bool().Draw(t, "duplicate"), Lost: rapid.Bool().Draw(t, "lost"), Impossible: rapid.Bool().Draw(t, "impossible"), Ambiguous: rapid.Bool().Draw(t, "ambiguous"),
 		}
 		if s.OneWayErr < clock.Unbounded {
 			s.OneWay = rapid.Int64().Draw(t, "oneway")

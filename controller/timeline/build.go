@@ -255,37 +255,59 @@ func (c *conn) onePath(events []*Event) []*Event {
 	})
 }
 
-// tie makes the clocks from messages. Hosts that no segment ties are tied by the
-// lab's signals, which went through the controller: far looser, but sure.
+// tie makes the clocks, in three steps, each for the hosts that the one before left
+// untied: from segments; from the knowledge that two hosts read the very same clock;
+// from the lab's signals, which went through the controller: far looser, but sure.
 //
-// Messages whose stamps lie are left out, so that one false stamp does not make
-// everything impossible that is true; the contradiction is reported all the same.
+// Segments come before that knowledge, so that hosts on one kernel are tied as hosts
+// on two would be, and the knowledge checks the method: a segment that denies a shared
+// clock is a contradiction like any other. Messages whose stamps lie are left out, so
+// that one false stamp does not make everything impossible that is true; the
+// contradiction is reported all the same.
 func (b *Builder) tie(messages []clock.Message) {
-	b.clocks = b.model(messages)
-	b.contradictions = b.clocks.Inconsistent()
+	known := clock.Config{Hosts: len(b.run.Hosts), ClockIDs: b.clockIDs(func(int) bool { return true })}
+	b.contradictions = clock.NewModel(known, messages).Inconsistent()
 	if len(b.contradictions) > 0 {
-		messages = b.believed(messages)
-		b.clocks = b.model(messages)
+		messages = b.believed(known, messages)
 	}
+	cfg := clock.Config{Hosts: len(b.run.Hosts)}
+	b.clocks = clock.NewModel(cfg, messages)
 	b.method = make([]string, len(b.run.Hosts))
-	loose := false
-	for h := range b.method {
-		b.method[h] = b.methodOf(h, "segments")
-		loose = loose || b.method[h] == "unknown"
-	}
-	if !loose {
+	if b.name("segments"); !b.untied() {
 		return
 	}
-	b.clocks = b.model(append(messages, b.signals()...))
+	cfg.ClockIDs = b.clockIDs(func(h int) bool { return b.method[h] == "" })
+	b.clocks = clock.NewModel(cfg, messages)
+	if b.name("segments"); !b.untied() {
+		return
+	}
+	b.clocks = clock.NewModel(cfg, append(messages, b.signals()...))
+	b.name("signals")
 	for h := range b.method {
-		if b.method[h] == "unknown" {
-			b.method[h] = b.methodOf(h, "signals")
+		if b.method[h] == "" {
+			b.method[h] = "unknown"
 		}
 	}
 }
 
-func (b *Builder) believed(messages []clock.Message) []clock.Message {
-	liars := clock.Liars(b.config(), messages)
+// clockIDs are the names of the clocks that at least one of the hosts that are asked
+// for reads; the empty name stands for a clock that nobody shares.
+func (b *Builder) clockIDs(asked func(host int) bool) []string {
+	ids := make([]string, len(b.run.Hosts))
+	for h := range ids {
+		if asked(h) {
+			for other := range ids {
+				if id := b.run.Hosts[h].ClockID; b.run.Hosts[other].ClockID == id {
+					ids[other] = id
+				}
+			}
+		}
+	}
+	return ids
+}
+
+func (b *Builder) believed(cfg clock.Config, messages []clock.Message) []clock.Message {
+	liars := clock.Liars(cfg, messages)
 	b.liars = len(liars)
 	slices.Sort(liars)
 	for _, i := range slices.Backward(liars) {
@@ -294,29 +316,23 @@ func (b *Builder) believed(messages []clock.Message) []clock.Message {
 	return messages
 }
 
-func (b *Builder) model(messages []clock.Message) *clock.Model {
-	return clock.NewModel(b.config(), messages)
+// name writes down what ties each host that has no name for it yet.
+func (b *Builder) name(by string) {
+	for h := range b.method {
+		switch {
+		case b.method[h] != "":
+		case h == 0:
+			b.method[h] = "reference"
+		case b.clocks.Same(0, h):
+			b.method[h] = "same clock"
+		case b.clocks.Bound(h, 0).Known():
+			b.method[h] = by
+		}
+	}
 }
 
-func (b *Builder) config() clock.Config {
-	ids := make([]string, len(b.run.Hosts))
-	for h := range ids {
-		ids[h] = b.run.Hosts[h].ClockID
-	}
-	return clock.Config{Hosts: len(ids), ClockIDs: ids}
-}
-
-func (b *Builder) methodOf(host int, by string) string {
-	switch {
-	case host == 0:
-		return "reference"
-	case b.clocks.Same(0, host):
-		return "same clock"
-	case b.clocks.Bound(host, 0).Known():
-		return by
-	}
-	return "unknown"
-}
+// untied reports whether nothing ties some host to the reference yet.
+func (b *Builder) untied() bool { return slices.Contains(b.method, "") }
 
 // signals are the messages that signals are.
 func (b *Builder) signals() []clock.Message {

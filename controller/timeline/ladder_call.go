@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"syncline/controller/experiment"
 )
 
 // Bracket is a call, from its entry to its return. A call in which nothing else
@@ -200,7 +202,7 @@ func shortResult(c *Call) string {
 	case c.EndedBy == EndedByCancel:
 		return "cancelled"
 	case c.Errno != 0:
-		return ErrnoName(c.Errno)
+		return experiment.ErrnoName(c.Errno)
 	case c.Name == "socket" || c.Name == "accept":
 		return fmt.Sprintf("fd %d", c.Result)
 	case (c.Name == "recv" || c.Name == "send") && c.Result > 0:

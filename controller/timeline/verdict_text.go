@@ -174,7 +174,7 @@ func resultText(c *Call) string {
 	case c.EndedBy == EndedByCancel:
 		return "no return before the repetition's time was up"
 	case c.Errno != 0:
-		return ErrnoName(c.Errno)
+		return experiment.ErrnoName(c.Errno)
 	}
 	return strconv.FormatInt(c.Result, 10)
 }
@@ -188,7 +188,7 @@ func outcomeText(o *experiment.Outcome) string {
 		parts = append(parts, strconv.FormatInt(value, 10))
 	}
 	for _, errno := range o.Errnos {
-		parts = append(parts, ErrnoName(errno))
+		parts = append(parts, experiment.ErrnoName(errno))
 	}
 	if o.Timeout {
 		parts = append(parts, "the lab's timeout")

@@ -558,7 +558,7 @@ type TimelineHost struct {
 	// nothing is known.
 	OffsetLowNs  *int64 `protobuf:"varint,2,opt,name=offset_low_ns,json=offsetLowNs,proto3,oneof" json:"offset_low_ns,omitempty"`
 	OffsetHighNs *int64 `protobuf:"varint,3,opt,name=offset_high_ns,json=offsetHighNs,proto3,oneof" json:"offset_high_ns,omitempty"`
-	// "reference", "segments", "same clock", "unknown".
+	// "reference", "segments", "signals", "same clock", "unknown".
 	Method        string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
 	Messages      uint32 `protobuf:"varint,5,opt,name=messages,proto3" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -879,10 +879,12 @@ type Segment struct {
 	OneWayNs      *int64 `protobuf:"varint,4,opt,name=one_way_ns,json=oneWayNs,proto3,oneof" json:"one_way_ns,omitempty"`
 	OneWayErrorNs *int64 `protobuf:"varint,5,opt,name=one_way_error_ns,json=oneWayErrorNs,proto3,oneof" json:"one_way_error_ns,omitempty"`
 	// 0 for the first transmission, 1 for its first retransmission.
-	Copy          uint32 `protobuf:"varint,6,opt,name=copy,proto3" json:"copy,omitempty"`
-	Duplicate     bool   `protobuf:"varint,7,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
-	Lost          bool   `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
-	Impossible    bool   `protobuf:"varint,9,opt,name=impossible,proto3" json:"impossible,omitempty"`
+	Copy       uint32 `protobuf:"varint,6,opt,name=copy,proto3" json:"copy,omitempty"`
+	Duplicate  bool   `protobuf:"varint,7,opt,name=duplicate,proto3" json:"duplicate,omitempty"`
+	Lost       bool   `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
+	Impossible bool   `protobuf:"varint,9,opt,name=impossible,proto3" json:"impossible,omitempty"`
+	// The pair is only the likeliest one: it proves no order.
+	Ambiguous     bool `protobuf:"varint,10,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +978,13 @@ func (x *Segment) GetLost() bool {
 func (x *Segment) GetImpossible() bool {
 	if x != nil {
 		return x.Impossible
+	}
+	return false
+}
+
+func (x *Segment) GetAmbiguous() bool {
+	if x != nil {
+		return x.Ambiguous
 	}
 	return false
 }
@@ -1130,7 +1139,7 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x04lane\x18\x04 \x01(\tR\x04lane\x12\x16\n" +
 	"\x06socket\x18\x05 \x01(\tR\x06socketB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"\xe1\x02\n" +
+	"\x11_initial_sequence\"\xff\x02\n" +
 	"\aSegment\x12\x1f\n" +
 	"\vfrom_client\x18\x01 \x01(\bR\n" +
 	"fromClient\x12!\n" +
@@ -1144,7 +1153,9 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x04lost\x18\b \x01(\bR\x04lost\x12\x1e\n" +
 	"\n" +
 	"impossible\x18\t \x01(\bR\n" +
-	"impossibleB\f\n" +
+	"impossible\x12\x1c\n" +
+	"\tambiguous\x18\n" +
+	" \x01(\bR\tambiguousB\f\n" +
 	"\n" +
 	"_departureB\n" +
 	"\n" +
