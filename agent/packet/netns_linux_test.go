@@ -14,12 +14,12 @@ import (
 // host is a thread in a network namespace of its own. What it has made lives until
 // the thread does, and the test's end ends the thread.
 type host struct {
-	t    *testing.T
+	t    testing.TB
 	work chan func()
 	ns   *os.File
 }
 
-func newHost(t *testing.T) *host {
+func newHost(t testing.TB) *host {
 	t.Helper()
 	h := &host{t: t, work: make(chan func())}
 	ready := make(chan error)
@@ -80,7 +80,7 @@ type pair struct {
 	client6, server6 netip.Addr
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t testing.TB) *pair {
 	t.Helper()
 	p := &pair{
 		client: newHost(t), server: newHost(t),
