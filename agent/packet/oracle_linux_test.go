@@ -95,7 +95,6 @@ func checkStamps(t *testing.T, ours, theirs []stamped, own ...netip.Addr) {
 // dumpcap captures TCP on eth0 into a file, from its return until finish is called.
 func (h *host) dumpcap(file string) (finish func()) {
 	h.t.Helper()
-	// Outgoing frames of the pair are seen before TSO; 5000 bytes fit one record.
 	cmd := exec.Command("dumpcap", "-i", "eth0", "-f", "tcp", "-w", file)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -156,7 +155,6 @@ func number(t *testing.T, s string) uint64 {
 	if hexadecimal, ok := strings.CutPrefix(s, "0x"); ok {
 		digits, base = hexadecimal, 16
 	}
-	// Leading zeros of a fraction are no octal.
 	n, err := strconv.ParseUint(digits, base, 64)
 	if err != nil {
 		t.Fatalf("tshark says %q: %v", s, err)
