@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"syncline/controller/clock"
+	"syncline/controller/experiment"
 )
 
 // scene is a timeline written by hand, one fact a line, times in milliseconds of the
@@ -194,8 +195,8 @@ func (s *scene) result(c *Call, text string) {
 		c.EndedBy, c.Result = EndedByCancel, -1
 		return
 	}
-	for number, name := range errnoNames {
-		if name == text {
+	for number := uint32(1); number < 134; number++ {
+		if experiment.ErrnoName(number) == text {
 			c.Errno, c.Result = number, -1
 			return
 		}

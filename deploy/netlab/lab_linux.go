@@ -119,6 +119,13 @@ func (l *Lab) build() error {
 			return err
 		}
 	}
+	missing, err := l.fabric.eraseDepartures()
+	if err != nil {
+		return err
+	}
+	if missing != nil {
+		l.missing = append(l.missing, *missing)
+	}
 	return l.fabric.awaitCarrier()
 }
 
