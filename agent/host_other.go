@@ -12,3 +12,6 @@ import (
 func describeHost(Config) (*synclinev1.Hello, error) {
 	return nil, errors.New("an agent runs on Linux only; the other commands of syncline work here")
 }
+
+// capabilities is never asked: New refuses before.
+func capabilities() []*synclinev1.Capability { return nil }
