@@ -76,7 +76,7 @@ func startDemo(t *testing.T, dir string, args []string) (*exec.Cmd, *bytes.Buffe
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self, append([]string{"demo"}, args...)...)
-	cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+dir)
+	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE="+atOnce, "TMPDIR="+dir)
 	out := new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -147,7 +147,7 @@ func TestDemoOfAnOrdinaryUser(t *testing.T) {
 	copyFile(t, os.Args[0], program)
 	cmd := exec.Command(program, "demo", "--repeat", "2")
 	cmd.Dir = dir
-	cmd.Env = []string{asProgram + "=1", "TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"}
+	cmd.Env = []string{asProgram + "=1", "GORACE=" + atOnce, "TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs

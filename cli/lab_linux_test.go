@@ -27,6 +27,7 @@ type testLab struct {
 func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
 	t.Helper()
 	t.Setenv(asProgram, "1")
+	t.Setenv("GORACE", atOnce)
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
 	l, err := a.makeLab(exp, false)
 	if err != nil {
@@ -38,8 +39,11 @@ func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
 	}
 	tl := &testLab{lab: l, t: t, operator: &app{Streams: a.Streams, controller: l.socket()}}
 	t.Cleanup(func() {
-		if t.Failed() {
-			for _, m := range l.processes {
+		for _, m := range l.processes {
+			if b, err := os.ReadFile(l.log(m.name)); err != nil || bytes.Contains(b, []byte("DATA RACE")) {
+				t.Errorf("%s: %v\n%s", m.name, err, b)
+			}
+			if t.Failed() {
 				t.Logf("%s: %s", m.name, l.lastWords(m.name))
 			}
 		}

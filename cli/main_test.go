@@ -16,6 +16,10 @@ import (
 // start real controllers and agents, built with the same race detector.
 const asProgram = "SYNCLINE_TEST_AS_PROGRAM"
 
+// atOnce lets a program with the race detector end without the second it waits by
+// default.
+const atOnce = "atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		program()

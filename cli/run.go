@@ -126,11 +126,13 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 		return nil, answered(err)
 	}
 	id := created.Run.Id
-	watching, stop := ctx, context.CancelFunc(func() {})
-	if opts.timeout > 0 {
-		watching, stop = context.WithTimeout(ctx, opts.timeout)
-	}
+	// No deadline: gRPC would tell it to the controller, whose clock may be the first
+	// to reach it, and whose answer says less than we know.
+	watching, stop := context.WithCancel(ctx)
 	defer stop()
+	if opts.timeout > 0 {
+		defer time.AfterFunc(opts.timeout, stop).Stop()
+	}
 	run, err := a.follow(watching, cl, id)
 	if watching.Err() == nil {
 		return run, err

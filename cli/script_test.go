@@ -26,6 +26,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv(asProgram, "1")
+			env.Setenv("GORACE", atOnce)
 			env.Setenv("COLUMNS", "80")
 			env.Setenv("PORT", freePort(t))
 			env.Setenv("TMPDIR", env.WorkDir)
