@@ -125,14 +125,16 @@ func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	l, err := a.open(ctx, synclinev1.NewLinkServiceClient(control))
 	if err != nil {
-		return false, err
+		group.Go(func() error { return err })
+		return false, group.Wait()
 	}
 	a.cfg.Log.Info("connected", "controller", a.cfg.Controller, "as", a.cfg.Name)
-	group.Go(func() error { return l.receive(ctx, a.runs) })
 	group.Go(func() error { return l.transmit(ctx) })
-	group.Go(func() error { return a.runs.upload(ctx, synclinev1.NewLinkServiceClient(upload)) })
+	// Before anything is received that wants an answer.
 	a.runs.attach(l)
 	defer a.runs.detach()
+	group.Go(func() error { return l.receive(a.runs) })
+	group.Go(func() error { return a.runs.upload(ctx, synclinev1.NewLinkServiceClient(upload)) })
 	return true, group.Wait()
 }
 

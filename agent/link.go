@@ -89,7 +89,7 @@ func (l *link) transmit(ctx context.Context) error {
 
 // receive acts on what the controller says, in its order. It never blocks on a
 // run's work: whatever may take time runs in a goroutine of the run.
-func (l *link) receive(ctx context.Context, runs *runs) error {
+func (l *link) receive(runs *runs) error {
 	for {
 		m, err := l.stream.Recv()
 		if err != nil {

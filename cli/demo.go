@@ -107,6 +107,9 @@ func (a *app) demonstrate(ctx context.Context, cl *client, file string, source [
 	if err != nil {
 		return err
 	}
+	if run.RepetitionsDone == 0 && run.State != synclinev1.RunState_RUN_STATE_SEALED {
+		return notWhole(run)
+	}
 	summary, err := collectVerdicts(ctx, cl, run)
 	if err != nil {
 		return err

@@ -268,6 +268,11 @@ func ladderRef(id string, s *runSummary) string {
 	return id
 }
 
+// notWhole says what a run that did not come to its own end lacks.
+func notWhole(run *synclinev1.Run) error {
+	return &exitError{code: exitInconclusive, err: fmt.Errorf("run %s is not whole: %s", run.Id, run.Reason)}
+}
+
 // outcome is the exit code of a run: what its worst verdict says, but a run that is
 // not whole can say nothing better than that it cannot tell.
 func outcome(run *synclinev1.Run, s *runSummary) error {
@@ -275,7 +280,7 @@ func outcome(run *synclinev1.Run, s *runSummary) error {
 	case s.tally.Ruling() == timeline.Fail:
 		return &exitError{code: exitFailed}
 	case run.State != synclinev1.RunState_RUN_STATE_SEALED:
-		return &exitError{code: exitInconclusive, err: fmt.Errorf("run %s is not whole: %s", run.Id, run.Reason)}
+		return notWhole(run)
 	case s.tally.Ruling() != timeline.Pass:
 		return &exitError{code: exitInconclusive}
 	}
