@@ -69,7 +69,7 @@ lanes:
 }
 
 // startDemo starts the program as a user would, its temporary files in dir.
-func startDemo(t *testing.T, dir string, args []string) (*exec.Cmd, *bytes.Buffer) {
+func startDemo(t *testing.T, dir string, args []string, env ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -77,6 +77,7 @@ func startDemo(t *testing.T, dir string, args []string) (*exec.Cmd, *bytes.Buffe
 	}
 	cmd := exec.Command(self, append([]string{"demo"}, args...)...)
 	cmd.Env = append(os.Environ(), asProgram+"=1", "GORACE="+atOnce, "TMPDIR="+dir)
+	cmd.Env = append(cmd.Env, env...)
 	out := new(bytes.Buffer)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
