@@ -20,13 +20,18 @@ import (
 
 // drainLimit bounds the reading of a tap that is to be silent: a flow that never
 // falls silent is an error of the run, not a reason to wait for ever.
-const drainLimit = 10 * time.Second
+const drainLimit = 8 * time.Second
+
+// closeLimit bounds the reading of what is left in the rings when they are closed.
+const closeLimit = 3 * time.Second
 
 // run is this host's part of one run. Steps that take time are done one after the
 // other by work; signals, ends of lanes and cancels act at once.
 type run struct {
-	runs      *runs
-	plan      *synclinev1.Prepare
+	runs *runs
+	plan *synclinev1.Prepare
+	// tappable is what the agent told the controller: packets can be had here.
+	tappable  bool
 	log       *slog.Logger
 	stream    *stream
 	own       netip.Addr
@@ -36,7 +41,11 @@ type run struct {
 	// ctx ends when the run has finished; it carries the capture and the stream.
 	ctx    context.Context
 	cancel context.CancelFunc
-	jobs   chan func()
+	// steps ends when the run is to end early: whatever a job waits for then does not
+	// matter any more.
+	steps     context.Context
+	stopSteps context.CancelFunc
+	jobs      chan func()
 	// done is closed when the run has finished: the stream is whole.
 	done chan struct{}
 
@@ -66,9 +75,9 @@ type repetition struct {
 }
 
 // newRun reads the plan and starts the run's goroutines; they end with finish.
-func newRun(rs *runs, plan *synclinev1.Prepare) (*run, error) {
+func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 	r := &run{
-		runs: rs, plan: plan,
+		runs: rs, plan: plan, tappable: tappable,
 		log:    rs.cfg.Log.With("run", plan.RunId),
 		jobs:   make(chan func(), 16),
 		done:   make(chan struct{}),
@@ -98,6 +107,7 @@ func newRun(rs *runs, plan *synclinev1.Prepare) (*run, error) {
 		r.ports = append(r.ports, uint16(p))
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.steps, r.stopSteps = context.WithCancel(r.ctx)
 	go r.work()
 	return r, nil
 }
@@ -168,8 +178,8 @@ func (r *run) openTaps() error {
 	if !slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_PACKETS) {
 		return nil
 	}
-	if err := packet.Available(); err != nil {
-		r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets: "+err.Error(), 0)
+	if !r.tappable {
+		r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets", 0)
 		return nil
 	}
 	interfaces, err := packet.Interfaces(r.own, r.addresses)
@@ -279,7 +289,7 @@ func (r *run) laneEnded(l *synclinev1.LaneEnded) {
 // settle answers when the kernel has nothing more to send for the run's flows.
 func (r *run) settle(s *synclinev1.Settle) {
 	r.later(func() {
-		ctx, cancel := context.WithTimeout(r.ctx, time.Duration(s.TimeoutNs))
+		ctx, cancel := context.WithTimeout(r.steps, time.Duration(s.TimeoutNs))
 		defer cancel()
 		answer := &synclinev1.Quiet{RunId: r.plan.RunId, Repetition: s.Repetition}
 		busy, err := kernel.Quiet(ctx, r.addresses, r.ports)
@@ -300,7 +310,7 @@ func (r *run) settle(s *synclinev1.Settle) {
 func (r *run) drain(d *synclinev1.Drain) {
 	r.later(func() {
 		answer := &synclinev1.Drained{RunId: r.plan.RunId, Repetition: d.Repetition}
-		if err := r.readTaps(time.Duration(d.SilenceNs)); err != nil {
+		if err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs)); err != nil {
 			answer.Error = err.Error()
 		} else {
 			r.mark(d.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
@@ -312,11 +322,11 @@ func (r *run) drain(d *synclinev1.Drain) {
 	})
 }
 
-func (r *run) readTaps(silence time.Duration) error {
+func (r *run) readTaps(ctx context.Context, limit, silence time.Duration) error {
 	if r.capture == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, drainLimit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.capture.Drain(ctx, silence); err != nil {
 		return fmt.Errorf("read the taps to their end: %w", err)
@@ -341,15 +351,18 @@ func (r *run) cancelled(c *synclinev1.Cancel) {
 func (r *run) finish(cause string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if cause != "" {
+		r.stopSteps()
+		if r.repetition != nil {
+			r.repetition.cancel()
+		}
+	}
 	if r.finishing {
 		return
 	}
 	r.finishing = true
 	if cause != "" {
 		r.log.Warn("run ended early", "cause", cause)
-		if r.repetition != nil {
-			r.repetition.cancel()
-		}
 	}
 	last := r.repetition
 	go func() {
@@ -383,7 +396,7 @@ func (r *run) closeTaps() error {
 	if r.capture == nil {
 		return nil
 	}
-	err := r.readTaps(0)
+	err := r.readTaps(r.ctx, closeLimit, 0)
 	frames, _ := r.capture.Frames()
 	err = errors.Join(err, r.capture.Close())
 	r.tapping.Wait()

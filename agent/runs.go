@@ -21,6 +21,8 @@ type runs struct {
 	connections uint64
 	wake        chan struct{}
 	closed      bool
+	// leaving are runs that are forgotten as soon as they have ended.
+	leaving sync.WaitGroup
 }
 
 func newRuns(cfg Config, incarnation uint64) *runs {
@@ -61,13 +63,16 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 // disturb each other's times.
 func (rs *runs) prepare(p *synclinev1.Prepare) {
 	answer := &synclinev1.Prepared{RunId: p.RunId, Epoch: p.Epoch, Capabilities: capabilities()}
-	if err := rs.admit(p); err != nil {
+	tappable := slices.ContainsFunc(answer.Capabilities, func(c *synclinev1.Capability) bool {
+		return c.Source == synclinev1.Source_SOURCE_PACKETS && c.Available
+	})
+	if err := rs.admit(p, tappable); err != nil {
 		answer.Error = err.Error()
 	}
 	rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: answer}})
 }
 
-func (rs *runs) admit(p *synclinev1.Prepare) error {
+func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if rs.closed {
@@ -81,7 +86,7 @@ func (rs *runs) admit(p *synclinev1.Prepare) error {
 	if rs.byID[p.RunId] != nil {
 		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
 	}
-	r, err := newRun(rs, p)
+	r, err := newRun(rs, p, tappable)
 	if err != nil {
 		return err
 	}
@@ -155,6 +160,7 @@ func (rs *runs) close() {
 	for _, r := range all {
 		<-r.done
 	}
+	rs.leaving.Wait()
 }
 
 // forget drops a run that the controller has sealed, or does not know.
@@ -169,7 +175,17 @@ func (rs *runs) forget(id string) {
 		rs.cfg.Log.Warn("events dropped: their run is sealed without them, or unknown to the controller", "run", id)
 	}
 	r.finish("the controller is through with the run")
-	delete(rs.byID, id)
+	if !r.working() {
+		delete(rs.byID, id)
+		return
+	}
+	// Until its lanes and taps have ended it keeps the host to itself.
+	rs.leaving.Go(func() {
+		<-r.done
+		rs.mu.Lock()
+		defer rs.mu.Unlock()
+		delete(rs.byID, id)
+	})
 }
 
 // list returns the runs in the order of their ids. The caller holds mu.

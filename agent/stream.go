@@ -64,7 +64,7 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 	defer s.mu.Unlock()
 	for _, e := range events {
 		e.Repetition = repetition
-		if len(s.open) >= openLimit || s.bytes >= s.limit {
+		if (len(s.open) >= openLimit || s.bytes >= s.limit) && !rare(e) {
 			s.lose(e)
 			continue
 		}
@@ -72,17 +72,25 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 	}
 }
 
+// rare reports whether an event is one of the few that say how much the others are
+// worth. There is always room for those.
+func rare(e *synclinev1.Event) bool { return e.GetMark() != nil || e.GetClockStep() != nil }
+
 func (s *stream) lose(e *synclinev1.Event) {
-	source := sourceOf(e)
+	source, count, since := sourceOf(e), uint64(1), e.TimeNs
+	if l := e.GetLoss(); l != nil {
+		source, count, since = l.Source, l.Count, l.SinceNs
+	}
 	if s.lost == nil {
 		s.lost = map[synclinev1.Source]*synclinev1.Loss{}
 	}
 	l := s.lost[source]
 	if l == nil {
-		l = &synclinev1.Loss{Source: source, SinceNs: e.TimeNs, Where: "queue of agent " + s.agent}
+		l = &synclinev1.Loss{Source: source, SinceNs: since, Where: "queue of agent " + s.agent}
 		s.lost[source] = l
 	}
-	l.Count++
+	l.Count += count
+	l.SinceNs = min(l.SinceNs, since)
 }
 
 func sourceOf(e *synclinev1.Event) synclinev1.Source {

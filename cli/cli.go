@@ -117,7 +117,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	var e *exitError
 	if errors.As(err, &e) {
 		code = e.code
-		if e.err == nil {
+		if err == error(e) && e.err == nil {
 			return code
 		}
 	} else if ctx.Err() != nil {

@@ -77,7 +77,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 	}
 	defer func() {
 		if cerr := l.Close(); cerr != nil {
-			err = errors.Join(err, fmt.Errorf("tidy up: %w", cerr))
+			err = &exitError{code: exitRefused, err: errors.Join(err, fmt.Errorf("tidy up: %w", cerr))}
 		}
 	}()
 	opts.bindings = l.bindings
@@ -305,7 +305,7 @@ func (l *lab) sayMissing(agents []*synclinev1.Agent) {
 
 // dead says how a process of the lab ended, with the last of what it said.
 func (l *lab) dead(m member) error {
-	return fmt.Errorf("the lab's %s ended: %v\n%s", m.name, m.Wait(), l.lastWords(m.name))
+	return &exitError{code: exitUnreachable, err: fmt.Errorf("the lab's %s ended: %v\n%s", m.name, m.Wait(), l.lastWords(m.name))}
 }
 
 func (l *lab) silent(ctx context.Context, what string) error {
@@ -316,7 +316,7 @@ func (l *lab) silent(ctx context.Context, what string) error {
 	for _, m := range l.processes {
 		fmt.Fprintf(&b, "\n%s: %s", m.name, l.lastWords(m.name))
 	}
-	return fmt.Errorf("the lab's %s did not come up within %v%s", what, upLimit, b.String())
+	return &exitError{code: exitUnreachable, err: fmt.Errorf("the lab's %s did not come up within %v%s", what, upLimit, b.String())}
 }
 
 // lastWords are the last lines a process of the lab wrote.

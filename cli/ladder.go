@@ -75,15 +75,15 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	if err != nil {
 		return answered(err)
 	}
+	t, err := controller.TimelineFromProto(answer.Timeline)
+	if err != nil {
+		return &exitError{code: exitRefused, err: err}
+	}
 	switch opts.output {
 	case "json":
 		return writeJSON(a.Out, answer.Timeline, true)
 	case "ndjson":
 		return writeMoments(a.Out, answer.Timeline)
-	}
-	t, err := controller.TimelineFromProto(answer.Timeline)
-	if err != nil {
-		return err
 	}
 	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw})
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))

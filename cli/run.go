@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"syncline/controller"
 	"syncline/controller/timeline"
@@ -134,7 +136,7 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 		defer time.AfterFunc(opts.timeout, stop).Stop()
 	}
 	run, err := a.follow(watching, cl, id)
-	if watching.Err() == nil {
+	if err == nil || watching.Err() == nil {
 		return run, err
 	}
 	cause, code := "interrupted by its operator", exitInterrupted
@@ -144,12 +146,16 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 	fmt.Fprintf(a.Err, "cancelling run %s; once more to leave at once\n", id)
 	rest, stopRest := context.WithTimeout(context.WithoutCancel(ctx), cancelLimit)
 	defer stopRest()
-	if _, err := cl.runs.CancelRun(rest, &synclinev1.CancelRunRequest{Id: id, Reason: cause}); err != nil {
+	_, err = cl.runs.CancelRun(rest, &synclinev1.CancelRunRequest{Id: id, Reason: cause})
+	if err != nil && status.Code(err) != codes.FailedPrecondition { // which says that it is over
 		return nil, answered(err)
 	}
 	run, err = a.follow(rest, cl, id)
 	if err != nil {
 		return nil, err
+	}
+	if run.State != synclinev1.RunState_RUN_STATE_CANCELLED {
+		return run, nil
 	}
 	return run, &exitError{code: code, err: fmt.Errorf("run %s was cancelled in repetition %d of %d: %s", id, run.RepetitionsDone+1, run.Repetitions, cause)}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"syncline/controller/store"
@@ -17,13 +18,16 @@ import (
 // run that came to its own end. What is known to be missing is written into the
 // run, and a run with anything missing is never sealed as complete.
 //
+// A seal that the store cannot take now is tried until it can: a run must never be
+// left without anyone who works on it.
+//
 // A controller that is shutting down has little time: what has not arrived by then
 // is missing, unless the next controller finds the run unfinished; so it is left
 // unfinished for that one.
 func (r *runner) bring(ctx context.Context, cause error) {
 	r.endParts(cause)
 	r.await(ctx, r.awaitLimit(cause), r.allFinished)
-	if err := r.change(ctx, store.RunChange{State: store.Collecting}); err != nil && ctx.Err() == nil {
+	if err := r.change(ctx, r.collecting()); err != nil && ctx.Err() == nil {
 		r.log.Error("run not marked as collecting", "cause", err)
 	}
 	r.await(ctx, collectLimit, r.allStored)
@@ -31,11 +35,33 @@ func (r *runner) bring(ctx context.Context, cause error) {
 		r.log.Warn("run left unfinished; the next start of the controller ends it")
 		return
 	}
-	if err := r.seal(ctx, cause); err != nil {
+	for {
+		err := r.seal(ctx, cause)
+		if err == nil {
+			break
+		}
 		r.log.Error("run not sealed", "cause", err)
-		return
+		if errors.Is(err, store.ErrTransition) && cause == nil {
+			cause = fmt.Errorf("the store does not seal it: %w", err)
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
 	}
 	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID}}})
+}
+
+// collecting is the change that says how far the run came. One that never ran its
+// lanes goes to its final state from where it is.
+func (r *runner) collecting() store.RunChange {
+	change := store.RunChange{RepetitionsDone: r.done}
+	if r.run.State == store.Running {
+		change.State = store.Collecting
+	}
+	return change
 }
 
 // endParts asks every agent to end its part.
@@ -97,22 +123,21 @@ func (r *runner) allFinished() bool { return len(r.finished) == len(r.agents) }
 func (r *runner) allStored() bool {
 	streams := r.controller.store.Streams(r.run.ID)
 	for agent, f := range r.finished {
-		if contiguous(streams, agent, f.Incarnation) < f.LastChunk {
+		if s := streamOf(streams, agent, f.Incarnation); s.Contiguous < f.LastChunk || s.LastEvent < f.LastEvent {
 			return false
 		}
 	}
 	return true
 }
 
-// contiguous is how many chunks of a stream are stored without a gap from its
-// first.
-func contiguous(streams []store.Stream, agent string, incarnation uint64) uint64 {
+// streamOf is what is stored of one start of an agent; the zero Stream if nothing is.
+func streamOf(streams []store.Stream, agent string, incarnation uint64) store.Stream {
 	for _, s := range streams {
 		if s.Agent == agent && s.Incarnation == incarnation {
-			return s.Contiguous
+			return s
 		}
 	}
-	return 0
+	return store.Stream{}
 }
 
 // missing says what the run lacks.
@@ -121,12 +146,13 @@ func (r *runner) missing(cause error) []string {
 	streams := r.controller.store.Streams(r.run.ID)
 	for _, agent := range r.agents {
 		f := r.finished[agent]
+		s := streamOf(streams, agent, f.GetIncarnation())
 		switch {
 		case f == nil && r.run.State == store.Planned:
 		case f == nil:
 			missing = append(missing, fmt.Sprintf("agent %s never said how much it recorded", agent))
-		case contiguous(streams, agent, f.Incarnation) < f.LastChunk:
-			missing = append(missing, fmt.Sprintf("agent %s recorded %d chunks, %d arrived", agent, f.LastChunk, contiguous(streams, agent, f.Incarnation)))
+		case s.Contiguous < f.LastChunk || s.LastEvent < f.LastEvent:
+			missing = append(missing, fmt.Sprintf("agent %s recorded %d events in %d chunks, %d in %d arrived", agent, f.LastEvent, f.LastChunk, s.LastEvent, s.Contiguous))
 		case f.Error != "" && cause == nil:
 			missing = append(missing, fmt.Sprintf("agent %s: %s", agent, f.Error))
 		}
@@ -134,7 +160,21 @@ func (r *runner) missing(cause error) []string {
 	if cause != nil {
 		missing = append(missing, cause.Error())
 	}
+	for i, what := range missing {
+		missing[i] = clip(what)
+	}
 	return missing
+}
+
+// maxCause bounds what one agent or operator may have written into a run: the causes
+// of all of its hosts must fit one entry of the log.
+const maxCause = 512
+
+func clip(s string) string {
+	if len(s) <= maxCause {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxCause], "") + "…"
 }
 
 // seal gives the run its final state.
@@ -143,9 +183,9 @@ func (r *runner) seal(ctx context.Context, cause error) error {
 	var cancelled *cancelledError
 	switch {
 	case errors.As(cause, &cancelled):
-		final.State, final.Reason = store.Cancelled, cancelled.reason
+		final.State, final.Reason = store.Cancelled, clip(cancelled.reason)
 	case cause != nil:
-		final.State, final.Reason = store.Failed, cause.Error()
+		final.State, final.Reason = store.Failed, clip(cause.Error())
 	case len(final.Incomplete) > 0:
 		final.State, final.Reason = store.Failed, final.Incomplete[0]
 	}

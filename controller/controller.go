@@ -5,9 +5,10 @@
 // lost goes through package store before anyone is told that it is safe; who is
 // connected right now stays in memory.
 //
-// Shutdown, in order: the runs at work are failed first, since their agents must
-// hear of it while they can still be reached; then the streams end; then the
-// store closes, after the last one that could write to it.
+// Shutdown, in order: the runs at work stop first, and are left unfinished for the
+// next start to end; then the streams end, which makes agents end their parts and
+// keep what they recorded; then the store closes, after the last one that could
+// write to it.
 package controller
 
 import (
@@ -60,6 +61,9 @@ type Controller struct {
 	endLife context.CancelFunc
 	working sync.WaitGroup
 
+	// creating makes the look for busy agents and the start of a run one step.
+	creating sync.Mutex
+
 	mu      sync.Mutex
 	runners map[string]*runner
 	closing bool
@@ -88,7 +92,11 @@ func (c *Controller) Close() error {
 // controller left unfinished are brought to an honest end.
 func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error {
 	if err := c.store.WaitLeader(ctx); err != nil {
-		return errors.Join(fmt.Errorf("wait until the store can commit: %w", err), c.Close())
+		err = fmt.Errorf("wait until the store can commit: %w", err)
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return errors.Join(err, c.Close())
 	}
 	c.resume()
 	server := c.server()
@@ -171,6 +179,7 @@ func (c *Controller) launch(r *runner, life func(*runner, context.Context)) bool
 	}
 	c.runners[r.run.ID] = r
 	c.working.Go(func() {
+		defer close(r.over)
 		life(r, c.life)
 		c.mu.Lock()
 		delete(c.runners, r.run.ID)

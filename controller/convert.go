@@ -3,6 +3,7 @@ package controller
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -210,6 +211,9 @@ func stepToProto(s experiment.Step, address func(role string) string) *synclinev
 
 // eventFromProto returns nil for a fact that no timeline is made of.
 func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
+	if e == nil {
+		return nil, errors.New("an event is missing")
+	}
 	native := &timeline.Event{Number: e.Number, Repetition: int(e.Repetition), At: clock.Local(e.TimeNs)}
 	var err error
 	switch f := e.Fact.(type) {
@@ -310,6 +314,13 @@ func packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
 	destination, ok := netip.AddrFromSlice(p.Destination)
 	if !ok {
 		return nil, fmt.Errorf("destination address of %d bytes", len(p.Destination))
+	}
+	switch {
+	case p.SourcePort > math.MaxUint16 || p.DestinationPort > math.MaxUint16:
+		return nil, fmt.Errorf("ports %d and %d of a packet", p.SourcePort, p.DestinationPort)
+	case p.ErrorNs < 0:
+		// It would make a bound narrower than what is known.
+		return nil, fmt.Errorf("an error of %d ns", p.ErrorNs)
 	}
 	return &timeline.Packet{
 		Interface: p.Interface, Direction: timeline.Direction(p.Direction),
@@ -467,6 +478,9 @@ func TimelineFromProto(m *synclinev1.Timeline) (*timeline.Timeline, error) {
 	for _, at := range m.Moments {
 		if int(at.Event) >= len(events) {
 			return nil, fmt.Errorf("timeline names event %d of %d", at.Event, len(events))
+		}
+		if at.ErrorNs != nil && *at.ErrorNs < 0 {
+			return nil, fmt.Errorf("timeline places a moment with an error of %d ns", *at.ErrorNs)
 		}
 		t.Moments = append(t.Moments, timeline.Moment{
 			Event: events[at.Event], Edge: timeline.Edge(at.Edge), Local: clock.Local(at.LocalNs),

@@ -96,7 +96,7 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 func drawPacket(t *rapid.T) *timeline.Packet {
 	return &timeline.Packet{
 		Interface: rapid.String().Draw(t, "interface"), Direction: timeline.Direction(rapid.IntRange(1, 2).Draw(t, "direction")),
-		Realtime: rapid.Int64().Draw(t, "realtime"), Err: rapid.Int64().Draw(t, "err"),
+		Realtime: rapid.Int64().Draw(t, "realtime"), Err: rapid.Int64Min(0).Draw(t, "err"),
 		WireLength: rapid.IntRange(0, 1<<17).Draw(t, "wire"), Segments: rapid.IntRange(1, 64).Draw(t, "segments"),
 		Source: drawAddrPort(t), Destination: drawAddrPort(t),
 		TTL: rapid.IntRange(0, 255).Draw(t, "ttl"), IPID: rapid.Uint32().Draw(t, "ipid"),
@@ -147,7 +147,7 @@ func drawTimeline(t *rapid.T) (*timeline.Timeline, store.Run) {
 		tl.Moments = append(tl.Moments, timeline.Moment{
 			Event: drawEvent(t, hosts), Edge: timeline.Edge(rapid.IntRange(1, 3).Draw(t, "edge")),
 			Local:      clock.Local(rapid.Int64().Draw(t, "local")),
-			Stamp:      clock.Stamp{At: clock.Lab(rapid.Int64().Draw(t, "lab")), Err: drawBounded(t, clock.Unbounded)},
+			Stamp:      clock.Stamp{At: clock.Lab(rapid.Int64().Draw(t, "lab")), Err: max(0, drawBounded(t, clock.Unbounded))},
 			Connection: -1, Segment: -1,
 		})
 	}

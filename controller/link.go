@@ -3,18 +3,20 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"regexp"
+	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"syncline/controller/store"
+	"syncline/proto/chunk"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -48,13 +50,15 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	if err := checkHello(hello); err != nil {
 		return err
 	}
-	agent := agentFromHello(hello, time.Now())
-	if err := c.store.PutAgent(stream.Context(), agent); err != nil {
-		return storeStatus(err)
-	}
 	session := &session{
 		name: hello.Name, remote: remoteOf(stream.Context()), hello: hello,
 		out: make(chan *synclinev1.ControlResponse, 256), gone: make(chan struct{}),
+	}
+	if err := c.sessions.mayAdd(session); err != nil {
+		return status.Error(codes.AlreadyExists, err.Error())
+	}
+	if err := c.store.PutAgent(stream.Context(), agentFromHello(hello, time.Now())); err != nil {
+		return storeStatus(err)
 	}
 	// The welcome is the first message out, before anything else can find the session.
 	session.out <- &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: c.welcome(hello)}}
@@ -73,15 +77,24 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 
 // serve carries messages both ways until the stream or the session ends.
 func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
-	received := make(chan error, 1)
-	// Recv returns when this handler has: gRPC ends the stream's context then.
-	go func() { received <- s.receive(stream, session.name) }()
+	ended := make(chan error, 2)
+	// Both return when this handler has: gRPC ends the stream's context then.
+	go func() { ended <- s.receive(stream, session.name) }()
+	go func() { ended <- transmit(stream, session) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-session.gone:
+		return status.Error(codes.Unavailable, "the controller has ended this stream")
+	}
+}
+
+// transmit is the only writer of the stream.
+func transmit(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	for {
 		select {
-		case err := <-received:
-			return err
 		case <-session.gone:
-			return status.Error(codes.Unavailable, "the controller has ended this stream")
+			return nil
 		case m := <-session.out:
 			if err := stream.Send(m); err != nil {
 				return err
@@ -99,6 +112,7 @@ func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.Control
 		if err != nil {
 			return err
 		}
+		s.controller.sessions.saw(agent, time.Now())
 		s.controller.tell(news{agent: agent, message: m})
 	}
 }
@@ -127,6 +141,10 @@ func checkHello(h *synclinev1.Hello) error {
 	case len(h.Addresses) == 0:
 		return status.Error(codes.InvalidArgument, "the agent has no address; give it one with --address")
 	}
+	// Two agents without one would seem to share a clock.
+	if h.BootId == "" {
+		return status.Error(codes.InvalidArgument, "the agent names no boot id")
+	}
 	for k, v := range h.Labels {
 		if len(k)+len(v) > maxLabelSize {
 			return status.Errorf(codes.InvalidArgument, "label %.20q…: at most %d bytes", k, maxLabelSize)
@@ -150,26 +168,26 @@ func remoteOf(ctx context.Context) string {
 // Upload commits chunks and acknowledges them in the order in which they came.
 // Several are on their way through raft at once.
 func (s *linkService) Upload(stream grpc.BidiStreamingServer[synclinev1.UploadRequest, synclinev1.UploadResponse]) error {
-	group, ctx := errgroup.WithContext(stream.Context())
-	// inFlight holds one future a chunk, in order. receive closes it.
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	// inFlight holds one future a chunk, in order. The receiver closes it.
 	inFlight := make(chan chan result, uploadWindow)
-	group.Go(func() error {
-		defer close(inFlight)
-		return s.take(ctx, stream, inFlight)
-	})
-	group.Go(func() error {
-		for future := range inFlight {
-			r := <-future
-			if r.err != nil {
-				return r.err
-			}
-			if err := stream.Send(r.ack); err != nil {
-				return err
-			}
+	received := make(chan error, 1)
+	// Recv returns when this handler has: nothing here may wait for it before.
+	go func() {
+		received <- s.take(ctx, stream, inFlight)
+		close(inFlight)
+	}()
+	for future := range inFlight {
+		r := <-future
+		if r.err != nil {
+			return r.err
 		}
-		return nil
-	})
-	return group.Wait()
+		if err := stream.Send(r.ack); err != nil {
+			return err
+		}
+	}
+	return <-received
 }
 
 type result struct {
@@ -201,7 +219,10 @@ func (s *linkService) take(ctx context.Context, stream grpc.BidiStreamingServer[
 // and the agent comes again.
 func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	ack := &synclinev1.UploadResponse{RunId: c.GetRunId(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence()}
-	_, err := s.controller.store.AppendChunk(ctx, chunkFromProto(c))
+	err := s.controller.checkChunk(c)
+	if err == nil {
+		_, err = s.controller.store.AppendChunk(ctx, chunkFromProto(c))
+	}
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		return result{err: status.Errorf(codes.DataLoss, "chunk %d of run %s was damaged on its way: %v", c.GetSequence(), c.GetRunId(), err)}
@@ -216,11 +237,42 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	return result{ack: ack}
 }
 
+// checkChunk refuses what no agent of the run can have made: the seal counts what
+// the envelope claims, so the claim must be what the chunk holds.
+func (c *Controller) checkChunk(m *synclinev1.Chunk) error {
+	run, ok := c.store.Run(m.GetRunId())
+	switch {
+	case !ok:
+		return store.ErrUnknownRun
+	case store.Checksum(m.GetData()) != m.GetCrc32C():
+		return store.ErrDamaged
+	case !slices.ContainsFunc(run.Hosts, func(h store.RunHost) bool { return h.Agent == m.GetAgent() }):
+		return fmt.Errorf("%w: agent %q has no part in run %s", store.ErrInvalid, m.GetAgent(), run.ID)
+	}
+	events, err := chunk.Decode(m.GetData())
+	if err != nil {
+		return fmt.Errorf("%w: %w", store.ErrInvalid, err)
+	}
+	if len(events) != int(m.GetEvents()) {
+		return fmt.Errorf("%w: chunk %d claims %d events and holds %d", store.ErrInvalid, m.GetSequence(), m.GetEvents(), len(events))
+	}
+	for i, e := range events {
+		if e.Number != m.GetFirstEvent()+uint64(i) {
+			return fmt.Errorf("%w: chunk %d: event %d stands where %d should", store.ErrInvalid, m.GetSequence(), e.Number, m.GetFirstEvent()+uint64(i))
+		}
+	}
+	return nil
+}
+
 // storeStatus is a store's error as gRPC names it.
 func storeStatus(err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
 		return status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, store.ErrTooMany):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, store.ErrInvalid):
+		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return status.FromContextError(err).Err()
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -72,6 +71,11 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if err != nil {
 		return nil, err
 	}
+	c.creating.Lock()
+	defer c.creating.Unlock()
+	if made, ok := c.store.RunOf(q.RequestId); ok {
+		return &synclinev1.CreateRunResponse{Run: runToProto(made)}, nil
+	}
 	bound, err := exp.Bind(c.candidates(), q.Bindings)
 	if err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
@@ -91,8 +95,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if err != nil {
 		return nil, storeStatus(err)
 	}
-	// The same request again finds the run that the first one made.
-	if created.ID == run.ID && !c.launch(newRunner(c, created, exp), (*runner).live) {
+	if !c.launch(newRunner(c, created, exp), (*runner).live) {
 		return nil, status.Error(codes.Unavailable, "the controller is shutting down")
 	}
 	return &synclinev1.CreateRunResponse{Run: runToProto(created)}, nil
@@ -102,7 +105,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 func (c *Controller) candidates() []experiment.Candidate {
 	var all []experiment.Candidate
 	for _, a := range c.store.Agents() {
-		if c.sessions.get(a.Name) == nil {
+		if at := c.sessions.get(a.Name); at == nil || at.hello.Incarnation != a.Incarnation {
 			continue
 		}
 		// The address was checked when the agent said hello.
@@ -258,7 +261,10 @@ func (c *Controller) agents() []*synclinev1.Agent {
 	for _, a := range c.store.Agents() {
 		p := agentToProto(a)
 		if c.sessions.get(a.Name) != nil {
-			p.State, p.LastSeenNs = synclinev1.AgentState_AGENT_STATE_READY, time.Now().UnixNano()
+			p.State = synclinev1.AgentState_AGENT_STATE_READY
+		}
+		if at := c.sessions.lastSeen(a.Name); !at.IsZero() {
+			p.LastSeenNs = at.UnixNano()
 		}
 		all = append(all, p)
 	}

@@ -66,12 +66,18 @@ type runner struct {
 	agents     []string
 
 	inbox chan news
+	// over is closed, by launch, when nobody empties inbox any more.
+	over chan struct{}
 	// chunks holds a token when a chunk of the run was committed.
 	chunks  chan struct{}
 	cancels chan string
 
-	finished  map[string]*synclinev1.Finished
-	lost      map[string]bool
+	finished map[string]*synclinev1.Finished
+	// absent is an agent that something could not be sent to.
+	absent string
+	// done counts the repetitions that are through; committed is when the log last
+	// heard of it.
+	done      int
 	committed time.Time
 }
 
@@ -82,10 +88,11 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		controller: c, run: run, experiment: exp,
 		log:      c.cfg.Log.With("run", run.ID),
 		inbox:    make(chan news, 1024),
+		over:     make(chan struct{}),
 		chunks:   make(chan struct{}, 1),
 		cancels:  make(chan string, 1),
 		finished: map[string]*synclinev1.Finished{},
-		lost:     map[string]bool{},
+		done:     run.RepetitionsDone,
 	}
 	for _, h := range run.Hosts {
 		r.agents = append(r.agents, h.Agent)
@@ -103,7 +110,7 @@ func (r *runner) hear(n news) {
 	}
 	select {
 	case r.inbox <- n:
-	case <-r.controller.life.Done():
+	case <-r.over:
 	}
 }
 
@@ -190,7 +197,16 @@ func (r *runner) prepare(ctx context.Context) error {
 
 // observed keeps the capabilities for the sources that the experiment asks for.
 func observed(all []store.Capability, sources []string) []store.Capability {
-	return slices.DeleteFunc(all, func(c store.Capability) bool { return !slices.Contains(sources, c.Source) })
+	var kept []store.Capability
+	for _, s := range sources {
+		i := slices.IndexFunc(all, func(c store.Capability) bool { return c.Source == s })
+		if i < 0 {
+			kept = append(kept, store.Capability{Source: s, Reason: "the agent did not say that it has them"})
+			continue
+		}
+		kept = append(kept, all[i])
+	}
+	return kept
 }
 
 func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
@@ -318,9 +334,9 @@ func (r *runner) startLanes(n int) map[string]bool {
 func (r *runner) relay(m news, n int, left map[string]bool) (failed bool) {
 	var on *synclinev1.ControlResponse
 	switch {
-	case m.message.GetSignal() != nil && m.message.GetSignal().Repetition == uint32(n):
+	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n):
 		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
-	case m.message.GetLaneEnded() != nil && m.message.GetLaneEnded().Repetition == uint32(n):
+	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(m.agent, m.message.GetLaneEnded().GetLane()):
 		ended := m.message.GetLaneEnded()
 		delete(left, ended.Lane)
 		failed = ended.Failure != ""
@@ -336,6 +352,16 @@ func (r *runner) relay(m news, n int, left map[string]bool) (failed bool) {
 	return failed
 }
 
+// runs reports whether a lane is one of an agent's own.
+func (r *runner) runs(agent, lane string) bool {
+	for _, l := range r.experiment.Lanes {
+		if l.Name == lane {
+			return slices.ContainsFunc(r.run.Hosts, func(h store.RunHost) bool { return h.Name == l.Host && h.Agent == agent })
+		}
+	}
+	return false
+}
+
 // address is where a role is found.
 func (r *runner) address(role string) string {
 	for _, h := range r.run.Hosts {
@@ -349,6 +375,7 @@ func (r *runner) address(role string) string {
 // progress commits how far the run is, not too often: a restart then knows where
 // it was, and a watcher sees it move.
 func (r *runner) progress(ctx context.Context, n int) error {
+	r.done = n
 	if n < r.run.Repetitions && time.Since(r.committed) < progressEvery {
 		return nil
 	}
@@ -378,6 +405,9 @@ var errTimeout = errors.New("timeout")
 // and the controller's own end are errors.
 func (r *runner) next(ctx context.Context, timeout <-chan time.Time) (news, error) {
 	for {
+		if r.absent != "" {
+			return news{}, &lostError{r.absent}
+		}
 		select {
 		case <-ctx.Done():
 			return news{}, errors.New("the controller was shut down")
@@ -429,18 +459,11 @@ func (r *runner) gather(ctx context.Context, step string, limit time.Duration, t
 	return nil
 }
 
+// send hands a message to an agent. That there is none is the next thing the run
+// hears: the agent may have gone before the run listened.
 func (r *runner) send(agent string, m *synclinev1.ControlResponse) {
 	if !r.controller.sessions.send(agent, m) {
-		r.hearGone(agent)
-	}
-}
-
-// hearGone makes sure that a run learns of an agent that went before the run
-// listened. The inbox has room: this is the goroutine that empties it.
-func (r *runner) hearGone(agent string) {
-	select {
-	case r.inbox <- news{agent: agent, gone: true}:
-	default:
+		r.absent = agent
 	}
 }
 

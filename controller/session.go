@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -19,12 +21,17 @@ type session struct {
 	once sync.Once
 }
 
-// send hands a message to the agent. It blocks while the agent is slow to read,
-// and drops the message if the stream has ended: the run hears of that anyway.
+// send hands a message to the agent. It blocks while the agent is slow to read; one
+// that reads nothing for answerLimit is cut off. The message is dropped if the stream
+// has ended: the run hears of that anyway.
 func (s *session) send(m *synclinev1.ControlResponse) {
+	timer := time.NewTimer(answerLimit)
+	defer timer.Stop()
 	select {
 	case s.out <- m:
 	case <-s.gone:
+	case <-timer.C:
+		s.end()
 	}
 }
 
@@ -35,12 +42,13 @@ func (s *session) end() { s.once.Do(func() { close(s.gone) }) }
 type sessions struct {
 	mu      sync.Mutex
 	byName  map[string]*session
+	seen    map[string]time.Time
 	changed chan struct{}
 	ended   bool
 }
 
 func newSessions() *sessions {
-	return &sessions{byName: map[string]*session{}, changed: make(chan struct{})}
+	return &sessions{byName: map[string]*session{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
 // add makes s the session of its agent. The same start of an agent that comes
@@ -49,17 +57,34 @@ func newSessions() *sessions {
 func (ss *sessions) add(s *session) error {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	old := ss.byName[s.name]
-	switch {
-	case ss.ended:
-		return fmt.Errorf("the controller is shutting down")
-	case old != nil && old.hello.Incarnation != s.hello.Incarnation:
-		return fmt.Errorf("an agent named %s is connected already, from %s; stop that one, or choose another --name", s.name, old.remote)
-	case old != nil:
+	if err := ss.refuse(s); err != nil {
+		return err
+	}
+	if old := ss.byName[s.name]; old != nil {
 		old.end()
 	}
 	ss.byName[s.name] = s
 	ss.notify()
+	return nil
+}
+
+// mayAdd says what add would, so that nothing of an agent that is to be refused is
+// written down.
+func (ss *sessions) mayAdd(s *session) error {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.refuse(s)
+}
+
+// refuse is why s cannot be its agent's session. The caller holds mu.
+func (ss *sessions) refuse(s *session) error {
+	old := ss.byName[s.name]
+	switch {
+	case ss.ended:
+		return errors.New("the controller is shutting down")
+	case old != nil && old.hello.Incarnation != s.hello.Incarnation:
+		return fmt.Errorf("an agent named %s is connected already, from %s; stop that one, or choose another --name", s.name, old.remote)
+	}
 	return nil
 }
 
@@ -90,6 +115,21 @@ func (ss *sessions) send(agent string, m *synclinev1.ControlResponse) bool {
 	}
 	s.send(m)
 	return true
+}
+
+// saw notes that an agent was heard of.
+func (ss *sessions) saw(agent string, at time.Time) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.seen[agent] = at
+}
+
+// lastSeen is when an agent was last heard of by this start of the controller; the
+// zero Time if it was not.
+func (ss *sessions) lastSeen(agent string) time.Time {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	return ss.seen[agent]
 }
 
 // watch returns a channel that is closed at the next coming or going.

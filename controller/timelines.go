@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -73,6 +74,9 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, error) {
 		return nil, fmt.Errorf("read the experiment of run %s: %w", run.ID, err)
 	}
 	input := &timeline.Run{ID: run.ID, Experiment: exp, Incomplete: run.Incomplete}
+	if !run.State.Final() {
+		input.Incomplete = append(slices.Clip(input.Incomplete), fmt.Sprintf("the run is %s, events still arrive", run.State))
+	}
 	index := map[string]int{}
 	for i, h := range run.Hosts {
 		host, err := timelineHost(h, exp.Observe)

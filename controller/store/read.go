@@ -54,6 +54,17 @@ func (s *Store) Run(id string) (Run, bool) {
 	return r.Run, true
 }
 
+// RunOf returns the run that a request made.
+func (s *Store) RunOf(requestID string) (Run, bool) {
+	s.fsm.mu.RLock()
+	defer s.fsm.mu.RUnlock()
+	r := s.fsm.runs[s.fsm.requests[requestID]]
+	if r == nil {
+		return Run{}, false
+	}
+	return r.Run, true
+}
+
 // Source is the experiment file of a run, nil if there is no such run. Do not write
 // to it.
 func (s *Store) Source(runID string) []byte {

@@ -1183,7 +1183,8 @@ type Chunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Agent string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
-	// Counts the starts of the agent, so that numbers never repeat.
+	// Tells the starts of an agent apart, so that numbers never repeat: CLOCK_REALTIME
+	// at the start, nanoseconds since 1970.
 	Incarnation uint64 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// Number of the chunk in the stream (run, agent, incarnation), from 1.
 	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`

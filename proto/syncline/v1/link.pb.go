@@ -656,11 +656,9 @@ func (x *Welcome) GetForgetRunIds() []string {
 	return nil
 }
 
-// Heartbeat says that the agent lives.
+// Heartbeat says that the agent lives; nothing else may be said for hours.
 type Heartbeat struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Events that wait for acknowledgement.
-	PendingEvents uint64 `protobuf:"varint,1,opt,name=pending_events,json=pendingEvents,proto3" json:"pending_events,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -693,13 +691,6 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_syncline_v1_link_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Heartbeat) GetPendingEvents() uint64 {
-	if x != nil {
-		return x.PendingEvents
-	}
-	return 0
 }
 
 // Prepare tells an agent its part of a run. It makes nothing yet.
@@ -1996,9 +1987,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"controller\x18\x02 \x01(\tR\n" +
 	"controller\x12!\n" +
 	"\fheartbeat_ns\x18\x03 \x01(\x03R\vheartbeatNs\x12$\n" +
-	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\"2\n" +
-	"\tHeartbeat\x12%\n" +
-	"\x0epending_events\x18\x01 \x01(\x04R\rpendingEvents\"\xf4\x01\n" +
+	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\"\v\n" +
+	"\tHeartbeat\"\xf4\x01\n" +
 	"\aPrepare\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
