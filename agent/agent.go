@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -98,7 +99,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			pause = newBackoff()
 		}
 		wait := pause.next()
-		a.cfg.Log.Warn("not connected", "controller", a.cfg.Controller, "cause", status.Convert(err).Message(), "retry_in", wait.Round(time.Millisecond))
+		a.cfg.Log.Warn("not connected", "controller", a.cfg.Controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -149,6 +150,19 @@ func (a *Agent) dial() (*grpc.ClientConn, error) {
 		return nil, fmt.Errorf("dial controller %s: %w", a.cfg.Controller, err)
 	}
 	return conn, nil
+}
+
+// plainCause is the last and plainest part of an error of gRPC.
+func plainCause(err error) string {
+	var st interface{ GRPCStatus() *status.Status }
+	if !errors.As(err, &st) {
+		return err.Error()
+	}
+	text := st.GRPCStatus().Message()
+	if _, dialing, ok := strings.Cut(text, "while dialing: "); ok {
+		return strings.TrimSuffix(dialing, `"`)
+	}
+	return text
 }
 
 // backoff grows from 100 ms to 5 s, each pause spread by ±25 % so that the agents

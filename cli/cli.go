@@ -53,10 +53,12 @@ honest error bar on every time that crosses hosts.`,
 		Example: `  syncline demo                        a whole lab on this machine, then tidied up
   syncline validate FILE               check an experiment file
   syncline run FILE --repeat 50        run it on the agents of a controller`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		// How many letters may be wrong for a command to be suggested.
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		Args:                       unknownCommand,
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
@@ -68,10 +70,22 @@ honest error bar on every time that crosses hosts.`,
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
 	root.AddCommand(
 		a.demoCommand(), a.validateCommand(), a.runCommand(),
-		a.getCommand(), a.eventsCommand(), a.ladderCommand(),
+		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(),
 		a.controllerCommand(), a.agentCommand(), a.versionCommand(),
 	)
 	return root
+}
+
+// unknownCommand says what was probably meant.
+func unknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "Try: " + c.CommandPath() + " --help"
+	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+		hint = "Did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return &exitError{code: exitUsage, err: fmt.Errorf("no command %q. %s", args[0], hint)}
 }
 
 func envOr(name, otherwise string) string {

@@ -34,7 +34,13 @@ func (c *client) close() { c.conn.Close() }
 // dial reaches the controller, or says why not. gRPC alone would connect at the
 // first call and wrap the reason in words of its own.
 func (a *app) dial(ctx context.Context) (*client, error) {
+	if err := checkTarget(a.controller); err != nil {
+		return nil, err
+	}
 	if err := reach(ctx, a.controller); err != nil {
+		if ctx.Err() != nil {
+			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted")}
+		}
 		return nil, &exitError{code: exitUnreachable, err: fmt.Errorf(
 			"no controller at %s (%s).\nIs it running there? Start one with: syncline controller serve\nAnother address: --controller HOST:PORT or SYNCLINE_CONTROLLER", a.controller, plainCause(err))}
 	}
@@ -48,6 +54,17 @@ func (a *app) dial(ctx context.Context) (*client, error) {
 		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
 		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
 	}, nil
+}
+
+// checkTarget refuses what is no address of a controller.
+func checkTarget(target string) error {
+	if strings.HasPrefix(target, "unix:") {
+		return nil
+	}
+	if host, port, err := net.SplitHostPort(target); err != nil || host == "" || port == "" {
+		return &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: write HOST:PORT or unix:PATH", target)}
+	}
+	return nil
 }
 
 func reach(ctx context.Context, target string) error {
@@ -87,7 +104,7 @@ func answered(err error) error {
 	case codes.Unavailable:
 		code = exitUnreachable
 	case codes.Canceled:
-		code = exitInterrupted
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted")}
 	case codes.DeadlineExceeded:
 		code = exitTimeout
 	case codes.Internal, codes.Unknown, codes.DataLoss:

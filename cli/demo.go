@@ -44,13 +44,18 @@ what that lacks and how to get it.`,
   syncline demo connect-refused
   syncline demo -o json > timeline.json
   syncline demo --keep                 leave the lab up, and say how to talk to it`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return oneArgument("NAME or FILE")(c, args)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := look.check(); err != nil {
+			if err := look.check(c); err != nil {
 				return err
 			}
-			if opts.repeat < 0 {
-				return &exitError{code: exitUsage, err: fmt.Errorf("--repeat %d: give a number from 1", opts.repeat)}
+			if err := opts.check(c); err != nil {
+				return err
 			}
 			file := demoExperiment
 			if len(args) == 1 {
@@ -60,8 +65,7 @@ what that lacks and how to get it.`,
 		},
 	}
 	look.flags(c)
-	c.Flags().IntVar(&opts.repeat, "repeat", 0, "repetitions (default: what the file says)")
-	c.Flags().DurationVar(&opts.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
+	opts.flags(c)
 	c.Flags().BoolVar(&keep, "keep", false, "leave the lab up, and say how to talk to it")
 	return c
 }
@@ -338,11 +342,15 @@ func (l *lab) sayHowToTalk() {
 	for _, m := range l.processes {
 		pids = append(pids, strconv.Itoa(m.PID()))
 	}
+	self := "syncline"
+	if path, err := os.Executable(); err == nil {
+		self = path
+	}
 	fmt.Fprintf(l.app.Err, `The lab is up. Talk to it:
   export SYNCLINE_CONTROLLER=%s
-  syncline get agents
-  syncline run %s --repeat 20
-End it, and nothing of it is left but %s, which the next demo removes:
-  kill %s
-`, l.socket(), demoExperiment, l.Dir(), strings.Join(pids, " "))
+  %s get agents
+  %[2]s run %s --repeat 20
+End it:
+  kill %s; rm -r %s
+`, l.socket(), self, demoExperiment, strings.Join(pids, " "), l.Dir())
 }

@@ -35,6 +35,7 @@ lanes:
 		{name: "failing", args: []string{failing}, code: exitFailed},
 		{name: "interrupted", args: []string{"--repeat", "10000"}, signal: syscall.SIGINT, code: exitInterrupted},
 		{name: "terminated", args: []string{"--repeat", "10000"}, signal: syscall.SIGTERM, code: exitInterrupted},
+		{name: "hung up", args: []string{"--repeat", "10000"}, signal: syscall.SIGHUP, code: exitInterrupted},
 		{name: "killed", args: []string{"--repeat", "10000"}, signal: syscall.SIGKILL, code: -1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

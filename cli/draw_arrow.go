@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -221,9 +223,9 @@ func (p *picture) drawLabels(i int) {
 		return
 	}
 	s := p.spanOf(a)
-	words := a.Words
+	words := packetWords(p.l, a)
 	if a.Lost {
-		words = append([]string{words[0], "lost"}, words[1:]...)
+		words = slices.Insert(slices.Clone(words), 1, "lost")
 	}
 	switch {
 	case a.Departure >= 0:
@@ -243,6 +245,17 @@ func (p *picture) drawLabels(i int) {
 		}
 		p.label([]string{delayText(a)}, x, y, s.step, st)
 	}
+}
+
+// packetWords are the words of a packet. Where the ladder shows several connections,
+// the number of its own goes with the first of them.
+func packetWords(l *timeline.Ladder, a *timeline.Arrow) []string {
+	if len(l.Connections) < 2 {
+		return a.Words
+	}
+	words := slices.Clone(a.Words)
+	words[0] = fmt.Sprintf("#%d %s", a.Connection+1, words[0])
+	return words
 }
 
 func (p *picture) room(x, y, step, want int) int {
@@ -286,9 +299,13 @@ func (p *picture) place(x, y, step, want int) (start, length int) {
 	return start, length
 }
 
-// shorten joins words as far as they fit; the first is cut if even that does not.
+// shorten joins words as far as they fit. The first stays: without the number of its
+// connection, or cut, if there is not even room for it.
 func (p *picture) shorten(words []string, width int) string {
 	text := words[0]
+	if _, bare, numbered := strings.Cut(text, " "); numbered && p.o.width(text) > width {
+		return p.o.cut(bare, width)
+	}
 	for _, word := range words[1:] {
 		if p.o.width(text+" "+word) > width {
 			break

@@ -12,6 +12,10 @@ import (
 func listRows(l *timeline.Ladder, o drawOptions) []string {
 	var lines []string
 	timeWidth, errWidth, nameWidth := listWidths(l, o)
+	if len(l.Rows) > 0 {
+		unit := l.Unit.String()
+		lines = append(lines, o.text(strings.Repeat(" ", 2+timeWidth-o.width(unit))+unit))
+	}
 	for i := range l.Rows {
 		r := &l.Rows[i]
 		if r.Kind == timeline.RowLabel {
@@ -27,8 +31,8 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 			lead = "≈ "
 		}
 		lead += strings.Repeat(" ", timeWidth-o.width(at)) + at + " " + pad(err, errWidth, o) + pad(l.Lanes[r.Lane].Name, nameWidth, o)
-		text, st := listText(l, i)
-		lines = append(lines, o.text(lead)+o.paint(o.cut(text, o.Width-o.width(lead)), st))
+		texts, st := listTexts(l, i)
+		lines = append(lines, o.text(lead)+o.paint(o.text(o.fitting(texts, o.Width-o.width(lead))), st))
 	}
 	return lines
 }
@@ -46,23 +50,24 @@ func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	if err == 1 {
 		err = 0
 	}
-	return at, err, name
+	return max(at, o.width(l.Unit.String())), err, name
 }
 
 func pad(s string, width int, o drawOptions) string {
 	return s + strings.Repeat(" ", max(width-o.width(s), 0))
 }
 
-// listText is what happened in a row.
-func listText(l *timeline.Ladder, row int) (string, style) {
+// listTexts is what happened in a row, in full and ever shorter.
+func listTexts(l *timeline.Ladder, row int) ([]string, style) {
 	r := &l.Rows[row]
 	switch {
 	case r.Arrow >= 0:
-		return listPacket(l, &l.Arrows[r.Arrow], row)
+		text, st := listPacket(l, &l.Arrows[r.Arrow], row)
+		return []string{text}, st
 	case r.Bracket >= 0:
-		return listCall(&l.Brackets[r.Bracket], row)
+		return listCall(l, &l.Brackets[r.Bracket], row)
 	}
-	return "! " + r.Text, red
+	return []string{"! " + r.Text}, red
 }
 
 func listPacket(l *timeline.Ladder, a *timeline.Arrow, row int) (string, style) {
@@ -70,7 +75,7 @@ func listPacket(l *timeline.Ladder, a *timeline.Arrow, row int) (string, style) 
 	if a.Reset || a.Impossible {
 		st = red
 	}
-	words := strings.Join(a.Words, " ")
+	words := strings.Join(packetWords(l, a), " ")
 	if row == a.Departure {
 		text := fmt.Sprintf("──▶ %s  %s", laneName(l, a.To), words)
 		if a.Lost {
@@ -78,7 +83,7 @@ func listPacket(l *timeline.Ladder, a *timeline.Arrow, row int) (string, style) 
 		}
 		return text, st
 	}
-	text := fmt.Sprintf("◀── %s  %s", laneName(l, a.From), a.Words[0])
+	text := fmt.Sprintf("◀── %s  %s", laneName(l, a.From), packetWords(l, a)[0])
 	switch {
 	case a.Delayed:
 		text += " after " + delayText(a)
@@ -95,19 +100,16 @@ func laneName(l *timeline.Ladder, lane int) string {
 	return l.Lanes[lane].Name
 }
 
-func listCall(b *timeline.Bracket, row int) (string, style) {
-	st := plain
-	switch {
-	case b.Failed:
-		st = red
-	case b.Lab:
-		st = faint
-	}
+func listCall(l *timeline.Ladder, b *timeline.Bracket, row int) ([]string, style) {
+	texts, mark := callNames(l, b), "┬ "
 	switch {
 	case b.Enter == b.Return:
-		return callLines(b, true)[0], st
-	case row == b.Enter:
-		return "┬ " + callNames(b)[0], st
+		return callLines(l, b, true), bracketStyle(b)
+	case row == b.Return:
+		texts, mark = callAndResult(texts, callResults(b, true)), "┴ "
 	}
-	return "┴ " + callNames(b)[0] + ": " + callResults(b, true)[0], st
+	for i := range texts {
+		texts[i] = mark + texts[i]
+	}
+	return texts, bracketStyle(b)
 }

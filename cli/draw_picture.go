@@ -149,12 +149,12 @@ func (p *picture) widestCall(lane, most int) int {
 		if b.Lane != lane || (!p.full() && (b.Lab || b.Calls > 1)) {
 			continue
 		}
-		wants := [][]string{callLines(b, p.full())}
+		wants := [][]string{callLines(p.l, b, p.full())}
 		if b.Enter != b.Return {
-			wants = [][]string{callNames(b), callResults(b, p.full())}
+			wants = [][]string{callNames(p.l, b), callResults(b, p.full())}
 		}
 		for _, texts := range wants {
-			widest = max(widest, p.o.width(p.fitting(texts, most)))
+			widest = max(widest, p.o.width(p.o.fitting(texts, most)))
 		}
 	}
 	return widest
@@ -301,10 +301,10 @@ func (p *picture) drawBracket(b *timeline.Bracket) {
 func (p *picture) drawCall(b *timeline.Bracket) {
 	st := bracketStyle(b)
 	if b.Enter == b.Return {
-		p.drawCallText(b, b.Enter, callLines(b, p.full()), st)
+		p.drawCallText(b, b.Enter, callLines(p.l, b, p.full()), st)
 		return
 	}
-	p.drawCallText(b, b.Enter, callNames(b), st)
+	p.drawCallText(b, b.Enter, callNames(p.l, b), st)
 	p.drawCallText(b, b.Return, callResults(b, p.full()), st)
 }
 
@@ -313,7 +313,7 @@ func (p *picture) drawCall(b *timeline.Bracket) {
 func (p *picture) drawCallText(b *timeline.Bracket, row int, texts []string, st style) {
 	depth := depthColumns(p.l.Lanes[b.Lane].Depth)
 	if b.Lane == 0 {
-		text := p.fitting(texts, p.left)
+		text := p.o.fitting(texts, p.left)
 		p.canvas.put(p.lanes[0]-depth-p.o.width(text), top+row, text, st)
 		return
 	}
@@ -322,83 +322,5 @@ func (p *picture) drawCallText(b *timeline.Bracket, row int, texts []string, st 
 		x, room = p.place(x-1, top+row, 1, p.o.width(texts[0])+2)
 		x, room = x+1, room-2
 	}
-	p.canvas.put(x, top+row, p.fitting(texts, room), st)
-}
-
-func (p *picture) fitting(texts []string, room int) string {
-	for _, text := range texts {
-		if p.o.width(text) <= room {
-			return text
-		}
-	}
-	return p.o.cut(texts[len(texts)-1], room)
-}
-
-// callNames is the call as its bracket opens, in full and in short.
-func callNames(b *timeline.Bracket) []string {
-	if b.Lab {
-		return []string{"(" + b.Call + ")"}
-	}
-	name, _, _ := strings.Cut(b.Call, " ")
-	if b.Calls > 1 || name == b.Call {
-		return []string{b.Call}
-	}
-	return []string{b.Call, name}
-}
-
-// callResults is what a call gave, as its bracket closes, in full and ever shorter.
-func callResults(b *timeline.Bracket, full bool) []string {
-	took := timeline.Span(b.Took)
-	if !full {
-		took = timeline.Span(rounded(b.Took))
-	}
-	mark, between := "", " in "
-	switch {
-	case b.Result == "timeout" || b.Result == "cancelled":
-		between = " after "
-	case b.Waits && full:
-		between = ", waited "
-	}
-	if b.Failed {
-		mark = "✗ "
-	}
-	texts := []string{mark + b.Result + between + took, mark + b.Result}
-	if b.Remark != "" && full {
-		texts = append([]string{mark + b.Result + " (" + b.Remark + ")" + between + took}, texts...)
-	}
-	return texts
-}
-
-// rounded keeps three digits of a length of time.
-func rounded(ns int64) int64 {
-	step := int64(1)
-	for ns/step >= 1000 {
-		step *= 10
-	}
-	return (ns + step/2) / step * step
-}
-
-// callLines is a call that is shown in one row, in full and ever shorter.
-func callLines(b *timeline.Bracket, full bool) []string {
-	if b.Lab {
-		return callNames(b)
-	}
-	if b.Calls > 1 {
-		return []string{b.Call}
-	}
-	results := callResults(b, full)
-	if !full && !b.Failed {
-		// The time of a call that did nothing but return is not worth the room.
-		results = results[len(results)-1:]
-		if b.Result == "0" && b.Remark == "" {
-			return callNames(b)
-		}
-	}
-	var texts []string
-	for _, name := range callNames(b) {
-		for _, result := range results {
-			texts = append(texts, name+": "+result)
-		}
-	}
-	return texts
+	p.canvas.put(x, top+row, p.o.fitting(texts, room), st)
 }

@@ -78,6 +78,16 @@ func (o drawOptions) cut(s string, width int) string {
 	return columns.Truncate(s, max(width, 0), o.text("…"))
 }
 
+// fitting is the first of several texts that fits, or what fits of the last.
+func (o drawOptions) fitting(texts []string, room int) string {
+	for _, text := range texts {
+		if o.width(text) <= room {
+			return text
+		}
+	}
+	return o.cut(texts[len(texts)-1], room)
+}
+
 // fit is a line cut to the width of the terminal.
 func (o drawOptions) fit(s string) string { return o.cut(s, o.Width) }
 
@@ -98,10 +108,15 @@ func (o drawOptions) wrap(lead string, pieces []string, separator string) []stri
 	indent := strings.Repeat(" ", o.width(lead))
 	var lines []string
 	line, empty := o.text(lead), true
+	// A comma stays on the line that it ends.
+	comma := ""
+	if strings.HasPrefix(separator, ",") {
+		comma = ","
+	}
 	add := func(piece, between string) {
-		if !empty && columns.StringWidth(line)+o.width(between+piece)+1 > o.Width {
-			if strings.HasPrefix(between, ",") {
-				line += ","
+		if !empty && columns.StringWidth(line)+o.width(between+piece+comma) > o.Width {
+			if between == separator {
+				line += comma
 			}
 			lines = append(lines, strings.TrimRight(line, " "))
 			line, empty = indent, true

@@ -23,7 +23,7 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 (syncline ladder) puts them on one clock.`,
 		Example: `  syncline events r-7f3c2a10@3
   syncline events r-7f3c2a10 -o ndjson | jq .event.packet.flags`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("RUN[@REP]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "table" && output != "ndjson" {
 				return unknownFormat(output, "table", "ndjson")

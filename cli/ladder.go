@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,9 @@ import (
 	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
 )
+
+// minWidth is the least number of columns that a picture is drawn in.
+const minWidth = 40
 
 // ladderOptions say how a timeline is shown.
 type ladderOptions struct {
@@ -40,9 +44,9 @@ arrows for packets. Without @REP it is the first repetition with a verdict that 
 not pass, else the first.`,
 		Example: `  syncline ladder r-7f3c2a10
   syncline ladder r-7f3c2a10@17 -o json`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("RUN[@REP]"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if err := opts.check(); err != nil {
+			if err := opts.check(c); err != nil {
 				return err
 			}
 			id, repetition, err := runRef(args[0])
@@ -61,7 +65,13 @@ not pass, else the first.`,
 	return c
 }
 
-func (o *ladderOptions) check() error {
+func (o *ladderOptions) check(c *cobra.Command) error {
+	if c.Flags().Changed("width") && o.width < minWidth {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--width %d: give at least %d columns", o.width, minWidth)}
+	}
+	if c.Flags().Changed("conn") && o.conn < 1 {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: connections are counted from 1", o.conn)}
+	}
 	switch o.output {
 	case "text", "json", "ndjson":
 		return nil
@@ -78,6 +88,9 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	t, err := controller.TimelineFromProto(answer.Timeline)
 	if err != nil {
 		return &exitError{code: exitRefused, err: err}
+	}
+	if opts.conn > len(t.Connections) {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", opts.conn, t.Repetition, len(t.Connections))}
 	}
 	switch opts.output {
 	case "json":

@@ -33,6 +33,21 @@ type runOptions struct {
 	timeout  time.Duration
 }
 
+func (o *runOptions) flags(c *cobra.Command) {
+	c.Flags().IntVar(&o.repeat, "repeat", 0, "repetitions (default: what the file says)")
+	c.Flags().DurationVar(&o.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
+}
+
+func (o *runOptions) check(c *cobra.Command) error {
+	if c.Flags().Changed("repeat") && o.repeat < 1 {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--repeat %d: give a number from 1", o.repeat)}
+	}
+	if c.Flags().Changed("timeout") && o.timeout <= 0 {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--timeout %v: give a time above 0, as in 30s", o.timeout)}
+	}
+	return nil
+}
+
 func (a *app) runCommand() *cobra.Command {
 	var opts runOptions
 	var hosts []string
@@ -48,7 +63,7 @@ wrong, 3 cannot tell, 4 no controller, 5 refused, 124 timeout, 130 interrupted.`
 		Example: `  syncline run basic-open-close
   syncline run handshake.yaml --repeat 50
   syncline run handshake.yaml --host A=vm1 --host B=vm7`,
-		Args: cobra.ExactArgs(1),
+		Args: oneArgument("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "table" && output != "json" {
 				return unknownFormat(output, "table", "json")
@@ -57,15 +72,14 @@ wrong, 3 cannot tell, 4 no controller, 5 refused, 124 timeout, 130 interrupted.`
 			if opts.bindings, err = parseBindings(hosts); err != nil {
 				return err
 			}
-			if opts.repeat < 0 {
-				return &exitError{code: exitUsage, err: fmt.Errorf("--repeat %d: give a number from 1", opts.repeat)}
+			if err := opts.check(c); err != nil {
+				return err
 			}
 			return a.runFile(c.Context(), args[0], opts, output)
 		},
 	}
-	c.Flags().IntVar(&opts.repeat, "repeat", 0, "repetitions (default: what the file says)")
+	opts.flags(c)
 	c.Flags().StringArrayVar(&hosts, "host", nil, "ROLE=AGENT, where labels should not decide; may be repeated")
-	c.Flags().DurationVar(&opts.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
 	formatFlag(c, &output, "table", "json")
 	return c
 }
@@ -76,6 +90,9 @@ func parseBindings(all []string) (map[string]string, error) {
 		role, agent, ok := strings.Cut(b, "=")
 		if !ok || role == "" || agent == "" {
 			return nil, &exitError{code: exitUsage, err: fmt.Errorf("--host %s: write ROLE=AGENT, as in A=vm1", b)}
+		}
+		if other, twice := bindings[role]; twice {
+			return nil, &exitError{code: exitUsage, err: fmt.Errorf("--host %s: role %s is played by %s already", b, role, other)}
 		}
 		bindings[role] = agent
 	}
@@ -113,7 +130,9 @@ func (a *app) runFile(ctx context.Context, file string, opts runOptions, output 
 			return err
 		}
 	}
-	fmt.Fprintf(a.Err, "next: syncline ladder %s\n", ladderRef(run.Id, summary))
+	if summary.tally.Repetitions > 0 {
+		fmt.Fprintf(a.Err, "next: syncline ladder %s\n", ladderRef(run.Id, summary))
+	}
 	return outcome(run, summary)
 }
 
@@ -176,11 +195,23 @@ func (a *app) follow(ctx context.Context, cl *client, id string) (*synclinev1.Ru
 			return last, nil
 		}
 		if err != nil {
-			return last, answered(err)
+			return last, lostTrack(id, last, err)
 		}
 		last = m.Run
 		p.show(last)
 	}
+}
+
+// lostTrack says where a run was when its controller was heard of last.
+func lostTrack(id string, last *synclinev1.Run, err error) error {
+	if status.Code(err) != codes.Unavailable {
+		return answered(err)
+	}
+	where := "run " + id
+	if last != nil {
+		where = fmt.Sprintf("repetition %d of %d of run %s", min(last.RepetitionsDone+1, last.Repetitions), last.Repetitions, id)
+	}
+	return &exitError{code: exitUnreachable, err: fmt.Errorf("lost the controller in %s: %s\nWhen it is back: syncline get runs", where, status.Convert(err).Message())}
 }
 
 // progress is one line that moves on a terminal, and a line now and then elsewhere.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,9 @@ func (a *app) controllerServeCommand() *cobra.Command {
 				for _, l := range listeners {
 					err = errors.Join(err, l.Close())
 				}
+				if errors.Is(err, os.ErrPermission) {
+					err = fmt.Errorf("%w\nAnother directory: --data DIR", err)
+				}
 				return &exitError{code: exitRefused, err: err}
 			}
 			for _, l := range listeners {
@@ -80,8 +84,7 @@ func defaultData() string {
 func (a *app) listen(address, socket string) ([]net.Listener, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, &exitError{code: exitUsage, err: fmt.Errorf(
-			"listen on %s: %s.\nIs another controller running there? Another address: --listen HOST:PORT", address, plainCause(err))}
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("listen on %s: %s.\n%s", address, plainCause(err), listenHint(err))}
 	}
 	if !loopback(l.Addr()) {
 		fmt.Fprintf(a.Err, "syncline: warning: whoever reaches %s can open sockets on every agent: nothing here is encrypted or authenticated yet. Use a network you trust.\n", l.Addr())
@@ -97,6 +100,18 @@ func (a *app) listen(address, socket string) ([]net.Listener, error) {
 		return nil, errors.Join(fmt.Errorf("keep socket %s to its owner: %w", socket, err), u.Close(), l.Close())
 	}
 	return []net.Listener{l, u}, nil
+}
+
+func listenHint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "Is another controller running there? Another address: --listen HOST:PORT"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "This host has no such address; all of its own: --listen 0.0.0.0:7443"
+	case errors.Is(err, syscall.EACCES):
+		return "Ports below 1024 need CAP_NET_BIND_SERVICE; another one: --listen HOST:PORT"
+	}
+	return "Write --listen HOST:PORT, as in --listen 10.0.0.10:7443"
 }
 
 func loopback(a net.Addr) bool {
@@ -124,6 +139,9 @@ func (a *app) agentServeCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			set, err := parseLabels(labels)
 			if err != nil {
+				return err
+			}
+			if err := checkTarget(a.controller); err != nil {
 				return err
 			}
 			for _, address := range addresses {

@@ -116,7 +116,7 @@ func noSuchScenario(name string) error {
 func readLimited(r io.Reader, name string) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, experiment.MaxBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, fmt.Errorf("read %s: %s", name, plainCause(err))
 	}
 	return b, nil
 }

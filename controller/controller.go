@@ -22,10 +22,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
 
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -120,6 +122,15 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 		return nil
 	})
 	return errors.Join(group.Wait(), c.store.Close())
+}
+
+// stopped is what callers are told when the controller ends: the cause, if it is not
+// that somebody wanted it to.
+func (c *Controller) stopped() error {
+	if err := c.store.Err(); err != nil {
+		return status.Errorf(codes.Unavailable, "the controller stops, because its store failed: %v", err)
+	}
+	return status.Error(codes.Unavailable, "the controller is shutting down")
 }
 
 func (c *Controller) shutdown(server *grpc.Server) {

@@ -87,7 +87,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]
 		if other := c.busy(b.Name); other != "" {
-			return nil, status.Errorf(codes.FailedPrecondition, "agent %s is busy with run %s; wait for it, or cancel it", b.Name, other)
+			return nil, status.Errorf(codes.FailedPrecondition, "agent %s is busy with run %s; wait for it, or: syncline cancel %s", b.Name, other, other)
 		}
 		run.Hosts = append(run.Hosts, c.runHost(h.Name, b))
 	}
@@ -96,7 +96,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 		return nil, storeStatus(err)
 	}
 	if !c.launch(newRunner(c, created, exp), (*runner).live) {
-		return nil, status.Error(codes.Unavailable, "the controller is shutting down")
+		return nil, c.stopped()
 	}
 	return &synclinev1.CreateRunResponse{Run: runToProto(created)}, nil
 }
@@ -179,7 +179,7 @@ func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerS
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
 		case <-s.controller.life.Done():
-			return status.Error(codes.Unavailable, "the controller is shutting down")
+			return s.controller.stopped()
 		}
 	}
 }
@@ -204,7 +204,11 @@ func (s *runService) CancelRun(_ context.Context, q *synclinev1.CancelRunRequest
 
 // ListEvents sends the raw events of a run.
 func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.ServerStreamingServer[synclinev1.ListEventsResponse]) error {
-	if _, err := s.controller.find(q.RunId); err != nil {
+	run, err := s.controller.find(q.RunId)
+	if err != nil {
+		return err
+	}
+	if err := hasRepetition(run, q.Repetition); err != nil {
 		return err
 	}
 	return decodeChunks(s.controller.store, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
@@ -216,6 +220,14 @@ func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Ser
 		}
 		return stream.Send(&synclinev1.ListEventsResponse{Agent: c.Agent, Incarnation: c.Incarnation, Events: events})
 	})
+}
+
+// hasRepetition refuses a repetition that a run was never to have; 0 is all.
+func hasRepetition(run store.Run, n uint32) error {
+	if uint64(n) <= uint64(run.Repetitions) {
+		return nil
+	}
+	return status.Errorf(codes.NotFound, "run %s has %d repetitions, no repetition %d", run.ID, run.Repetitions, n)
 }
 
 func ofRepetition(events []*synclinev1.Event, n uint32) []*synclinev1.Event {
@@ -251,7 +263,7 @@ func (s *agentService) WatchAgents(_ *synclinev1.WatchAgentsRequest, stream grpc
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
 		case <-s.controller.life.Done():
-			return status.Error(codes.Unavailable, "the controller is shutting down")
+			return s.controller.stopped()
 		}
 	}
 }

@@ -130,8 +130,8 @@ func (s *timelineService) GetTimeline(ctx context.Context, q *synclinev1.GetTime
 	if err != nil {
 		return nil, err
 	}
-	if int(q.Repetition) > run.Repetitions {
-		return nil, status.Errorf(codes.NotFound, "run %s has %d repetitions, no repetition %d", run.ID, run.Repetitions, q.Repetition)
+	if err := hasRepetition(run, q.Repetition); err != nil {
+		return nil, err
 	}
 	b, err := s.controller.cache.builder(run)
 	if err != nil {
@@ -167,6 +167,9 @@ func pick(ctx context.Context, b *builder, repetition int) (*timeline.Timeline, 
 
 func build(b *builder, n int) (*timeline.Timeline, error) {
 	t, err := b.Build(n)
+	if err != nil && !b.run.State.Final() {
+		return nil, status.Errorf(codes.FailedPrecondition, "run %s is %s; nothing of repetition %d has arrived yet", b.run.ID, b.run.State, n)
+	}
 	if err != nil {
 		return nil, status.Error(codes.Internal, fmt.Sprintf("timeline of run %s, repetition %d: %v", b.run.ID, n, err))
 	}

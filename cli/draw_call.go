@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"strings"
+
+	"syncline/controller/timeline"
+)
+
+// callNames is the call as its bracket opens, in full and in short. Where a host runs
+// several lanes, the lane comes first.
+func callNames(l *timeline.Ladder, b *timeline.Bracket) []string {
+	lane := ""
+	if len(l.Lanes[b.Lane].Roles) > 1 {
+		lane = b.Role + ": "
+	}
+	if b.Lab {
+		return []string{"(" + lane + b.Call + ")"}
+	}
+	name, _, _ := strings.Cut(b.Call, " ")
+	if b.Calls > 1 || name == b.Call {
+		return []string{lane + b.Call}
+	}
+	return []string{lane + b.Call, lane + name}
+}
+
+// callResults is what a call gave, as its bracket closes, in full and ever shorter.
+func callResults(b *timeline.Bracket, full bool) []string {
+	took := timeline.Span(b.Took)
+	if !full {
+		took = timeline.Span(rounded(b.Took))
+	}
+	mark, between := "", " in "
+	switch {
+	case endedByLab(b):
+		between = " after "
+	case b.Waits && full:
+		between = ", waited "
+	}
+	if b.Failed {
+		mark = "✗ "
+	}
+	texts := []string{mark + b.Result + between + took, mark + b.Result}
+	if endedByLab(b) {
+		texts = []string{texts[0], mark + b.Result + ", " + took, texts[1]}
+	}
+	if b.Remark != "" && full {
+		texts = append([]string{mark + b.Result + " (" + b.Remark + ")" + between + took}, texts...)
+	}
+	return texts
+}
+
+// endedByLab reports whether the lab, not the kernel, let a call return.
+func endedByLab(b *timeline.Bracket) bool { return b.Result == "timeout" || b.Result == "cancelled" }
+
+// rounded keeps three digits of a length of time.
+func rounded(ns int64) int64 {
+	step := int64(1)
+	for ns/step >= 1000 {
+		step *= 10
+	}
+	return (ns + step/2) / step * step
+}
+
+// callLines is a call that is shown in one row, in full and ever shorter: its
+// arguments go before its time does.
+func callLines(l *timeline.Ladder, b *timeline.Bracket, full bool) []string {
+	names := callNames(l, b)
+	if b.Lab || b.Calls > 1 {
+		return names
+	}
+	results := callResults(b, full)
+	if !full && !b.Failed && !endedByLab(b) {
+		// The time of a call that did nothing but return is not worth the room.
+		results = results[len(results)-1:]
+		if b.Result == "0" && b.Remark == "" {
+			return names
+		}
+	}
+	return callAndResult(names, results)
+}
+
+// callAndResult joins each form of a call with each form of its result.
+func callAndResult(names, results []string) []string {
+	var texts []string
+	for _, result := range results {
+		for _, name := range names {
+			texts = append(texts, name+": "+result)
+		}
+	}
+	return texts
+}
