@@ -70,7 +70,7 @@ func (p *reading) cutParentheses(t phrase, open int) (inside, rest phrase, ok bo
 			}
 		}
 	}
-	p.fault(t.at(open), "a step goes in quotes if it holds ` #`, or a comma inside of a YAML list in brackets", "the parenthesis is not closed")
+	p.fault(t.at(open), "the whole step goes in quotes if it holds ` #`", "the parenthesis is not closed")
 	return t, t, false
 }
 

@@ -152,7 +152,7 @@ func readDocument(source []byte) (*node, Errors) {
 	if !d.isText(source) {
 		return nil, d.faults
 	}
-	tokens := lexer.Tokenize(strings.Join(d.lines, "\n"))
+	tokens := lexer.Tokenize(strings.Join(hideParentheses(d.lines), "\n"))
 	if !d.isPlain(tokens) {
 		return nil, d.faults
 	}
@@ -185,6 +185,10 @@ func (d *document) isText(source []byte) bool {
 			}
 			if r < ' ' && r != '\t' || r == 0x7f {
 				d.fault(Pos{i + 1, column}, "an experiment is a YAML file", "control character %U is not text", r)
+				return false
+			}
+			if r >= firstHidden && r <= lastHidden {
+				d.fault(Pos{i + 1, column}, "Unicode keeps it for the inside of programs", "noncharacter %U is not text", r)
 				return false
 			}
 		}
@@ -295,14 +299,14 @@ func (d *document) syntax(err error) {
 		GetToken() *token.Token
 	}
 	if !errors.As(err, &placed) || placed.GetToken() == nil {
-		d.fault(Pos{1, 1}, "", "not valid YAML: %v", err)
+		d.fault(Pos{1, 1}, "", "not valid YAML: %s", reveal(err.Error()))
 		return
 	}
 	at, hint := placed.GetToken().Position, ""
 	if strings.Contains(placed.GetMessage(), "mapping value") {
 		hint = "text that holds `: ` goes in quotes as a whole"
 	}
-	d.fault(Pos{at.Line, at.Column}, hint, "not valid YAML: %s", shorten(placed.GetMessage()))
+	d.fault(Pos{at.Line, at.Column}, hint, "not valid YAML: %s", shorten(reveal(placed.GetMessage())))
 }
 
 // tabs reports lines that are indented with tabs, the usual reason why a file that
@@ -333,7 +337,7 @@ func (d *document) convert(n ast.Node) *node {
 		}
 	case *ast.LiteralNode:
 		at := d.clamp(d.place(n))
-		return &node{kind: scalar, place: at, phrase: flat(strings.TrimRight(n.Value.Value, "\n"), at)}
+		return &node{kind: scalar, place: at, phrase: flat(strings.TrimRight(reveal(n.Value.Value), "\n"), at)}
 	case nil:
 		return &node{kind: null, place: d.clamp(Pos{})}
 	}
@@ -379,7 +383,7 @@ func (d *document) locate(t *token.Token) phrase {
 	case token.SingleQuoteType:
 		return locateIn(t.Value, at, rest, 1, singleQuotedWidth)
 	}
-	return locateIn(t.Value, at, rest, 0, func([]rune) int { return 1 })
+	return locateIn(reveal(t.Value), at, rest, 0, func([]rune) int { return 1 })
 }
 
 // locateIn walks value and source in step; width says how many runes of source make
