@@ -159,6 +159,8 @@ type sockets struct {
 
 type socketLife struct {
 	name string
+	// domain is that of its socket call, 0 if accept made it.
+	domain int
 	// made and closed are lines; 0 is not yet.
 	made, closed int
 }
@@ -187,6 +189,7 @@ func (l *sockets) open() []string {
 func (l *sockets) follow(p *reading, s *Step, row call, c callText) {
 	if row.onSocket && s.Socket != "" {
 		l.use(p, s, c.args[0].pos())
+		l.bindable(p, s, c)
 	}
 	switch {
 	case row.makes == mustMake && c.makes.text == "":
@@ -215,14 +218,31 @@ func (l *sockets) make(p *reading, s *Step, name phrase) {
 	if !s.Outcome.succeeds() {
 		p.fault(name.pos(), "leave the name away", "with this outcome %s makes no socket", s.Call)
 	}
+	life := socketLife{name: name.text, made: s.Pos.Line}
+	if args, ok := s.Args.(SocketArgs); ok {
+		life.domain = args.Domain
+	}
 	known := l.find(name.text)
 	switch {
 	case known == nil:
-		l.all = append(l.all, socketLife{name: name.text, made: s.Pos.Line})
+		l.all = append(l.all, life)
 	case known.closed == 0:
 		p.fault(name.pos(), "close it first, or take another name", "the socket %q of line %d is still open", name.text, known.made)
 	default:
-		*known = socketLife{name: name.text, made: s.Pos.Line}
+		*known = life
+	}
+}
+
+// bindable faults an IPv6 address for a socket of IPv4, unless the author means to
+// see it refused. The reverse is no fault: the agent maps an IPv4 address into IPv6.
+func (l *sockets) bindable(p *reading, s *Step, c callText) {
+	args, ok := s.Args.(BindArgs)
+	if !ok || args.Address.Role != "" || args.Address.IP.Is4() || !s.Outcome.succeeds() {
+		return
+	}
+	if known := l.find(s.Socket); known != nil && known.domain == afInet {
+		p.fault(c.args[1].pos(), fmt.Sprintf("write %s = socket(tcp6), or 0.0.0.0", s.Socket),
+			"the socket %q of line %d is of IPv4 and cannot have the IPv6 address %s", s.Socket, known.made, args.Address.IP)
 	}
 }
 

@@ -51,6 +51,8 @@ type reading struct {
 	labels map[string]place
 	// waitAt is where the argument of a wait stands, by the place of its step.
 	waitAt map[Pos]Pos
+	// packetsAt is where observe asks for packets.
+	packetsAt Pos
 	// byCall is filled by stepsOf once the lanes are read.
 	byCall []map[string][]int
 	steps  int
@@ -124,6 +126,7 @@ func (p *reading) file(root *node) {
 		}
 	}
 	if len(p.faults) == 0 { // else a fault elsewhere may be the only reason
+		p.checkPorts()
 		p.checkSleeps()
 		p.unused()
 	}
@@ -296,8 +299,10 @@ type source struct{ name, doc string }
 
 var sources = []source{
 	{"syscalls", "Entry and return of every call of a lane."},
-	{"packets", "Every TCP packet of the experiment's ports, at the taps of all hosts."},
+	{packetSource, "Every TCP packet of the experiment's ports, which are those that bind and connect name, at the taps of all hosts."},
 }
+
+const packetSource = "packets"
 
 func (p *reading) observe(n *node) {
 	var known []string
@@ -314,9 +319,20 @@ func (p *reading) observe(n *node) {
 		default:
 			p.exp.Observe = append(p.exp.Observe, t.text)
 		}
+		if t.text == packetSource {
+			p.packetsAt = t.pos()
+		}
 	}
 	if n.kind == list && len(n.items) == 0 {
 		p.fault(n.place, knownNames("sources", known), "observe names no source")
+	}
+}
+
+// checkPorts faults a file whose packets nobody could tell from others.
+func (p *reading) checkPorts() {
+	if slices.Contains(p.exp.Observe, packetSource) && len(p.exp.Ports()) == 0 {
+		p.fault(p.packetsAt, "bind or connect to a port, or do not observe packets",
+			"packets are observed, but no lane names a port: there are none to look for")
 	}
 }
 

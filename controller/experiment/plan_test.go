@@ -28,9 +28,9 @@ func TestArguments(t *testing.T) {
 		call string
 		want any
 	}{
-		{"d = socket(tcp6)", SocketArgs{10, 1, 6}},
+		{"e = socket(tcp6)", SocketArgs{10, 1, 6}},
 		{"bind(c, 0.0.0.0:$port)", BindArgs{Address{IP: netip.MustParseAddr("0.0.0.0"), Port: 80}}},
-		{"bind(c, [::]:0)", BindArgs{Address{IP: netip.IPv6Unspecified()}}},
+		{"bind(d, [::]:0)", BindArgs{Address{IP: netip.IPv6Unspecified()}}},
 		{"bind(c, A:$port)", BindArgs{Address{Role: "A", Port: 80}}},
 		{"listen(c, 128)", ListenArgs{128}},
 		{"connect(c, B:$port)", ConnectArgs{Address{Role: "B", Port: 80}}},
@@ -57,8 +57,8 @@ func TestArguments(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.call, func(t *testing.T) {
-			steps := parseLane(t, "c = socket(tcp)", "'"+test.call+"'")
-			if diff := cmp.Diff(test.want, steps[1].Args, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			steps := parseLane(t, "c = socket(tcp)", "d = socket(tcp6)", "'"+test.call+"'")
+			if diff := cmp.Diff(test.want, steps[2].Args, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
 			}
 		})
@@ -106,7 +106,7 @@ func TestSelectors(t *testing.T) {
 	}
 	for text, want := range tests {
 		t.Run(text, func(t *testing.T) {
-			exp, err := Parse([]byte("experiment: x\nhosts: { A: , B: }\nobserve: [packets]\nlanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n  - never: "+text+"\n"), Options{})
+			exp, err := Parse([]byte("experiment: x\nhosts: { A: , B: }\nobserve: [packets]\nlanes: { l: { host: A, do: [c = socket(tcp), connect(c, B:80)] } }\nexpect:\n  - never: "+text+"\n"), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
