@@ -303,7 +303,7 @@ func (p *picture) place(x, y, step, want int) (start, length int) {
 // connection, or cut, if there is not even room for it.
 func (p *picture) shorten(words []string, width int) string {
 	text := words[0]
-	if _, bare, numbered := strings.Cut(text, " "); numbered && p.o.width(text) > width {
+	if _, bare, _ := strings.Cut(text, " "); strings.HasPrefix(text, "#") && p.o.width(text) > width {
 		return p.o.cut(bare, width)
 	}
 	for _, word := range words[1:] {

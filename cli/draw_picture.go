@@ -20,6 +20,9 @@ type picture struct {
 	brackets map[int]bool
 	// left and right are the columns there are for the calls of the outer lanes.
 	left, right int
+	// fits is false if there are too many lanes to tell them, or what happened between
+	// them, on one line.
+	fits bool
 }
 
 // top is how many lines the lanes' names take.
@@ -27,18 +30,22 @@ const top = 2
 
 // Columns that arrows between two lanes are given at least, with two lanes and with
 // more; what is ample for them; and the most they are given. A text beside a bracket
-// is short up to so many columns.
+// is short up to so many columns, and says nothing in less than so many.
 const (
 	narrowest = 25
 	crowded   = 18
 	ample     = 30
 	widest    = 56
 	short     = 15
+	shortest  = 8
 )
 
 func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 	p := &picture{l: l, o: o, brackets: make(map[int]bool)}
 	p.measure()
+	if !p.fits {
+		return p
+	}
 	for i := 1; i < len(p.lanes)-1; i++ {
 		for column := range l.Lanes[i].Depth {
 			p.brackets[p.lanes[i]+2+column] = true
@@ -63,6 +70,7 @@ func (p *picture) measure() {
 	p.timeWidth = max(p.timeWidth, 7)
 	n := len(p.l.Lanes)
 	if n == 0 {
+		p.fits = p.o.Width >= listBelow
 		return
 	}
 	first, last := p.l.Lanes[0].Depth, p.l.Lanes[n-1].Depth
@@ -71,9 +79,10 @@ func (p *picture) measure() {
 	}
 	rest := p.o.Width - p.timeColumn() - depthColumns(first) - depthColumns(last) - n
 	gaps := max(n-1, 1)
+	left, right := p.outerCalls(shortest)
+	p.fits = p.o.Width >= listBelow && rest-left-right >= gaps*p.least()
 	p.divide(rest, gaps)
 	gap := min((rest-p.left-p.right)/gaps, widest)
-	gap = max(gap, 6)
 	x := p.timeColumn() + p.left + depthColumns(first)
 	for range n {
 		p.lanes = append(p.lanes, x)
@@ -81,6 +90,20 @@ func (p *picture) measure() {
 	}
 	// What the arrows do not need, the texts at the right may run into.
 	p.right = max(p.o.Width-p.lanes[n-1]-1-depthColumns(last), 0)
+}
+
+// least is what the arrows between two lanes need. Where it stands between others, a
+// lane has its brackets in the way of its arrows.
+func (p *picture) least() int {
+	n := len(p.l.Lanes)
+	if n <= 2 {
+		return narrowest
+	}
+	deepest := 0
+	for _, lane := range p.l.Lanes[1 : n-1] {
+		deepest = max(deepest, lane.Depth)
+	}
+	return crowded + max(deepest-1, 0)
 }
 
 // timeColumn is the mark of an unknown order, the time, its ± and a blank.
@@ -118,10 +141,9 @@ func share(all, a, b int) (int, int) {
 // divide gives the calls of the outer lanes their columns: as their texts are in
 // full, if the arrows then have ample room, else as they are in short.
 func (p *picture) divide(rest, gaps int) {
-	last := len(p.l.Lanes) - 1
-	least, enough := narrowest, ample
-	if last > 1 {
-		least, enough = crowded, crowded
+	least, enough := p.least(), ample
+	if gaps > 1 {
+		enough = least
 	}
 	left, right := p.outerCalls(p.o.Width)
 	if left+right > rest-gaps*enough {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -10,8 +11,8 @@ import (
 )
 
 // drawSummary writes one line per expectation: how it was ruled, its text, in how
-// many repetitions it held, and where it did not. Below it stand the reasons of the
-// first repetition of each ruling that is not a pass.
+// many repetitions it held, and where it did not and why. A cause that several expectations
+// share is told once, below all of them.
 func drawSummary(w io.Writer, s *timeline.Summary, opts drawOptions) error {
 	var lines []string
 	counts := 0
@@ -19,8 +20,13 @@ func drawSummary(w io.Writer, s *timeline.Summary, opts drawOptions) error {
 		counts = max(counts, opts.width(countText(&s.Tallies[i])))
 	}
 	column := summaryColumn(s, opts, counts)
+	shared := summaryNotes(s)
 	for i := range s.Tallies {
-		lines = append(lines, summaryLines(&s.Tallies[i], opts, column, counts)...)
+		lines = append(lines, summaryLines(&s.Tallies[i], shared, opts, column, counts)...)
+	}
+	for _, text := range shared.texts() {
+		number, cause, _ := strings.Cut(text, " ")
+		lines = append(lines, opts.wrap("  "+number+" ", strings.Fields(cause), " ")...)
 	}
 	if _, err := io.WriteString(w, strings.Join(lines, "\n")+"\n"); err != nil {
 		return fmt.Errorf("write the verdicts: %w", err)
@@ -59,7 +65,25 @@ func (o drawOptions) markWidth() int { return o.width(o.rulingMark(timeline.Fail
 
 func countText(t *timeline.Tally) string { return fmt.Sprintf("%d/%d", t.Passed, t.Total()) }
 
-func summaryLines(t *timeline.Tally, o drawOptions, column, counts int) []string {
+func summaryNotes(s *timeline.Summary) *notes {
+	var groups [][]string
+	for i := range s.Tallies {
+		var reasons []string
+		for _, ruling := range exceptionRulings {
+			_, told := exceptionReasons(&s.Tallies[i], ruling)
+			for _, r := range told {
+				reasons = append(reasons, r.text)
+			}
+		}
+		groups = append(groups, reasons)
+	}
+	return newNotes(groups)
+}
+
+// exceptionRulings are the rulings that want a reason, the worst first.
+var exceptionRulings = []timeline.Ruling{timeline.Fail, timeline.CannotTell, timeline.NotReproduced}
+
+func summaryLines(t *timeline.Tally, shared *notes, o drawOptions, column, counts int) []string {
 	mark := pad(o.rulingMark(t.Ruling()), o.markWidth(), o)
 	indent := strings.Repeat(" ", 2+o.markWidth()+1)
 	texts := o.wrapAt(t.Expectation, column)
@@ -69,8 +93,8 @@ func summaryLines(t *timeline.Tally, o drawOptions, column, counts int) []string
 	for _, text := range texts[1:] {
 		lines = append(lines, indent+text)
 	}
-	for _, ruling := range []timeline.Ruling{timeline.Fail, timeline.CannotTell, timeline.NotReproduced} {
-		lines = append(lines, exceptionLines(t, ruling, o, indent)...)
+	for _, ruling := range exceptionRulings {
+		lines = append(lines, exceptionLines(t, ruling, shared, o, indent)...)
 	}
 	return lines
 }
@@ -85,31 +109,68 @@ func rulingColour(r timeline.Ruling) style {
 	return yellow
 }
 
-// exceptionLines tell in which repetitions a ruling was given, and why in the first.
-func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, o drawOptions, indent string) []string {
-	var reps []string
-	reason := ""
-	for _, e := range t.Exceptions {
-		if e.Ruling != ruling {
-			continue
-		}
-		if len(reps) == 0 {
-			reason = e.Reason
-		}
-		reps = append(reps, strconv.Itoa(e.Repetition))
-	}
-	if len(reps) == 0 {
+// exceptionLines tell in which repetitions a ruling was given, and why: each reason
+// once, with the repetitions that gave it.
+func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, shared *notes, o drawOptions, indent string) []string {
+	all, reasons := exceptionReasons(t, ruling)
+	if len(all) == 0 {
 		return nil
 	}
-	if more := rulingCount(t, ruling) - len(reps); more > 0 {
-		reps = append(reps, fmt.Sprintf("and %d more", more))
+	if more := rulingCount(t, ruling) - len(all); more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	what := ruling.String()
 	if ruling == timeline.Fail {
 		what = "failed"
 	}
-	lines := o.wrap(indent+what+": rep ", reps, ", ")
-	return append(lines, o.wrap(indent+"  rep "+reps[0]+": ", strings.Fields(reason), " ")...)
+	lines := o.wrap(indent+what+": rep ", all, ", ")
+	for _, r := range reasons {
+		lead := "  rep " + strings.Join(r.repetitions, ", ") + ": "
+		if len(reasons) == 1 {
+			lead = "  "
+			if r.differ {
+				lead = "  rep " + r.repetitions[0] + ": "
+			}
+		}
+		lines = append(lines, o.wrap(indent+lead, strings.Fields(shared.refer(r.text)), " ")...)
+	}
+	return lines
+}
+
+// reason is why a ruling was given in some repetitions.
+type reason struct {
+	text        string
+	repetitions []string
+	// differ is true if text is that of the first repetition, and the others' have
+	// other times.
+	differ bool
+}
+
+// measured is a length of time as reasons have it; no two repetitions measure the same.
+var measured = regexp.MustCompile(`[0-9]+(\.[0-9]+)? (ns|µs|ms|s)\b`)
+
+// exceptionReasons lists the repetitions with a ruling, and the reasons that differ in
+// more than measured times.
+func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []string, reasons []reason) {
+	where := make(map[string]int)
+	for _, e := range t.Exceptions {
+		if e.Ruling != ruling {
+			continue
+		}
+		repetition := strconv.Itoa(e.Repetition)
+		all = append(all, repetition)
+		shape := measured.ReplaceAllString(e.Reason, "#")
+		i, ok := where[shape]
+		if !ok {
+			i = len(reasons)
+			where[shape] = i
+			reasons = append(reasons, reason{text: e.Reason})
+		}
+		r := &reasons[i]
+		r.differ = r.differ || r.text != e.Reason
+		r.repetitions = append(r.repetitions, repetition)
+	}
+	return all, reasons
 }
 
 func rulingCount(t *timeline.Tally, r timeline.Ruling) int {

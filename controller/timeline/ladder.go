@@ -56,6 +56,9 @@ type LadderLane struct {
 	Clock HostClock
 	// Reference is true for the lane whose clock is the lab's.
 	Reference bool
+	// SameKernel is true for another host that is known to read that very clock: its
+	// true offset is 0, whatever Clock was derived from.
+	SameKernel bool
 	// Depth is the largest number of brackets that are open at once.
 	Depth int
 }
@@ -160,7 +163,9 @@ func (b *ladderer) lanes() {
 	b.lane = make([]int, len(b.t.Hosts))
 	for h := range b.t.Hosts {
 		b.lane[h] = h
-		lane := LadderLane{Host: h, Name: b.t.Hosts[h].Name, Agent: b.t.Hosts[h].Agent, Reference: h == b.t.Reference}
+		host, reference := &b.t.Hosts[h], &b.t.Hosts[b.t.Reference]
+		lane := LadderLane{Host: h, Name: host.Name, Agent: host.Agent, Reference: h == b.t.Reference}
+		lane.SameKernel = !lane.Reference && host.ClockID != "" && host.ClockID == reference.ClockID
 		if h < len(b.t.Clocks) {
 			lane.Clock = b.t.Clocks[h]
 		}
@@ -312,6 +317,9 @@ func (b *ladderer) gap(from, to int) int64 {
 	return int64(c.At - a.At)
 }
 
+// quietAtLeast is the shortest time that counts as quiet in any ladder, in nanoseconds.
+const quietAtLeast = int64(Milliseconds)
+
 // quietFrom is the gap from which on a time counts as quiet: a millisecond, far above
 // what is usual between two moments of this ladder, and not a small part of the whole.
 func (b *ladderer) quietFrom(shown []int) int64 {
@@ -324,5 +332,5 @@ func (b *ladderer) quietFrom(shown []int) int64 {
 	}
 	slices.Sort(gaps)
 	whole := b.gap(shown[0], shown[len(shown)-1])
-	return max(10*gaps[len(gaps)/2], whole/20, int64(Milliseconds))
+	return max(10*gaps[len(gaps)/2], whole/20, quietAtLeast)
 }

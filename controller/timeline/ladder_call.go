@@ -9,8 +9,9 @@ import (
 	"syncline/controller/experiment"
 )
 
-// Bracket is a call, from its entry to its return. A call in which nothing else
-// happened has both in one row, and so has each of the lab's own steps.
+// Bracket is a call, from its entry to its return. A call that was over at once, with
+// nothing else happening meanwhile, has both in one row, and so has each of the lab's
+// own steps.
 type Bracket struct {
 	Lane int
 	// Column counts from 0, the one nearest to the host's line. Brackets that are
@@ -36,7 +37,15 @@ type Bracket struct {
 	Failed bool
 	// Lab is true for the lab's own steps and for a close the lab made to tidy up.
 	Lab bool
+	// Tidy is true for the latter: a real close(2), but not one that the experiment's
+	// author wrote.
+	Tidy bool
 }
+
+// atOnce is how long a call may take and still be drawn as one moment. It is no more
+// than the shortest time that is folded as quiet, so a call that blocks is never drawn
+// as one that returned at once.
+const atOnce = quietAtLeast
 
 // preparing are calls that send nothing and wait for nothing. Several in a row of
 // one lane are one row of the ladder.
@@ -57,7 +66,7 @@ func (b *ladderer) layCalls(shown []int) []int {
 			// when they begin.
 		case b.follows(kept, n, shown):
 			b.join(kept[len(kept)-1], m.Event)
-		case m.Edge == Return && b.alone(kept, m.Event):
+		case m.Edge == Return && b.alone(kept, m.Event) && int64(c.Return-m.Event.At) < atOnce:
 			// The call is in the row of its entry already.
 		default:
 			b.bracket(m.Event)
@@ -83,7 +92,7 @@ func (b *ladderer) sharesRow(first, e *Event) bool {
 }
 
 // follows reports whether shown[n] enters a preparing call right after another one
-// of its lane, with nothing between that has a row.
+// of its lane, with nothing between that has a row; all of them are over at once.
 func (b *ladderer) follows(kept []int, n int, shown []int) bool {
 	m := &b.t.Moments[shown[n]]
 	if len(kept) == 0 || m.Edge != Enter || !quietCall(m.Event.Call) || !b.returnsNext(n, shown) {
@@ -91,7 +100,8 @@ func (b *ladderer) follows(kept []int, n int, shown []int) bool {
 	}
 	last := &b.t.Moments[kept[len(kept)-1]]
 	c := last.Event.Call
-	return c != nil && last.Edge == Enter && quietCall(c) && c.Lane == m.Event.Call.Lane && c.Return <= m.Local
+	return c != nil && last.Edge == Enter && quietCall(c) && c.Lane == m.Event.Call.Lane && c.Return <= m.Local &&
+		int64(m.Event.Call.Return-last.Local) < atOnce
 }
 
 // returnsNext reports whether the call that shown[n] enters has returned before
@@ -117,7 +127,7 @@ func (b *ladderer) bracket(e *Event) {
 		Lane: b.lane[e.Host], Enter: -1, Return: -1, Role: c.Lane, Calls: 1,
 		Call: b.shortCall(c), Result: shortResult(c), Remark: remark(c), Took: int64(c.Return - e.At),
 		Waits: c.Name == "accept" || c.Name == "recv" || c.Name == "wait", Failed: callFailure(c) != "",
-		Lab: ofLab(c) || c.ByLab,
+		Lab: ofLab(c) || c.ByLab, Tidy: c.ByLab,
 	})
 }
 

@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"strings"
+
+	"syncline/controller/timeline"
+)
+
+// legend explains a mark.
+type legend struct {
+	mark, text string
+	// drawn is true for a mark that a list does not have.
+	drawn  bool
+	occurs func(l *timeline.Ladder) bool
+}
+
+var legends = []legend{
+	{
+		mark: "≈", text: "may as well have been before the row above: the clocks are not known well enough to tell",
+		occurs: func(l *timeline.Ladder) bool { return anyOf(l.Rows, func(r *timeline.Row) bool { return r.Unordered }) },
+	},
+	{
+		mark: "▷", text: "took less time than the clocks are sure of; only that it arrived after it left is known",
+		drawn: true, occurs: func(l *timeline.Ladder) bool { return anyOf(l.Arrows, unproven) },
+	},
+	{
+		mark: "?", text: "no tap saw this end of the packet's way",
+		drawn: true, occurs: func(l *timeline.Ladder) bool { return anyOf(l.Arrows, unseen) },
+	},
+	{
+		mark: "R1", text: "sent again for the first time; R2, for the second",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Copy > 0 })
+		},
+	},
+	{
+		mark: "D", text: "sent once, delivered twice",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Duplicate })
+		},
+	},
+	{
+		mark: "(…)", text: "a step of the lab's own, not a call of the kernel",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Brackets, func(b *timeline.Bracket) bool { return b.Lab && !b.Tidy })
+		},
+	},
+	{
+		mark: "(close …)", text: "by the lab: its lane ended and had left this socket open",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Brackets, func(b *timeline.Bracket) bool { return b.Tidy })
+		},
+	},
+}
+
+// ladderFooter explains the marks that were used, then the verdicts that are not a
+// pass, and ends with what a person must know before believing the picture.
+func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
+	var lines []string
+	for _, g := range legends {
+		if (drawn || !g.drawn) && g.occurs(l) {
+			lines = append(lines, o.wrap(g.mark+" ", strings.Fields(g.text), " ")...)
+		}
+	}
+	var texts [][]string
+	for i := range l.Exceptions {
+		texts = append(texts, []string{l.Exceptions[i].Reason})
+	}
+	for _, warning := range l.Warnings {
+		texts = append(texts, []string{strings.TrimSuffix(warning, ".")})
+	}
+	shared := newNotes(texts)
+	for i := range l.Exceptions {
+		lines = append(lines, exceptionText(&l.Exceptions[i], shared, o)...)
+	}
+	var warnings []string
+	for _, note := range shared.texts() {
+		warnings = append(warnings, o.wrap("! ", strings.Fields(note), " ")...)
+	}
+	for _, warning := range l.Warnings {
+		if !shared.covers(strings.TrimSuffix(warning, ".")) {
+			warnings = append(warnings, o.wrap("! ", strings.Fields(warning), " ")...)
+		}
+	}
+	for _, line := range warnings {
+		lines = append(lines, o.paint(line, red))
+	}
+	if len(lines) > 0 {
+		lines = append([]string{""}, lines...)
+	}
+	return lines
+}
+
+// exceptionText is a verdict that is not a pass, with its reason.
+func exceptionText(v *timeline.Verdict, shared *notes, o drawOptions) []string {
+	lines := o.wrap(o.rulingMark(v.Ruling)+" ", strings.Fields(v.Expectation), " ")
+	for i := range lines {
+		lines[i] = o.paint(lines[i], rulingColour(v.Ruling))
+	}
+	return append(lines, o.wrap("    ", strings.Fields(shared.refer(v.Reason)), " ")...)
+}
+
+func anyOf[T any](all []T, is func(*T) bool) bool {
+	for i := range all {
+		if is(&all[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// unproven reports whether an arrow is shorter than what its clocks are sure of.
+func unproven(a *timeline.Arrow) bool { return a.Delayed && !a.Impossible && a.DelayErr >= a.Delay }
+
+// unseen reports whether one end of an arrow was not seen and the network is not
+// known to be the reason.
+func unseen(a *timeline.Arrow) bool {
+	return !a.Lost && !a.Duplicate && (a.Departure < 0) != (a.Arrival < 0)
+}

@@ -1,0 +1,179 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// notes are the causes that the reasons of several verdicts share, a missing source or
+// a lost agent: each is told once, under a number, and the reasons refer to it.
+type notes struct {
+	// shared has the clauses that are told in a note; next the one that follows a
+	// clause wherever it occurs.
+	shared map[string]bool
+	next   map[string]string
+	list   []note
+}
+
+// note is one cause: what it came to at each host, and why that is so.
+type note struct {
+	heads []string
+	why   string
+}
+
+// clause is a part of a reason, and what joins it to the part before.
+type clause struct{ joint, text string }
+
+// newNotes finds the causes that occur in several groups of reasons. The groups are
+// expectations; one that gives a cause in many repetitions does not share it.
+func newNotes(groups [][]string) *notes {
+	n := &notes{shared: make(map[string]bool), next: make(map[string]string)}
+	count, cause := make(map[string]int), make(map[string]bool)
+	for _, reasons := range groups {
+		counted := make(map[string]bool)
+		for _, reason := range reasons {
+			clauses := clausesOf(reason)
+			n.learnNext(clauses)
+			for i, c := range clauses {
+				// What a reason of several parts begins with is about its expectation.
+				cause[c.text] = cause[c.text] || i > 0 || len(clauses) == 1
+				if !counted[c.text] {
+					counted[c.text] = true
+					count[c.text]++
+				}
+			}
+		}
+	}
+	for text, groups := range count {
+		n.shared[text] = groups > 1 && cause[text]
+	}
+	for _, reasons := range groups {
+		for _, reason := range reasons {
+			n.refer(reason)
+		}
+	}
+	return n
+}
+
+// clausesOf takes a reason apart where its parts are joined.
+func clausesOf(reason string) []clause {
+	var clauses []clause
+	for i, part := range strings.Split(reason, "; ") {
+		for j, text := range strings.Split(part, ", but ") {
+			switch {
+			case j > 0:
+				clauses = append(clauses, clause{", but ", text})
+			case i > 0:
+				clauses = append(clauses, clause{"; ", text})
+			default:
+				clauses = append(clauses, clause{"", text})
+			}
+		}
+	}
+	return clauses
+}
+
+// learnNext notes what follows each clause, nothing if that is not always the same.
+func (n *notes) learnNext(clauses []clause) {
+	for i, c := range clauses {
+		follows := ""
+		if i+1 < len(clauses) {
+			follows = clauses[i+1].text
+		}
+		if known, ok := n.next[c.text]; ok && known != follows {
+			follows = ""
+		}
+		n.next[c.text] = follows
+	}
+}
+
+// refer is a reason with the numbers of notes in place of the causes they tell.
+func (n *notes) refer(reason string) string {
+	var b strings.Builder
+	var numbers []int
+	clauses := clausesOf(reason)
+	for i := 0; i < len(clauses); i++ {
+		c := clauses[i]
+		if !n.shared[c.text] {
+			b.WriteString(c.joint + c.text)
+			numbers = nil
+			continue
+		}
+		cause := c.text
+		for i+1 < len(clauses) && n.shared[clauses[i+1].text] && n.next[clauses[i].text] == clauses[i+1].text {
+			i++
+			cause += clauses[i].joint + clauses[i].text
+		}
+		number := n.number(cause)
+		if slices.Contains(numbers, number) {
+			continue
+		}
+		switch {
+		case len(numbers) > 0:
+			b.WriteString(", ")
+		case c.joint == "; ":
+			b.WriteString(" ")
+		default:
+			b.WriteString(c.joint)
+		}
+		fmt.Fprintf(&b, "(%d)", number)
+		numbers = append(numbers, number)
+	}
+	return b.String()
+}
+
+// covers reports whether the notes say all that a text does.
+func (n *notes) covers(text string) bool {
+	for _, c := range clausesOf(text) {
+		if !n.shared[c.text] {
+			return false
+		}
+	}
+	return true
+}
+
+// number is the number of the note that tells a cause; hosts that lack the same thing
+// for the same reason share one.
+func (n *notes) number(cause string) int {
+	head, why, _ := strings.Cut(cause, ": ")
+	for i := range n.list {
+		if note := &n.list[i]; note.why == why && (why != "" || note.heads[0] == head) {
+			if !slices.Contains(note.heads, head) {
+				note.heads = append(note.heads, head)
+			}
+			return i + 1
+		}
+	}
+	n.list = append(n.list, note{[]string{head}, why})
+	return len(n.list)
+}
+
+// texts are the notes with their numbers, in order.
+func (n *notes) texts() []string {
+	var texts []string
+	for i := range n.list {
+		text := fmt.Sprintf("(%d) %s", i+1, joinHeads(n.list[i].heads))
+		if n.list[i].why != "" {
+			text += ": " + n.list[i].why
+		}
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// joinHeads says of several hosts at once what they lack.
+func joinHeads(heads []string) string {
+	const lacks = " has no "
+	var names []string
+	_, what, _ := strings.Cut(heads[0], lacks)
+	for _, head := range heads {
+		name, lacked, ok := strings.Cut(head, lacks)
+		if len(heads) == 1 || !ok || lacked != what {
+			return strings.Join(heads, ", ")
+		}
+		names = append(names, name)
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last] + " have no " + what
+}
