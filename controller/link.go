@@ -53,6 +53,7 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	session := &session{
 		name: hello.Name, remote: remoteOf(stream.Context()), hello: hello,
 		out: make(chan *synclinev1.ControlResponse, 256), gone: make(chan struct{}),
+		patience: answerLimit,
 	}
 	if err := c.sessions.mayAdd(session); err != nil {
 		return status.Error(codes.AlreadyExists, err.Error())

@@ -19,13 +19,15 @@ type session struct {
 	out  chan *synclinev1.ControlResponse
 	gone chan struct{}
 	once sync.Once
+	// patience is how long a send may wait for room in out.
+	patience time.Duration
 }
 
 // send hands a message to the agent. It blocks while the agent is slow to read; one
-// that reads nothing for answerLimit is cut off. The message is dropped if the stream
+// that reads nothing for too long is cut off. The message is dropped if the stream
 // has ended: the run hears of that anyway.
 func (s *session) send(m *synclinev1.ControlResponse) {
-	timer := time.NewTimer(answerLimit)
+	timer := time.NewTimer(s.patience)
 	defer timer.Stop()
 	select {
 	case s.out <- m:

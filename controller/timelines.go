@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -32,6 +33,8 @@ type timelines struct {
 
 type builder struct {
 	run store.Run
+	// expectations in the order in which a timeline judges them.
+	expectations []string
 	*timeline.Builder
 }
 
@@ -46,7 +49,10 @@ func (ts *timelines) builder(run store.Run) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{run: run, Builder: timeline.NewBuilder(input)}
+	b := &builder{run: run, Builder: timeline.NewBuilder(input), expectations: []string{timeline.EveryOutcome, timeline.EveryEvent}}
+	for _, e := range input.Experiment.Expect {
+		b.expectations = append(b.expectations, e.Text)
+	}
 	if run.State.Final() {
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
@@ -190,20 +196,37 @@ func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream
 		return status.Error(codes.Internal, err.Error())
 	}
 	for n := 1; n <= run.RepetitionsDone; n++ {
-		t, err := build(b, n)
+		answer, err := judge(b, n)
 		if err != nil {
 			return err
 		}
-		answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
-		for _, v := range t.Verdicts {
-			answer.Verdicts = append(answer.Verdicts, verdictToProto(v))
-		}
-		answer.SegmentsMatched, answer.Segments = countSegments(t)
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// judge rules on one repetition. One that was begun and of which nothing is on record
+// is not left out: that is its verdict.
+func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
+	answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
+	t, err := b.Build(n)
+	switch {
+	case errors.Is(err, timeline.ErrNoEvents):
+		for _, expectation := range b.expectations {
+			nothing := timeline.Verdict{Expectation: expectation, Ruling: timeline.CannotTell, Reason: timeline.ErrNoEvents.Error()}
+			answer.Verdicts = append(answer.Verdicts, verdictToProto(nothing))
+		}
+		return answer, nil
+	case err != nil:
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	for _, v := range t.Verdicts {
+		answer.Verdicts = append(answer.Verdicts, verdictToProto(v))
+	}
+	answer.SegmentsMatched, answer.Segments = countSegments(t)
+	return answer, nil
 }
 
 func countSegments(t *timeline.Timeline) (matched, all uint32) {

@@ -47,13 +47,14 @@ type edge struct {
 }
 
 // Build puts one repetition, counted from 1, on one clock. It is deterministic: the
-// same events give the same timeline in whatever order they came.
+// same events give the same timeline in whatever order they came. ErrNoEvents is in
+// the chain of the error if there is nothing to make one of.
 func (b *Builder) Build(repetition int) (*Timeline, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
 	if repetition < 1 || len(b.events[repetition]) == 0 && len(b.conns[repetition]) == 0 {
-		return nil, fmt.Errorf("build timeline: run %s has no events of repetition %d", b.run.ID, repetition)
+		return nil, fmt.Errorf("build timeline: %w: run %s has no events of repetition %d", ErrNoEvents, b.run.ID, repetition)
 	}
 	a := &assembly{Builder: b, repetition: repetition, conns: b.conns[repetition], at: make(map[*Event]int)}
 	a.collect()

@@ -30,6 +30,9 @@ type Builder struct {
 	doubtful       map[int][]*Event
 }
 
+// ErrNoEvents says that nothing of a repetition is on record.
+var ErrNoEvents = errors.New("nothing is on record")
+
 // Build computes the timeline of one repetition, counted from 1.
 func Build(run *Run, repetition int) (*Timeline, error) {
 	return NewBuilder(run).Build(repetition)

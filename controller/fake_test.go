@@ -1,0 +1,268 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"syncline/controller/experiment"
+	"syncline/controller/store"
+	"syncline/proto/chunk"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testController is a real controller on loopback, asked and dialled through gRPC.
+type testController struct {
+	t         *testing.T
+	conn      *grpc.ClientConn
+	runs      synclinev1.RunServiceClient
+	agents    synclinev1.AgentServiceClient
+	timelines synclinev1.TimelineServiceClient
+}
+
+func newTestController(t *testing.T) *testController {
+	t.Helper()
+	c, err := Open(Config{Dir: t.TempDir(), Version: "test", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- c.Serve(ctx, l) }()
+	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := errors.Join(<-served, conn.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	return &testController{
+		t: t, conn: conn, runs: synclinev1.NewRunServiceClient(conn),
+		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
+	}
+}
+
+// fakeAgent says what a test wants an agent to say. What it is not told to do
+// otherwise it does as a faultless agent that sees nothing.
+type fakeAgent struct {
+	*testController
+	hello        *synclinev1.Hello
+	capabilities []*synclinev1.Capability
+	leave        context.CancelFunc
+	// saying guards the sending side of stream.
+	saying sync.Mutex
+	stream grpc.BidiStreamingClient[synclinev1.ControlRequest, synclinev1.ControlResponse]
+
+	refuse string // the error of its Prepared
+	// start and finish replace its answers.
+	start  func(*synclinev1.Start)
+	finish func(run string) (lastEvent, lastChunk uint64)
+}
+
+// newFake makes an agent that an experiment can pick by its role.
+func (c *testController) newFake(role, address string) *fakeAgent {
+	return &fakeAgent{
+		testController: c,
+		hello: &synclinev1.Hello{
+			Name: role, Addresses: []string{address}, BootId: "boot of " + role, Incarnation: 1,
+			ProtocolMin: Protocol, ProtocolMax: Protocol, Labels: map[string]string{"role": role},
+		},
+		capabilities: []*synclinev1.Capability{
+			{Source: synclinev1.Source_SOURCE_SYSCALLS, Available: true}, {Source: synclinev1.Source_SOURCE_PACKETS, Available: true},
+		},
+	}
+}
+
+// dial says hello and waits for the answer.
+func (f *fakeAgent) dial() error {
+	f.t.Helper()
+	ctx, leave := context.WithCancel(context.Background())
+	f.leave = leave
+	f.t.Cleanup(leave)
+	stream, err := synclinev1.NewLinkServiceClient(f.conn).Control(ctx)
+	if err != nil {
+		return err
+	}
+	f.stream = stream
+	f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Hello{Hello: f.hello}})
+	_, err = stream.Recv()
+	return err
+}
+
+// pair makes a client and a server that are connected and answer.
+func (c *testController) pair(change func(client, server *fakeAgent)) {
+	c.t.Helper()
+	client, server := c.newFake("client", "10.0.0.1"), c.newFake("server", "10.0.0.2")
+	change(client, server)
+	for _, f := range []*fakeAgent{client, server} {
+		if err := f.dial(); err != nil {
+			c.t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() { defer close(done); f.answer() }()
+		c.t.Cleanup(func() { f.leave(); <-done })
+	}
+}
+
+// say sends a message. What cannot be sent shows on the other side.
+func (f *fakeAgent) say(m *synclinev1.ControlRequest) {
+	f.saying.Lock()
+	defer f.saying.Unlock()
+	_ = f.stream.Send(m)
+}
+
+func (f *fakeAgent) endLane(run string, repetition uint32, lane string) {
+	f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_LaneEnded{LaneEnded: &synclinev1.LaneEnded{RunId: run, Repetition: repetition, Lane: lane}}})
+}
+
+// answer does what it is told until the stream ends.
+func (f *fakeAgent) answer() {
+	for {
+		m, err := f.stream.Recv()
+		if err != nil {
+			return
+		}
+		switch m := m.Message.(type) {
+		case *synclinev1.ControlResponse_Prepare:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: &synclinev1.Prepared{
+				RunId: m.Prepare.RunId, Epoch: m.Prepare.Epoch, Error: f.refuse, Capabilities: f.capabilities,
+			}}})
+		case *synclinev1.ControlResponse_Arm:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: &synclinev1.Armed{RunId: m.Arm.RunId}}})
+		case *synclinev1.ControlResponse_Start:
+			if f.start != nil {
+				f.start(m.Start)
+				continue
+			}
+			for _, l := range m.Start.Lanes {
+				f.endLane(m.Start.RunId, m.Start.Repetition, l.Name)
+			}
+		case *synclinev1.ControlResponse_Settle:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Quiet{Quiet: &synclinev1.Quiet{RunId: m.Settle.RunId, Repetition: m.Settle.Repetition}}})
+		case *synclinev1.ControlResponse_Drain:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: &synclinev1.Drained{RunId: m.Drain.RunId, Repetition: m.Drain.Repetition}}})
+		case *synclinev1.ControlResponse_Finish:
+			f.end(m.Finish.RunId, "")
+		case *synclinev1.ControlResponse_Cancel:
+			if m.Cancel.Repetition == 0 {
+				f.end(m.Cancel.RunId, m.Cancel.Reason)
+			}
+		}
+	}
+}
+
+func (f *fakeAgent) end(run, cause string) {
+	final := &synclinev1.Finished{RunId: run, Incarnation: f.hello.Incarnation, Error: cause}
+	if f.finish != nil {
+		final.LastEvent, final.LastChunk = f.finish(run)
+	}
+	f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Finished{Finished: final}})
+}
+
+// chunkOf is a chunk as this agent would send it.
+func (f *fakeAgent) chunkOf(run string, sequence uint64, events ...*synclinev1.Event) *synclinev1.Chunk {
+	var b chunk.Builder
+	for _, e := range events {
+		b.Add(e)
+	}
+	data := b.Encode()
+	return &synclinev1.Chunk{
+		RunId: run, Agent: f.hello.Name, Incarnation: f.hello.Incarnation, Sequence: sequence,
+		FirstEvent: events[0].Number, Events: uint32(len(events)), Data: data, Crc32C: store.Checksum(data),
+	}
+}
+
+// upload sends one chunk on a stream of its own and returns why it was rejected.
+func (f *fakeAgent) upload(c *synclinev1.Chunk) (rejected string, err error) {
+	ctx, leave := context.WithCancel(context.Background())
+	defer leave()
+	stream, err := synclinev1.NewLinkServiceClient(f.conn).Upload(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := stream.Send(&synclinev1.UploadRequest{Chunk: c}); err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	answer, err := stream.Recv()
+	return answer.GetRejected(), err
+}
+
+func mark(number uint64, repetition uint32, kind synclinev1.MarkKind) *synclinev1.Event {
+	return &synclinev1.Event{
+		Number: number, TimeNs: int64(number), Repetition: repetition,
+		Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: kind}},
+	}
+}
+
+// create starts a run of one repetition of a scenario of the library.
+func (c *testController) create(request, name string) *synclinev1.Run {
+	c.t.Helper()
+	source, ok := experiment.Open(name)
+	if !ok {
+		c.t.Fatalf("no scenario %s", name)
+	}
+	created, err := c.runs.CreateRun(c.t.Context(), &synclinev1.CreateRunRequest{RequestId: request, FileName: name, Source: source, Repetitions: 1})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return created.Run
+}
+
+// follow waits for a run's final state.
+func (c *testController) follow(id string) (last *synclinev1.Run) {
+	c.t.Helper()
+	stream, err := c.runs.WatchRun(c.t.Context(), &synclinev1.WatchRunRequest{Id: id})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return last
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		last = m.Run
+	}
+}
+
+// passes are the expectations that passed in some repetition of a run.
+func (c *testController) passes(id string) (passed []string) {
+	c.t.Helper()
+	stream, err := c.timelines.ListVerdicts(c.t.Context(), &synclinev1.ListVerdictsRequest{RunId: id})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return passed
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for _, v := range m.Verdicts {
+			if v.Ruling == synclinev1.Ruling_RULING_PASS {
+				passed = append(passed, v.Expectation)
+			}
+		}
+	}
+}
