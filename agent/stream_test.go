@@ -154,3 +154,32 @@ func TestStreamOfAHugeEvent(t *testing.T) {
 		t.Fatalf("the second event is %v, want a loss", events[1])
 	}
 }
+
+// A loss that finds no room adds what it counts, from its own beginning; a mark
+// always finds room, since it says how much the other events are worth.
+func TestStreamLosesNoLoss(t *testing.T) {
+	s := newTestStream(1)
+	s.add(1, signalEvent(100))
+	s.cut(true)
+	s.add(1, signalEvent(200),
+		&synclinev1.Event{TimeNs: 300, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Source: synclinev1.Source_SOURCE_PACKETS, Count: 500, SinceNs: 50}}},
+		&synclinev1.Event{TimeNs: 400, Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: synclinev1.MarkKind_MARK_KIND_NOT_QUIET}}})
+	s.finish()
+	_, events, err := chunksOf(s, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []string
+	marks := 0
+	for _, e := range events {
+		if l := e.GetLoss(); l != nil {
+			lost = append(lost, fmt.Sprintf("%d %v since %d", l.Count, l.Source, l.SinceNs))
+		}
+		if e.GetMark() != nil {
+			marks++
+		}
+	}
+	if d := cmp.Diff([]string{"1 SOURCE_SYSCALLS since 200", "500 SOURCE_PACKETS since 50"}, lost); d != "" || marks != 1 {
+		t.Errorf("%d marks; losses: %s", marks, d)
+	}
+}
