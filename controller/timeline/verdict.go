@@ -71,8 +71,11 @@ type trial struct {
 	exp    *experiment.Experiment
 	gaps   []gap
 	causes *causes
+	own    *ownership
 	hosts  map[string]int
 	lanes  map[string]int
+	// column is what times are written with; see timeText.
+	column *Ladder
 }
 
 func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
@@ -84,6 +87,7 @@ func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
 		hosts:  make(map[string]int),
 		lanes:  make(map[string]int),
 	}
+	tr.own = newOwnership(t, tr.gaps)
 	for i := range t.Hosts {
 		tr.hosts[t.Hosts[i].Name] = i
 	}
@@ -193,7 +197,7 @@ func (tr *trial) record() Verdict {
 func (tr *trial) result(e *experiment.ResultExpectation) Verdict {
 	_, at := tr.callMoments(&e.Of)
 	if at < 0 {
-		return tr.selectsNothing(&e.Of)
+		return tr.selectsNothing(&e.Of, -1)
 	}
 	v := Verdict{Ruling: Pass, Moments: []int{at}}
 	call := tr.t.Moments[at].Event.Call
@@ -241,7 +245,8 @@ func (tr *trial) never(e *experiment.NeverExpectation) Verdict {
 		first := v.Moments[0]
 		p, _ := tr.packetAt(first)
 		v.Ruling = Fail
-		v.Reason = fmt.Sprintf("%s seen by %s at %s", tr.packetText(p), tr.hostName(p.host), tr.t.timeText(first))
+		v.Reason = fmt.Sprintf("%s%s seen by %s at %s%s", tr.packetText(p), tr.onConnection(p.connection),
+			tr.hostName(p.host), tr.timeText(first), tr.labText(first))
 		return v
 	}
 	hosts := tr.tapsOf(&e.Packet)

@@ -126,9 +126,20 @@ func (tr *trial) unlessGap(v Verdict, touches func(*gap) bool) Verdict {
 		return v
 	}
 	if cause := tr.causeOf(touches); cause != "" {
-		v.Ruling = CannotTell
-		v.Reason = "nothing on record speaks against it, but " + cause
+		return doubted(v, cause)
 	}
+	return v
+}
+
+// doubted turns a definite ruling into CannotTell.
+func doubted(v Verdict, cause string) Verdict {
+	switch v.Ruling {
+	case Pass:
+		v.Reason = "nothing on record speaks against it, but " + cause
+	case Fail:
+		v.Reason += ", but " + cause
+	}
+	v.Ruling = CannotTell
 	return v
 }
 

@@ -2,32 +2,33 @@ package timeline
 
 import (
 	"fmt"
+	"strings"
 
 	"syncline/controller/clock"
 	"syncline/controller/experiment"
 )
 
-// order judges a chain a < b < c. Its selectors pick the first moment each that
-// matches, and each of them must not be after the next.
+// order judges a chain a < b < c. Its selectors pick one moment each, as chain says,
+// and each of them must not be after the next.
 //
 // A pair that is surely the wrong way round fails the chain, unless an earlier
 // match of its first moment may be missing from the record: that would be before the
 // second moment again. A missing earlier match of the second moment changes no fail,
 // and a missing earlier match of the first changes no pass.
 func (tr *trial) order(e *experiment.OrderExpectation) Verdict {
-	v := Verdict{Ruling: Pass}
-	for i := range e.Moments {
-		at := tr.find(&e.Moments[i])
-		if at < 0 {
-			return tr.selectsNothing(&e.Moments[i])
-		}
-		v.Moments = append(v.Moments, at)
+	c := chain{trial: tr, selectors: e.Moments}
+	if v := c.pick(); v.Ruling != 0 {
+		return v
 	}
+	v := Verdict{Ruling: Pass, Moments: c.at}
 	for i := 1; i < len(e.Moments); i++ {
 		pair := tr.pair(&e.Moments[i-1], &e.Moments[i], v.Moments[i-1], v.Moments[i])
 		if severity(pair.Ruling) > severity(v.Ruling) {
 			v.Ruling, v.Reason = pair.Ruling, pair.Reason
 		}
+	}
+	if len(c.doubts) > 0 {
+		return doubted(v, strings.Join(c.doubts, "; "))
 	}
 	if v.Ruling != Pass {
 		return v
@@ -89,9 +90,12 @@ func stepTouches(g *gap, m, other *Moment) bool {
 	return m.Event.Packet != nil || other.Event.Host != m.Event.Host
 }
 
-// named is a moment as its selector names it, with its time.
+// named is a moment as its selector names it, with its connection and its time.
 func (tr *trial) named(sel *experiment.MomentSelector, moment int) string {
-	return momentSelectorText(sel) + " at " + tr.t.timeText(moment)
+	if !ofPacket(sel) {
+		return momentSelectorText(sel) + " at " + tr.timeText(moment)
+	}
+	return momentSelectorText(sel) + tr.onConnection(tr.t.Moments[moment].Connection) + " at " + tr.timeText(moment) + tr.labText(moment)
 }
 
 // undecided says that the order of two moments is not known, and what would have

@@ -7,7 +7,9 @@ import (
 	"syncline/controller/experiment"
 )
 
-// packets judges that every connection of the repetition matches a pattern.
+// packets judges that every connection of the experiment matches a pattern. One that
+// no call on record is of, and that may be the experiment's all the same, is judged as
+// well and can only leave the ruling in doubt.
 //
 // Every packet that left is one segment, also a retransmission and one that was
 // lost on the way, and so is a copy that only the network can have made. What one tap
@@ -19,20 +21,28 @@ import (
 // may be missing could make it match.
 func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
 	v := Verdict{Ruling: Pass}
-	seen := 0
+	seen, doubt := 0, ""
 	for i := range tr.t.Connections {
-		if len(tr.t.Connections[i].Segments) == 0 {
+		if len(tr.t.Connections[i].Segments) == 0 || tr.own.of[i] == foreign {
 			continue
 		}
-		seen++
 		one := tr.connection(e.Pattern, i)
+		if tr.own.of[i] == unclear {
+			doubt = tr.unclearText(i)
+			one = tr.unlessOthers(one, doubt)
+		} else {
+			seen++
+		}
 		v.Moments = append(v.Moments, one.Moments...)
 		if severity(one.Ruling) > severity(v.Ruling) {
 			v.Ruling, v.Reason = one.Ruling, tr.whichConnection(i)+one.Reason
 		}
 	}
-	if seen > 0 {
+	switch {
+	case seen > 0, v.Ruling != Pass:
 		return v
+	case doubt != "":
+		return doubted(v, doubt)
 	}
 	v.Ruling, v.Reason = Fail, "selects nothing: no packet of a TCP connection was seen"
 	if cause := tr.hidden(gapsOf(Packets)); cause != "" {
@@ -41,11 +51,33 @@ func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
 	return v
 }
 
+// unlessOthers takes a fail back that a connection gave which may be nobody's of this
+// experiment.
+func (tr *trial) unlessOthers(v Verdict, doubt string) Verdict {
+	if v.Ruling == Fail {
+		return doubted(v, doubt)
+	}
+	return v
+}
+
+// whichConnection begins a reason with the connection it is about, where there is
+// more than one.
 func (tr *trial) whichConnection(i int) string {
 	if len(tr.t.Connections) < 2 {
 		return ""
 	}
-	return fmt.Sprintf("connection %d: ", i+1)
+	return tr.connectionText(i) + ": "
+}
+
+// connectionText names a connection by its ends, the client's first.
+func (tr *trial) connectionText(i int) string {
+	c := &tr.t.Connections[i]
+	return fmt.Sprintf("%s → %s", c.Client.Address, c.Server.Address)
+}
+
+// unclearText says why nobody can tell whether a connection is the experiment's.
+func (tr *trial) unclearText(i int) string {
+	return fmt.Sprintf("no call on record is of %s, and %s", tr.connectionText(i), tr.own.why[i])
 }
 
 // connection judges one connection.
@@ -101,7 +133,7 @@ func (l *lattice) mismatch(pattern []experiment.PacketTerm) Verdict {
 			moment := l.moment(e)
 			p, _ := l.tr.packetAt(moment)
 			return Verdict{Ruling: Fail, Moments: []int{moment}, Reason: fmt.Sprintf("expected %s as %s packet, got %s at %s",
-				expectedText(pattern, at), ordinal(n+1), l.tr.packetText(p), l.tr.t.timeText(moment))}
+				expectedText(pattern, at), ordinal(n+1), l.tr.packetText(p), l.tr.timeText(moment)+l.tr.labText(moment))}
 		}
 		at = next
 	}
@@ -137,7 +169,7 @@ func (l *lattice) uncertain(pattern []experiment.PacketTerm) Verdict {
 func (l *lattice) leaving(e element) string {
 	moment := l.moment(e)
 	p, _ := l.tr.packetAt(moment)
-	return l.tr.packetText(p) + " at " + l.tr.t.timeText(moment)
+	return l.tr.packetText(p) + " at " + l.tr.timeText(moment)
 }
 
 // expectedText lists what the terms that a match has come to would take.

@@ -355,7 +355,22 @@ func (s *scene) finish() *Timeline {
 	for _, p := range s.pending {
 		s.join(p, where)
 	}
+	for i := range s.tl.Moments {
+		if m := &s.tl.Moments[i]; m.Event.Call != nil {
+			m.Connection = s.connectionOf(m.Event)
+		}
+	}
 	return s.tl
+}
+
+// connectionOf is the only connection of a call's host, -1 for calls that have none:
+// the lab's own and those of the listening socket s. In a scene without packets, no
+// call has one.
+func (s *scene) connectionOf(e *Event) int {
+	if ofLab(e.Call) || e.Call.Socket == "s" && !isAccept(e.Call) {
+		return -1
+	}
+	return slices.IndexFunc(s.tl.Connections, func(c Connection) bool { return c.Client.Host == e.Host || c.Server.Host == e.Host })
 }
 
 func (s *scene) join(p pendingSegment, where map[*Event]int) {

@@ -100,27 +100,27 @@ func (tr *trial) completesHandshake(p sighting) bool {
 	return server.HasISN && p.Ack == server.ISN+1
 }
 
-// find is the first moment that a selector picks, -1 if there is none.
-func (tr *trial) find(sel *experiment.MomentSelector) int {
-	switch sel.Kind {
-	case experiment.EnterCall:
-		enter, _ := tr.callMoments(sel)
+// findCall is the entry or the return of the first call that a selector picks, -1 if
+// there is none.
+func (tr *trial) findCall(sel *experiment.MomentSelector) int {
+	enter, at := tr.callMoments(sel)
+	if sel.Kind == experiment.EnterCall {
 		return enter
-	case experiment.ReturnCall:
-		_, at := tr.callMoments(sel)
-		return at
 	}
-	direction := Out
+	return at
+}
+
+// isPicked reports whether a moment is of a packet that a selector names.
+func (tr *trial) isPicked(sel *experiment.MomentSelector, moment int) bool {
+	p, ok := tr.packetAt(moment)
+	return ok && p.Direction == directionOf(sel) && tr.hostName(p.host) == sel.Host && tr.matches(&sel.Packet, p)
+}
+
+func directionOf(sel *experiment.MomentSelector) Direction {
 	if sel.Kind == experiment.PacketReceived {
-		direction = In
+		return In
 	}
-	for i := range tr.t.Moments {
-		p, ok := tr.packetAt(i)
-		if ok && p.Direction == direction && tr.hostName(p.host) == sel.Host && tr.matches(&sel.Packet, p) {
-			return i
-		}
-	}
-	return -1
+	return Out
 }
 
 // callMoments are the entry and the return of the first call that a selector picks,
@@ -194,14 +194,22 @@ func (tr *trial) gapsAt(sel *experiment.MomentSelector) func(*gap) bool {
 }
 
 // selectsNothing is the verdict on an expectation about a moment that is not on
-// record.
-func (tr *trial) selectsNothing(sel *experiment.MomentSelector) Verdict {
-	v := Verdict{Ruling: Fail, Reason: "selects nothing: " + tr.absence(sel)}
+// record; of a packet, on the connection that it was looked for on, -1 if on all.
+func (tr *trial) selectsNothing(sel *experiment.MomentSelector, connection int) Verdict {
+	v := Verdict{Ruling: Fail, Reason: "selects nothing: " + tr.absence(sel) + tr.onConnection(connection)}
 	if cause := tr.hidden(tr.gapsAt(sel)); cause != "" {
 		v.Ruling = CannotTell
 		v.Reason += " that is on record; " + cause
 	}
 	return v
+}
+
+// onConnection names a connection where there is more than one.
+func (tr *trial) onConnection(connection int) string {
+	if connection < 0 || len(tr.t.Connections) < 2 {
+		return ""
+	}
+	return " on " + tr.connectionText(connection)
 }
 
 // absence says in words that no moment is as a selector wants it.

@@ -336,11 +336,12 @@ func TestOneChangeOneVerdict(t *testing.T) {
 func TestEveryConnectionMustMatch(t *testing.T) {
 	scene := handshake + `
 host C 10.0.0.3
+C other connect(c, B:8080) 0..4 = ECONNREFUSED
 C>B SYN 0..1
 B>C RST+ACK 2..3
 `
 	verdicts := parseScene(t, scene).Judge(expectations(t, "packets ..., FIN+ACK, ..."))
-	want := "connection 2: expected FIN+ACK as 3rd packet, but no more came"
+	want := "10.0.0.3:40312 → 10.0.0.2:8080: expected FIN+ACK as 3rd packet, but no more came"
 	if v := verdicts[2]; v.Ruling != Fail || v.Reason != want {
 		t.Errorf("got %s: %s, want fail: %s", v.Ruling, v.Reason, want)
 	}

@@ -46,23 +46,63 @@ func trimmed(x float64, decimals int) string {
 	return s
 }
 
-// timeText is the time of a moment since Timeline.Zero, with its error where it
-// crosses from one clock to another.
-func (t *Timeline) timeText(moment int) string {
-	m := &t.Moments[moment]
+// timeText is the time of a moment since Timeline.Zero, as the time column of the
+// ladder shows it, with its unit and, where it crosses from one clock to another, its
+// error.
+func (tr *trial) timeText(moment int) string {
+	m := &tr.t.Moments[moment]
 	if m.Stamp.Err >= clock.Unbounded {
 		return "an unknown time"
 	}
-	ns := int64(m.Stamp.At - t.Zero)
-	sign := ""
-	if ns < 0 {
-		sign, ns = "−", -ns
+	if tr.column == nil {
+		tr.column = tr.t.Ladder(LadderOptions{})
 	}
-	text := fmt.Sprintf("%s%d.%03d ms", sign, ns/1e6, ns/1e3%1e3)
-	if m.Event.Host != t.Reference && m.Stamp.Err > 0 {
+	text := tr.column.number(int64(m.Stamp.At-tr.t.Zero)) + " " + tr.column.Unit.String()
+	if m.Event.Host != tr.t.Reference && m.Stamp.Err > 0 {
 		text += " ±" + spanText(m.Stamp.Err)
 	}
 	return text
+}
+
+// labText says that a packet comes of the close that the lab itself made at the end
+// of a lane, empty if it does not.
+func (tr *trial) labText(moment int) string {
+	p, ok := tr.packetAt(moment)
+	if !ok || p.connection < 0 || p.Flags&(FIN|RST) == 0 {
+		return ""
+	}
+	call := tr.closing(p, moment)
+	if call == nil || !call.ByLab {
+		return ""
+	}
+	how := "by"
+	if p.Flags&RST != 0 {
+		how = "after"
+	}
+	return fmt.Sprintf(", %s the lab's own close at the end of lane %s", how, call.Lane)
+}
+
+// closing is the call of its sender that a FIN or a reset comes of, nil if none
+// surely came before it. A FIN is sent for the first call that ends the sending,
+// close(2) or shutdown(2); a reset is of the last close, or answers what came after it.
+func (tr *trial) closing(p sighting, moment int) *Call {
+	var last *Call
+	for i := range tr.t.Moments {
+		m := &tr.t.Moments[i]
+		if m.Event.Call == nil || m.Edge != Enter || m.Connection != p.connection || m.Event.Host != p.from {
+			continue
+		}
+		c := m.Event.Call
+		ends := c.Name == "close" || c.Name == "shutdown" && c.Arguments != "RD"
+		if notAfter, _ := tr.causes.order(i, moment); !ends || !notAfter {
+			continue
+		}
+		if p.Flags&FIN != 0 {
+			return c
+		}
+		last = c
+	}
+	return last
 }
 
 var flagNames = []struct {

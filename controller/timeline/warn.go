@@ -12,7 +12,7 @@ import (
 // warnings are what a person must know before believing the rest, worst first.
 func (a *assembly) warnings() []string {
 	return slices.Concat(
-		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(),
+		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(), a.warnOfOthers(),
 	)
 }
 
@@ -184,4 +184,12 @@ func (a *assembly) warnOfCalls() []string {
 			e.Call.Name, e.Call.Lane, a.name(e.Host)))
 	}
 	return w
+}
+
+// warnOfOthers counts the connections of nobody's in this experiment.
+func (a *assembly) warnOfOthers() []string {
+	if text := newOwnership(a.t, findGaps(a.t)).warning(); text != "" {
+		return []string{text}
+	}
+	return nil
 }
