@@ -16,20 +16,17 @@ func (a *app) cancelCommand() *cobra.Command {
 		Example: `  syncline cancel r-7f3c2a10 --reason "wrong port"`,
 		Args:    oneArgument("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
-			cl, err := a.dial(c.Context())
-			if err != nil {
+			return a.ask(c.Context(), func(cl *client) error {
+				if _, err := cl.runs.CancelRun(c.Context(), &synclinev1.CancelRunRequest{Id: args[0], Reason: reason}); err != nil {
+					return answered(err)
+				}
+				run, err := a.follow(c.Context(), cl, args[0])
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintf(a.Out, "run %s is %s after %d of %d repetitions\n", run.Id, enumWord(run.State.String(), "RUN_STATE_"), run.RepetitionsDone, run.Repetitions)
 				return err
-			}
-			defer cl.close()
-			if _, err := cl.runs.CancelRun(c.Context(), &synclinev1.CancelRunRequest{Id: args[0], Reason: reason}); err != nil {
-				return answered(err)
-			}
-			run, err := a.follow(c.Context(), cl, args[0])
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(a.Out, "run %s is %s after %d of %d repetitions\n", run.Id, enumWord(run.State.String(), "RUN_STATE_"), run.RepetitionsDone, run.Repetitions)
-			return err
+			})
 		},
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, kept with the run")

@@ -56,6 +56,16 @@ func (a *app) dial(ctx context.Context) (*client, error) {
 	}, nil
 }
 
+// ask dials the controller for one command.
+func (a *app) ask(ctx context.Context, question func(*client) error) error {
+	cl, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer cl.close()
+	return question(cl)
+}
+
 // checkTarget refuses what is no address of a controller.
 func checkTarget(target string) error {
 	if strings.HasPrefix(target, "unix:") {

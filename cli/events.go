@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,32 +33,33 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 			if err != nil {
 				return err
 			}
-			cl, err := a.dial(c.Context())
-			if err != nil {
-				return err
-			}
-			defer cl.close()
-			stream, err := cl.runs.ListEvents(c.Context(), &synclinev1.ListEventsRequest{RunId: id, Repetition: repetition})
-			if err != nil {
-				return answered(err)
-			}
-			w := newEventWriter(a.Out, output)
-			for {
-				m, err := stream.Recv()
-				if errors.Is(err, io.EOF) {
-					return w.flush()
-				}
-				if err != nil {
-					return answered(err)
-				}
-				if err := w.write(m); err != nil {
-					return err
-				}
-			}
+			return a.ask(c.Context(), func(cl *client) error {
+				return a.printEvents(c.Context(), cl, id, repetition, output)
+			})
 		},
 	}
 	formatFlag(c, &output, "table", "ndjson")
 	return c
+}
+
+func (a *app) printEvents(ctx context.Context, cl *client, id string, repetition uint32, output string) error {
+	stream, err := cl.runs.ListEvents(ctx, &synclinev1.ListEventsRequest{RunId: id, Repetition: repetition})
+	if err != nil {
+		return answered(err)
+	}
+	w := newEventWriter(a.Out, output)
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return w.flush()
+		}
+		if err != nil {
+			return answered(err)
+		}
+		if err := w.write(m); err != nil {
+			return err
+		}
+	}
 }
 
 // eventWriter writes events in one of the formats of `events`.

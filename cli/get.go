@@ -35,16 +35,13 @@ func (a *app) getAgentsCommand() *cobra.Command {
 		Short: "List the machines of the lab",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := a.dial(c.Context())
-			if err != nil {
-				return err
-			}
-			defer cl.close()
-			list, err := cl.agents.ListAgents(c.Context(), &synclinev1.ListAgentsRequest{})
-			if err != nil {
-				return answered(err)
-			}
-			return writeItems(a, output, list, list.Agents, (*synclinev1.Agent).GetName, a.agentTable)
+			return a.ask(c.Context(), func(cl *client) error {
+				list, err := cl.agents.ListAgents(c.Context(), &synclinev1.ListAgentsRequest{})
+				if err != nil {
+					return answered(err)
+				}
+				return writeItems(a, output, list, list.Agents, (*synclinev1.Agent).GetName, a.agentTable)
+			})
 		},
 	}
 	formatFlag(c, &output, "table", "name", "json", "ndjson")
@@ -129,16 +126,13 @@ func (a *app) getRunsCommand() *cobra.Command {
 		Short: "List runs, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			cl, err := a.dial(c.Context())
-			if err != nil {
-				return err
-			}
-			defer cl.close()
-			list, err := cl.runs.ListRuns(c.Context(), &synclinev1.ListRunsRequest{})
-			if err != nil {
-				return answered(err)
-			}
-			return writeItems(a, output, list, list.Runs, (*synclinev1.Run).GetId, a.runTable)
+			return a.ask(c.Context(), func(cl *client) error {
+				list, err := cl.runs.ListRuns(c.Context(), &synclinev1.ListRunsRequest{})
+				if err != nil {
+					return answered(err)
+				}
+				return writeItems(a, output, list, list.Runs, (*synclinev1.Run).GetId, a.runTable)
+			})
 		},
 	}
 	formatFlag(c, &output, "table", "name", "json", "ndjson")

@@ -53,12 +53,9 @@ not pass, else the first.`,
 			if err != nil {
 				return err
 			}
-			cl, err := a.dial(c.Context())
-			if err != nil {
-				return err
-			}
-			defer cl.close()
-			return a.showTimeline(c.Context(), cl, id, repetition, opts)
+			return a.ask(c.Context(), func(cl *client) error {
+				return a.showTimeline(c.Context(), cl, id, repetition, opts)
+			})
 		},
 	}
 	opts.flags(c)
