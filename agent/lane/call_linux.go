@@ -1,7 +1,6 @@
 package lane
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"slices"
@@ -262,7 +261,7 @@ func (l *lane) got(step *synclinev1.Step, c *synclinev1.Call) string {
 	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_TIMEOUT:
 		return fmt.Sprintf("timeout (%v)%s", time.Duration(step.TimeoutNs), partly)
 	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_CANCEL:
-		return fmt.Sprintf("the end of the repetition (%v)%s", context.Cause(l.ctx), partly)
+		return "the end of the repetition" + partly
 	case c.Errno != 0:
 		return fmt.Sprintf("%s (%v)", errnoName(c.Errno), syscall.Errno(c.Errno))
 	}

@@ -135,17 +135,32 @@ func (l *lane) steps() error {
 	for i := range l.plan.ops {
 		o := &l.plan.ops[i]
 		if l.ctx.Err() != nil {
-			return fmt.Errorf("lane %s ended before step %d, %s: %w", l.name, i, o.step.Text, context.Cause(l.ctx))
+			return &overError{lane: l.name, step: i, text: o.step.Text, cause: context.Cause(l.ctx)}
 		}
 		r := &l.records[i]
 		l.perform(r, o)
 		l.cfg.Emit(&r.event)
 		if r.call.Failure != "" {
-			return fmt.Errorf("lane %s, step %d, %s: %s", l.name, i, o.step.Text, r.call.Failure)
+			return fmt.Errorf("lane %s, step %d, %s: %s", l.name, i+1, o.step.Text, r.call.Failure)
 		}
 	}
 	return nil
 }
+
+// overError says that the repetition ended before a step. Its text is for the people
+// who read the run, its cause for the agent.
+type overError struct {
+	lane  string
+	step  int
+	text  string
+	cause error
+}
+
+func (e *overError) Error() string {
+	return fmt.Sprintf("lane %s: the repetition ended before step %d, %s", e.lane, e.step+1, e.text)
+}
+
+func (e *overError) Unwrap() error { return e.cause }
 
 // closeLeft closes what the steps left open, in the order of creation. After the end
 // of ctx the alarm goes on ringing, so that a close that lingers (SO_LINGER, socket(7))

@@ -249,7 +249,7 @@ func TestWaitForALaneThatEnded(t *testing.T) {
 	s := newStage(t)
 	s.run(newTestLane("client", expects(sleep(0), fails(unix.EINTR))), newTestLane("server", wait("client", "half_closed")))
 	want := "lane client ended before it signalled half_closed: " +
-		"lane client, step 0, sleep: expected EINTR, got 0"
+		"lane client, step 1, sleep: expected EINTR, got 0"
 	if c := s.call("server", "wait"); c.Failure != want || c.Result != -1 {
 		t.Errorf("result %d, failure %q, want %q", c.Result, c.Failure, want)
 	}

@@ -124,8 +124,9 @@ func TestCancelEndsACall(t *testing.T) {
 			release()
 			wait()
 			c.check(t, s, synclinev1.EndedBy_ENDED_BY_CANCEL)
-			want := "expected success, got the end of the repetition (its time is up)"
-			if got := s.call("client", c.name).Failure; !strings.HasPrefix(got, want) {
+			want := "expected success, got the end of the repetition"
+			got := s.call("client", c.name).Failure
+			if !strings.HasPrefix(got, want) || strings.Contains(got, over.Error()) {
 				t.Errorf("failure %q, want %q", got, want)
 			}
 			s.checkStamps()
@@ -147,8 +148,12 @@ func TestCancelBetweenCalls(t *testing.T) {
 	s.allow.Signalled = func(string, string) { cancel(over) }
 	_, wait := s.start(ctx, newTestLane("client", signalOf("x"), sleep(time.Hour)))
 	wait()
-	if err := s.errs["client"]; !errors.Is(err, over) {
+	err := s.errs["client"]
+	if !errors.Is(err, over) {
 		t.Errorf("error %v, want %v", err, over)
+	}
+	if want := "lane client: the repetition ended before step 2, sleep"; err == nil || err.Error() != want {
+		t.Errorf("error %q, want %q", err, want)
 	}
 	if len(s.calls["client"]) != 1 {
 		t.Errorf("calls after the end: %v", s.summaries("client")[1:])
