@@ -1,23 +1,48 @@
 package timeline
 
+import (
+	"regexp"
+	"slices"
+)
+
 // Tally counts the rulings on one expectation over the repetitions of a run.
 type Tally struct {
 	// Expectation is its text, as in Verdict.
 	Expectation                           string
 	Passed, Failed, Untold, NotReproduced int
-	// Exceptions are the first repetitions that were not a pass, in the order in
-	// which they were added; at most MaxExceptions of each ruling.
+	// Exceptions are repetitions that were not a pass, in the order in which they were
+	// added: of each ruling the first MaxReasons kinds of reason, and of each of these
+	// the first MaxExceptions repetitions.
 	Exceptions []Exception
 }
 
-// MaxExceptions bounds what a Tally keeps of each ruling that is not a pass.
-const MaxExceptions = 8
+// Bounds of what a Tally keeps of each ruling that is not a pass.
+const (
+	// MaxExceptions bounds the repetitions of one kind of reason.
+	MaxExceptions = 8
+	// MaxReasons bounds the kinds of reason.
+	MaxReasons = 4
+)
 
 // Exception is a repetition in which an expectation did not pass.
 type Exception struct {
 	Repetition int
 	Ruling     Ruling
 	Reason     string
+}
+
+var (
+	// timeForm is a time or a length of time, with its ± where it has one.
+	timeForm = regexp.MustCompile(`[±+−-]?\d+(?:\.\d+)? (?:ns|µs|ms|s)\b`)
+	// portForm is the port behind an address.
+	portForm = regexp.MustCompile(`((?:\d|\]):)\d+\b`)
+)
+
+// Kind is the reason without what differs from one repetition to the next though the
+// cause is the same: times, lengths of time and ports. Exceptions of one ruling and
+// one kind belong together.
+func (e *Exception) Kind() string {
+	return portForm.ReplaceAllString(timeForm.ReplaceAllString(e.Reason, "…"), "$1…")
 }
 
 // Total is the number of repetitions that were judged.
@@ -73,12 +98,6 @@ func (s *Summary) Ruling() Ruling {
 }
 
 func (t *Tally) add(repetition int, v *Verdict) {
-	kept := 0
-	for _, e := range t.Exceptions {
-		if e.Ruling == v.Ruling {
-			kept++
-		}
-	}
 	switch v.Ruling {
 	case Pass:
 		t.Passed++
@@ -90,7 +109,26 @@ func (t *Tally) add(repetition int, v *Verdict) {
 	case NotReproduced:
 		t.NotReproduced++
 	}
-	if kept < MaxExceptions {
-		t.Exceptions = append(t.Exceptions, Exception{Repetition: repetition, Ruling: v.Ruling, Reason: v.Reason})
+	t.keep(Exception{Repetition: repetition, Ruling: v.Ruling, Reason: v.Reason})
+}
+
+// keep keeps an exception within the bounds.
+func (t *Tally) keep(e Exception) {
+	var kinds []string
+	same := 0
+	for i := range t.Exceptions {
+		if t.Exceptions[i].Ruling != e.Ruling {
+			continue
+		}
+		kind := t.Exceptions[i].Kind()
+		if kind == e.Kind() {
+			same++
+		}
+		if !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	if same < MaxExceptions && (same > 0 || len(kinds) < MaxReasons) {
+		t.Exceptions = append(t.Exceptions, e)
 	}
 }

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -396,6 +397,40 @@ func TestSummary(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, b.Exceptions); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestSummaryKeepsEveryReason: one repetition that failed otherwise is not lost among
+// many that failed alike, however their times and ports differ.
+func TestSummaryKeepsEveryReason(t *testing.T) {
+	var s Summary
+	reason := func(rep int) string {
+		switch {
+		case rep == 40:
+			return "selects nothing: A sent no packet FIN"
+		case rep > 40:
+			return fmt.Sprintf("lane client, step %d, close(c): expected 0, got 1", rep)
+		}
+		return fmt.Sprintf("sent(A, FIN) on 10.0.0.1:%d → 10.0.0.2:8080 at %d.115 ms ±%d µs is after it", 4000+rep, rep, rep)
+	}
+	for rep := 1; rep <= 50; rep++ {
+		s.Add(rep, []Verdict{{Expectation: "e", Ruling: Fail, Reason: reason(rep)}})
+		s.Add(rep, []Verdict{{Expectation: "e", Ruling: CannotTell, Reason: "ε"}})
+	}
+	got := make(map[Ruling][]int)
+	for _, e := range s.Tallies[0].Exceptions {
+		got[e.Ruling] = append(got[e.Ruling], e.Repetition)
+	}
+	want := map[Ruling][]int{
+		Fail:       {1, 2, 3, 4, 5, 6, 7, 8, 40, 41, 42},
+		CannotTell: {1, 2, 3, 4, 5, 6, 7, 8},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	first, second := s.Tallies[0].Exceptions[0], s.Tallies[0].Exceptions[2]
+	if first.Kind() != second.Kind() || first.Kind() != "sent(A, FIN) on 10.0.0.1:… → 10.0.0.2:… at … … is after it" {
+		t.Errorf("kinds %q and %q", first.Kind(), second.Kind())
 	}
 }
 
