@@ -57,7 +57,7 @@ func newPlan(lane *synclinev1.Lane) (*plan, error) {
 	p.ops = make([]op, len(lane.GetSteps()))
 	for i, step := range lane.GetSteps() {
 		if err := p.add(&p.ops[i], step); err != nil {
-			return nil, fmt.Errorf("step %d, %s: %w", i, step.Text, err)
+			return nil, fmt.Errorf("step %d, %s: %w", i+1, step.Text, err)
 		}
 	}
 	return &p.plan, nil

@@ -176,7 +176,7 @@ func TestOutcomes(t *testing.T) {
 				s.ok()
 				return
 			}
-			want := "lane client, step 1, " + c.step.Text + ": " + c.failure
+			want := "lane client, step 2, " + c.step.Text + ": " + c.failure
 			if err := s.errs["client"]; err == nil || err.Error() != want {
 				t.Errorf("error %v, want %s", err, want)
 			}
