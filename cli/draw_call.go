@@ -39,10 +39,7 @@ func callResults(b *timeline.Bracket, full bool) []string {
 	if b.Failed {
 		mark = "✗ "
 	}
-	texts := []string{mark + b.Result + between + took, mark + b.Result}
-	if endedByLab(b) {
-		texts = []string{texts[0], mark + b.Result + ", " + took, texts[1]}
-	}
+	texts := []string{mark + b.Result + between + took, mark + b.Result + ", " + took, mark + b.Result}
 	if b.Remark != "" && full {
 		texts = append([]string{mark + b.Result + " (" + b.Remark + ")" + between + took}, texts...)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -62,31 +63,57 @@ func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
 			lines = append(lines, o.wrap(g.mark+" ", strings.Fields(g.text), " ")...)
 		}
 	}
-	var texts [][]string
-	for i := range l.Exceptions {
-		texts = append(texts, []string{l.Exceptions[i].Reason})
-	}
-	for _, warning := range l.Warnings {
-		texts = append(texts, []string{strings.TrimSuffix(warning, ".")})
-	}
-	shared := newNotes(texts)
+	shared := ladderNotes(l)
 	for i := range l.Exceptions {
 		lines = append(lines, exceptionText(&l.Exceptions[i], shared, o)...)
 	}
-	var warnings []string
-	for _, note := range shared.texts() {
-		warnings = append(warnings, o.wrap("! ", strings.Fields(note), " ")...)
-	}
-	for _, warning := range l.Warnings {
-		if !shared.covers(strings.TrimSuffix(warning, ".")) {
-			warnings = append(warnings, o.wrap("! ", strings.Fields(warning), " ")...)
-		}
-	}
-	for _, line := range warnings {
+	for _, line := range append(shared.lines("! ", o), warningLines(l, shared, o)...) {
 		lines = append(lines, o.paint(line, red))
 	}
 	if len(lines) > 0 {
 		lines = append([]string{""}, lines...)
+	}
+	return lines
+}
+
+// incomplete opens a warning that something is missing from the run as a whole.
+const incomplete = "The run is incomplete"
+
+// warningCause is what a verdict would call the cause, if it were one's reason.
+func warningCause(warning string) (cause string, whole bool) {
+	cause, whole = strings.CutPrefix(strings.TrimSuffix(warning, "."), incomplete+": ")
+	return cause, whole
+}
+
+func ladderNotes(l *timeline.Ladder) *notes {
+	var reasons [][]string
+	for i := range l.Exceptions {
+		reasons = append(reasons, []string{l.Exceptions[i].Reason})
+	}
+	var causes []string
+	for _, warning := range l.Warnings {
+		cause, _ := warningCause(warning)
+		causes = append(causes, cause)
+	}
+	return newNotes(reasons, causes)
+}
+
+// warningLines are the warnings that the notes do not cover. Hosts that lack the same
+// thing for the same reason share one.
+func warningLines(l *timeline.Ladder, shared *notes, o drawOptions) []string {
+	var rest notes
+	for _, warning := range l.Warnings {
+		cause, whole := warningCause(warning)
+		switch number := shared.covering(cause); {
+		case number == 0:
+			rest.number(warning)
+		case whole:
+			rest.number(fmt.Sprintf("%s: see (%d)", incomplete, number))
+		}
+	}
+	var lines []string
+	for i := range rest.list {
+		lines = append(lines, o.wrap("! ", strings.Fields(rest.list[i].text()), " ")...)
 	}
 	return lines
 }

@@ -122,8 +122,12 @@ func otherClocks(lanes []timeline.LadderLane) string {
 // tied to it as a stranger's would be: there the bound can be held against the truth.
 func oneKernelText(l *timeline.Ladder) string {
 	var names []string
+	reference := ""
 	for i := range l.Lanes {
 		lane := &l.Lanes[i]
+		if lane.Reference {
+			reference = lane.Name
+		}
 		if lane.SameKernel && !l.LocalTimes && lane.Clock.Bound.Known() && lane.Clock.Method != "same clock" {
 			names = append(names, lane.Name)
 		}
@@ -131,10 +135,12 @@ func oneKernelText(l *timeline.Ladder) string {
 	switch {
 	case len(names) == 0:
 		return ""
-	case len(names) == len(l.Lanes)-1 && len(names) > 1:
-		return "one kernel plays all hosts: every true offset is 0"
+	case len(names) == 1:
+		return fmt.Sprintf("%s and %s are one kernel: their true offset is 0", reference, names[0])
+	case len(names) == len(l.Lanes)-1:
+		return "all hosts are one kernel: their true offsets are 0"
 	}
-	return fmt.Sprintf("the reference's kernel plays %s too: the true offset is 0", strings.Join(names, ", "))
+	return fmt.Sprintf("%s are one kernel with %s: their true offsets are 0", strings.Join(names, ", "), reference)
 }
 
 // offsetText is the offset of two clocks; hosts that were started at different times

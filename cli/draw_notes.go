@@ -13,7 +13,9 @@ type notes struct {
 	// clause wherever it occurs.
 	shared map[string]bool
 	next   map[string]string
-	list   []note
+	// told has the number of the note that tells a clause.
+	told map[string]int
+	list []note
 }
 
 // note is one cause: what it came to at each host, and why that is so.
@@ -25,10 +27,11 @@ type note struct {
 // clause is a part of a reason, and what joins it to the part before.
 type clause struct{ joint, text string }
 
-// newNotes finds the causes that occur in several groups of reasons. The groups are
-// expectations; one that gives a cause in many repetitions does not share it.
-func newNotes(groups [][]string) *notes {
-	n := &notes{shared: make(map[string]bool), next: make(map[string]string)}
+// newNotes finds the causes that occur in several groups of reasons, or in one and
+// among the causes that a person is told of anyway. The groups are expectations; one
+// that gives a cause in many repetitions does not share it.
+func newNotes(groups [][]string, causes []string) *notes {
+	n := &notes{shared: make(map[string]bool), next: make(map[string]string), told: make(map[string]int)}
 	count, cause := make(map[string]int), make(map[string]bool)
 	for _, reasons := range groups {
 		counted := make(map[string]bool)
@@ -45,8 +48,14 @@ func newNotes(groups [][]string) *notes {
 			}
 		}
 	}
-	for text, groups := range count {
-		n.shared[text] = groups > 1 && cause[text]
+	for _, text := range causes {
+		for _, c := range clausesOf(text) {
+			cause[c.text] = true
+			count[c.text]++
+		}
+	}
+	for text, times := range count {
+		n.shared[text] = times > 1 && cause[text]
 	}
 	for _, reasons := range groups {
 		for _, reason := range reasons {
@@ -100,18 +109,23 @@ func (n *notes) refer(reason string) string {
 			numbers = nil
 			continue
 		}
-		cause := c.text
+		cause, from := c.text, i
 		for i+1 < len(clauses) && n.shared[clauses[i+1].text] && n.next[clauses[i].text] == clauses[i+1].text {
 			i++
 			cause += clauses[i].joint + clauses[i].text
 		}
 		number := n.number(cause)
+		for _, part := range clauses[from : i+1] {
+			n.told[part.text] = number
+		}
 		if slices.Contains(numbers, number) {
 			continue
 		}
 		switch {
 		case len(numbers) > 0:
 			b.WriteString(", ")
+		case b.Len() == 0:
+			b.WriteString("see ")
 		case c.joint == "; ":
 			b.WriteString(" ")
 		default:
@@ -123,14 +137,16 @@ func (n *notes) refer(reason string) string {
 	return b.String()
 }
 
-// covers reports whether the notes say all that a text does.
-func (n *notes) covers(text string) bool {
-	for _, c := range clausesOf(text) {
-		if !n.shared[c.text] {
-			return false
+// covering is the number of the first note of those that say all that a cause does, 0
+// if they do not.
+func (n *notes) covering(cause string) int {
+	clauses := clausesOf(cause)
+	for _, c := range clauses {
+		if n.told[c.text] == 0 {
+			return 0
 		}
 	}
-	return true
+	return n.told[clauses[0].text]
 }
 
 // number is the number of the note that tells a cause; hosts that lack the same thing
@@ -149,17 +165,22 @@ func (n *notes) number(cause string) int {
 	return len(n.list)
 }
 
-// texts are the notes with their numbers, in order.
-func (n *notes) texts() []string {
-	var texts []string
-	for i := range n.list {
-		text := fmt.Sprintf("(%d) %s", i+1, joinHeads(n.list[i].heads))
-		if n.list[i].why != "" {
-			text += ": " + n.list[i].why
-		}
-		texts = append(texts, text)
+// text is a note without its number.
+func (n *note) text() string {
+	if n.why == "" {
+		return joinHeads(n.heads)
 	}
-	return texts
+	return joinHeads(n.heads) + ": " + n.why
+}
+
+// lines are the notes, in order, each opened by mark and its number.
+func (n *notes) lines(mark string, o drawOptions) []string {
+	var lines []string
+	for i := range n.list {
+		lead := fmt.Sprintf("%s(%d) ", mark, i+1)
+		lines = append(lines, o.wrap(lead, strings.Fields(n.list[i].text()), " ")...)
+	}
+	return lines
 }
 
 // joinHeads says of several hosts at once what they lack.

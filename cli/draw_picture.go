@@ -138,16 +138,17 @@ func share(all, a, b int) (int, int) {
 	return all / 2, all - all/2
 }
 
-// divide gives the calls of the outer lanes their columns: as their texts are in
-// full, if the arrows then have ample room, else as they are in short.
+// divide gives the calls of the outer lanes their columns: as their texts are in full
+// if the arrows then have ample room, else as much of that as leaves it to them, but
+// no less than the texts are in short.
 func (p *picture) divide(rest, gaps int) {
 	least, enough := p.least(), ample
 	if gaps > 1 {
 		enough = least
 	}
 	left, right := p.outerCalls(p.o.Width)
-	if left+right > rest-gaps*enough {
-		left, right = p.outerCalls(short)
+	for most := max(left, right) - 1; most >= short && left+right > rest-gaps*enough; most-- {
+		left, right = p.outerCalls(most)
 	}
 	p.left, p.right = share(max(rest-gaps*least, 0), left, right)
 }

@@ -11,16 +11,18 @@ import (
 	"syncline/controller/timeline"
 )
 
-// drawScene writes a scene of up to four hosts in which anything may happen.
+// drawScene writes a scene in which anything may happen, of few hosts or of more than
+// any terminal has room for.
 func drawScene(t *rapid.T) string {
 	var b strings.Builder
-	hosts := rapid.IntRange(1, 4).Draw(t, "hosts")
+	hosts := rapid.OneOf(rapid.IntRange(1, 4), rapid.IntRange(5, 20)).Draw(t, "hosts")
 	for h := range hosts {
 		fmt.Fprintf(&b, "host %c 10.0.0.%d", 'A'+h, h+1)
 		if h > 0 {
 			b.WriteString(rapid.SampledFrom([]string{"", " ±0.01", " ±5", " ±?"}).Draw(t, "err"))
 		}
-		b.WriteString(rapid.SampledFrom([]string{"", "", " missing packets"}).Draw(t, "missing") + "\n")
+		b.WriteString(rapid.SampledFrom([]string{"", "", " missing packets"}).Draw(t, "missing"))
+		b.WriteString(rapid.SampledFrom([]string{"", "", " kernel x"}).Draw(t, "kernel") + "\n")
 	}
 	host := func() string { return string(rune('A' + rapid.IntRange(0, hosts-1).Draw(t, "host"))) }
 	at := func() float64 { return float64(rapid.IntRange(-2000, 5000).Draw(t, "at")) / 100 }
@@ -31,7 +33,7 @@ func drawScene(t *rapid.T) string {
 		case 0, 1:
 			name := rapid.SampledFrom([]string{"connect", "accept", "recv", "sleep", "wait", "signal", "socket", "bind"}).Draw(t, "call")
 			args := rapid.SampledFrom([]string{"s", `c, "漢字"`, "c, B:8080", "c, \x1b[31m"}).Draw(t, "arguments")
-			result := rapid.SampledFrom([]string{"0", "7", "ECONNREFUSED", "timeout", "0 fails expected 1"}).Draw(t, "result")
+			result := rapid.SampledFrom([]string{"0", "7", "ECONNREFUSED", "timeout", "0 by lab", "0 fails expected 1"}).Draw(t, "result")
 			fmt.Fprintf(&b, "%s lane%d %s(%s) %v..%v = %s\n", host(), rapid.IntRange(0, 2).Draw(t, "lane"), name, args, from, until, result)
 		case 2, 3, 4:
 			flags := rapid.SampledFrom([]string{"SYN", "SYN+ACK", "RST", "ACK data 5", "FIN+ACK"}).Draw(t, "flags")

@@ -21,9 +21,11 @@ import (
 //	host A 10.0.0.1                      the first host is the reference
 //	host B 10.0.0.2 ±0.038               its stamps are off by at most 38 µs
 //	host C 10.0.0.3 missing packets      it has no packets
+//	host D 10.0.0.4 ±2 kernel x          hosts of one kernel read one clock
 //	A client connect(c, B:8080) 0..40.14 = 0 as try
 //	B server accept(s) -1..60.22 = 7 makes a
 //	A client connect(c, B:9) 0..1 = ECONNREFUSED fails expected ok
+//	B server close(a) 70..70.01 = 0 by lab
 //	A>B SYN 0.031..20.05                 left A at 0.031, arrived at B at 20.05
 //	A>B ACK data 5 41..61                a segment with 5 bytes
 //	A>B SYN 0.031..? lost                ? is a tap that did not see it
@@ -57,7 +59,17 @@ type pendingSegment struct {
 	left, came *timeline.Event
 }
 
+// sceneOffset are the true offsets of the hosts' clocks, the first host's being the
+// reference. They repeat after the last.
 var sceneOffset = []clock.Local{0, 5_000_000_000, -7_000_000_000, 4_000_000_000_000}
+
+// offset is that of a host's clock; one that shares a kernel with the first has none.
+func (s *scene) offset(host int) clock.Local {
+	if h := s.tl.Hosts; h[host].ClockID != "" && h[host].ClockID == h[0].ClockID {
+		return 0
+	}
+	return sceneOffset[host%len(sceneOffset)]
+}
 
 func parseScene(t testing.TB, text string) *timeline.Timeline {
 	t.Helper()
@@ -75,9 +87,9 @@ func parseScene(t testing.TB, text string) *timeline.Timeline {
 }
 
 var (
-	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?$`)
+	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?(?: kernel (\w+))?$`)
 	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
-	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?(?: fails (.*))?$`)
+	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
 	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
@@ -101,12 +113,14 @@ func (s *scene) host(m []string) {
 	if m[4] != "" {
 		h.Missing[timeline.Source(m[4])] = "needs CAP_NET_RAW"
 	}
+	h.ClockID = m[5]
+	s.tl.Hosts = append(s.tl.Hosts, h)
 	var c timeline.HostClock
 	c.Method = "segments"
-	if len(s.tl.Hosts) == 0 {
+	if len(s.tl.Hosts) == 1 {
 		c.Method = "reference"
 	}
-	offset := int64(sceneOffset[len(s.tl.Hosts)])
+	offset := int64(s.offset(len(s.tl.Hosts) - 1))
 	err := int64(0)
 	switch m[3] {
 	case "":
@@ -120,7 +134,6 @@ func (s *scene) host(m []string) {
 		c.Bound = clock.Bound{Lo: offset - err, Hi: offset + err}
 		c.Messages = 12
 	}
-	s.tl.Hosts = append(s.tl.Hosts, h)
 	s.tl.Clocks = append(s.tl.Clocks, c)
 }
 
@@ -145,7 +158,7 @@ func (s *scene) hostIndex(name string) int {
 
 // at is the local time of a host for a time of the scene.
 func (s *scene) at(host int, ms string) clock.Local {
-	return clock.Local(int64(s.tl.Zero)+s.ns(ms)) + sceneOffset[host]
+	return clock.Local(int64(s.tl.Zero)+s.ns(ms)) + s.offset(host)
 }
 
 // add places an event at one moment.
@@ -156,7 +169,7 @@ func (s *scene) add(e *timeline.Event, edge timeline.Edge, at clock.Local) {
 	}
 	c := s.tl.Clocks[e.Host]
 	m := timeline.Moment{Event: e, Edge: edge, Local: at, Connection: -1, Segment: -1}
-	m.Stamp = clock.Stamp{At: clock.Lab(at - sceneOffset[e.Host]), Err: clock.Unbounded}
+	m.Stamp = clock.Stamp{At: clock.Lab(at - s.offset(e.Host)), Err: clock.Unbounded}
 	if c.Bound.Known() {
 		m.Stamp.Err = c.Bound.Err()
 	}
@@ -165,7 +178,7 @@ func (s *scene) add(e *timeline.Event, edge timeline.Edge, at clock.Local) {
 
 func (s *scene) call(m []string) {
 	host := s.hostIndex(m[1])
-	c := &timeline.Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[8], Label: m[9], Failure: m[10], EndedBy: timeline.EndedByKernel}
+	c := &timeline.Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[8], Label: m[9], ByLab: m[10] != "", Failure: m[11], EndedBy: timeline.EndedByKernel}
 	s.steps[m[2]]++
 	socket, args, both := strings.Cut(m[4], ", ")
 	switch {

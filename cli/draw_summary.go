@@ -24,10 +24,7 @@ func drawSummary(w io.Writer, s *timeline.Summary, opts drawOptions) error {
 	for i := range s.Tallies {
 		lines = append(lines, summaryLines(&s.Tallies[i], shared, opts, column, counts)...)
 	}
-	for _, text := range shared.texts() {
-		number, cause, _ := strings.Cut(text, " ")
-		lines = append(lines, opts.wrap("  "+number+" ", strings.Fields(cause), " ")...)
-	}
+	lines = append(lines, shared.lines("  ", opts)...)
 	if _, err := io.WriteString(w, strings.Join(lines, "\n")+"\n"); err != nil {
 		return fmt.Errorf("write the verdicts: %w", err)
 	}
@@ -77,7 +74,7 @@ func summaryNotes(s *timeline.Summary) *notes {
 		}
 		groups = append(groups, reasons)
 	}
-	return newNotes(groups)
+	return newNotes(groups, nil)
 }
 
 // exceptionRulings are the rulings that want a reason, the worst first.
@@ -116,12 +113,15 @@ func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, shared *notes, o 
 	if len(all) == 0 {
 		return nil
 	}
-	if more := rulingCount(t, ruling) - len(all); more > 0 {
-		all = append(all, fmt.Sprintf("and %d more", more))
-	}
 	what := ruling.String()
 	if ruling == timeline.Fail {
 		what = "failed"
+	}
+	if len(reasons) == 1 && !reasons[0].differ && rulingCount(t, ruling) == t.Total() {
+		return o.wrap(indent+what+": ", strings.Fields(shared.refer(reasons[0].text)), " ")
+	}
+	if more := rulingCount(t, ruling) - len(all); more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	lines := o.wrap(indent+what+": rep ", all, ", ")
 	for _, r := range reasons {

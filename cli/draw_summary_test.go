@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -44,8 +45,38 @@ func summaryOf() *timeline.Summary {
 	return &s
 }
 
+// blindSummary is a run whose hosts could not see packets, and of which one repetition
+// went wrong in two ways.
+func blindSummary() *timeline.Summary {
+	const (
+		a = "A has no packets: needs CAP_NET_RAW; run the agent as root, or give it that"
+		b = "B has no packets: needs CAP_NET_RAW; run the agent as root, or give it that"
+	)
+	var s timeline.Summary
+	for rep := 1; rep <= 20; rep++ {
+		outcome := timeline.Verdict{Expectation: timeline.EveryOutcome, Ruling: timeline.Pass}
+		switch {
+		case rep == 2 || rep == 3:
+			outcome.Ruling, outcome.Reason = timeline.Fail, "connect(c, B:8080): expected ok, got ECONNREFUSED"
+		case rep == 5:
+			outcome.Ruling, outcome.Reason = timeline.Fail, "recv(c, 4096): expected 5, got the lab's timeout"
+		}
+		untold := func(expectation, reason string) timeline.Verdict {
+			return timeline.Verdict{Expectation: expectation, Ruling: timeline.CannotTell, Reason: reason}
+		}
+		s.Add(rep, []timeline.Verdict{
+			outcome,
+			untold("packets: [A>B SYN, B>A SYN+ACK, A>B ACK]", "no packet of a TCP connection is on record; "+a+"; "+b),
+			untold("order: enter(client.connect) < sent(A, SYN)", "selects nothing: A sent no packet SYN that is on record; "+a),
+			untold("order: received(B, third ACK) < return(server.accept)", "selects nothing: B received no packet third ACK that is on record; "+b),
+			untold("never: any RST", "nothing on record speaks against it, but "+a+"; "+b),
+		})
+	}
+	return &s
+}
+
 // TestSummary draws the verdicts of a run in every way its golden file has a section
-// for.
+// for; "blind" is the run without packets.
 func TestSummary(t *testing.T) {
 	const file = "testdata/summary.txt"
 	data, err := os.ReadFile(file)
@@ -54,9 +85,13 @@ func TestSummary(t *testing.T) {
 	}
 	sentence, sections := splitSections(string(data))
 	for i := range sections {
-		draw, _ := optionsOf(t, sections[i].name)
+		name, summary := sections[i].name, summaryOf()
+		if width, isBlind := strings.CutPrefix(name, "blind "); isBlind {
+			name, summary = width, blindSummary()
+		}
+		draw, _ := optionsOf(t, name)
 		var b bytes.Buffer
-		if err := drawSummary(&b, summaryOf(), draw); err != nil {
+		if err := drawSummary(&b, summary, draw); err != nil {
 			t.Fatal(err)
 		}
 		checkWidth(t, b.String(), draw)
