@@ -23,6 +23,7 @@ import (
 //	A client connect(c, B:8080) 0..40.14 = 0 as try
 //	B server accept(s) -1..60.22 = 7 makes a
 //	A client connect(c, B:9) 0..1 = ECONNREFUSED fails expected ok
+//	A client close(c) 9..9.1 = 0 by lab  to tidy up
 //	A>B SYN 0.031..20.05                 left A at 0.031, arrived at B at 20.05
 //	A>B ACK data 5 41..61                a segment with 5 bytes
 //	A>B SYN 0.031..? lost                ? is a tap that did not see it
@@ -76,7 +77,7 @@ func parseScene(t testing.TB, text string) *Timeline {
 var (
 	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?$`)
 	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
-	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?(?: fails (.*))?$`)
+	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
 	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
@@ -164,7 +165,7 @@ func (s *scene) add(e *Event, edge Edge, at clock.Local) {
 
 func (s *scene) call(m []string) {
 	host := s.hostIndex(m[1])
-	c := &Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[8], Label: m[9], Failure: m[10], EndedBy: EndedByKernel}
+	c := &Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[8], Label: m[9], ByLab: m[10] != "", Failure: m[11], EndedBy: EndedByKernel}
 	s.steps[m[2]]++
 	socket, args, both := strings.Cut(m[4], ", ")
 	switch {
