@@ -26,6 +26,8 @@ type call struct {
 	onSocket bool
 	makes    making
 	doc      string
+	// example is a step with this call.
+	example string
 	// read turns the arguments, as many as params says, into Step.Args; nil if there
 	// is nothing to tell beside the socket.
 	read func(*reading, []phrase) any
@@ -34,31 +36,44 @@ type call struct {
 // calls are all calls, in the order of a connection's life, the lab's own last.
 var calls = []call{
 	{"socket", []string{"tcp|tcp6"}, false, mustMake,
-		"socket(2): makes a TCP socket of IPv4 or IPv6.", (*reading).socketArgs},
+		"socket(2): makes a TCP socket. One of tcp6 also reaches IPv4 addresses (mapped, ipv6(7)); one of tcp reaches no IPv6 address.",
+		"c = socket(tcp)", (*reading).socketArgs},
 	{"setsockopt", []string{"socket", "NAME", "value"}, true, makesNone,
-		"setsockopt(2): sets an option by its Linux name.", (*reading).setSockOptArgs},
+		"setsockopt(2): sets an option by its Linux name.",
+		"setsockopt(c, SO_LINGER, {1, 0})", (*reading).setSockOptArgs},
 	{"bind", []string{"socket", "address"}, true, makesNone,
-		"bind(2): gives the socket an address: 0.0.0.0:$port, [::]:$port or a role's, B:$port.", (*reading).bindArgs},
+		"bind(2): gives the socket an address: 0.0.0.0:$port, [::]:$port (of tcp6) or a role's, B:$port. Port 0 is any free one.",
+		"bind(s, 0.0.0.0:$port)", (*reading).bindArgs},
 	{"listen", []string{"socket", "backlog"}, true, makesNone,
-		"listen(2): the accept queue holds backlog + 1 connections.", (*reading).listenArgs},
+		"listen(2): the accept queue holds backlog + 1 connections.",
+		"listen(s, 128)", (*reading).listenArgs},
 	{"accept", []string{"socket"}, true, mayMake,
-		"accept(2): blocks until a connection is complete, and takes it.", nil},
+		"accept(2): blocks until a connection is complete, and takes it.",
+		"a = accept(s) as taken", nil},
 	{"connect", []string{"socket", "host:port"}, true, makesNone,
-		"connect(2): blocks until the connection is there, or cannot be.", (*reading).connectArgs},
+		"connect(2): blocks until the connection is there, or cannot be.",
+		"connect(c, B:$port, timeout=2s) -> ok or timeout", (*reading).connectArgs},
 	{"send", []string{"socket", "data"}, true, makesNone,
-		"send(2): data is \"text\", bytes(1000) (zeros) or pattern(1000, seed).", (*reading).sendArgs},
+		"send(2): data is \"text\", bytes(1000) (zeros) or pattern(1000, seed).",
+		"send(c, \"hello\") -> 5", (*reading).sendArgs},
 	{"recv", []string{"socket", "size"}, true, makesNone,
-		"recv(2): blocks until there are bytes, at most size, or until the peer's FIN: 0.", (*reading).recvArgs},
+		"recv(2): blocks until there are bytes, at most size, or until the peer's FIN: 0.",
+		"recv(a, 4096) -> 0 or ECONNRESET as end", (*reading).recvArgs},
 	{"shutdown", []string{"socket", "RD|WR|RDWR"}, true, makesNone,
-		"shutdown(2): ends one direction or both; WR sends FIN.", (*reading).shutdownArgs},
+		"shutdown(2): ends one direction or both; WR sends FIN.",
+		"shutdown(c, WR)", (*reading).shutdownArgs},
 	{"close", []string{"socket"}, true, makesNone,
-		"close(2): gives the descriptor up; the last one of a connection sends FIN, or RST if bytes were not read.", nil},
+		"close(2): gives the descriptor up; the last one of a connection sends FIN, or RST if bytes were not read.",
+		"close(c)", nil},
 	{"sleep", []string{"duration"}, false, makesNone,
-		"The lane's thread sleeps.", (*reading).sleepArgs},
+		"The lane's thread sleeps.",
+		"sleep(50ms)", (*reading).sleepArgs},
 	{"signal", []string{"name"}, false, makesNone,
-		"Tells every lane that this one got here.", (*reading).signalArgs},
+		"Tells every lane that this one got here. A lane gives each signal once.",
+		"signal(listening)", (*reading).signalArgs},
 	{"wait", []string{"lane.signal"}, false, makesNone,
-		"Blocks until that lane gave that signal.", (*reading).waitArgs},
+		"Blocks until that lane gave that signal.",
+		"wait(server.listening)", (*reading).waitArgs},
 }
 
 func findCall(name string) (call, bool) {

@@ -18,11 +18,11 @@ type noun struct {
 func nouns() []noun {
 	return []noun{
 		{"packets", "packets: [A>B SYN, B>A SYN+ACK, ...]",
-			"The segments of each connection, in order; ... stands for any number of them.", (*reading).packets},
+			"The segments of each connection, all of them and in order; ... stands for any number.", (*reading).packets},
 		{"order", "order: [enter(client.connect) < sent(A, SYN)]",
-			"Moments of calls and packets of any host, each not after the next.", (*reading).order},
+			"Moments of calls and packets of any host, each not after the next. See Order.", (*reading).order},
 		{"result", "result: { of: client.connect, errno: ECONNREFUSED }",
-			"What a call returned: ok, value, errno or ended_by.", (*reading).result},
+			"What a call returned: ok, value, errno or ended_by. See Result.", (*reading).result},
 		{"never", "never: any RST",
 			"Segments that no tap may see.", (*reading).never},
 	}

@@ -9,14 +9,14 @@ import (
 
 // momentForms are all ways to write a moment, with what each picks.
 var momentForms = []struct {
-	name string
-	kind MomentKind
-	doc  string
+	name, form   string
+	kind         MomentKind
+	doc, example string
 }{
-	{"enter", EnterCall, "enter(lane.call [socket]) or enter(label): right before the call."},
-	{"return", ReturnCall, "return(lane.call [socket]) or return(label): right after the call."},
-	{"sent", PacketSent, "sent(HOST, packet): the packet at that host's tap, on its way out."},
-	{"received", PacketReceived, "received(HOST, packet): the packet at that host's tap, on its way in."},
+	{"enter", "enter(lane.call [socket]|label)", EnterCall, "right before the call", "enter(client.connect)"},
+	{"return", "return(lane.call [socket]|label)", ReturnCall, "right after the call", "return(eof)"},
+	{"sent", "sent(HOST, packet)", PacketSent, "the packet at that host's tap, on its way out", "sent(A, SYN)"},
+	{"received", "received(HOST, packet)", PacketReceived, "the packet at that host's tap, on its way in", "received(B, third ACK)"},
 }
 
 // moment reads one moment of an order.

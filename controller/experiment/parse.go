@@ -93,16 +93,16 @@ var sections = []section{
 		"The standards and man pages it rests on.", (*reading).refs},
 	{"vars", false, "vars: { port: 8080 }",
 		"Variables: $port further down stands for the value, $$ for a dollar.", (*reading).vars},
-	{"hosts", true, "hosts: { A: { pick: { role: client } } }",
+	{"hosts", true, "hosts: { A: { pick: { role: client } }, B: { pick: { role: server } } }",
 		"Roles, and the labels an agent must have to play each.", (*reading).hosts},
 	{"observe", true, "observe: [syscalls, packets]",
 		"The sources of events.", (*reading).observe},
-	{"lanes", true, "lanes: { client: { host: A, do: [...] } }",
+	{"lanes", true, "lanes: { client: { host: A, do: [c = socket(tcp), connect(c, B:$port)] } }",
 		"Threads, each on one host, and the calls it makes in order.", (*reading).lanes},
 	{"expect", false, "expect: [never: any RST]",
 		"What should be true of every repetition.", (*reading).expect},
 	{"repeat", false, "repeat: { runs: 200, gap: 100ms, timeout: 10s }",
-		"Repetitions, the pause between two, and what ends one that does not end by itself.", (*reading).repeat},
+		"Repetitions (1), the pause between two (0s), and what ends one that does not end by itself (30s).", (*reading).repeat},
 }
 
 func (p *reading) file(root *node) {

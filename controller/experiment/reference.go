@@ -1,55 +1,81 @@
 package experiment
 
 import (
+	_ "embed"
 	"fmt"
 	"strings"
+	"text/template"
 )
 
-// Reference is the language as Markdown, written from the tables that the parser
-// itself uses. LANGUAGE.md is this text; a test compares the two.
+//go:embed language.tmpl
+var languageText string
+
+var language = template.Must(template.New("language").Parse(languageText))
+
+// Reference is the language as Markdown: prose around the tables that the parser itself
+// uses. LANGUAGE.md is this text; a test compares the two, another parses every example.
 func Reference() string {
 	var b strings.Builder
-	b.WriteString("# The experiment language\n\nAn experiment is one YAML file with these keys.\n\n| key | written | what it is |\n|---|---|---|\n")
+	if err := language.Execute(&b, tables()); err != nil {
+		panic(fmt.Sprintf("the template of the language: %v", err)) // a test writes it out
+	}
+	return b.String()
+}
+
+// referenceRow is a row of a table of the reference.
+type referenceRow struct{ Name, Form, Doc, Example string }
+
+type referenceTables struct {
+	Sections, Sources, Calls, Nouns, Moments []referenceRow
+	Packets, Options                         string
+}
+
+func tables() referenceTables {
+	t := referenceTables{Packets: quoted(packetExamples), Options: quoted(optionForms())}
 	for _, s := range sections {
 		name := s.name
 		if s.required {
 			name += " (required)"
 		}
-		row(&b, name, "`"+s.form+"`", s.doc)
+		t.Sections = append(t.Sections, referenceRow{Name: name, Form: s.form, Doc: s.doc})
 	}
-	b.WriteString("\n## Sources\n\n| source | events |\n|---|---|\n")
 	for _, s := range sources {
-		row(&b, s.name, s.doc)
+		t.Sources = append(t.Sources, referenceRow{Name: s.name, Doc: s.doc})
 	}
-	b.WriteString("\n## Calls\n\nA step is one line of text: `[name =] call(arguments) [-> outcome] [as label]`. " +
-		"The name is that of the socket it makes. The outcome is what the author accepts: `ok`, a number, the name of an errno " +
-		"or `timeout`, joined by `or`; anything else fails the repetition. " +
-		"Without an outcome any error ends the lane. Every call takes `timeout=2s`, the lab's own limit.\n\n| call | what it does |\n|---|---|\n")
 	for _, c := range calls {
-		row(&b, "`"+c.written()+"`", c.doc)
+		t.Calls = append(t.Calls, referenceRow{Form: strings.ReplaceAll(c.written(), "|", `\|`), Doc: c.doc, Example: c.example})
 	}
-	b.WriteString("\n## Expectations\n\n| written | what must hold |\n|---|---|\n")
 	for _, n := range nouns() {
-		row(&b, "`"+n.form+"`", n.doc)
+		t.Nouns = append(t.Nouns, referenceRow{Form: n.form, Doc: n.doc})
 	}
-	b.WriteString("\nMoments of an order:\n\n")
 	for _, m := range momentForms {
-		fmt.Fprintf(&b, "* %s\n", m.doc)
+		t.Moments = append(t.Moments, referenceRow{Form: m.form, Doc: m.doc, Example: m.example})
 	}
-	b.WriteString("\n## Packets\n\n" + packetRule + "\n\n## Socket options\n\n")
-	var names []string
-	for _, o := range options {
-		names = append(names, "`"+o.name+"`")
-	}
-	b.WriteString(strings.Join(names, ", ") + "\n")
-	return b.String()
+	return t
 }
 
-const packetRule = "A packet is `[any|third] [A>B] [FLAG+FLAG|packet] [data|no data]`, with the flags SYN, ACK, FIN and RST.\n" +
-	"One rule holds wherever a packet is named: PSH, URG, ECE, CWR and AE are not looked at; of the rest exactly\n" +
-	"the named flags are set, so `SYN` is not SYN+ACK and `ACK` is no FIN. Only `FIN` and `RST` without ACK leave\n" +
-	"open whether ACK is set. `any RST` asks for at least the named flags, `any packet` for none in particular.\n" +
-	"`third ACK` is the one that completes the handshake."
+var packetExamples = []string{"A>B SYN", "B>A SYN+ACK", "A>B data", "ACK no data", "B>A packet"}
+
+// optionForms are the names of all options, those whose value is no plain number with
+// a value.
+func optionForms() []string {
+	values := map[string]string{
+		"SO_LINGER": "{1, 0}", "SO_RCVTIMEO": "100ms", "SO_SNDTIMEO": "100ms", "SO_BUSY_POLL": "50us",
+		"TCP_KEEPIDLE": "10s", "TCP_KEEPINTVL": "1s", "TCP_LINGER2": "5s", "TCP_DEFER_ACCEPT": "1s",
+		"TCP_CONGESTION": "cubic", "TCP_USER_TIMEOUT": "2s", "TCP_TX_DELAY": "10ms",
+	}
+	var forms []string
+	for _, o := range options {
+		form := o.name
+		if v, ok := values[o.name]; ok {
+			form += ", " + v
+		}
+		forms = append(forms, form)
+	}
+	return forms
+}
+
+func quoted(texts []string) string { return "`" + strings.Join(texts, "`, `") + "`" }
 
 // written is the call as an author writes it.
 func (c call) written() string {
@@ -61,11 +87,4 @@ func (c call) written() string {
 		return "name = " + text
 	}
 	return text
-}
-
-func row(b *strings.Builder, cells ...string) {
-	for _, c := range cells {
-		b.WriteString("| " + strings.ReplaceAll(c, "|", `\|`) + " ")
-	}
-	b.WriteString("|\n")
 }
