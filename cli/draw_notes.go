@@ -32,30 +32,28 @@ type clause struct{ joint, text string }
 // that gives a cause in many repetitions does not share it.
 func newNotes(groups [][]string, causes []string) *notes {
 	n := &notes{shared: make(map[string]bool), next: make(map[string]string), told: make(map[string]int)}
-	count, cause := make(map[string]int), make(map[string]bool)
+	times := make(map[string]int)
+	isCause := causesAmong(groups, causes)
 	for _, reasons := range groups {
-		counted := make(map[string]bool)
+		own := make(map[string]bool)
 		for _, reason := range reasons {
 			clauses := clausesOf(reason)
 			n.learnNext(clauses)
-			for i, c := range clauses {
-				// What a reason of several parts begins with is about its expectation.
-				cause[c.text] = cause[c.text] || i > 0 || len(clauses) == 1
-				if !counted[c.text] {
-					counted[c.text] = true
-					count[c.text]++
-				}
+			for _, c := range clauses {
+				own[c.text] = true
 			}
 		}
-	}
-	for _, text := range causes {
-		for _, c := range clausesOf(text) {
-			cause[c.text] = true
-			count[c.text]++
+		for text := range own {
+			times[text]++
 		}
 	}
-	for text, times := range count {
-		n.shared[text] = times > 1 && cause[text]
+	for _, cause := range causes {
+		for _, c := range clausesOf(cause) {
+			times[c.text]++
+		}
+	}
+	for text := range isCause {
+		n.shared[text] = times[text] > 1
 	}
 	for _, reasons := range groups {
 		for _, reason := range reasons {
@@ -63,6 +61,27 @@ func newNotes(groups [][]string, causes []string) *notes {
 		}
 	}
 	return n
+}
+
+// causesAmong are the clauses that may go to a note. What a reason of several parts
+// begins with is about its own expectation.
+func causesAmong(groups [][]string, causes []string) map[string]bool {
+	found := make(map[string]bool)
+	for _, reasons := range groups {
+		for _, reason := range reasons {
+			for i, c := range clausesOf(reason) {
+				if i > 0 || c.text == reason {
+					found[c.text] = true
+				}
+			}
+		}
+	}
+	for _, cause := range causes {
+		for _, c := range clausesOf(cause) {
+			found[c.text] = true
+		}
+	}
+	return found
 }
 
 // clausesOf takes a reason apart where its parts are joined.
@@ -109,32 +128,42 @@ func (n *notes) refer(reason string) string {
 			numbers = nil
 			continue
 		}
-		cause, from := c.text, i
-		for i+1 < len(clauses) && n.shared[clauses[i+1].text] && n.next[clauses[i].text] == clauses[i+1].text {
-			i++
-			cause += clauses[i].joint + clauses[i].text
-		}
-		number := n.number(cause)
-		for _, part := range clauses[from : i+1] {
-			n.told[part.text] = number
-		}
+		number, length := n.tell(clauses[i:])
+		i += length - 1
 		if slices.Contains(numbers, number) {
 			continue
 		}
+		joint := c.joint
 		switch {
 		case len(numbers) > 0:
-			b.WriteString(", ")
+			joint = ", "
 		case b.Len() == 0:
-			b.WriteString("see ")
-		case c.joint == "; ":
-			b.WriteString(" ")
-		default:
-			b.WriteString(c.joint)
+			joint = "see "
+		case joint == "; ":
+			joint = " "
 		}
-		fmt.Fprintf(&b, "(%d)", number)
+		fmt.Fprintf(&b, "%s(%d)", joint, number)
 		numbers = append(numbers, number)
 	}
 	return b.String()
+}
+
+// tell gives the number of the note for the cause that clauses begin with, and how many
+// of them it takes: a clause that always follows another goes with it.
+func (n *notes) tell(clauses []clause) (number, length int) {
+	cause := clauses[0].text
+	for length = 1; length < len(clauses); length++ {
+		c := clauses[length]
+		if !n.shared[c.text] || n.next[clauses[length-1].text] != c.text {
+			break
+		}
+		cause += c.joint + c.text
+	}
+	number = n.number(cause)
+	for _, c := range clauses[:length] {
+		n.told[c.text] = number
+	}
+	return number, length
 }
 
 // covering is the number of the first note of those that say all that a cause does, 0

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -102,6 +103,63 @@ A server close(a) 5.1..5.2 = EBADF fails expected ok, got EBADF
 	want := []string{"socket, bind, listen = ", "accept s = fd 7", "close a = EBADF"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestBlockingCallKeepsItsBracket: a call is one row only if it was over at once;
+// however much of nothing is folded while it is open, it is open above and below.
+func TestBlockingCallKeepsItsBracket(t *testing.T) {
+	tl := parseScene(t, `
+host A 10.0.0.1
+A server socket(AF_INET) 0..0.01 = 3 makes s
+A server bind(s, 0.0.0.0:8080) 0.02..3 = 0
+A server listen(s, 128) 3.1..3.2 = 0
+A server recv(a, 10) 3.3..203.3 = timeout
+A server recv(a, 10) 203.4..203.5 = timeout
+A server close(a) 203.6..210 = 0
+`)
+	for _, m := range tl.Moments {
+		if c := m.Event.Call; c != nil {
+			c.ByLab = c.Name == "close"
+		}
+	}
+	l := tl.Ladder(LadderOptions{})
+	quiet := make([]bool, len(l.Brackets))
+	var got []string
+	for i, b := range l.Brackets {
+		for _, r := range l.Rows[b.Enter:b.Return] {
+			quiet[i] = quiet[i] || r.Kind == RowQuiet
+		}
+		got = append(got, fmt.Sprintf("%s: rows %d, quiet %v, tidy %v", b.Call, b.Return-b.Enter+1, quiet[i], b.Tidy))
+	}
+	want := []string{
+		"socket: rows 1, quiet false, tidy false",
+		"bind 0.0.0.0:8080: rows 2, quiet false, tidy false",
+		"listen 128: rows 1, quiet false, tidy false",
+		"recv 10: rows 3, quiet true, tidy false",
+		"recv 10: rows 1, quiet false, tidy false",
+		"close a: rows 2, quiet false, tidy true",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	checkBrackets(t, l)
+}
+
+// TestSameKernel: a host whose clock is known to be the reference's says so, however
+// its bound came about; what nobody named is not the same.
+func TestSameKernel(t *testing.T) {
+	tl := parseScene(t, handshake+"host C 10.0.0.3\nhost D 10.0.0.4")
+	tl.Hosts[0].ClockID, tl.Hosts[1].ClockID, tl.Hosts[2].ClockID = "x", "x", "y"
+	for id, want := range map[string][]bool{"x": {false, true, false, false}, "": {false, false, false, false}} {
+		tl.Hosts[0].ClockID = id
+		var got []bool
+		for _, lane := range tl.Ladder(LadderOptions{}).Lanes {
+			got = append(got, lane.SameKernel)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("reference reads clock %q: %s", id, diff)
+		}
 	}
 }
 
