@@ -13,6 +13,9 @@ type notes struct {
 	// clause wherever it occurs.
 	shared map[string]bool
 	next   map[string]string
+	// opens has the shared clauses that stand for themselves somewhere; the others only
+	// ever go on with the one before.
+	opens map[string]bool
 	// told has the number of the note that tells a clause.
 	told map[string]int
 	list []note
@@ -31,7 +34,10 @@ type clause struct{ joint, text string }
 // among the causes that a person is told of anyway. The groups are expectations; one
 // that gives a cause in many repetitions does not share it.
 func newNotes(groups [][]string, causes []string) *notes {
-	n := &notes{shared: make(map[string]bool), next: make(map[string]string), told: make(map[string]int)}
+	n := &notes{
+		shared: make(map[string]bool), next: make(map[string]string),
+		opens: make(map[string]bool), told: make(map[string]int),
+	}
 	times := make(map[string]int)
 	isCause := causesAmong(groups, causes)
 	for _, reasons := range groups {
@@ -55,10 +61,11 @@ func newNotes(groups [][]string, causes []string) *notes {
 	for text := range isCause {
 		n.shared[text] = times[text] > 1
 	}
-	for _, reasons := range groups {
-		for _, reason := range reasons {
-			n.refer(reason)
-		}
+	for _, reason := range slices.Concat(groups...) {
+		n.learnOpens(clausesOf(reason))
+	}
+	for _, reason := range slices.Concat(groups...) {
+		n.refer(reason)
 	}
 	return n
 }
@@ -116,6 +123,15 @@ func (n *notes) learnNext(clauses []clause) {
 	}
 }
 
+// learnOpens notes the clauses before which no other cause stands.
+func (n *notes) learnOpens(clauses []clause) {
+	for i, c := range clauses {
+		if i == 0 || !n.shared[clauses[i-1].text] || strings.Contains(c.text, lacks) {
+			n.opens[c.text] = true
+		}
+	}
+}
+
 // refer is a reason with the numbers of notes in place of the causes they tell.
 func (n *notes) refer(reason string) string {
 	var b strings.Builder
@@ -154,7 +170,7 @@ func (n *notes) tell(clauses []clause) (number, length int) {
 	cause := clauses[0].text
 	for length = 1; length < len(clauses); length++ {
 		c := clauses[length]
-		if !n.shared[c.text] || n.next[clauses[length-1].text] != c.text {
+		if !n.shared[c.text] || n.opens[c.text] || n.next[clauses[length-1].text] != c.text {
 			break
 		}
 		cause += c.joint + c.text
@@ -182,6 +198,9 @@ func (n *notes) covering(cause string) int {
 // for the same reason share one.
 func (n *notes) number(cause string) int {
 	head, why, _ := strings.Cut(cause, ": ")
+	if !strings.Contains(head, lacks) {
+		head, why = cause, ""
+	}
 	for i := range n.list {
 		if note := &n.list[i]; note.why == why && (why != "" || note.heads[0] == head) {
 			if !slices.Contains(note.heads, head) {
@@ -212,9 +231,11 @@ func (n *notes) lines(mark string, o drawOptions) []string {
 	return lines
 }
 
+// lacks is how timeline says that a host could not give a source.
+const lacks = " has no "
+
 // joinHeads says of several hosts at once what they lack.
 func joinHeads(heads []string) string {
-	const lacks = " has no "
 	var names []string
 	_, what, _ := strings.Cut(heads[0], lacks)
 	for _, head := range heads {

@@ -45,6 +45,12 @@ func TestNotes(t *testing.T) {
 			wantAll: []string{"(1) A has no packets: no right", "(2) B has no packets: no kernel"},
 		},
 		{
+			name:    "what goes on with another cause in one place stands for itself in another",
+			groups:  [][]string{{"x; A ended early; B was lost; the end"}, {"y; A ended early; B was lost; the end"}, {"z; B was lost; the end"}},
+			want:    []string{"x (1), (2)", "y (1), (2)", "z (2)"},
+			wantAll: []string{"(1) A ended early", "(2) B was lost; the end"},
+		},
+		{
 			name:    "a warning counts as one that says so too",
 			groups:  [][]string{{"x; A was lost"}},
 			causes:  []string{"A was lost", "B was lost"},

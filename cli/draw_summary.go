@@ -109,8 +109,8 @@ func rulingColour(r timeline.Ruling) style {
 // exceptionLines tell in which repetitions a ruling was given, and why: each reason
 // once, with the repetitions that gave it.
 func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, shared *notes, o drawOptions, indent string) []string {
-	all, reasons := exceptionReasons(t, ruling)
-	if len(all) == 0 {
+	repetitions, reasons := exceptionReasons(t, ruling)
+	if len(repetitions) == 0 {
 		return nil
 	}
 	what := ruling.String()
@@ -120,16 +120,17 @@ func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, shared *notes, o 
 	if len(reasons) == 1 && !reasons[0].differ && rulingCount(t, ruling) == t.Total() {
 		return o.wrap(indent+what+": ", strings.Fields(shared.refer(reasons[0].text)), " ")
 	}
-	if more := rulingCount(t, ruling) - len(all); more > 0 {
+	all := rangeTexts(repetitions)
+	if more := rulingCount(t, ruling) - len(repetitions); more > 0 {
 		all = append(all, fmt.Sprintf("and %d more", more))
 	}
 	lines := o.wrap(indent+what+": rep ", all, ", ")
 	for _, r := range reasons {
-		lead := "  rep " + strings.Join(r.repetitions, ", ") + ": "
+		lead := "  rep " + strings.Join(rangeTexts(r.repetitions), ", ") + ": "
 		if len(reasons) == 1 {
 			lead = "  "
 			if r.differ {
-				lead = "  rep " + r.repetitions[0] + ": "
+				lead = fmt.Sprintf("  rep %d: ", r.repetitions[0])
 			}
 		}
 		lines = append(lines, o.wrap(indent+lead, strings.Fields(shared.refer(r.text)), " ")...)
@@ -140,7 +141,7 @@ func exceptionLines(t *timeline.Tally, ruling timeline.Ruling, shared *notes, o 
 // reason is why a ruling was given in some repetitions.
 type reason struct {
 	text        string
-	repetitions []string
+	repetitions []int
 	// differ is true if text is that of the first repetition, and the others' have
 	// other times.
 	differ bool
@@ -151,14 +152,13 @@ var measured = regexp.MustCompile(`[0-9]+(\.[0-9]+)? (ns|µs|ms|s)\b`)
 
 // exceptionReasons lists the repetitions with a ruling, and the reasons that differ in
 // more than measured times.
-func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []string, reasons []reason) {
+func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []int, reasons []reason) {
 	where := make(map[string]int)
 	for _, e := range t.Exceptions {
 		if e.Ruling != ruling {
 			continue
 		}
-		repetition := strconv.Itoa(e.Repetition)
-		all = append(all, repetition)
+		all = append(all, e.Repetition)
 		shape := measured.ReplaceAllString(e.Reason, "#")
 		i, ok := where[shape]
 		if !ok {
@@ -168,9 +168,28 @@ func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []string, 
 		}
 		r := &reasons[i]
 		r.differ = r.differ || r.text != e.Reason
-		r.repetitions = append(r.repetitions, repetition)
+		r.repetitions = append(r.repetitions, e.Repetition)
 	}
 	return all, reasons
+}
+
+// rangeTexts are numbers in words as few as possible: "2, 3", "5–9".
+func rangeTexts(numbers []int) []string {
+	var texts []string
+	for i := 0; i < len(numbers); {
+		end := i + 1
+		for end < len(numbers) && numbers[end] == numbers[end-1]+1 {
+			end++
+		}
+		if end-i > 2 {
+			texts = append(texts, fmt.Sprintf("%d–%d", numbers[i], numbers[end-1]))
+			i = end
+			continue
+		}
+		texts = append(texts, strconv.Itoa(numbers[i]))
+		i++
+	}
+	return texts
 }
 
 func rulingCount(t *timeline.Tally, r timeline.Ruling) int {

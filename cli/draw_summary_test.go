@@ -56,9 +56,9 @@ func blindSummary() *timeline.Summary {
 	for rep := 1; rep <= 20; rep++ {
 		outcome := timeline.Verdict{Expectation: timeline.EveryOutcome, Ruling: timeline.Pass}
 		switch {
-		case rep == 2 || rep == 3:
+		case rep >= 2 && rep <= 4:
 			outcome.Ruling, outcome.Reason = timeline.Fail, "connect(c, B:8080): expected ok, got ECONNREFUSED"
-		case rep == 5:
+		case rep == 6:
 			outcome.Ruling, outcome.Reason = timeline.Fail, "recv(c, 4096): expected 5, got the lab's timeout"
 		}
 		untold := func(expectation, reason string) timeline.Verdict {
