@@ -28,6 +28,10 @@ const (
 // verdict is CannotTell and its reason names both moments, their distance, the ε,
 // and the ε that would have decided it.
 //
+// Which of the repetition's connections an expectation is about is told in chain, for
+// order, and in ownership: traffic that is not the experiment's is none of its
+// business, but for never.
+//
 // What is missing from the record never makes a pass. It leaves a fail standing
 // where no missing event could have changed it: a reset that was seen was seen.
 func (t *Timeline) Judge(exp *experiment.Experiment) []Verdict {
@@ -233,7 +237,7 @@ func outcomeMet(o *experiment.Outcome, c *Call) bool {
 	return false
 }
 
-// never judges that no tap saw such a packet.
+// never judges that no tap saw such a packet, of whatever connection.
 func (tr *trial) never(e *experiment.NeverExpectation) Verdict {
 	v := Verdict{Ruling: Pass}
 	for i := range tr.t.Moments {

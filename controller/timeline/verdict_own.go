@@ -37,7 +37,7 @@ type ownership struct {
 	// connect, and an accept that succeeded. sockets are the ones they worked on.
 	homeless []*Event
 	sockets  map[socketName]*Event
-	// left counts the connections that no call is of; it is 0 if no call has any.
+	// left counts the connections that no call is of; it is 0 if all are meant.
 	left int
 }
 
@@ -93,26 +93,22 @@ func (o *ownership) noteCall(m *Moment) {
 // connection, none is unclear and nothing on record connects, the experiment watches
 // what others do: all of it is meant.
 func (o *ownership) rest(gaps []gap, connects int) {
-	any := slices.Contains(o.of, ours)
-	doubts := 0
+	watching := connects == 0 && !slices.Contains(o.of, ours)
 	for i := range o.of {
 		if o.of[i] != 0 {
 			continue
 		}
+		o.left++
 		o.of[i] = foreign
 		if o.why[i] = o.doubt(i, gaps); o.why[i] != "" {
-			o.of[i] = unclear
-			doubts++
-		}
-		if any {
-			o.left++
+			o.of[i], watching = unclear, false
 		}
 	}
-	if any || doubts > 0 || connects > 0 {
-		return
-	}
-	for i := range o.of {
-		o.of[i] = ours
+	if watching {
+		o.left = 0
+		for i := range o.of {
+			o.of[i] = ours
+		}
 	}
 }
 
@@ -215,27 +211,26 @@ func (o *ownership) fits(connection int, from, to string, tap int, d Direction) 
 	return false
 }
 
-// warning says how many connections are none of the experiment's, empty if there is
-// none.
+// warning says how many connections are none of the experiment's. It is empty if
+// there is none, and if all there are may be the experiment's: then nothing is told
+// apart.
 func (o *ownership) warning() string {
-	if o.left == 0 {
+	count := make(map[belonging]int)
+	for _, b := range o.of {
+		count[b]++
+	}
+	if o.left == 0 || count[ours]+count[foreign] == 0 {
 		return ""
 	}
 	text := "1 connection belongs to no call of this experiment"
 	if o.left > 1 {
 		text = fmt.Sprintf("%d connections belong to no call of this experiment", o.left)
 	}
-	unclearOnes := 0
-	for i := range o.of {
-		if o.of[i] == unclear {
-			unclearOnes++
-		}
+	switch count[unclear] {
+	case 0:
+		return text + ": order and packets leave them out, never does not."
+	case o.left:
+		return text + " that is on record, but may be its own all the same."
 	}
-	switch {
-	case unclearOnes == 0:
-		return text + "; what is expected of order and packets is not asked of others."
-	case unclearOnes == o.left:
-		return text + " on record, whose record is not complete."
-	}
-	return text + fmt.Sprintf("; of %d that is not sure.", unclearOnes)
+	return text + fmt.Sprintf(" that is on record; %d of them may be its own all the same, order and packets leave the others out.", count[unclear])
 }

@@ -44,9 +44,13 @@ func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
 	case doubt != "":
 		return doubted(v, doubt)
 	}
-	v.Ruling, v.Reason = Fail, "selects nothing: no packet of a TCP connection was seen"
+	what := "no packet of a TCP connection"
+	if tr.own.left > 0 {
+		what += " of this experiment"
+	}
+	v.Ruling, v.Reason = Fail, "selects nothing: "+what+" was seen"
 	if cause := tr.hidden(gapsOf(Packets)); cause != "" {
-		v.Ruling, v.Reason = CannotTell, "no packet of a TCP connection is on record; "+cause
+		v.Ruling, v.Reason = CannotTell, what+" is on record; "+cause
 	}
 	return v
 }
