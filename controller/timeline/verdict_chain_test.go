@@ -58,13 +58,6 @@ func (l *lab) wants(t *testing.T, expect string, ruling Ruling, parts ...string)
 	return tl
 }
 
-// without takes a lane's calls out, all of them or those of one name.
-func (l *lab) without(lane, name string) {
-	l.run.Events = slices.DeleteFunc(l.run.Events, func(e Event) bool {
-		return e.Call != nil && strings.HasPrefix(e.Call.Lane, lane) && (name == "" || e.Call.Name == name)
-	})
-}
-
 // open opens a connection by the lanes client+name and server+name.
 func (l *lab) open(name string, client, server int, port uint16) *talk {
 	k := l.talk(client, server, port, 1000*uint32(port))
