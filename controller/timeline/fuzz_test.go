@@ -13,13 +13,15 @@ import (
 
 // FuzzBuild makes events of arbitrary bytes. Whatever they say, building ends
 // without a panic, what must hold of any timeline holds, and another order of the
-// same events makes no difference.
+// same events makes no difference. It can be judged, and all but a pass has a reason.
 func FuzzBuild(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("SYN SYN+ACK ACK and a little more, so that there are some events to build from."))
 	for _, sc := range scenarios[:9] {
 		f.Add(seedOf(sc.play(3).run))
 	}
+	exp := expectations(f, wholePackets, synOrder, "never any RST",
+		"order enter(client.connect) < sent(A, packet) < received(B, packet) < return(server.accept) < sent(B, packet)")
 	f.Fuzz(func(t *testing.T, data []byte) {
 		run := &Run{ID: "r-1", Hosts: []Host{
 			{Name: "A", Address: netip.MustParseAddr("10.0.0.1")},
@@ -53,6 +55,11 @@ func FuzzBuild(f *testing.F) {
 			if n := len(tl.Moments); n > 0 {
 				tl.Certain(0, n-1)
 				tl.Apart(n-1, 0)
+			}
+			for _, v := range tl.Judge(exp) {
+				if v.Ruling == 0 || (v.Ruling == Pass) != (v.Reason == "") {
+					t.Fatalf("%s: %s, because %q", v.Expectation, v.Ruling, v.Reason)
+				}
 			}
 		}
 	})
