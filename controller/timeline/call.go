@@ -70,8 +70,8 @@ func (cl *claims) connect(e *Event) {
 // connect that failed may have lost its own address; then it has to be the only one
 // that fits.
 func (cl *claims) opened(e *Event, local, peer netip.AddrPort) (*conn, int) {
-	if local.Port() == 0 {
-		return cl.openedFromSomewhere(e, peer)
+	if local.Port() == 0 || local.Addr().IsUnspecified() {
+		return cl.openedFromSomewhere(e, local.Port(), peer)
 	}
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
 		for i := range c.ends {
@@ -83,9 +83,14 @@ func (cl *claims) opened(e *Event, local, peer netip.AddrPort) (*conn, int) {
 	return nil, -1
 }
 
-func (cl *claims) openedFromSomewhere(e *Event, peer netip.AddrPort) (found *conn, end int) {
+// openedFromSomewhere looks for the only connection that a connect can have opened
+// whose socket has lost its address. A refused one keeps its port on Linux; 0 is any.
+func (cl *claims) openedFromSomewhere(e *Event, port uint16, peer netip.AddrPort) (found *conn, end int) {
 	for _, c := range cl.conns {
 		for i := range c.ends {
+			if port != 0 && c.ends[i].Address.Port() != port {
+				continue
+			}
 			if c.ends[1-i].Address != peer || c.ends[i].Host != e.Host || i == 1 && !c.crossed || !c.mayOpen(e, i) {
 				continue
 			}

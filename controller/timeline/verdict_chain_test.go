@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -242,6 +243,9 @@ func TestConnectThatMayBeOfSeveral(t *testing.T) {
 	refused(1).wants(t, "packets SYN, RST+ACK", Pass)
 	refused(2).wants(t, order, CannotTell, "which connection connect(c, 10.0.0.2:8080) of lane client was for is not known")
 	refused(2).wants(t, "packets SYN, RST+ACK", CannotTell, "connect(c, 10.0.0.2:8080) of lane client may be of it")
+	kept := refused(2)
+	kept.run.Events[len(kept.run.Events)-1].Call.Local = netip.MustParseAddrPort("0.0.0.0:5001")
+	kept.wants(t, order, Pass)
 	refused(0).wants(t, order, Fail, "selects nothing: A sent no packet SYN; connect(c, 10.0.0.2:8080) of lane client has no connection on record")
 
 	// It sent nothing: what others sent is not taken for it.
