@@ -40,7 +40,7 @@ func TestReadmePictureIsWhatTheDemoPrints(t *testing.T) {
 }
 
 var (
-	changing = regexp.MustCompile(`[-+±]?[0-9]+(\.[0-9]+)?( ?(ns|µs|ms|s))?`)
+	changing = regexp.MustCompile(`[-+±−]?\.?[0-9]+(\.[0-9]+)?( ?(ns|µs|ms|s))?`)
 	drawing  = regexp.MustCompile(`[─│┬┴┤├●╮╯╰╭╲╱▶◀▷◁⋮┊]+`)
 )
 
