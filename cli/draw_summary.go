@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -147,11 +146,8 @@ type reason struct {
 	differ bool
 }
 
-// measured is a length of time as reasons have it; no two repetitions measure the same.
-var measured = regexp.MustCompile(`[0-9]+(\.[0-9]+)? (ns|µs|ms|s)\b`)
-
 // exceptionReasons lists the repetitions with a ruling, and the reasons that differ in
-// more than measured times.
+// more than times and ports.
 func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []int, reasons []reason) {
 	where := make(map[string]int)
 	for _, e := range t.Exceptions {
@@ -159,7 +155,7 @@ func exceptionReasons(t *timeline.Tally, ruling timeline.Ruling) (all []int, rea
 			continue
 		}
 		all = append(all, e.Repetition)
-		shape := measured.ReplaceAllString(e.Reason, "#")
+		shape := e.Kind()
 		i, ok := where[shape]
 		if !ok {
 			i = len(reasons)
