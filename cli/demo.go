@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,8 +80,13 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 	if err != nil {
 		return err
 	}
+	kept := false
 	defer func() {
-		if cerr := l.Close(); cerr != nil {
+		cerr := l.Close()
+		if keep && !kept {
+			cerr = errors.Join(cerr, l.giveUp())
+		}
+		if cerr != nil {
 			err = &exitError{code: exitRefused, err: errors.Join(err, fmt.Errorf("tidy up: %w", cerr))}
 		}
 	}()
@@ -100,6 +106,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 	verdict := operator.demonstrate(ctx, cl, file, source, opts, look)
 	var failed *exitError
 	if keep && (verdict == nil || errors.As(verdict, &failed) && failed.err == nil) {
+		kept = true
 		l.sayHowToTalk()
 	}
 	return verdict
@@ -334,6 +341,18 @@ func (l *lab) lastWords(name string) string {
 		b = b[len(b)-2000:]
 	}
 	return string(b)
+}
+
+// giveUp ends a lab that was to stay, and did not come to be worth it: nobody would
+// know of it. Its namespaces go with its processes.
+func (l *lab) giveUp() error {
+	ctx, cancel := context.WithTimeout(context.Background(), upLimit)
+	defer cancel()
+	var errs []error
+	for _, m := range slices.Backward(l.processes) {
+		errs = append(errs, m.Stop(ctx))
+	}
+	return errors.Join(append(errs, os.RemoveAll(l.Dir()))...)
 }
 
 // sayHowToTalk tells how to use a lab that stays, and how to end it.
