@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"syncline/controller/experiment"
+	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -75,7 +76,7 @@ func describePacket(p *synclinev1.Packet) string {
 	}
 	return fmt.Sprintf("%s %s %s > %s %s seq %d ack %d win %d len %d", way, p.Interface,
 		endpoint(p.Source, p.SourcePort), endpoint(p.Destination, p.DestinationPort),
-		flagNames(p.Flags), p.Sequence, p.Acknowledgment, p.Window, p.PayloadLength)
+		timeline.Flags(p.Flags), p.Sequence, p.Acknowledgment, p.Window, p.PayloadLength)
 }
 
 func endpoint(address []byte, port uint32) string {
@@ -84,18 +85,4 @@ func endpoint(address []byte, port uint32) string {
 		return fmt.Sprintf("%x:%d", address, port)
 	}
 	return netip.AddrPortFrom(a, uint16(port)).String()
-}
-
-// flagNames are the flags of a TCP header in the order of their bits.
-func flagNames(flags uint32) string {
-	var set []string
-	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR", "AE"} {
-		if flags&(1<<i) != 0 {
-			set = append(set, name)
-		}
-	}
-	if len(set) == 0 {
-		return "none"
-	}
-	return strings.Join(set, "+")
 }

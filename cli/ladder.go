@@ -22,6 +22,7 @@ type ladderOptions struct {
 	output string
 	ascii  bool
 	raw    bool
+	bare   bool
 	width  int
 	conn   int
 }
@@ -30,6 +31,7 @@ func (o *ladderOptions) flags(c *cobra.Command) {
 	formatFlag(c, &o.output, "text", "json", "ndjson")
 	c.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII only")
 	c.Flags().BoolVar(&o.raw, "raw", false, "times as each host's own clock says, not put on one clock")
+	c.Flags().BoolVar(&o.bare, "hide-lab", false, "leave out the lab's own steps: sleep, signal, wait")
 	c.Flags().IntVar(&o.width, "width", 0, "columns (default: the terminal's)")
 	c.Flags().IntVar(&o.conn, "conn", 0, "only this connection, counted from 1 (default: all)")
 }
@@ -95,7 +97,7 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	case "ndjson":
 		return writeMoments(a.Out, answer.Timeline)
 	}
-	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw})
+	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw, HideLab: opts.bare})
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
 }
 
