@@ -124,13 +124,13 @@ func (r *run) work() {
 	}
 }
 
+// working reports whether the run still has the host to itself. What is left of a
+// finished one are events on their way; the controller may send the next run as soon
+// as it has heard of the end, which can be before work has returned.
 func (r *run) working() bool {
-	select {
-	case <-r.done:
-		return false
-	default:
-		return true
-	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.finished == nil
 }
 
 // later queues a job, unless the run is finishing. The controller sends one step

@@ -175,9 +175,11 @@ func (rs *runs) forget(id string) {
 		rs.cfg.Log.Warn("events dropped: their run is sealed without them, or unknown to the controller", "run", id)
 	}
 	r.finish("the controller is through with the run")
-	if !r.working() {
+	select {
+	case <-r.done:
 		delete(rs.byID, id)
 		return
+	default:
 	}
 	// Until its lanes and taps have ended it keeps the host to itself.
 	rs.leaving.Go(func() {

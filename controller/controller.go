@@ -206,16 +206,37 @@ func (c *Controller) runner(id string) *runner {
 	return c.runners[id]
 }
 
-// busy names the unfinished run an agent plays in, "" if none.
-func (c *Controller) busy(agent string) string {
+// busy names the unfinished run an agent plays in, "" if none. A run that is sealed
+// has its agents a moment longer, until its goroutine has released them; whoever saw
+// the seal may start the next run at once, so that moment is waited for.
+func (c *Controller) busy(ctx context.Context, agent string) string {
+	for {
+		id, over := c.player(agent)
+		if over == nil {
+			return ""
+		}
+		if run, ok := c.store.Run(id); !ok || !run.State.Final() {
+			return id
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return id
+		}
+	}
+}
+
+// player finds the run whose goroutine has an agent, and the channel that is closed
+// when it has let go of it; nil if none has.
+func (c *Controller) player(agent string) (id string, over <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.runners {
 		if r.plays(agent) {
-			return id
+			return id, r.over
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // tell brings news of an agent to every run it plays in.

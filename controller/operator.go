@@ -86,7 +86,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	}
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]
-		if other := c.busy(b.Name); other != "" {
+		if other := c.busy(ctx, b.Name); other != "" {
 			return nil, status.Errorf(codes.FailedPrecondition, "agent %s is busy with run %s; wait for it, or: syncline cancel %s", b.Name, other, other)
 		}
 		run.Hosts = append(run.Hosts, c.runHost(h.Name, b))
