@@ -32,6 +32,9 @@ const (
 	EndedBy_ENDED_BY_TIMEOUT EndedBy = 2
 	// The repetition was cancelled while the call blocked; errno is then 0.
 	EndedBy_ENDED_BY_CANCEL EndedBy = 3
+	// The lane's process died in the call; errno is then 0 and return_ns the moment
+	// at which the agent learned of it.
+	EndedBy_ENDED_BY_DEATH EndedBy = 4
 )
 
 // Enum value maps for EndedBy.
@@ -41,12 +44,14 @@ var (
 		1: "ENDED_BY_KERNEL",
 		2: "ENDED_BY_TIMEOUT",
 		3: "ENDED_BY_CANCEL",
+		4: "ENDED_BY_DEATH",
 	}
 	EndedBy_value = map[string]int32{
 		"ENDED_BY_UNSPECIFIED": 0,
 		"ENDED_BY_KERNEL":      1,
 		"ENDED_BY_TIMEOUT":     2,
 		"ENDED_BY_CANCEL":      3,
+		"ENDED_BY_DEATH":       4,
 	}
 )
 
@@ -204,6 +209,18 @@ const (
 	Source_SOURCE_UNSPECIFIED Source = 0
 	Source_SOURCE_SYSCALLS    Source = 1
 	Source_SOURCE_PACKETS     Source = 2
+	// TCP states, as far as packets, calls and sock_diag(7) tell them.
+	Source_SOURCE_TCP_STATES Source = 3
+	// struct tcp_info of the lanes' own sockets.
+	Source_SOURCE_TCP_INFO Source = 4
+	// Counters of the host's network namespace.
+	Source_SOURCE_COUNTERS Source = 5
+	// Length of listeners' accept queues.
+	Source_SOURCE_ACCEPT_QUEUE Source = 6
+	// ICMP and ICMPv6 between the hosts of the run.
+	Source_SOURCE_ICMP Source = 7
+	// ARP and neighbour discovery for the addresses of the run.
+	Source_SOURCE_ARP Source = 8
 )
 
 // Enum value maps for Source.
@@ -212,11 +229,23 @@ var (
 		0: "SOURCE_UNSPECIFIED",
 		1: "SOURCE_SYSCALLS",
 		2: "SOURCE_PACKETS",
+		3: "SOURCE_TCP_STATES",
+		4: "SOURCE_TCP_INFO",
+		5: "SOURCE_COUNTERS",
+		6: "SOURCE_ACCEPT_QUEUE",
+		7: "SOURCE_ICMP",
+		8: "SOURCE_ARP",
 	}
 	Source_value = map[string]int32{
-		"SOURCE_UNSPECIFIED": 0,
-		"SOURCE_SYSCALLS":    1,
-		"SOURCE_PACKETS":     2,
+		"SOURCE_UNSPECIFIED":  0,
+		"SOURCE_SYSCALLS":     1,
+		"SOURCE_PACKETS":      2,
+		"SOURCE_TCP_STATES":   3,
+		"SOURCE_TCP_INFO":     4,
+		"SOURCE_COUNTERS":     5,
+		"SOURCE_ACCEPT_QUEUE": 6,
+		"SOURCE_ICMP":         7,
+		"SOURCE_ARP":          8,
 	}
 )
 
@@ -270,6 +299,11 @@ type Event struct {
 	//	*Event_Loss
 	//	*Event_ClockSample
 	//	*Event_ClockStep
+	//	*Event_Counters
+	//	*Event_Queue
+	//	*Event_SocketState
+	//	*Event_Change
+	//	*Event_LaneProcess
 	Fact          isEvent_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -396,6 +430,51 @@ func (x *Event) GetClockStep() *ClockStep {
 	return nil
 }
 
+func (x *Event) GetCounters() *Counters {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_Counters); ok {
+			return x.Counters
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetQueue() *Queue {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_Queue); ok {
+			return x.Queue
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetSocketState() *SocketState {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_SocketState); ok {
+			return x.SocketState
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetChange() *ChangeMade {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_Change); ok {
+			return x.Change
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetLaneProcess() *LaneProcess {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_LaneProcess); ok {
+			return x.LaneProcess
+		}
+	}
+	return nil
+}
+
 type isEvent_Fact interface {
 	isEvent_Fact()
 }
@@ -428,6 +507,26 @@ type Event_ClockStep struct {
 	ClockStep *ClockStep `protobuf:"bytes,16,opt,name=clock_step,json=clockStep,proto3,oneof"`
 }
 
+type Event_Counters struct {
+	Counters *Counters `protobuf:"bytes,17,opt,name=counters,proto3,oneof"`
+}
+
+type Event_Queue struct {
+	Queue *Queue `protobuf:"bytes,18,opt,name=queue,proto3,oneof"`
+}
+
+type Event_SocketState struct {
+	SocketState *SocketState `protobuf:"bytes,19,opt,name=socket_state,json=socketState,proto3,oneof"`
+}
+
+type Event_Change struct {
+	Change *ChangeMade `protobuf:"bytes,20,opt,name=change,proto3,oneof"`
+}
+
+type Event_LaneProcess struct {
+	LaneProcess *LaneProcess `protobuf:"bytes,21,opt,name=lane_process,json=laneProcess,proto3,oneof"`
+}
+
 func (*Event_Call) isEvent_Fact() {}
 
 func (*Event_Packet) isEvent_Fact() {}
@@ -441,6 +540,16 @@ func (*Event_Loss) isEvent_Fact() {}
 func (*Event_ClockSample) isEvent_Fact() {}
 
 func (*Event_ClockStep) isEvent_Fact() {}
+
+func (*Event_Counters) isEvent_Fact() {}
+
+func (*Event_Queue) isEvent_Fact() {}
+
+func (*Event_SocketState) isEvent_Fact() {}
+
+func (*Event_Change) isEvent_Fact() {}
+
+func (*Event_LaneProcess) isEvent_Fact() {}
 
 // Call is one step of a lane: a system call, or one of the lab's own (sleep,
 // signal, wait).
@@ -481,7 +590,15 @@ type Call struct {
 	ByLab bool `protobuf:"varint,16,opt,name=by_lab,json=byLab,proto3" json:"by_lab,omitempty"`
 	// Non-empty if the author's outcome (`-> ok`) was not met, or if an error
 	// without an outcome ended the lane: what was expected and what came.
-	Failure       string `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,17,opt,name=failure,proto3" json:"failure,omitempty"`
+	// What the call brought back: the value of getsockopt, struct tcp_info of info, the
+	// first bytes received, at most 64.
+	Data []byte `protobuf:"bytes,18,opt,name=data,proto3" json:"data,omitempty"`
+	// The same, or the result, as a person reads it: "ECONNREFUSED", "cubic",
+	// "OUT|ERR|HUP". Empty if result says all.
+	Shown string `protobuf:"bytes,19,opt,name=shown,proto3" json:"shown,omitempty"`
+	// The process of the lane, if it is not the agent's own.
+	Process       uint32 `protobuf:"varint,20,opt,name=process,proto3" json:"process,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -635,8 +752,30 @@ func (x *Call) GetFailure() string {
 	return ""
 }
 
-// Packet is one IP packet that carries TCP, as one interface's tap saw it: on the
-// way out before segmentation offload, on the way in after GRO.
+func (x *Call) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *Call) GetShown() string {
+	if x != nil {
+		return x.Shown
+	}
+	return ""
+}
+
+func (x *Call) GetProcess() uint32 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+// Packet is one packet of the run, as one interface's tap saw it: on the way out
+// before segmentation offload, on the way in after GRO. It carries TCP unless
+// protocol says otherwise.
 type Packet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the interface.
@@ -677,8 +816,21 @@ type Packet struct {
 	Options []byte `protobuf:"bytes,27,opt,name=options,proto3" json:"options,omitempty"`
 	// Bytes of payload on the wire.
 	PayloadLength uint32 `protobuf:"varint,28,opt,name=payload_length,json=payloadLength,proto3" json:"payload_length,omitempty"`
-	// The first of those bytes, as many as the snap length let through.
-	Payload       []byte `protobuf:"bytes,29,opt,name=payload,proto3" json:"payload,omitempty"`
+	// The first of those bytes, as many as the snap length let through. Of ICMP and
+	// ICMPv6 what follows the first eight bytes: the packet that was refused, as much
+	// of it as was sent back.
+	Payload []byte `protobuf:"bytes,29,opt,name=payload,proto3" json:"payload,omitempty"`
+	// IP protocol: 17 UDP, 1 ICMP, 58 ICMPv6; 0 and 6 TCP. UDP has ports and payload of
+	// the fields above.
+	Protocol uint32 `protobuf:"varint,30,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// ICMP and ICMPv6: type, code and the four bytes after the checksum (RFC 792, RFC
+	// 4443): the next hop's MTU, or identifier and sequence number.
+	IcmpType uint32 `protobuf:"varint,31,opt,name=icmp_type,json=icmpType,proto3" json:"icmp_type,omitempty"`
+	IcmpCode uint32 `protobuf:"varint,32,opt,name=icmp_code,json=icmpCode,proto3" json:"icmp_code,omitempty"`
+	IcmpRest uint32 `protobuf:"varint,33,opt,name=icmp_rest,json=icmpRest,proto3" json:"icmp_rest,omitempty"`
+	// ARP (RFC 826): 1 request, 2 reply; 0 if this is no ARP. source and destination
+	// are then the sender's and the target's protocol addresses, and there is no IP.
+	ArpOperation  uint32 `protobuf:"varint,34,opt,name=arp_operation,json=arpOperation,proto3" json:"arp_operation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -867,6 +1019,429 @@ func (x *Packet) GetPayload() []byte {
 	return nil
 }
 
+func (x *Packet) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Packet) GetIcmpType() uint32 {
+	if x != nil {
+		return x.IcmpType
+	}
+	return 0
+}
+
+func (x *Packet) GetIcmpCode() uint32 {
+	if x != nil {
+		return x.IcmpCode
+	}
+	return 0
+}
+
+func (x *Packet) GetIcmpRest() uint32 {
+	if x != nil {
+		return x.IcmpRest
+	}
+	return 0
+}
+
+func (x *Packet) GetArpOperation() uint32 {
+	if x != nil {
+		return x.ArpOperation
+	}
+	return 0
+}
+
+// Counters are how far the kernel's counters of the host's network namespace moved in
+// one repetition: /proc/net/snmp, netstat, snmp6. They count all traffic of the
+// namespace, the run's and others'.
+type Counters struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Start of the interval, nanoseconds of CLOCK_MONOTONIC; its end is the event's.
+	SinceNs int64 `protobuf:"varint,1,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	// Those that moved, by name: "TcpExt.ListenOverflows".
+	Counters      []*Counter `protobuf:"bytes,2,rep,name=counters,proto3" json:"counters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counters) Reset() {
+	*x = Counters{}
+	mi := &file_syncline_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counters) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counters) ProtoMessage() {}
+
+func (x *Counters) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counters.ProtoReflect.Descriptor instead.
+func (*Counters) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Counters) GetSinceNs() int64 {
+	if x != nil {
+		return x.SinceNs
+	}
+	return 0
+}
+
+func (x *Counters) GetCounters() []*Counter {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+// Counter is one of them.
+type Counter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Delta         int64                  `protobuf:"varint,2,opt,name=delta,proto3" json:"delta,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Counter) Reset() {
+	*x = Counter{}
+	mi := &file_syncline_v1_event_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Counter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Counter) ProtoMessage() {}
+
+func (x *Counter) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Counter.ProtoReflect.Descriptor instead.
+func (*Counter) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Counter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Counter) GetDelta() int64 {
+	if x != nil {
+		return x.Delta
+	}
+	return 0
+}
+
+// Queue is the length of a listener's accept queue; sampled, and reported when it
+// changed.
+type Queue struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "IP:port" of the listener.
+	Address string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Length  uint32 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	// The backlog: the queue takes one more than this.
+	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Request sockets (SYN_RECV) of it.
+	Requests      uint32 `protobuf:"varint,4,opt,name=requests,proto3" json:"requests,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Queue) Reset() {
+	*x = Queue{}
+	mi := &file_syncline_v1_event_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Queue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Queue) ProtoMessage() {}
+
+func (x *Queue) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Queue.ProtoReflect.Descriptor instead.
+func (*Queue) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Queue) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Queue) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *Queue) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Queue) GetRequests() uint32 {
+	if x != nil {
+		return x.Requests
+	}
+	return 0
+}
+
+// SocketState is one TCP socket of the run's flows, as sock_diag(7) shows it.
+type SocketState struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	LocalAddress string                 `protobuf:"bytes,1,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
+	PeerAddress  string                 `protobuf:"bytes,2,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// The kernel's number: TCP_ESTABLISHED 1 … TCP_CLOSING 11, TCP_NEW_SYN_RECV 12.
+	State uint32 `protobuf:"varint,3,opt,name=state,proto3" json:"state,omitempty"`
+	// True if it was read at the end of the repetition, after all lanes had ended.
+	Final         bool `protobuf:"varint,4,opt,name=final,proto3" json:"final,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SocketState) Reset() {
+	*x = SocketState{}
+	mi := &file_syncline_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SocketState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SocketState) ProtoMessage() {}
+
+func (x *SocketState) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SocketState.ProtoReflect.Descriptor instead.
+func (*SocketState) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SocketState) GetLocalAddress() string {
+	if x != nil {
+		return x.LocalAddress
+	}
+	return ""
+}
+
+func (x *SocketState) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *SocketState) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *SocketState) GetFinal() bool {
+	if x != nil {
+		return x.Final
+	}
+	return false
+}
+
+// ChangeMade says that the lab changed the host, or took a change back. The event's
+// time is when that was done.
+type ChangeMade struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The change as the author wrote it: "firewall drop tcp/8080".
+	Text string `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	// The name a lane applied it by; "" for what holds for the whole run.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Undone        bool   `protobuf:"varint,3,opt,name=undone,proto3" json:"undone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMade) Reset() {
+	*x = ChangeMade{}
+	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMade) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMade) ProtoMessage() {}
+
+func (x *ChangeMade) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMade.ProtoReflect.Descriptor instead.
+func (*ChangeMade) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ChangeMade) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *ChangeMade) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ChangeMade) GetUndone() bool {
+	if x != nil {
+		return x.Undone
+	}
+	return false
+}
+
+// LaneProcess is the birth or the death of the process that a lane has of its own.
+type LaneProcess struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Lane    string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Process uint32                 `protobuf:"varint,2,opt,name=process,proto3" json:"process,omitempty"`
+	// It is gone: by itself, or by this signal (number of Linux).
+	Gone          bool   `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	Signal        uint32 `protobuf:"varint,4,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LaneProcess) Reset() {
+	*x = LaneProcess{}
+	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LaneProcess) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LaneProcess) ProtoMessage() {}
+
+func (x *LaneProcess) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LaneProcess.ProtoReflect.Descriptor instead.
+func (*LaneProcess) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LaneProcess) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *LaneProcess) GetProcess() uint32 {
+	if x != nil {
+		return x.Process
+	}
+	return 0
+}
+
+func (x *LaneProcess) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *LaneProcess) GetSignal() uint32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
 // Signal is one lane's signal(name), as a host came to know of it.
 type Signal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -881,7 +1456,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_syncline_v1_event_proto_msgTypes[3]
+	mi := &file_syncline_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1468,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[3]
+	mi := &file_syncline_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1481,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Signal) GetLane() string {
@@ -945,7 +1520,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_syncline_v1_event_proto_msgTypes[4]
+	mi := &file_syncline_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1532,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[4]
+	mi := &file_syncline_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1545,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Mark) GetKind() MarkKind {
@@ -1011,7 +1586,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_syncline_v1_event_proto_msgTypes[5]
+	mi := &file_syncline_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1598,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[5]
+	mi := &file_syncline_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1611,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Loss) GetSource() Source {
@@ -1079,7 +1654,7 @@ type ClockSample struct {
 
 func (x *ClockSample) Reset() {
 	*x = ClockSample{}
-	mi := &file_syncline_v1_event_proto_msgTypes[6]
+	mi := &file_syncline_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1666,7 @@ func (x *ClockSample) String() string {
 func (*ClockSample) ProtoMessage() {}
 
 func (x *ClockSample) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[6]
+	mi := &file_syncline_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1679,7 @@ func (x *ClockSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockSample.ProtoReflect.Descriptor instead.
 func (*ClockSample) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ClockSample) GetRealtimeNs() int64 {
@@ -1135,7 +1710,7 @@ type ClockStep struct {
 
 func (x *ClockStep) Reset() {
 	*x = ClockStep{}
-	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	mi := &file_syncline_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1722,7 @@ func (x *ClockStep) String() string {
 func (*ClockStep) ProtoMessage() {}
 
 func (x *ClockStep) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	mi := &file_syncline_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1735,7 @@ func (x *ClockStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockStep.ProtoReflect.Descriptor instead.
 func (*ClockStep) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ClockStep) GetStepNs() int64 {
@@ -1201,7 +1776,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	mi := &file_syncline_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1788,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	mi := &file_syncline_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1801,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Chunk) GetRunId() string {
@@ -1289,7 +1864,7 @@ var File_syncline_v1_event_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\xb1\x03\n" +
+	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\xc3\x05\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x1e\n" +
@@ -1304,8 +1879,13 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x04loss\x18\x0e \x01(\v2\x11.syncline.v1.LossH\x00R\x04loss\x12=\n" +
 	"\fclock_sample\x18\x0f \x01(\v2\x18.syncline.v1.ClockSampleH\x00R\vclockSample\x127\n" +
 	"\n" +
-	"clock_step\x18\x10 \x01(\v2\x16.syncline.v1.ClockStepH\x00R\tclockStepB\x06\n" +
-	"\x04fact\"\xc1\x03\n" +
+	"clock_step\x18\x10 \x01(\v2\x16.syncline.v1.ClockStepH\x00R\tclockStep\x123\n" +
+	"\bcounters\x18\x11 \x01(\v2\x15.syncline.v1.CountersH\x00R\bcounters\x12*\n" +
+	"\x05queue\x18\x12 \x01(\v2\x12.syncline.v1.QueueH\x00R\x05queue\x12=\n" +
+	"\fsocket_state\x18\x13 \x01(\v2\x18.syncline.v1.SocketStateH\x00R\vsocketState\x121\n" +
+	"\x06change\x18\x14 \x01(\v2\x17.syncline.v1.ChangeMadeH\x00R\x06change\x12=\n" +
+	"\flane_process\x18\x15 \x01(\v2\x18.syncline.v1.LaneProcessH\x00R\vlaneProcessB\x06\n" +
+	"\x04fact\"\x85\x04\n" +
 	"\x04Call\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\rR\x04step\x12\x12\n" +
@@ -1324,7 +1904,10 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\rlocal_address\x18\x0e \x01(\tR\flocalAddress\x12!\n" +
 	"\fpeer_address\x18\x0f \x01(\tR\vpeerAddress\x12\x15\n" +
 	"\x06by_lab\x18\x10 \x01(\bR\x05byLab\x12\x18\n" +
-	"\afailure\x18\x11 \x01(\tR\afailure\"\xb1\x05\n" +
+	"\afailure\x18\x11 \x01(\tR\afailure\x12\x12\n" +
+	"\x04data\x18\x12 \x01(\fR\x04data\x12\x14\n" +
+	"\x05shown\x18\x13 \x01(\tR\x05shown\x12\x18\n" +
+	"\aprocess\x18\x14 \x01(\rR\aprocess\"\xc9\x06\n" +
 	"\x06Packet\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x124\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x16.syncline.v1.DirectionR\tdirection\x12\x1f\n" +
@@ -1351,7 +1934,38 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x06urgent\x18\x1a \x01(\rR\x06urgent\x12\x18\n" +
 	"\aoptions\x18\x1b \x01(\fR\aoptions\x12%\n" +
 	"\x0epayload_length\x18\x1c \x01(\rR\rpayloadLength\x12\x18\n" +
-	"\apayload\x18\x1d \x01(\fR\apayload\"D\n" +
+	"\apayload\x18\x1d \x01(\fR\apayload\x12\x1a\n" +
+	"\bprotocol\x18\x1e \x01(\rR\bprotocol\x12\x1b\n" +
+	"\ticmp_type\x18\x1f \x01(\rR\bicmpType\x12\x1b\n" +
+	"\ticmp_code\x18  \x01(\rR\bicmpCode\x12\x1b\n" +
+	"\ticmp_rest\x18! \x01(\rR\bicmpRest\x12#\n" +
+	"\rarp_operation\x18\" \x01(\rR\farpOperation\"W\n" +
+	"\bCounters\x12\x19\n" +
+	"\bsince_ns\x18\x01 \x01(\x03R\asinceNs\x120\n" +
+	"\bcounters\x18\x02 \x03(\v2\x14.syncline.v1.CounterR\bcounters\"3\n" +
+	"\aCounter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05delta\x18\x02 \x01(\x03R\x05delta\"k\n" +
+	"\x05Queue\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\x12\x14\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\x12\x1a\n" +
+	"\brequests\x18\x04 \x01(\rR\brequests\"\x81\x01\n" +
+	"\vSocketState\x12#\n" +
+	"\rlocal_address\x18\x01 \x01(\tR\flocalAddress\x12!\n" +
+	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\rR\x05state\x12\x14\n" +
+	"\x05final\x18\x04 \x01(\bR\x05final\"L\n" +
+	"\n" +
+	"ChangeMade\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06undone\x18\x03 \x01(\bR\x06undone\"g\n" +
+	"\vLaneProcess\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x18\n" +
+	"\aprocess\x18\x02 \x01(\rR\aprocess\x12\x12\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\x12\x16\n" +
+	"\x06signal\x18\x04 \x01(\rR\x06signal\"D\n" +
 	"\x06Signal\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
@@ -1381,12 +1995,13 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"firstEvent\x12\x16\n" +
 	"\x06events\x18\x06 \x01(\rR\x06events\x12\x12\n" +
 	"\x04data\x18\a \x01(\fR\x04data\x12\x16\n" +
-	"\x06crc32c\x18\b \x01(\aR\x06crc32c*c\n" +
+	"\x06crc32c\x18\b \x01(\aR\x06crc32c*w\n" +
 	"\aEndedBy\x12\x18\n" +
 	"\x14ENDED_BY_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fENDED_BY_KERNEL\x10\x01\x12\x14\n" +
 	"\x10ENDED_BY_TIMEOUT\x10\x02\x12\x13\n" +
-	"\x0fENDED_BY_CANCEL\x10\x03*K\n" +
+	"\x0fENDED_BY_CANCEL\x10\x03\x12\x12\n" +
+	"\x0eENDED_BY_DEATH\x10\x04*K\n" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
@@ -1398,11 +2013,18 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x18MARK_KIND_REPETITION_END\x10\x03\x12\x14\n" +
 	"\x10MARK_KIND_CLOSED\x10\x04\x12\x1c\n" +
 	"\x18MARK_KIND_SOURCE_MISSING\x10\x05\x12\x17\n" +
-	"\x13MARK_KIND_NOT_QUIET\x10\x06*I\n" +
+	"\x13MARK_KIND_NOT_QUIET\x10\x06*\xc4\x01\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSOURCE_SYSCALLS\x10\x01\x12\x12\n" +
-	"\x0eSOURCE_PACKETS\x10\x02B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\x0eSOURCE_PACKETS\x10\x02\x12\x15\n" +
+	"\x11SOURCE_TCP_STATES\x10\x03\x12\x13\n" +
+	"\x0fSOURCE_TCP_INFO\x10\x04\x12\x13\n" +
+	"\x0fSOURCE_COUNTERS\x10\x05\x12\x17\n" +
+	"\x13SOURCE_ACCEPT_QUEUE\x10\x06\x12\x0f\n" +
+	"\vSOURCE_ICMP\x10\a\x12\x0e\n" +
+	"\n" +
+	"SOURCE_ARP\x10\bB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_event_proto_rawDescOnce sync.Once
@@ -1417,7 +2039,7 @@ func file_syncline_v1_event_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_syncline_v1_event_proto_goTypes = []any{
 	(EndedBy)(0),        // 0: syncline.v1.EndedBy
 	(Direction)(0),      // 1: syncline.v1.Direction
@@ -1426,30 +2048,42 @@ var file_syncline_v1_event_proto_goTypes = []any{
 	(*Event)(nil),       // 4: syncline.v1.Event
 	(*Call)(nil),        // 5: syncline.v1.Call
 	(*Packet)(nil),      // 6: syncline.v1.Packet
-	(*Signal)(nil),      // 7: syncline.v1.Signal
-	(*Mark)(nil),        // 8: syncline.v1.Mark
-	(*Loss)(nil),        // 9: syncline.v1.Loss
-	(*ClockSample)(nil), // 10: syncline.v1.ClockSample
-	(*ClockStep)(nil),   // 11: syncline.v1.ClockStep
-	(*Chunk)(nil),       // 12: syncline.v1.Chunk
+	(*Counters)(nil),    // 7: syncline.v1.Counters
+	(*Counter)(nil),     // 8: syncline.v1.Counter
+	(*Queue)(nil),       // 9: syncline.v1.Queue
+	(*SocketState)(nil), // 10: syncline.v1.SocketState
+	(*ChangeMade)(nil),  // 11: syncline.v1.ChangeMade
+	(*LaneProcess)(nil), // 12: syncline.v1.LaneProcess
+	(*Signal)(nil),      // 13: syncline.v1.Signal
+	(*Mark)(nil),        // 14: syncline.v1.Mark
+	(*Loss)(nil),        // 15: syncline.v1.Loss
+	(*ClockSample)(nil), // 16: syncline.v1.ClockSample
+	(*ClockStep)(nil),   // 17: syncline.v1.ClockStep
+	(*Chunk)(nil),       // 18: syncline.v1.Chunk
 }
 var file_syncline_v1_event_proto_depIdxs = []int32{
 	5,  // 0: syncline.v1.Event.call:type_name -> syncline.v1.Call
 	6,  // 1: syncline.v1.Event.packet:type_name -> syncline.v1.Packet
-	7,  // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
-	8,  // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
-	9,  // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
-	10, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
-	11, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
-	0,  // 7: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
-	1,  // 8: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
-	2,  // 9: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
-	3,  // 10: syncline.v1.Loss.source:type_name -> syncline.v1.Source
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	13, // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
+	14, // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
+	15, // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
+	16, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
+	17, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
+	7,  // 7: syncline.v1.Event.counters:type_name -> syncline.v1.Counters
+	9,  // 8: syncline.v1.Event.queue:type_name -> syncline.v1.Queue
+	10, // 9: syncline.v1.Event.socket_state:type_name -> syncline.v1.SocketState
+	11, // 10: syncline.v1.Event.change:type_name -> syncline.v1.ChangeMade
+	12, // 11: syncline.v1.Event.lane_process:type_name -> syncline.v1.LaneProcess
+	0,  // 12: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
+	1,  // 13: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
+	8,  // 14: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
+	2,  // 15: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
+	3,  // 16: syncline.v1.Loss.source:type_name -> syncline.v1.Source
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_event_proto_init() }
@@ -1465,6 +2099,11 @@ func file_syncline_v1_event_proto_init() {
 		(*Event_Loss)(nil),
 		(*Event_ClockSample)(nil),
 		(*Event_ClockStep)(nil),
+		(*Event_Counters)(nil),
+		(*Event_Queue)(nil),
+		(*Event_SocketState)(nil),
+		(*Event_Change)(nil),
+		(*Event_LaneProcess)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1472,7 +2111,7 @@ func file_syncline_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_event_proto_rawDesc), len(file_syncline_v1_event_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   9,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -21,12 +21,91 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// OptionKind is the type of a socket option's value.
+type OptionKind int32
+
+const (
+	OptionKind_OPTION_KIND_UNSPECIFIED OptionKind = 0
+	// An int.
+	OptionKind_OPTION_KIND_INT OptionKind = 1
+	// An int that is an errno (SO_ERROR).
+	OptionKind_OPTION_KIND_ERRNO OptionKind = 2
+	// struct linger.
+	OptionKind_OPTION_KIND_LINGER OptionKind = 3
+	// struct timeval.
+	OptionKind_OPTION_KIND_TIMEVAL OptionKind = 4
+	// Text (TCP_CONGESTION).
+	OptionKind_OPTION_KIND_NAME OptionKind = 5
+	// Bytes without a form of their own.
+	OptionKind_OPTION_KIND_BYTES OptionKind = 6
+)
+
+// Enum value maps for OptionKind.
+var (
+	OptionKind_name = map[int32]string{
+		0: "OPTION_KIND_UNSPECIFIED",
+		1: "OPTION_KIND_INT",
+		2: "OPTION_KIND_ERRNO",
+		3: "OPTION_KIND_LINGER",
+		4: "OPTION_KIND_TIMEVAL",
+		5: "OPTION_KIND_NAME",
+		6: "OPTION_KIND_BYTES",
+	}
+	OptionKind_value = map[string]int32{
+		"OPTION_KIND_UNSPECIFIED": 0,
+		"OPTION_KIND_INT":         1,
+		"OPTION_KIND_ERRNO":       2,
+		"OPTION_KIND_LINGER":      3,
+		"OPTION_KIND_TIMEVAL":     4,
+		"OPTION_KIND_NAME":        5,
+		"OPTION_KIND_BYTES":       6,
+	}
+)
+
+func (x OptionKind) Enum() *OptionKind {
+	p := new(OptionKind)
+	*p = x
+	return p
+}
+
+func (x OptionKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OptionKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_syncline_v1_lane_proto_enumTypes[0].Descriptor()
+}
+
+func (OptionKind) Type() protoreflect.EnumType {
+	return &file_syncline_v1_lane_proto_enumTypes[0]
+}
+
+func (x OptionKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OptionKind.Descriptor instead.
+func (OptionKind) EnumDescriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{0}
+}
+
 // Lane is one OS thread on one host: its steps run in order, locally, with no
 // controller between two of them. Variables and addresses are resolved.
 type Lane struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Steps         []*Step                `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The copies of a lane are lanes of their own, named "client[1]", "client[2]", ….
+	Name  string  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Steps []*Step `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The lane begins this long after the repetition does (start_gap of copies).
+	StartDelayNs int64 `protobuf:"varint,3,opt,name=start_delay_ns,json=startDelayNs,proto3" json:"start_delay_ns,omitempty"`
+	// The lane runs in a process of its own, which can be killed without the agent.
+	OwnProcess bool `protobuf:"varint,4,opt,name=own_process,json=ownProcess,proto3" json:"own_process,omitempty"`
+	// The lane whose fork() starts this one, "" if the repetition does. It then has
+	// the sockets that lane had at that moment, under their names: the same open file
+	// descriptions, as after fork(2). Such a lane runs in a process of its own.
+	ForkedBy string `protobuf:"bytes,5,opt,name=forked_by,json=forkedBy,proto3" json:"forked_by,omitempty"`
+	// setrlimit(2) of the lane's own process, before its first step.
+	Limits        []*ResourceLimit `protobuf:"bytes,6,rep,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,6 +154,88 @@ func (x *Lane) GetSteps() []*Step {
 	return nil
 }
 
+func (x *Lane) GetStartDelayNs() int64 {
+	if x != nil {
+		return x.StartDelayNs
+	}
+	return 0
+}
+
+func (x *Lane) GetOwnProcess() bool {
+	if x != nil {
+		return x.OwnProcess
+	}
+	return false
+}
+
+func (x *Lane) GetForkedBy() string {
+	if x != nil {
+		return x.ForkedBy
+	}
+	return ""
+}
+
+func (x *Lane) GetLimits() []*ResourceLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// ResourceLimit is one soft and hard limit of a process.
+type ResourceLimit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// RLIMIT_* number of Linux.
+	Resource      uint32 `protobuf:"varint,1,opt,name=resource,proto3" json:"resource,omitempty"`
+	Value         uint64 `protobuf:"varint,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResourceLimit) Reset() {
+	*x = ResourceLimit{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResourceLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResourceLimit) ProtoMessage() {}
+
+func (x *ResourceLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResourceLimit.ProtoReflect.Descriptor instead.
+func (*ResourceLimit) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ResourceLimit) GetResource() uint32 {
+	if x != nil {
+		return x.Resource
+	}
+	return 0
+}
+
+func (x *ResourceLimit) GetValue() uint64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
 // Step is one call of a lane.
 type Step struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -105,6 +266,20 @@ type Step struct {
 	//	*Step_Sleep
 	//	*Step_Signal
 	//	*Step_Wait
+	//	*Step_Sendto
+	//	*Step_Recvfrom
+	//	*Step_Getsockopt
+	//	*Step_Getsockname
+	//	*Step_Getpeername
+	//	*Step_Nonblock
+	//	*Step_Poll
+	//	*Step_Dup
+	//	*Step_Info
+	//	*Step_Meet
+	//	*Step_Fork
+	//	*Step_Kill
+	//	*Step_Apply
+	//	*Step_Undo
 	Call          isStep_Call `protobuf_oneof:"call"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -112,7 +287,7 @@ type Step struct {
 
 func (x *Step) Reset() {
 	*x = Step{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[1]
+	mi := &file_syncline_v1_lane_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -124,7 +299,7 @@ func (x *Step) String() string {
 func (*Step) ProtoMessage() {}
 
 func (x *Step) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[1]
+	mi := &file_syncline_v1_lane_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -137,7 +312,7 @@ func (x *Step) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Step.ProtoReflect.Descriptor instead.
 func (*Step) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{1}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Step) GetText() string {
@@ -306,6 +481,132 @@ func (x *Step) GetWait() *WaitCall {
 	return nil
 }
 
+func (x *Step) GetSendto() *SendToCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Sendto); ok {
+			return x.Sendto
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetRecvfrom() *RecvFromCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Recvfrom); ok {
+			return x.Recvfrom
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetGetsockopt() *GetSockOptCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Getsockopt); ok {
+			return x.Getsockopt
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetGetsockname() *GetSockNameCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Getsockname); ok {
+			return x.Getsockname
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetGetpeername() *GetPeerNameCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Getpeername); ok {
+			return x.Getpeername
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetNonblock() *NonblockCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Nonblock); ok {
+			return x.Nonblock
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetPoll() *PollCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Poll); ok {
+			return x.Poll
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetDup() *DupCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Dup); ok {
+			return x.Dup
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetInfo() *InfoCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Info); ok {
+			return x.Info
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetMeet() *MeetCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Meet); ok {
+			return x.Meet
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetFork() *ForkCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Fork); ok {
+			return x.Fork
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetKill() *KillCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Kill); ok {
+			return x.Kill
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetApply() *ApplyCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Apply); ok {
+			return x.Apply
+		}
+	}
+	return nil
+}
+
+func (x *Step) GetUndo() *UndoCall {
+	if x != nil {
+		if x, ok := x.Call.(*Step_Undo); ok {
+			return x.Undo
+		}
+	}
+	return nil
+}
+
 type isStep_Call interface {
 	isStep_Call()
 }
@@ -362,6 +663,62 @@ type Step_Wait struct {
 	Wait *WaitCall `protobuf:"bytes,22,opt,name=wait,proto3,oneof"`
 }
 
+type Step_Sendto struct {
+	Sendto *SendToCall `protobuf:"bytes,23,opt,name=sendto,proto3,oneof"`
+}
+
+type Step_Recvfrom struct {
+	Recvfrom *RecvFromCall `protobuf:"bytes,24,opt,name=recvfrom,proto3,oneof"`
+}
+
+type Step_Getsockopt struct {
+	Getsockopt *GetSockOptCall `protobuf:"bytes,25,opt,name=getsockopt,proto3,oneof"`
+}
+
+type Step_Getsockname struct {
+	Getsockname *GetSockNameCall `protobuf:"bytes,26,opt,name=getsockname,proto3,oneof"`
+}
+
+type Step_Getpeername struct {
+	Getpeername *GetPeerNameCall `protobuf:"bytes,27,opt,name=getpeername,proto3,oneof"`
+}
+
+type Step_Nonblock struct {
+	Nonblock *NonblockCall `protobuf:"bytes,28,opt,name=nonblock,proto3,oneof"`
+}
+
+type Step_Poll struct {
+	Poll *PollCall `protobuf:"bytes,29,opt,name=poll,proto3,oneof"`
+}
+
+type Step_Dup struct {
+	Dup *DupCall `protobuf:"bytes,30,opt,name=dup,proto3,oneof"`
+}
+
+type Step_Info struct {
+	Info *InfoCall `protobuf:"bytes,31,opt,name=info,proto3,oneof"`
+}
+
+type Step_Meet struct {
+	Meet *MeetCall `protobuf:"bytes,32,opt,name=meet,proto3,oneof"`
+}
+
+type Step_Fork struct {
+	Fork *ForkCall `protobuf:"bytes,33,opt,name=fork,proto3,oneof"`
+}
+
+type Step_Kill struct {
+	Kill *KillCall `protobuf:"bytes,34,opt,name=kill,proto3,oneof"`
+}
+
+type Step_Apply struct {
+	Apply *ApplyCall `protobuf:"bytes,35,opt,name=apply,proto3,oneof"`
+}
+
+type Step_Undo struct {
+	Undo *UndoCall `protobuf:"bytes,36,opt,name=undo,proto3,oneof"`
+}
+
 func (*Step_SocketCall) isStep_Call() {}
 
 func (*Step_Bind) isStep_Call() {}
@@ -388,24 +745,55 @@ func (*Step_Signal) isStep_Call() {}
 
 func (*Step_Wait) isStep_Call() {}
 
+func (*Step_Sendto) isStep_Call() {}
+
+func (*Step_Recvfrom) isStep_Call() {}
+
+func (*Step_Getsockopt) isStep_Call() {}
+
+func (*Step_Getsockname) isStep_Call() {}
+
+func (*Step_Getpeername) isStep_Call() {}
+
+func (*Step_Nonblock) isStep_Call() {}
+
+func (*Step_Poll) isStep_Call() {}
+
+func (*Step_Dup) isStep_Call() {}
+
+func (*Step_Info) isStep_Call() {}
+
+func (*Step_Meet) isStep_Call() {}
+
+func (*Step_Fork) isStep_Call() {}
+
+func (*Step_Kill) isStep_Call() {}
+
+func (*Step_Apply) isStep_Call() {}
+
+func (*Step_Undo) isStep_Call() {}
+
 // Outcome is met if any of its parts is.
 type Outcome struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Success of any value.
 	Ok bool `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`
-	// Success with one of these values.
+	// Success with one of these values: what the call returned; of getsockopt the
+	// value of the option, of poll the events that came.
 	Values []int64 `protobuf:"varint,2,rep,packed,name=values,proto3" json:"values,omitempty"`
 	// Failure with one of these errno numbers of Linux.
 	Errnos []uint32 `protobuf:"varint,3,rep,packed,name=errnos,proto3" json:"errnos,omitempty"`
 	// The lab's own limit ran out.
-	Timeout       bool `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	Timeout bool `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	// Success with exactly these bytes received.
+	Data          [][]byte `protobuf:"bytes,5,rep,name=data,proto3" json:"data,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[2]
+	mi := &file_syncline_v1_lane_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -417,7 +805,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[2]
+	mi := &file_syncline_v1_lane_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -430,7 +818,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Outcome) GetOk() bool {
@@ -461,6 +849,13 @@ func (x *Outcome) GetTimeout() bool {
 	return false
 }
 
+func (x *Outcome) GetData() [][]byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // SocketCall is socket(2).
 type SocketCall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -473,7 +868,7 @@ type SocketCall struct {
 
 func (x *SocketCall) Reset() {
 	*x = SocketCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[3]
+	mi := &file_syncline_v1_lane_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +880,7 @@ func (x *SocketCall) String() string {
 func (*SocketCall) ProtoMessage() {}
 
 func (x *SocketCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[3]
+	mi := &file_syncline_v1_lane_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +893,7 @@ func (x *SocketCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketCall.ProtoReflect.Descriptor instead.
 func (*SocketCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SocketCall) GetDomain() uint32 {
@@ -525,7 +920,7 @@ func (x *SocketCall) GetProtocol() uint32 {
 // BindCall is bind(2).
 type BindCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "IP:port".
+	// "IP:port", "IP" for a raw socket, or "unix:name".
 	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -533,7 +928,7 @@ type BindCall struct {
 
 func (x *BindCall) Reset() {
 	*x = BindCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[4]
+	mi := &file_syncline_v1_lane_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +940,7 @@ func (x *BindCall) String() string {
 func (*BindCall) ProtoMessage() {}
 
 func (x *BindCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[4]
+	mi := &file_syncline_v1_lane_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +953,7 @@ func (x *BindCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BindCall.ProtoReflect.Descriptor instead.
 func (*BindCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *BindCall) GetAddress() string {
@@ -578,7 +973,7 @@ type ListenCall struct {
 
 func (x *ListenCall) Reset() {
 	*x = ListenCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[5]
+	mi := &file_syncline_v1_lane_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +985,7 @@ func (x *ListenCall) String() string {
 func (*ListenCall) ProtoMessage() {}
 
 func (x *ListenCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[5]
+	mi := &file_syncline_v1_lane_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +998,7 @@ func (x *ListenCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenCall.ProtoReflect.Descriptor instead.
 func (*ListenCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListenCall) GetBacklog() int32 {
@@ -622,7 +1017,7 @@ type AcceptCall struct {
 
 func (x *AcceptCall) Reset() {
 	*x = AcceptCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[6]
+	mi := &file_syncline_v1_lane_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +1029,7 @@ func (x *AcceptCall) String() string {
 func (*AcceptCall) ProtoMessage() {}
 
 func (x *AcceptCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[6]
+	mi := &file_syncline_v1_lane_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,13 +1042,14 @@ func (x *AcceptCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptCall.ProtoReflect.Descriptor instead.
 func (*AcceptCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{7}
 }
 
 // ConnectCall is connect(2).
 type ConnectCall struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "IP:port".
+	// "IP:port", "IP" for a raw socket, or "unix:name": a name in the abstract
+	// namespace, unix(7), which is that of the network namespace.
 	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -661,7 +1057,7 @@ type ConnectCall struct {
 
 func (x *ConnectCall) Reset() {
 	*x = ConnectCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[7]
+	mi := &file_syncline_v1_lane_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +1069,7 @@ func (x *ConnectCall) String() string {
 func (*ConnectCall) ProtoMessage() {}
 
 func (x *ConnectCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[7]
+	mi := &file_syncline_v1_lane_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +1082,7 @@ func (x *ConnectCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectCall.ProtoReflect.Descriptor instead.
 func (*ConnectCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ConnectCall) GetAddress() string {
@@ -699,15 +1095,17 @@ func (x *ConnectCall) GetAddress() string {
 // SendCall is send(2) with MSG_NOSIGNAL. One call: what the kernel does not take
 // is not sent again.
 type SendCall struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// MSG_* numbers of Linux, beyond MSG_NOSIGNAL.
+	Flags         uint32 `protobuf:"varint,2,opt,name=flags,proto3" json:"flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SendCall) Reset() {
 	*x = SendCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[8]
+	mi := &file_syncline_v1_lane_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -719,7 +1117,7 @@ func (x *SendCall) String() string {
 func (*SendCall) ProtoMessage() {}
 
 func (x *SendCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[8]
+	mi := &file_syncline_v1_lane_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -732,7 +1130,7 @@ func (x *SendCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendCall.ProtoReflect.Descriptor instead.
 func (*SendCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SendCall) GetData() []byte {
@@ -742,17 +1140,25 @@ func (x *SendCall) GetData() []byte {
 	return nil
 }
 
+func (x *SendCall) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
 // RecvCall is recv(2).
 type RecvCall struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Size          uint32                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Flags         uint32                 `protobuf:"varint,2,opt,name=flags,proto3" json:"flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecvCall) Reset() {
 	*x = RecvCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[9]
+	mi := &file_syncline_v1_lane_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +1170,7 @@ func (x *RecvCall) String() string {
 func (*RecvCall) ProtoMessage() {}
 
 func (x *RecvCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[9]
+	mi := &file_syncline_v1_lane_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +1183,7 @@ func (x *RecvCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecvCall.ProtoReflect.Descriptor instead.
 func (*RecvCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RecvCall) GetSize() uint32 {
@@ -785,6 +1191,685 @@ func (x *RecvCall) GetSize() uint32 {
 		return x.Size
 	}
 	return 0
+}
+
+func (x *RecvCall) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+// SendToCall is sendto(2) with MSG_NOSIGNAL.
+type SendToCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As that of connect.
+	Address       string `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Flags         uint32 `protobuf:"varint,3,opt,name=flags,proto3" json:"flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SendToCall) Reset() {
+	*x = SendToCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SendToCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SendToCall) ProtoMessage() {}
+
+func (x *SendToCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SendToCall.ProtoReflect.Descriptor instead.
+func (*SendToCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SendToCall) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *SendToCall) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *SendToCall) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+// RecvFromCall is recvfrom(2); the sender's address becomes the call's
+// peer_address.
+type RecvFromCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          uint32                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`
+	Flags         uint32                 `protobuf:"varint,2,opt,name=flags,proto3" json:"flags,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecvFromCall) Reset() {
+	*x = RecvFromCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecvFromCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecvFromCall) ProtoMessage() {}
+
+func (x *RecvFromCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecvFromCall.ProtoReflect.Descriptor instead.
+func (*RecvFromCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *RecvFromCall) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *RecvFromCall) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+// GetSockOptCall is getsockopt(2).
+type GetSockOptCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level int32                  `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	Name  int32                  `protobuf:"varint,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Size of the value, in bytes.
+	Size uint32 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`
+	// How the value is read.
+	Kind          OptionKind `protobuf:"varint,4,opt,name=kind,proto3,enum=syncline.v1.OptionKind" json:"kind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSockOptCall) Reset() {
+	*x = GetSockOptCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSockOptCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSockOptCall) ProtoMessage() {}
+
+func (x *GetSockOptCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSockOptCall.ProtoReflect.Descriptor instead.
+func (*GetSockOptCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetSockOptCall) GetLevel() int32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *GetSockOptCall) GetName() int32 {
+	if x != nil {
+		return x.Name
+	}
+	return 0
+}
+
+func (x *GetSockOptCall) GetSize() uint32 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *GetSockOptCall) GetKind() OptionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return OptionKind_OPTION_KIND_UNSPECIFIED
+}
+
+// GetSockNameCall is getsockname(2); the answer is the call's local_address.
+type GetSockNameCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSockNameCall) Reset() {
+	*x = GetSockNameCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSockNameCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSockNameCall) ProtoMessage() {}
+
+func (x *GetSockNameCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSockNameCall.ProtoReflect.Descriptor instead.
+func (*GetSockNameCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{14}
+}
+
+// GetPeerNameCall is getpeername(2); the answer is the call's peer_address.
+type GetPeerNameCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPeerNameCall) Reset() {
+	*x = GetPeerNameCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPeerNameCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPeerNameCall) ProtoMessage() {}
+
+func (x *GetPeerNameCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPeerNameCall.ProtoReflect.Descriptor instead.
+func (*GetPeerNameCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{15}
+}
+
+// NonblockCall sets or clears O_NONBLOCK, fcntl(2).
+type NonblockCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NonblockCall) Reset() {
+	*x = NonblockCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NonblockCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NonblockCall) ProtoMessage() {}
+
+func (x *NonblockCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NonblockCall.ProtoReflect.Descriptor instead.
+func (*NonblockCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *NonblockCall) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+// PollCall is poll(2) on one socket; its result is the mask of the events that came.
+type PollCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// POLL* bits of Linux.
+	Events uint32 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
+	// poll(2)'s own time limit, rounded up to milliseconds; -1 for none.
+	TimeoutNs     int64 `protobuf:"varint,2,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PollCall) Reset() {
+	*x = PollCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PollCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PollCall) ProtoMessage() {}
+
+func (x *PollCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PollCall.ProtoReflect.Descriptor instead.
+func (*PollCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PollCall) GetEvents() uint32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *PollCall) GetTimeoutNs() int64 {
+	if x != nil {
+		return x.TimeoutNs
+	}
+	return 0
+}
+
+// DupCall is dup(2): a second descriptor of the same open file description.
+type DupCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DupCall) Reset() {
+	*x = DupCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DupCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DupCall) ProtoMessage() {}
+
+func (x *DupCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DupCall.ProtoReflect.Descriptor instead.
+func (*DupCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{18}
+}
+
+// InfoCall is getsockopt(2) of TCP_INFO; the struct is the call's data.
+type InfoCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InfoCall) Reset() {
+	*x = InfoCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InfoCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InfoCall) ProtoMessage() {}
+
+func (x *InfoCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InfoCall.ProtoReflect.Descriptor instead.
+func (*InfoCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{19}
+}
+
+// MeetCall blocks until every lane of the meeting has come, then until the instant
+// that the controller chose for all.
+type MeetCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MeetCall) Reset() {
+	*x = MeetCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MeetCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MeetCall) ProtoMessage() {}
+
+func (x *MeetCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MeetCall.ProtoReflect.Descriptor instead.
+func (*MeetCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *MeetCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// ForkCall starts a lane that names this one as its forked_by. It returns when that
+// lane's process is there and has the sockets; its result is the process id.
+type ForkCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForkCall) Reset() {
+	*x = ForkCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForkCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForkCall) ProtoMessage() {}
+
+func (x *ForkCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForkCall.ProtoReflect.Descriptor instead.
+func (*ForkCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ForkCall) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+// KillCall is kill(2) on the process of a lane of the same host; its result is 0
+// once the process is gone.
+type KillCall struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lane  string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	// Number of Linux.
+	Signal        uint32 `protobuf:"varint,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KillCall) Reset() {
+	*x = KillCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KillCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KillCall) ProtoMessage() {}
+
+func (x *KillCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KillCall.ProtoReflect.Descriptor instead.
+func (*KillCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *KillCall) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *KillCall) GetSignal() uint32 {
+	if x != nil {
+		return x.Signal
+	}
+	return 0
+}
+
+// ApplyCall makes a change of this host that Configure has named.
+type ApplyCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyCall) Reset() {
+	*x = ApplyCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyCall) ProtoMessage() {}
+
+func (x *ApplyCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyCall.ProtoReflect.Descriptor instead.
+func (*ApplyCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ApplyCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// UndoCall takes such a change back.
+type UndoCall struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndoCall) Reset() {
+	*x = UndoCall{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndoCall) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndoCall) ProtoMessage() {}
+
+func (x *UndoCall) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndoCall.ProtoReflect.Descriptor instead.
+func (*UndoCall) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *UndoCall) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
 }
 
 // ShutdownCall is shutdown(2).
@@ -798,7 +1883,7 @@ type ShutdownCall struct {
 
 func (x *ShutdownCall) Reset() {
 	*x = ShutdownCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[10]
+	mi := &file_syncline_v1_lane_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1895,7 @@ func (x *ShutdownCall) String() string {
 func (*ShutdownCall) ProtoMessage() {}
 
 func (x *ShutdownCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[10]
+	mi := &file_syncline_v1_lane_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1908,7 @@ func (x *ShutdownCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownCall.ProtoReflect.Descriptor instead.
 func (*ShutdownCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ShutdownCall) GetHow() int32 {
@@ -842,7 +1927,7 @@ type CloseCall struct {
 
 func (x *CloseCall) Reset() {
 	*x = CloseCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[11]
+	mi := &file_syncline_v1_lane_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +1939,7 @@ func (x *CloseCall) String() string {
 func (*CloseCall) ProtoMessage() {}
 
 func (x *CloseCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[11]
+	mi := &file_syncline_v1_lane_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +1952,7 @@ func (x *CloseCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseCall.ProtoReflect.Descriptor instead.
 func (*CloseCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{26}
 }
 
 // SetSockOptCall is setsockopt(2).
@@ -883,7 +1968,7 @@ type SetSockOptCall struct {
 
 func (x *SetSockOptCall) Reset() {
 	*x = SetSockOptCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[12]
+	mi := &file_syncline_v1_lane_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1980,7 @@ func (x *SetSockOptCall) String() string {
 func (*SetSockOptCall) ProtoMessage() {}
 
 func (x *SetSockOptCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[12]
+	mi := &file_syncline_v1_lane_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1993,7 @@ func (x *SetSockOptCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSockOptCall.ProtoReflect.Descriptor instead.
 func (*SetSockOptCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *SetSockOptCall) GetLevel() int32 {
@@ -942,7 +2027,7 @@ type SleepCall struct {
 
 func (x *SleepCall) Reset() {
 	*x = SleepCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[13]
+	mi := &file_syncline_v1_lane_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -954,7 +2039,7 @@ func (x *SleepCall) String() string {
 func (*SleepCall) ProtoMessage() {}
 
 func (x *SleepCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[13]
+	mi := &file_syncline_v1_lane_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -967,7 +2052,7 @@ func (x *SleepCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SleepCall.ProtoReflect.Descriptor instead.
 func (*SleepCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SleepCall) GetDurationNs() int64 {
@@ -987,7 +2072,7 @@ type SignalCall struct {
 
 func (x *SignalCall) Reset() {
 	*x = SignalCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[14]
+	mi := &file_syncline_v1_lane_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +2084,7 @@ func (x *SignalCall) String() string {
 func (*SignalCall) ProtoMessage() {}
 
 func (x *SignalCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[14]
+	mi := &file_syncline_v1_lane_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +2097,7 @@ func (x *SignalCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalCall.ProtoReflect.Descriptor instead.
 func (*SignalCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalCall) GetName() string {
@@ -1022,18 +2107,23 @@ func (x *SignalCall) GetName() string {
 	return ""
 }
 
-// WaitCall blocks until a lane has signalled.
+// WaitCall blocks until a lane, or all copies of it, have signalled, or until what a
+// watch looks for has been seen. Exactly one of the two is asked for.
 type WaitCall struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
-	Signal        string                 `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Lane   string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Signal string                 `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	// Further lanes that must have given the signal: the other copies.
+	MoreLanes []string `protobuf:"bytes,3,rep,name=more_lanes,json=moreLanes,proto3" json:"more_lanes,omitempty"`
+	// The id of a watch; lane and signal are empty then.
+	Watch         string `protobuf:"bytes,4,opt,name=watch,proto3" json:"watch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WaitCall) Reset() {
 	*x = WaitCall{}
-	mi := &file_syncline_v1_lane_proto_msgTypes[15]
+	mi := &file_syncline_v1_lane_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +2135,7 @@ func (x *WaitCall) String() string {
 func (*WaitCall) ProtoMessage() {}
 
 func (x *WaitCall) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_lane_proto_msgTypes[15]
+	mi := &file_syncline_v1_lane_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +2148,7 @@ func (x *WaitCall) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WaitCall.ProtoReflect.Descriptor instead.
 func (*WaitCall) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *WaitCall) GetLane() string {
@@ -1075,14 +2165,321 @@ func (x *WaitCall) GetSignal() string {
 	return ""
 }
 
+func (x *WaitCall) GetMoreLanes() []string {
+	if x != nil {
+		return x.MoreLanes
+	}
+	return nil
+}
+
+func (x *WaitCall) GetWatch() string {
+	if x != nil {
+		return x.Watch
+	}
+	return ""
+}
+
+// Watch is something that a host looks out for in one repetition. When it has seen
+// it, it signals: the lane is empty then, and the name the watch's id.
+type Watch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// As the author wrote it.
+	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	// Types that are valid to be assigned to Look:
+	//
+	//	*Watch_State
+	//	*Watch_Packet
+	Look          isWatch_Look `protobuf_oneof:"look"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Watch.ProtoReflect.Descriptor instead.
+func (*Watch) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Watch) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Watch) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Watch) GetLook() isWatch_Look {
+	if x != nil {
+		return x.Look
+	}
+	return nil
+}
+
+func (x *Watch) GetState() *WatchState {
+	if x != nil {
+		if x, ok := x.Look.(*Watch_State); ok {
+			return x.State
+		}
+	}
+	return nil
+}
+
+func (x *Watch) GetPacket() *WatchPacket {
+	if x != nil {
+		if x, ok := x.Look.(*Watch_Packet); ok {
+			return x.Packet
+		}
+	}
+	return nil
+}
+
+type isWatch_Look interface {
+	isWatch_Look()
+}
+
+type Watch_State struct {
+	State *WatchState `protobuf:"bytes,3,opt,name=state,proto3,oneof"`
+}
+
+type Watch_Packet struct {
+	Packet *WatchPacket `protobuf:"bytes,4,opt,name=packet,proto3,oneof"`
+}
+
+func (*Watch_State) isWatch_Look() {}
+
+func (*Watch_Packet) isWatch_Look() {}
+
+// WatchState looks for a TCP state of a socket of one of the host's lanes.
+type WatchState struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Lane   string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Socket string                 `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	// The kernel's number: TCP_ESTABLISHED 1 … TCP_CLOSING 11, TCP_NEW_SYN_RECV 12.
+	State         uint32 `protobuf:"varint,3,opt,name=state,proto3" json:"state,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchState) Reset() {
+	*x = WatchState{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchState) ProtoMessage() {}
+
+func (x *WatchState) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchState.ProtoReflect.Descriptor instead.
+func (*WatchState) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *WatchState) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *WatchState) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *WatchState) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+// WatchPacket looks for the count-th packet at this host's tap that fits.
+type WatchPacket struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Direction Direction              `protobuf:"varint,1,opt,name=direction,proto3,enum=syncline.v1.Direction" json:"direction,omitempty"`
+	// IP protocol: 6, 17, 1, 58.
+	Protocol uint32 `protobuf:"varint,2,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Empty: any.
+	Source      string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Destination string `protobuf:"bytes,4,opt,name=destination,proto3" json:"destination,omitempty"`
+	// TCP flags: those of mask must be as in flags.
+	Flags uint32 `protobuf:"varint,5,opt,name=flags,proto3" json:"flags,omitempty"`
+	Mask  uint32 `protobuf:"varint,6,opt,name=mask,proto3" json:"mask,omitempty"`
+	// 1: with payload, 2: without, 0: either.
+	Payload uint32 `protobuf:"varint,7,opt,name=payload,proto3" json:"payload,omitempty"`
+	Count   uint32 `protobuf:"varint,8,opt,name=count,proto3" json:"count,omitempty"`
+	// Type and code of ICMP, -1 for any.
+	IcmpType      int32 `protobuf:"varint,9,opt,name=icmp_type,json=icmpType,proto3" json:"icmp_type,omitempty"`
+	IcmpCode      int32 `protobuf:"varint,10,opt,name=icmp_code,json=icmpCode,proto3" json:"icmp_code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchPacket) Reset() {
+	*x = WatchPacket{}
+	mi := &file_syncline_v1_lane_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchPacket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchPacket) ProtoMessage() {}
+
+func (x *WatchPacket) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_lane_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchPacket.ProtoReflect.Descriptor instead.
+func (*WatchPacket) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_lane_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *WatchPacket) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *WatchPacket) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *WatchPacket) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *WatchPacket) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetMask() uint32 {
+	if x != nil {
+		return x.Mask
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetPayload() uint32 {
+	if x != nil {
+		return x.Payload
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetIcmpType() int32 {
+	if x != nil {
+		return x.IcmpType
+	}
+	return 0
+}
+
+func (x *WatchPacket) GetIcmpCode() int32 {
+	if x != nil {
+		return x.IcmpCode
+	}
+	return 0
+}
+
 var File_syncline_v1_lane_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_lane_proto_rawDesc = "" +
 	"\n" +
-	"\x16syncline/v1/lane.proto\x12\vsyncline.v1\"C\n" +
+	"\x16syncline/v1/lane.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xdb\x01\n" +
 	"\x04Lane\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12'\n" +
-	"\x05steps\x18\x02 \x03(\v2\x11.syncline.v1.StepR\x05steps\"\xcc\x06\n" +
+	"\x05steps\x18\x02 \x03(\v2\x11.syncline.v1.StepR\x05steps\x12$\n" +
+	"\x0estart_delay_ns\x18\x03 \x01(\x03R\fstartDelayNs\x12\x1f\n" +
+	"\vown_process\x18\x04 \x01(\bR\n" +
+	"ownProcess\x12\x1b\n" +
+	"\tforked_by\x18\x05 \x01(\tR\bforkedBy\x122\n" +
+	"\x06limits\x18\x06 \x03(\v2\x1a.syncline.v1.ResourceLimitR\x06limits\"A\n" +
+	"\rResourceLimit\x12\x1a\n" +
+	"\bresource\x18\x01 \x01(\rR\bresource\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value\"\x9c\f\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\x12\x16\n" +
@@ -1107,13 +2504,30 @@ const file_syncline_v1_lane_proto_rawDesc = "" +
 	"setsockopt\x12.\n" +
 	"\x05sleep\x18\x14 \x01(\v2\x16.syncline.v1.SleepCallH\x00R\x05sleep\x121\n" +
 	"\x06signal\x18\x15 \x01(\v2\x17.syncline.v1.SignalCallH\x00R\x06signal\x12+\n" +
-	"\x04wait\x18\x16 \x01(\v2\x15.syncline.v1.WaitCallH\x00R\x04waitB\x06\n" +
-	"\x04call\"c\n" +
+	"\x04wait\x18\x16 \x01(\v2\x15.syncline.v1.WaitCallH\x00R\x04wait\x121\n" +
+	"\x06sendto\x18\x17 \x01(\v2\x17.syncline.v1.SendToCallH\x00R\x06sendto\x127\n" +
+	"\brecvfrom\x18\x18 \x01(\v2\x19.syncline.v1.RecvFromCallH\x00R\brecvfrom\x12=\n" +
+	"\n" +
+	"getsockopt\x18\x19 \x01(\v2\x1b.syncline.v1.GetSockOptCallH\x00R\n" +
+	"getsockopt\x12@\n" +
+	"\vgetsockname\x18\x1a \x01(\v2\x1c.syncline.v1.GetSockNameCallH\x00R\vgetsockname\x12@\n" +
+	"\vgetpeername\x18\x1b \x01(\v2\x1c.syncline.v1.GetPeerNameCallH\x00R\vgetpeername\x127\n" +
+	"\bnonblock\x18\x1c \x01(\v2\x19.syncline.v1.NonblockCallH\x00R\bnonblock\x12+\n" +
+	"\x04poll\x18\x1d \x01(\v2\x15.syncline.v1.PollCallH\x00R\x04poll\x12(\n" +
+	"\x03dup\x18\x1e \x01(\v2\x14.syncline.v1.DupCallH\x00R\x03dup\x12+\n" +
+	"\x04info\x18\x1f \x01(\v2\x15.syncline.v1.InfoCallH\x00R\x04info\x12+\n" +
+	"\x04meet\x18  \x01(\v2\x15.syncline.v1.MeetCallH\x00R\x04meet\x12+\n" +
+	"\x04fork\x18! \x01(\v2\x15.syncline.v1.ForkCallH\x00R\x04fork\x12+\n" +
+	"\x04kill\x18\" \x01(\v2\x15.syncline.v1.KillCallH\x00R\x04kill\x12.\n" +
+	"\x05apply\x18# \x01(\v2\x16.syncline.v1.ApplyCallH\x00R\x05apply\x12+\n" +
+	"\x04undo\x18$ \x01(\v2\x15.syncline.v1.UndoCallH\x00R\x04undoB\x06\n" +
+	"\x04call\"w\n" +
 	"\aOutcome\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x16\n" +
 	"\x06values\x18\x02 \x03(\x03R\x06values\x12\x16\n" +
 	"\x06errnos\x18\x03 \x03(\rR\x06errnos\x12\x18\n" +
-	"\atimeout\x18\x04 \x01(\bR\atimeout\"T\n" +
+	"\atimeout\x18\x04 \x01(\bR\atimeout\x12\x12\n" +
+	"\x04data\x18\x05 \x03(\fR\x04data\"T\n" +
 	"\n" +
 	"SocketCall\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\rR\x06domain\x12\x12\n" +
@@ -1127,11 +2541,48 @@ const file_syncline_v1_lane_proto_rawDesc = "" +
 	"\n" +
 	"AcceptCall\"'\n" +
 	"\vConnectCall\x12\x18\n" +
-	"\aaddress\x18\x01 \x01(\tR\aaddress\"\x1e\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\"4\n" +
 	"\bSendCall\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"\x1e\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x14\n" +
+	"\x05flags\x18\x02 \x01(\rR\x05flags\"4\n" +
 	"\bRecvCall\x12\x12\n" +
-	"\x04size\x18\x01 \x01(\rR\x04size\" \n" +
+	"\x04size\x18\x01 \x01(\rR\x04size\x12\x14\n" +
+	"\x05flags\x18\x02 \x01(\rR\x05flags\"P\n" +
+	"\n" +
+	"SendToCall\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
+	"\x05flags\x18\x03 \x01(\rR\x05flags\"8\n" +
+	"\fRecvFromCall\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\rR\x04size\x12\x14\n" +
+	"\x05flags\x18\x02 \x01(\rR\x05flags\"{\n" +
+	"\x0eGetSockOptCall\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\x05R\x05level\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\x05R\x04name\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\rR\x04size\x12+\n" +
+	"\x04kind\x18\x04 \x01(\x0e2\x17.syncline.v1.OptionKindR\x04kind\"\x11\n" +
+	"\x0fGetSockNameCall\"\x11\n" +
+	"\x0fGetPeerNameCall\"\x1e\n" +
+	"\fNonblockCall\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"A\n" +
+	"\bPollCall\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\rR\x06events\x12\x1d\n" +
+	"\n" +
+	"timeout_ns\x18\x02 \x01(\x03R\ttimeoutNs\"\t\n" +
+	"\aDupCall\"\n" +
+	"\n" +
+	"\bInfoCall\"\x1e\n" +
+	"\bMeetCall\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1e\n" +
+	"\bForkCall\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\"6\n" +
+	"\bKillCall\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06signal\x18\x02 \x01(\rR\x06signal\"\x1f\n" +
+	"\tApplyCall\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x1e\n" +
+	"\bUndoCall\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\" \n" +
 	"\fShutdownCall\x12\x10\n" +
 	"\x03how\x18\x01 \x01(\x05R\x03how\"\v\n" +
 	"\tCloseCall\"P\n" +
@@ -1144,10 +2595,45 @@ const file_syncline_v1_lane_proto_rawDesc = "" +
 	"durationNs\" \n" +
 	"\n" +
 	"SignalCall\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"6\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"k\n" +
 	"\bWaitCall\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
-	"\x06signal\x18\x02 \x01(\tR\x06signalB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\x1d\n" +
+	"\n" +
+	"more_lanes\x18\x03 \x03(\tR\tmoreLanes\x12\x14\n" +
+	"\x05watch\x18\x04 \x01(\tR\x05watch\"\x98\x01\n" +
+	"\x05Watch\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12/\n" +
+	"\x05state\x18\x03 \x01(\v2\x17.syncline.v1.WatchStateH\x00R\x05state\x122\n" +
+	"\x06packet\x18\x04 \x01(\v2\x18.syncline.v1.WatchPacketH\x00R\x06packetB\x06\n" +
+	"\x04look\"N\n" +
+	"\n" +
+	"WatchState\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\rR\x05state\"\xad\x02\n" +
+	"\vWatchPacket\x124\n" +
+	"\tdirection\x18\x01 \x01(\x0e2\x16.syncline.v1.DirectionR\tdirection\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\rR\bprotocol\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12 \n" +
+	"\vdestination\x18\x04 \x01(\tR\vdestination\x12\x14\n" +
+	"\x05flags\x18\x05 \x01(\rR\x05flags\x12\x12\n" +
+	"\x04mask\x18\x06 \x01(\rR\x04mask\x12\x18\n" +
+	"\apayload\x18\a \x01(\rR\apayload\x12\x14\n" +
+	"\x05count\x18\b \x01(\rR\x05count\x12\x1b\n" +
+	"\ticmp_type\x18\t \x01(\x05R\bicmpType\x12\x1b\n" +
+	"\ticmp_code\x18\n" +
+	" \x01(\x05R\bicmpCode*\xb3\x01\n" +
+	"\n" +
+	"OptionKind\x12\x1b\n" +
+	"\x17OPTION_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fOPTION_KIND_INT\x10\x01\x12\x15\n" +
+	"\x11OPTION_KIND_ERRNO\x10\x02\x12\x16\n" +
+	"\x12OPTION_KIND_LINGER\x10\x03\x12\x17\n" +
+	"\x13OPTION_KIND_TIMEVAL\x10\x04\x12\x14\n" +
+	"\x10OPTION_KIND_NAME\x10\x05\x12\x15\n" +
+	"\x11OPTION_KIND_BYTES\x10\x06B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_lane_proto_rawDescOnce sync.Once
@@ -1161,46 +2647,86 @@ func file_syncline_v1_lane_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_lane_proto_rawDescData
 }
 
-var file_syncline_v1_lane_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_syncline_v1_lane_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_syncline_v1_lane_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_syncline_v1_lane_proto_goTypes = []any{
-	(*Lane)(nil),           // 0: syncline.v1.Lane
-	(*Step)(nil),           // 1: syncline.v1.Step
-	(*Outcome)(nil),        // 2: syncline.v1.Outcome
-	(*SocketCall)(nil),     // 3: syncline.v1.SocketCall
-	(*BindCall)(nil),       // 4: syncline.v1.BindCall
-	(*ListenCall)(nil),     // 5: syncline.v1.ListenCall
-	(*AcceptCall)(nil),     // 6: syncline.v1.AcceptCall
-	(*ConnectCall)(nil),    // 7: syncline.v1.ConnectCall
-	(*SendCall)(nil),       // 8: syncline.v1.SendCall
-	(*RecvCall)(nil),       // 9: syncline.v1.RecvCall
-	(*ShutdownCall)(nil),   // 10: syncline.v1.ShutdownCall
-	(*CloseCall)(nil),      // 11: syncline.v1.CloseCall
-	(*SetSockOptCall)(nil), // 12: syncline.v1.SetSockOptCall
-	(*SleepCall)(nil),      // 13: syncline.v1.SleepCall
-	(*SignalCall)(nil),     // 14: syncline.v1.SignalCall
-	(*WaitCall)(nil),       // 15: syncline.v1.WaitCall
+	(OptionKind)(0),         // 0: syncline.v1.OptionKind
+	(*Lane)(nil),            // 1: syncline.v1.Lane
+	(*ResourceLimit)(nil),   // 2: syncline.v1.ResourceLimit
+	(*Step)(nil),            // 3: syncline.v1.Step
+	(*Outcome)(nil),         // 4: syncline.v1.Outcome
+	(*SocketCall)(nil),      // 5: syncline.v1.SocketCall
+	(*BindCall)(nil),        // 6: syncline.v1.BindCall
+	(*ListenCall)(nil),      // 7: syncline.v1.ListenCall
+	(*AcceptCall)(nil),      // 8: syncline.v1.AcceptCall
+	(*ConnectCall)(nil),     // 9: syncline.v1.ConnectCall
+	(*SendCall)(nil),        // 10: syncline.v1.SendCall
+	(*RecvCall)(nil),        // 11: syncline.v1.RecvCall
+	(*SendToCall)(nil),      // 12: syncline.v1.SendToCall
+	(*RecvFromCall)(nil),    // 13: syncline.v1.RecvFromCall
+	(*GetSockOptCall)(nil),  // 14: syncline.v1.GetSockOptCall
+	(*GetSockNameCall)(nil), // 15: syncline.v1.GetSockNameCall
+	(*GetPeerNameCall)(nil), // 16: syncline.v1.GetPeerNameCall
+	(*NonblockCall)(nil),    // 17: syncline.v1.NonblockCall
+	(*PollCall)(nil),        // 18: syncline.v1.PollCall
+	(*DupCall)(nil),         // 19: syncline.v1.DupCall
+	(*InfoCall)(nil),        // 20: syncline.v1.InfoCall
+	(*MeetCall)(nil),        // 21: syncline.v1.MeetCall
+	(*ForkCall)(nil),        // 22: syncline.v1.ForkCall
+	(*KillCall)(nil),        // 23: syncline.v1.KillCall
+	(*ApplyCall)(nil),       // 24: syncline.v1.ApplyCall
+	(*UndoCall)(nil),        // 25: syncline.v1.UndoCall
+	(*ShutdownCall)(nil),    // 26: syncline.v1.ShutdownCall
+	(*CloseCall)(nil),       // 27: syncline.v1.CloseCall
+	(*SetSockOptCall)(nil),  // 28: syncline.v1.SetSockOptCall
+	(*SleepCall)(nil),       // 29: syncline.v1.SleepCall
+	(*SignalCall)(nil),      // 30: syncline.v1.SignalCall
+	(*WaitCall)(nil),        // 31: syncline.v1.WaitCall
+	(*Watch)(nil),           // 32: syncline.v1.Watch
+	(*WatchState)(nil),      // 33: syncline.v1.WatchState
+	(*WatchPacket)(nil),     // 34: syncline.v1.WatchPacket
+	(Direction)(0),          // 35: syncline.v1.Direction
 }
 var file_syncline_v1_lane_proto_depIdxs = []int32{
-	1,  // 0: syncline.v1.Lane.steps:type_name -> syncline.v1.Step
-	2,  // 1: syncline.v1.Step.outcome:type_name -> syncline.v1.Outcome
-	3,  // 2: syncline.v1.Step.socket_call:type_name -> syncline.v1.SocketCall
-	4,  // 3: syncline.v1.Step.bind:type_name -> syncline.v1.BindCall
-	5,  // 4: syncline.v1.Step.listen:type_name -> syncline.v1.ListenCall
-	6,  // 5: syncline.v1.Step.accept:type_name -> syncline.v1.AcceptCall
-	7,  // 6: syncline.v1.Step.connect:type_name -> syncline.v1.ConnectCall
-	8,  // 7: syncline.v1.Step.send:type_name -> syncline.v1.SendCall
-	9,  // 8: syncline.v1.Step.recv:type_name -> syncline.v1.RecvCall
-	10, // 9: syncline.v1.Step.shutdown:type_name -> syncline.v1.ShutdownCall
-	11, // 10: syncline.v1.Step.close:type_name -> syncline.v1.CloseCall
-	12, // 11: syncline.v1.Step.setsockopt:type_name -> syncline.v1.SetSockOptCall
-	13, // 12: syncline.v1.Step.sleep:type_name -> syncline.v1.SleepCall
-	14, // 13: syncline.v1.Step.signal:type_name -> syncline.v1.SignalCall
-	15, // 14: syncline.v1.Step.wait:type_name -> syncline.v1.WaitCall
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	3,  // 0: syncline.v1.Lane.steps:type_name -> syncline.v1.Step
+	2,  // 1: syncline.v1.Lane.limits:type_name -> syncline.v1.ResourceLimit
+	4,  // 2: syncline.v1.Step.outcome:type_name -> syncline.v1.Outcome
+	5,  // 3: syncline.v1.Step.socket_call:type_name -> syncline.v1.SocketCall
+	6,  // 4: syncline.v1.Step.bind:type_name -> syncline.v1.BindCall
+	7,  // 5: syncline.v1.Step.listen:type_name -> syncline.v1.ListenCall
+	8,  // 6: syncline.v1.Step.accept:type_name -> syncline.v1.AcceptCall
+	9,  // 7: syncline.v1.Step.connect:type_name -> syncline.v1.ConnectCall
+	10, // 8: syncline.v1.Step.send:type_name -> syncline.v1.SendCall
+	11, // 9: syncline.v1.Step.recv:type_name -> syncline.v1.RecvCall
+	26, // 10: syncline.v1.Step.shutdown:type_name -> syncline.v1.ShutdownCall
+	27, // 11: syncline.v1.Step.close:type_name -> syncline.v1.CloseCall
+	28, // 12: syncline.v1.Step.setsockopt:type_name -> syncline.v1.SetSockOptCall
+	29, // 13: syncline.v1.Step.sleep:type_name -> syncline.v1.SleepCall
+	30, // 14: syncline.v1.Step.signal:type_name -> syncline.v1.SignalCall
+	31, // 15: syncline.v1.Step.wait:type_name -> syncline.v1.WaitCall
+	12, // 16: syncline.v1.Step.sendto:type_name -> syncline.v1.SendToCall
+	13, // 17: syncline.v1.Step.recvfrom:type_name -> syncline.v1.RecvFromCall
+	14, // 18: syncline.v1.Step.getsockopt:type_name -> syncline.v1.GetSockOptCall
+	15, // 19: syncline.v1.Step.getsockname:type_name -> syncline.v1.GetSockNameCall
+	16, // 20: syncline.v1.Step.getpeername:type_name -> syncline.v1.GetPeerNameCall
+	17, // 21: syncline.v1.Step.nonblock:type_name -> syncline.v1.NonblockCall
+	18, // 22: syncline.v1.Step.poll:type_name -> syncline.v1.PollCall
+	19, // 23: syncline.v1.Step.dup:type_name -> syncline.v1.DupCall
+	20, // 24: syncline.v1.Step.info:type_name -> syncline.v1.InfoCall
+	21, // 25: syncline.v1.Step.meet:type_name -> syncline.v1.MeetCall
+	22, // 26: syncline.v1.Step.fork:type_name -> syncline.v1.ForkCall
+	23, // 27: syncline.v1.Step.kill:type_name -> syncline.v1.KillCall
+	24, // 28: syncline.v1.Step.apply:type_name -> syncline.v1.ApplyCall
+	25, // 29: syncline.v1.Step.undo:type_name -> syncline.v1.UndoCall
+	0,  // 30: syncline.v1.GetSockOptCall.kind:type_name -> syncline.v1.OptionKind
+	33, // 31: syncline.v1.Watch.state:type_name -> syncline.v1.WatchState
+	34, // 32: syncline.v1.Watch.packet:type_name -> syncline.v1.WatchPacket
+	35, // 33: syncline.v1.WatchPacket.direction:type_name -> syncline.v1.Direction
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_lane_proto_init() }
@@ -1208,7 +2734,8 @@ func file_syncline_v1_lane_proto_init() {
 	if File_syncline_v1_lane_proto != nil {
 		return
 	}
-	file_syncline_v1_lane_proto_msgTypes[1].OneofWrappers = []any{
+	file_syncline_v1_event_proto_init()
+	file_syncline_v1_lane_proto_msgTypes[2].OneofWrappers = []any{
 		(*Step_SocketCall)(nil),
 		(*Step_Bind)(nil),
 		(*Step_Listen)(nil),
@@ -1222,19 +2749,38 @@ func file_syncline_v1_lane_proto_init() {
 		(*Step_Sleep)(nil),
 		(*Step_Signal)(nil),
 		(*Step_Wait)(nil),
+		(*Step_Sendto)(nil),
+		(*Step_Recvfrom)(nil),
+		(*Step_Getsockopt)(nil),
+		(*Step_Getsockname)(nil),
+		(*Step_Getpeername)(nil),
+		(*Step_Nonblock)(nil),
+		(*Step_Poll)(nil),
+		(*Step_Dup)(nil),
+		(*Step_Info)(nil),
+		(*Step_Meet)(nil),
+		(*Step_Fork)(nil),
+		(*Step_Kill)(nil),
+		(*Step_Apply)(nil),
+		(*Step_Undo)(nil),
+	}
+	file_syncline_v1_lane_proto_msgTypes[31].OneofWrappers = []any{
+		(*Watch_State)(nil),
+		(*Watch_Packet)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_lane_proto_rawDesc), len(file_syncline_v1_lane_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   16,
+			NumEnums:      1,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_syncline_v1_lane_proto_goTypes,
 		DependencyIndexes: file_syncline_v1_lane_proto_depIdxs,
+		EnumInfos:         file_syncline_v1_lane_proto_enumTypes,
 		MessageInfos:      file_syncline_v1_lane_proto_msgTypes,
 	}.Build()
 	File_syncline_v1_lane_proto = out.File

@@ -35,6 +35,9 @@ type ControlRequest struct {
 	//	*ControlRequest_Quiet
 	//	*ControlRequest_Drained
 	//	*ControlRequest_Finished
+	//	*ControlRequest_Configured
+	//	*ControlRequest_Arrived
+	//	*ControlRequest_ClockPong
 	Message       isControlRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -158,6 +161,33 @@ func (x *ControlRequest) GetFinished() *Finished {
 	return nil
 }
 
+func (x *ControlRequest) GetConfigured() *Configured {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_Configured); ok {
+			return x.Configured
+		}
+	}
+	return nil
+}
+
+func (x *ControlRequest) GetArrived() *Arrived {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_Arrived); ok {
+			return x.Arrived
+		}
+	}
+	return nil
+}
+
+func (x *ControlRequest) GetClockPong() *ClockPong {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_ClockPong); ok {
+			return x.ClockPong
+		}
+	}
+	return nil
+}
+
 type isControlRequest_Message interface {
 	isControlRequest_Message()
 }
@@ -198,6 +228,18 @@ type ControlRequest_Finished struct {
 	Finished *Finished `protobuf:"bytes,9,opt,name=finished,proto3,oneof"`
 }
 
+type ControlRequest_Configured struct {
+	Configured *Configured `protobuf:"bytes,10,opt,name=configured,proto3,oneof"`
+}
+
+type ControlRequest_Arrived struct {
+	Arrived *Arrived `protobuf:"bytes,11,opt,name=arrived,proto3,oneof"`
+}
+
+type ControlRequest_ClockPong struct {
+	ClockPong *ClockPong `protobuf:"bytes,12,opt,name=clock_pong,json=clockPong,proto3,oneof"`
+}
+
 func (*ControlRequest_Hello) isControlRequest_Message() {}
 
 func (*ControlRequest_Heartbeat) isControlRequest_Message() {}
@@ -216,6 +258,12 @@ func (*ControlRequest_Drained) isControlRequest_Message() {}
 
 func (*ControlRequest_Finished) isControlRequest_Message() {}
 
+func (*ControlRequest_Configured) isControlRequest_Message() {}
+
+func (*ControlRequest_Arrived) isControlRequest_Message() {}
+
+func (*ControlRequest_ClockPong) isControlRequest_Message() {}
+
 // ControlResponse is what the controller says.
 type ControlResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -232,6 +280,9 @@ type ControlResponse struct {
 	//	*ControlResponse_Finish
 	//	*ControlResponse_Cancel
 	//	*ControlResponse_Release
+	//	*ControlResponse_Configure
+	//	*ControlResponse_Meeting
+	//	*ControlResponse_ClockPing
 	Message       isControlResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -373,6 +424,33 @@ func (x *ControlResponse) GetRelease() *Release {
 	return nil
 }
 
+func (x *ControlResponse) GetConfigure() *Configure {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_Configure); ok {
+			return x.Configure
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetMeeting() *Meeting {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_Meeting); ok {
+			return x.Meeting
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetClockPing() *ClockPing {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_ClockPing); ok {
+			return x.ClockPing
+		}
+	}
+	return nil
+}
+
 type isControlResponse_Message interface {
 	isControlResponse_Message()
 }
@@ -421,6 +499,18 @@ type ControlResponse_Release struct {
 	Release *Release `protobuf:"bytes,11,opt,name=release,proto3,oneof"`
 }
 
+type ControlResponse_Configure struct {
+	Configure *Configure `protobuf:"bytes,12,opt,name=configure,proto3,oneof"`
+}
+
+type ControlResponse_Meeting struct {
+	Meeting *Meeting `protobuf:"bytes,13,opt,name=meeting,proto3,oneof"`
+}
+
+type ControlResponse_ClockPing struct {
+	ClockPing *ClockPing `protobuf:"bytes,14,opt,name=clock_ping,json=clockPing,proto3,oneof"`
+}
+
 func (*ControlResponse_Welcome) isControlResponse_Message() {}
 
 func (*ControlResponse_Prepare) isControlResponse_Message() {}
@@ -442,6 +532,12 @@ func (*ControlResponse_Finish) isControlResponse_Message() {}
 func (*ControlResponse_Cancel) isControlResponse_Message() {}
 
 func (*ControlResponse_Release) isControlResponse_Message() {}
+
+func (*ControlResponse_Configure) isControlResponse_Message() {}
+
+func (*ControlResponse_Meeting) isControlResponse_Message() {}
+
+func (*ControlResponse_ClockPing) isControlResponse_Message() {}
 
 // Hello introduces an agent.
 type Hello struct {
@@ -705,7 +801,9 @@ type Prepare struct {
 	// Bytes of each frame to keep. 0 means headers only.
 	SnapLength uint32 `protobuf:"varint,6,opt,name=snap_length,json=snapLength,proto3" json:"snap_length,omitempty"`
 	// All hosts of the run; an agent connects to no other address.
-	Hosts         []*HostAddress `protobuf:"bytes,7,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Hosts []*HostAddress `protobuf:"bytes,7,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// What must hold here before anything is changed or opened.
+	Requirements  []*Requirement `protobuf:"bytes,8,rep,name=requirements,proto3" json:"requirements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -789,6 +887,13 @@ func (x *Prepare) GetHosts() []*HostAddress {
 	return nil
 }
 
+func (x *Prepare) GetRequirements() []*Requirement {
+	if x != nil {
+		return x.Requirements
+	}
+	return nil
+}
+
 // HostAddress is where a role is found.
 type HostAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -850,12 +955,15 @@ func (x *HostAddress) GetAddress() string {
 	return ""
 }
 
-// Flows are the packets of a run: TCP between its hosts with a port of these on
-// either side.
+// Flows are the packets of a run: TCP and UDP between its hosts with a port of these
+// on either side, and, if those sources are asked for, ICMP between them and ARP for
+// their addresses.
 type Flows struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Addresses     []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	Ports         []uint32               `protobuf:"varint,2,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Addresses []string               `protobuf:"bytes,1,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Ports     []uint32               `protobuf:"varint,2,rep,packed,name=ports,proto3" json:"ports,omitempty"`
+	// Ports that are taken one after the other, a new one each repetition.
+	Ranges        []*PortRange `protobuf:"bytes,3,rep,name=ranges,proto3" json:"ranges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,6 +1012,66 @@ func (x *Flows) GetPorts() []uint32 {
 	return nil
 }
 
+func (x *Flows) GetRanges() []*PortRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+// PortRange is low to high, both included.
+type PortRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Low           uint32                 `protobuf:"varint,1,opt,name=low,proto3" json:"low,omitempty"`
+	High          uint32                 `protobuf:"varint,2,opt,name=high,proto3" json:"high,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortRange) Reset() {
+	*x = PortRange{}
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortRange) ProtoMessage() {}
+
+func (x *PortRange) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
+func (*PortRange) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PortRange) GetLow() uint32 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *PortRange) GetHigh() uint32 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
 // Prepared answers Prepare.
 type Prepared struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -918,7 +1086,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1098,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1111,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Prepared) GetRunId() string {
@@ -985,7 +1153,7 @@ type Arm struct {
 
 func (x *Arm) Reset() {
 	*x = Arm{}
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1165,7 @@ func (x *Arm) String() string {
 func (*Arm) ProtoMessage() {}
 
 func (x *Arm) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1178,7 @@ func (x *Arm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arm.ProtoReflect.Descriptor instead.
 func (*Arm) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Arm) GetRunId() string {
@@ -1040,7 +1208,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1220,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1233,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Armed) GetRunId() string {
@@ -1089,6 +1257,389 @@ func (x *Armed) GetError() string {
 	return ""
 }
 
+// Configure changes the host for the repetitions of one variant: what an earlier
+// Configure changed is undone first. Every change is written to the agent's journal
+// before it is made, and undone at the next Configure, at the end of the run, and at
+// the agent's next start if it was killed.
+type Configure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Made now, in order.
+	Setups []*Setup `protobuf:"bytes,3,rep,name=setups,proto3" json:"setups,omitempty"`
+	// Made when a lane applies one by its name; those that are still in place when the
+	// lanes of a repetition have ended are undone then.
+	Changes       []*Setup `protobuf:"bytes,4,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Configure) Reset() {
+	*x = Configure{}
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Configure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Configure) ProtoMessage() {}
+
+func (x *Configure) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Configure.ProtoReflect.Descriptor instead.
+func (*Configure) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Configure) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Configure) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Configure) GetSetups() []*Setup {
+	if x != nil {
+		return x.Setups
+	}
+	return nil
+}
+
+func (x *Configure) GetChanges() []*Setup {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// Configured answers Configure: the host is as it was asked for.
+type Configured struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Not empty: it is not, and nothing of it is left.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Configured) Reset() {
+	*x = Configured{}
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Configured) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Configured) ProtoMessage() {}
+
+func (x *Configured) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Configured.ProtoReflect.Descriptor instead.
+func (*Configured) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Configured) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Configured) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Configured) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// Arrived says that a lane has come to a meeting.
+type Arrived struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Repetition    uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Meeting       string                 `protobuf:"bytes,3,opt,name=meeting,proto3" json:"meeting,omitempty"`
+	Lane          string                 `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Arrived) Reset() {
+	*x = Arrived{}
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Arrived) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Arrived) ProtoMessage() {}
+
+func (x *Arrived) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
+func (*Arrived) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Arrived) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Arrived) GetRepetition() uint32 {
+	if x != nil {
+		return x.Repetition
+	}
+	return 0
+}
+
+func (x *Arrived) GetMeeting() string {
+	if x != nil {
+		return x.Meeting
+	}
+	return ""
+}
+
+func (x *Arrived) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+// Meeting releases the lanes of a meeting at one instant.
+type Meeting struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Repetition uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Name       string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// The instant on this host's CLOCK_MONOTONIC.
+	AtNs int64 `protobuf:"varint,4,opt,name=at_ns,json=atNs,proto3" json:"at_ns,omitempty"`
+	// Empty, or why the meeting does not take place.
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Meeting) Reset() {
+	*x = Meeting{}
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Meeting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Meeting) ProtoMessage() {}
+
+func (x *Meeting) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Meeting.ProtoReflect.Descriptor instead.
+func (*Meeting) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Meeting) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Meeting) GetRepetition() uint32 {
+	if x != nil {
+		return x.Repetition
+	}
+	return 0
+}
+
+func (x *Meeting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Meeting) GetAtNs() int64 {
+	if x != nil {
+		return x.AtNs
+	}
+	return 0
+}
+
+func (x *Meeting) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ClockPing asks for the agent's CLOCK_MONOTONIC, at once.
+type ClockPing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockPing) Reset() {
+	*x = ClockPing{}
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockPing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockPing) ProtoMessage() {}
+
+func (x *ClockPing) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockPing.ProtoReflect.Descriptor instead.
+func (*ClockPing) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ClockPing) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+// ClockPong answers ClockPing.
+type ClockPong struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	TimeNs        int64                  `protobuf:"varint,2,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockPong) Reset() {
+	*x = ClockPong{}
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockPong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockPong) ProtoMessage() {}
+
+func (x *ClockPong) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockPong.ProtoReflect.Descriptor instead.
+func (*ClockPong) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ClockPong) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ClockPong) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
 // Start runs one repetition's lanes.
 type Start struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1098,14 +1649,16 @@ type Start struct {
 	Lanes      []*Lane                `protobuf:"bytes,4,rep,name=lanes,proto3" json:"lanes,omitempty"`
 	// All lanes of the repetition, on whatever host, so that a wait for a lane that
 	// has ended can be told from one that has yet to begin.
-	LaneNames     []string `protobuf:"bytes,5,rep,name=lane_names,json=laneNames,proto3" json:"lane_names,omitempty"`
+	LaneNames []string `protobuf:"bytes,5,rep,name=lane_names,json=laneNames,proto3" json:"lane_names,omitempty"`
+	// What this host looks out for in the repetition.
+	Watches       []*Watch `protobuf:"bytes,6,rep,name=watches,proto3" json:"watches,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1670,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1683,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Start) GetRunId() string {
@@ -1168,6 +1721,13 @@ func (x *Start) GetLaneNames() []string {
 	return nil
 }
 
+func (x *Start) GetWatches() []*Watch {
+	if x != nil {
+		return x.Watches
+	}
+	return nil
+}
+
 // SignalSent carries a lane's signal to the hosts it did not happen on.
 type SignalSent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1181,7 +1741,7 @@ type SignalSent struct {
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1753,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1766,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -1251,7 +1811,7 @@ type LaneEnded struct {
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1823,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1836,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -1322,7 +1882,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1894,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1907,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Settle) GetRunId() string {
@@ -1391,7 +1951,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1403,7 +1963,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1416,7 +1976,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -1455,7 +2015,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1467,7 +2027,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1480,7 +2040,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Drain) GetRunId() string {
@@ -1523,7 +2083,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +2095,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +2108,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Drained) GetRunId() string {
@@ -1583,7 +2143,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +2155,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +2168,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Finish) GetRunId() string {
@@ -1640,7 +2200,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +2212,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +2225,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Finished) GetRunId() string {
@@ -1720,7 +2280,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +2292,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +2305,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Release) GetRunId() string {
@@ -1768,7 +2328,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +2340,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +2353,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -1827,7 +2387,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1839,7 +2399,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2412,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -1876,7 +2436,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2448,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2461,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -1936,7 +2496,7 @@ var File_syncline_v1_link_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\"\xdf\x03\n" +
+	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\x85\x05\n" +
 	"\x0eControlRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.syncline.v1.HelloH\x00R\x05hello\x126\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x16.syncline.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -1947,8 +2507,15 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"lane_ended\x18\x06 \x01(\v2\x16.syncline.v1.LaneEndedH\x00R\tlaneEnded\x12*\n" +
 	"\x05quiet\x18\a \x01(\v2\x12.syncline.v1.QuietH\x00R\x05quiet\x120\n" +
 	"\adrained\x18\b \x01(\v2\x14.syncline.v1.DrainedH\x00R\adrained\x123\n" +
-	"\bfinished\x18\t \x01(\v2\x15.syncline.v1.FinishedH\x00R\bfinishedB\t\n" +
-	"\amessage\"\xa9\x04\n" +
+	"\bfinished\x18\t \x01(\v2\x15.syncline.v1.FinishedH\x00R\bfinished\x129\n" +
+	"\n" +
+	"configured\x18\n" +
+	" \x01(\v2\x17.syncline.v1.ConfiguredH\x00R\n" +
+	"configured\x120\n" +
+	"\aarrived\x18\v \x01(\v2\x14.syncline.v1.ArrivedH\x00R\aarrived\x127\n" +
+	"\n" +
+	"clock_pong\x18\f \x01(\v2\x16.syncline.v1.ClockPongH\x00R\tclockPongB\t\n" +
+	"\amessage\"\xcc\x05\n" +
 	"\x0fControlResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.syncline.v1.WelcomeH\x00R\awelcome\x120\n" +
 	"\aprepare\x18\x02 \x01(\v2\x14.syncline.v1.PrepareH\x00R\aprepare\x12$\n" +
@@ -1962,7 +2529,11 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x06finish\x18\t \x01(\v2\x13.syncline.v1.FinishH\x00R\x06finish\x12-\n" +
 	"\x06cancel\x18\n" +
 	" \x01(\v2\x13.syncline.v1.CancelH\x00R\x06cancel\x120\n" +
-	"\arelease\x18\v \x01(\v2\x14.syncline.v1.ReleaseH\x00R\areleaseB\t\n" +
+	"\arelease\x18\v \x01(\v2\x14.syncline.v1.ReleaseH\x00R\arelease\x126\n" +
+	"\tconfigure\x18\f \x01(\v2\x16.syncline.v1.ConfigureH\x00R\tconfigure\x120\n" +
+	"\ameeting\x18\r \x01(\v2\x14.syncline.v1.MeetingH\x00R\ameeting\x127\n" +
+	"\n" +
+	"clock_ping\x18\x0e \x01(\v2\x16.syncline.v1.ClockPingH\x00R\tclockPingB\t\n" +
 	"\amessage\"\xdc\x03\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
@@ -1988,7 +2559,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"controller\x12!\n" +
 	"\fheartbeat_ns\x18\x03 \x01(\x03R\vheartbeatNs\x12$\n" +
 	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\"\v\n" +
-	"\tHeartbeat\"\xf4\x01\n" +
+	"\tHeartbeat\"\xb2\x02\n" +
 	"\aPrepare\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1997,14 +2568,19 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05flows\x18\x05 \x01(\v2\x12.syncline.v1.FlowsR\x05flows\x12\x1f\n" +
 	"\vsnap_length\x18\x06 \x01(\rR\n" +
 	"snapLength\x12.\n" +
-	"\x05hosts\x18\a \x03(\v2\x18.syncline.v1.HostAddressR\x05hosts\"Q\n" +
+	"\x05hosts\x18\a \x03(\v2\x18.syncline.v1.HostAddressR\x05hosts\x12<\n" +
+	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\"Q\n" +
 	"\vHostAddress\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\";\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\"k\n" +
 	"\x05Flows\x12\x1c\n" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x14\n" +
-	"\x05ports\x18\x02 \x03(\rR\x05ports\"\x8a\x01\n" +
+	"\x05ports\x18\x02 \x03(\rR\x05ports\x12.\n" +
+	"\x06ranges\x18\x03 \x03(\v2\x16.syncline.v1.PortRangeR\x06ranges\"1\n" +
+	"\tPortRange\x12\x10\n" +
+	"\x03low\x18\x01 \x01(\rR\x03low\x12\x12\n" +
+	"\x04high\x18\x02 \x01(\rR\x04high\"\x8a\x01\n" +
 	"\bPrepared\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
@@ -2016,7 +2592,37 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05Armed\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\x9c\x01\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"\x92\x01\n" +
+	"\tConfigure\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12*\n" +
+	"\x06setups\x18\x03 \x03(\v2\x12.syncline.v1.SetupR\x06setups\x12,\n" +
+	"\achanges\x18\x04 \x03(\v2\x12.syncline.v1.SetupR\achanges\"O\n" +
+	"\n" +
+	"Configured\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"n\n" +
+	"\aArrived\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
+	"\n" +
+	"repetition\x18\x02 \x01(\rR\n" +
+	"repetition\x12\x18\n" +
+	"\ameeting\x18\x03 \x01(\tR\ameeting\x12\x12\n" +
+	"\x04lane\x18\x04 \x01(\tR\x04lane\"\x7f\n" +
+	"\aMeeting\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
+	"\n" +
+	"repetition\x18\x02 \x01(\rR\n" +
+	"repetition\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x13\n" +
+	"\x05at_ns\x18\x04 \x01(\x03R\x04atNs\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\x1b\n" +
+	"\tClockPing\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"4\n" +
+	"\tClockPong\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
+	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\"\xca\x01\n" +
 	"\x05Start\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -2025,7 +2631,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x12'\n" +
 	"\x05lanes\x18\x04 \x03(\v2\x11.syncline.v1.LaneR\x05lanes\x12\x1d\n" +
 	"\n" +
-	"lane_names\x18\x05 \x03(\tR\tlaneNames\"k\n" +
+	"lane_names\x18\x05 \x03(\tR\tlaneNames\x12,\n" +
+	"\awatches\x18\x06 \x03(\v2\x12.syncline.v1.WatchR\awatches\"k\n" +
 	"\n" +
 	"SignalSent\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
@@ -2112,7 +2719,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -2122,66 +2729,87 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Prepare)(nil),         // 5: syncline.v1.Prepare
 	(*HostAddress)(nil),     // 6: syncline.v1.HostAddress
 	(*Flows)(nil),           // 7: syncline.v1.Flows
-	(*Prepared)(nil),        // 8: syncline.v1.Prepared
-	(*Arm)(nil),             // 9: syncline.v1.Arm
-	(*Armed)(nil),           // 10: syncline.v1.Armed
-	(*Start)(nil),           // 11: syncline.v1.Start
-	(*SignalSent)(nil),      // 12: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 13: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 14: syncline.v1.Settle
-	(*Quiet)(nil),           // 15: syncline.v1.Quiet
-	(*Drain)(nil),           // 16: syncline.v1.Drain
-	(*Drained)(nil),         // 17: syncline.v1.Drained
-	(*Finish)(nil),          // 18: syncline.v1.Finish
-	(*Finished)(nil),        // 19: syncline.v1.Finished
-	(*Release)(nil),         // 20: syncline.v1.Release
-	(*Cancel)(nil),          // 21: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 22: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 23: syncline.v1.UploadResponse
-	nil,                     // 24: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 25: syncline.v1.Capability
-	(Source)(0),             // 26: syncline.v1.Source
-	(*Lane)(nil),            // 27: syncline.v1.Lane
-	(*Chunk)(nil),           // 28: syncline.v1.Chunk
+	(*PortRange)(nil),       // 8: syncline.v1.PortRange
+	(*Prepared)(nil),        // 9: syncline.v1.Prepared
+	(*Arm)(nil),             // 10: syncline.v1.Arm
+	(*Armed)(nil),           // 11: syncline.v1.Armed
+	(*Configure)(nil),       // 12: syncline.v1.Configure
+	(*Configured)(nil),      // 13: syncline.v1.Configured
+	(*Arrived)(nil),         // 14: syncline.v1.Arrived
+	(*Meeting)(nil),         // 15: syncline.v1.Meeting
+	(*ClockPing)(nil),       // 16: syncline.v1.ClockPing
+	(*ClockPong)(nil),       // 17: syncline.v1.ClockPong
+	(*Start)(nil),           // 18: syncline.v1.Start
+	(*SignalSent)(nil),      // 19: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 20: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 21: syncline.v1.Settle
+	(*Quiet)(nil),           // 22: syncline.v1.Quiet
+	(*Drain)(nil),           // 23: syncline.v1.Drain
+	(*Drained)(nil),         // 24: syncline.v1.Drained
+	(*Finish)(nil),          // 25: syncline.v1.Finish
+	(*Finished)(nil),        // 26: syncline.v1.Finished
+	(*Release)(nil),         // 27: syncline.v1.Release
+	(*Cancel)(nil),          // 28: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 29: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 30: syncline.v1.UploadResponse
+	nil,                     // 31: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 32: syncline.v1.Capability
+	(Source)(0),             // 33: syncline.v1.Source
+	(*Requirement)(nil),     // 34: syncline.v1.Requirement
+	(*Setup)(nil),           // 35: syncline.v1.Setup
+	(*Lane)(nil),            // 36: syncline.v1.Lane
+	(*Watch)(nil),           // 37: syncline.v1.Watch
+	(*Chunk)(nil),           // 38: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
 	4,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
-	8,  // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
-	10, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	12, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	13, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	15, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	17, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	19, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
-	3,  // 9: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
-	5,  // 10: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
-	9,  // 11: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	11, // 12: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	12, // 13: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	13, // 14: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	14, // 15: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	16, // 16: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	18, // 17: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	21, // 18: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	20, // 19: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	24, // 20: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	25, // 21: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	26, // 22: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	7,  // 23: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	6,  // 24: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	25, // 25: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	27, // 26: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	28, // 27: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 28: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	22, // 29: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 30: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	23, // 31: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	30, // [30:32] is the sub-list for method output_type
-	28, // [28:30] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	9,  // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
+	11, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
+	19, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	20, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	22, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	24, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	26, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	13, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
+	14, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
+	17, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
+	3,  // 12: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
+	5,  // 13: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
+	10, // 14: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
+	18, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	19, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	20, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	21, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	23, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	25, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	28, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	27, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	12, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	15, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	16, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	31, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	32, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	33, // 28: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	7,  // 29: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	6,  // 30: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	34, // 31: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	8,  // 32: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
+	32, // 33: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	35, // 34: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	35, // 35: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	36, // 36: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	37, // 37: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	38, // 38: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 39: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	29, // 40: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 41: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	30, // 42: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	41, // [41:43] is the sub-list for method output_type
+	39, // [39:41] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -2192,6 +2820,7 @@ func file_syncline_v1_link_proto_init() {
 	file_syncline_v1_event_proto_init()
 	file_syncline_v1_lane_proto_init()
 	file_syncline_v1_run_proto_init()
+	file_syncline_v1_setup_proto_init()
 	file_syncline_v1_link_proto_msgTypes[0].OneofWrappers = []any{
 		(*ControlRequest_Hello)(nil),
 		(*ControlRequest_Heartbeat)(nil),
@@ -2202,6 +2831,9 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlRequest_Quiet)(nil),
 		(*ControlRequest_Drained)(nil),
 		(*ControlRequest_Finished)(nil),
+		(*ControlRequest_Configured)(nil),
+		(*ControlRequest_Arrived)(nil),
+		(*ControlRequest_ClockPong)(nil),
 	}
 	file_syncline_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControlResponse_Welcome)(nil),
@@ -2215,6 +2847,9 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlResponse_Finish)(nil),
 		(*ControlResponse_Cancel)(nil),
 		(*ControlResponse_Release)(nil),
+		(*ControlResponse_Configure)(nil),
+		(*ControlResponse_Meeting)(nil),
+		(*ControlResponse_ClockPing)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2222,7 +2857,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

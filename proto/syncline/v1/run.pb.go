@@ -118,7 +118,9 @@ type Run struct {
 	// sealed.
 	Seal []byte `protobuf:"bytes,14,opt,name=seal,proto3" json:"seal,omitempty"`
 	// What is known to be missing; no verdict is a pass then.
-	Incomplete    []string `protobuf:"bytes,15,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
+	Incomplete []string `protobuf:"bytes,15,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
+	// Which repetitions were of which variant, in order.
+	Variants      []*RunVariant `protobuf:"bytes,16,rep,name=variants,proto3" json:"variants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -258,6 +260,76 @@ func (x *Run) GetIncomplete() []string {
 	return nil
 }
 
+func (x *Run) GetVariants() []*RunVariant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+// RunVariant is a case of the experiment with the values of its matrix.
+type RunVariant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "burst", "burst mtu=1500"; empty if the file has one variant only.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Repetitions first to last are of it; last is 0 while none is.
+	First         uint32 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunVariant) Reset() {
+	*x = RunVariant{}
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunVariant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunVariant) ProtoMessage() {}
+
+func (x *RunVariant) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunVariant.ProtoReflect.Descriptor instead.
+func (*RunVariant) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RunVariant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RunVariant) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *RunVariant) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -275,7 +347,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +359,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +372,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunHost) GetName() string {
@@ -359,7 +431,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +443,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +456,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Capability) GetSource() Source {
@@ -427,7 +499,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -439,7 +511,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -452,7 +524,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -478,7 +550,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -490,7 +562,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -503,7 +575,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -522,14 +594,18 @@ type CreateRunRequest struct {
 	// Replaces repeat.runs; 0 leaves it.
 	Repetitions uint32 `protobuf:"varint,4,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
 	// Role to agent name, where labels should not decide.
-	Bindings      map[string]string `protobuf:"bytes,5,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Bindings map[string]string `protobuf:"bytes,5,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Variables of the file with other values.
+	Set map[string]string `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Variants to run, by name of case; empty: all.
+	Cases         []string `protobuf:"bytes,7,rep,name=cases,proto3" json:"cases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -541,7 +617,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -554,7 +630,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -592,6 +668,20 @@ func (x *CreateRunRequest) GetBindings() map[string]string {
 	return nil
 }
 
+func (x *CreateRunRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *CreateRunRequest) GetCases() []string {
+	if x != nil {
+		return x.Cases
+	}
+	return nil
+}
+
 type CreateRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -601,7 +691,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +703,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +716,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -645,7 +735,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +747,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +760,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -689,7 +779,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -701,7 +791,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -714,7 +804,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -732,7 +822,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +834,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +847,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 type ListRunsResponse struct {
@@ -769,7 +859,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -781,7 +871,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -794,7 +884,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -813,7 +903,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +915,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +928,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -857,7 +947,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -869,7 +959,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -882,7 +972,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -902,7 +992,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +1004,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +1017,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -953,7 +1043,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1055,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1068,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -999,7 +1089,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1101,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1114,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -1053,7 +1143,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +1155,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +1168,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -1106,7 +1196,7 @@ var File_syncline_v1_run_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xbd\x03\n" +
+	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xf2\x03\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1128,7 +1218,13 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x04seal\x18\x0e \x01(\fR\x04seal\x12\x1e\n" +
 	"\n" +
 	"incomplete\x18\x0f \x03(\tR\n" +
-	"incomplete\"\xbd\x01\n" +
+	"incomplete\x123\n" +
+	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\"J\n" +
+	"\n" +
+	"RunVariant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\"\xbd\x01\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -1148,15 +1244,20 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x1aValidateExperimentResponse\x12\x1e\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\tR\n" +
-	"experiment\"\x8e\x02\n" +
+	"experiment\"\x96\x03\n" +
 	"\x10CreateRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
 	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12\x16\n" +
 	"\x06source\x18\x03 \x01(\fR\x06source\x12 \n" +
 	"\vrepetitions\x18\x04 \x01(\rR\vrepetitions\x12G\n" +
-	"\bbindings\x18\x05 \x03(\v2+.syncline.v1.CreateRunRequest.BindingsEntryR\bbindings\x1a;\n" +
+	"\bbindings\x18\x05 \x03(\v2+.syncline.v1.CreateRunRequest.BindingsEntryR\bbindings\x128\n" +
+	"\x03set\x18\x06 \x03(\v2&.syncline.v1.CreateRunRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05cases\x18\a \x03(\tR\x05cases\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
 	"\x11CreateRunResponse\x12\"\n" +
@@ -1219,61 +1320,65 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
-	(*RunHost)(nil),                    // 2: syncline.v1.RunHost
-	(*Capability)(nil),                 // 3: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 4: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 5: syncline.v1.ValidateExperimentResponse
-	(*CreateRunRequest)(nil),           // 6: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 7: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 8: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 9: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 10: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 11: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 12: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 13: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 14: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 15: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 16: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 17: syncline.v1.ListEventsResponse
-	nil,                                // 18: syncline.v1.CreateRunRequest.BindingsEntry
-	(Source)(0),                        // 19: syncline.v1.Source
-	(*Event)(nil),                      // 20: syncline.v1.Event
+	(*RunVariant)(nil),                 // 2: syncline.v1.RunVariant
+	(*RunHost)(nil),                    // 3: syncline.v1.RunHost
+	(*Capability)(nil),                 // 4: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 5: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 6: syncline.v1.ValidateExperimentResponse
+	(*CreateRunRequest)(nil),           // 7: syncline.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),          // 8: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 9: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 10: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 11: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 12: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 13: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 14: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 15: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 16: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 17: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 18: syncline.v1.ListEventsResponse
+	nil,                                // 19: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 20: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 21: syncline.v1.Source
+	(*Event)(nil),                      // 22: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
-	2,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
-	3,  // 2: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	19, // 3: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	18, // 4: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	1,  // 5: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 6: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 7: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 8: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 9: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	20, // 10: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	4,  // 11: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	6,  // 12: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	8,  // 13: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	10, // 14: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	12, // 15: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	14, // 16: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	16, // 17: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	5,  // 18: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	7,  // 19: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	9,  // 20: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	11, // 21: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	13, // 22: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	15, // 23: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	17, // 24: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	18, // [18:25] is the sub-list for method output_type
-	11, // [11:18] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	3,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
+	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
+	4,  // 3: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	21, // 4: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	19, // 5: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	20, // 6: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	1,  // 7: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 8: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 9: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 10: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 11: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	22, // 12: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	5,  // 13: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	7,  // 14: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	9,  // 15: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	11, // 16: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	13, // 17: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	15, // 18: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	17, // 19: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	6,  // 20: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	8,  // 21: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	10, // 22: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	12, // 23: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	14, // 24: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	16, // 25: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	18, // 26: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	20, // [20:27] is the sub-list for method output_type
+	13, // [13:20] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -1288,7 +1393,7 @@ func file_syncline_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -278,8 +278,10 @@ type ListVerdictsResponse struct {
 	// Packets of the repetition: both ends seen, and in all.
 	SegmentsMatched uint32 `protobuf:"varint,3,opt,name=segments_matched,json=segmentsMatched,proto3" json:"segments_matched,omitempty"`
 	Segments        uint32 `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The variant the repetition was of; empty if the file has one only.
+	Variant       string `protobuf:"bytes,5,opt,name=variant,proto3" json:"variant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListVerdictsResponse) Reset() {
@@ -340,6 +342,13 @@ func (x *ListVerdictsResponse) GetSegments() uint32 {
 	return 0
 }
 
+func (x *ListVerdictsResponse) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
+}
+
 // Timeline is one repetition of a run on one clock. Times named lab_ns are
 // nanoseconds of the reference host's CLOCK_MONOTONIC, surely right within the
 // error_ns beside them.
@@ -362,7 +371,9 @@ type Timeline struct {
 	// The facts that moments point at.
 	Events []*TimelineEvent `protobuf:"bytes,12,rep,name=events,proto3" json:"events,omitempty"`
 	// What is known to be missing from the run as a whole.
-	Incomplete    []string `protobuf:"bytes,13,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
+	Incomplete []string `protobuf:"bytes,13,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
+	// The variant the repetition was of; empty if the file has one only.
+	Variant       string `protobuf:"bytes,14,opt,name=variant,proto3" json:"variant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -486,6 +497,13 @@ func (x *Timeline) GetIncomplete() []string {
 		return x.Incomplete
 	}
 	return nil
+}
+
+func (x *Timeline) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
 }
 
 // TimelineEvent is an event and whose it is.
@@ -796,8 +814,10 @@ type ConnectionEnd struct {
 	Address         string  `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	InitialSequence *uint32 `protobuf:"varint,3,opt,name=initial_sequence,json=initialSequence,proto3,oneof" json:"initial_sequence,omitempty"`
 	// The experiment's names for this end, "" if none.
-	Lane          string `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`
-	Socket        string `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
+	Lane   string `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`
+	Socket string `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
+	// The TCP states of this end, in order.
+	States        []*State `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -867,6 +887,77 @@ func (x *ConnectionEnd) GetSocket() string {
 	return ""
 }
 
+func (x *ConnectionEnd) GetStates() []*State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+// State is a state of one end of a connection, RFC 9293 3.3.2.
+type State struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "SYN_SENT", "FIN_WAIT1": as Linux spells it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Index of the moment that brought it about; unset where nothing on record did.
+	Moment *uint32 `protobuf:"varint,2,opt,name=moment,proto3,oneof" json:"moment,omitempty"`
+	// How it is known: "packet", "call", "dump", "order".
+	Known         string `protobuf:"bytes,3,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *State) Reset() {
+	*x = State{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *State) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*State) ProtoMessage() {}
+
+func (x *State) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use State.ProtoReflect.Descriptor instead.
+func (*State) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *State) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *State) GetMoment() uint32 {
+	if x != nil && x.Moment != nil {
+		return *x.Moment
+	}
+	return 0
+}
+
+func (x *State) GetKnown() string {
+	if x != nil {
+		return x.Known
+	}
+	return ""
+}
+
 // Segment is one transmission of a packet.
 type Segment struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -891,7 +982,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +994,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1007,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Segment) GetFromClient() bool {
@@ -1003,7 +1094,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1106,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1119,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Verdict) GetExpectation() string {
@@ -1072,14 +1163,15 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x13GetTimelineResponse\x121\n" +
 	"\btimeline\x18\x01 \x01(\v2\x15.syncline.v1.TimelineR\btimeline\",\n" +
 	"\x13ListVerdictsRequest\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xaf\x01\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xc9\x01\n" +
 	"\x14ListVerdictsResponse\x12\x1e\n" +
 	"\n" +
 	"repetition\x18\x01 \x01(\rR\n" +
 	"repetition\x120\n" +
 	"\bverdicts\x18\x02 \x03(\v2\x14.syncline.v1.VerdictR\bverdicts\x12)\n" +
 	"\x10segments_matched\x18\x03 \x01(\rR\x0fsegmentsMatched\x12\x1a\n" +
-	"\bsegments\x18\x04 \x01(\rR\bsegments\"\xed\x03\n" +
+	"\bsegments\x18\x04 \x01(\rR\bsegments\x12\x18\n" +
+	"\avariant\x18\x05 \x01(\tR\avariant\"\x87\x04\n" +
 	"\bTimeline\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
@@ -1100,7 +1192,8 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x06events\x18\f \x03(\v2\x1a.syncline.v1.TimelineEventR\x06events\x12\x1e\n" +
 	"\n" +
 	"incomplete\x18\r \x03(\tR\n" +
-	"incomplete\"o\n" +
+	"incomplete\x12\x18\n" +
+	"\avariant\x18\x0e \x01(\tR\avariant\"o\n" +
 	"\rTimelineEvent\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\rR\x04host\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12(\n" +
@@ -1131,15 +1224,21 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"Connection\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06client\x122\n" +
 	"\x06server\x18\x02 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06server\x120\n" +
-	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\xbc\x01\n" +
+	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\xe8\x01\n" +
 	"\rConnectionEnd\x12\x17\n" +
 	"\x04host\x18\x01 \x01(\rH\x00R\x04host\x88\x01\x01\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
 	"\x10initial_sequence\x18\x03 \x01(\rH\x01R\x0finitialSequence\x88\x01\x01\x12\x12\n" +
 	"\x04lane\x18\x04 \x01(\tR\x04lane\x12\x16\n" +
-	"\x06socket\x18\x05 \x01(\tR\x06socketB\a\n" +
+	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
+	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06statesB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"\xff\x02\n" +
+	"\x11_initial_sequence\"Y\n" +
+	"\x05State\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\x06moment\x18\x02 \x01(\rH\x00R\x06moment\x88\x01\x01\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\tR\x05knownB\t\n" +
+	"\a_moment\"\xff\x02\n" +
 	"\aSegment\x12\x1f\n" +
 	"\vfrom_client\x18\x01 \x01(\bR\n" +
 	"fromClient\x12!\n" +
@@ -1196,7 +1295,7 @@ func file_syncline_v1_timeline_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_timeline_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_syncline_v1_timeline_proto_goTypes = []any{
 	(Edge)(0),                    // 0: syncline.v1.Edge
 	(Ruling)(0),                  // 1: syncline.v1.Ruling
@@ -1210,35 +1309,37 @@ var file_syncline_v1_timeline_proto_goTypes = []any{
 	(*Moment)(nil),               // 9: syncline.v1.Moment
 	(*Connection)(nil),           // 10: syncline.v1.Connection
 	(*ConnectionEnd)(nil),        // 11: syncline.v1.ConnectionEnd
-	(*Segment)(nil),              // 12: syncline.v1.Segment
-	(*Verdict)(nil),              // 13: syncline.v1.Verdict
-	(*Event)(nil),                // 14: syncline.v1.Event
-	(*RunHost)(nil),              // 15: syncline.v1.RunHost
+	(*State)(nil),                // 12: syncline.v1.State
+	(*Segment)(nil),              // 13: syncline.v1.Segment
+	(*Verdict)(nil),              // 14: syncline.v1.Verdict
+	(*Event)(nil),                // 15: syncline.v1.Event
+	(*RunHost)(nil),              // 16: syncline.v1.RunHost
 }
 var file_syncline_v1_timeline_proto_depIdxs = []int32{
 	6,  // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
-	13, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
+	14, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
 	8,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
 	9,  // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
 	10, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
-	13, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
+	14, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
 	7,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
-	14, // 7: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
-	15, // 8: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
+	15, // 7: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
+	16, // 8: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
 	0,  // 9: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
 	11, // 10: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
 	11, // 11: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
-	12, // 12: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
-	1,  // 13: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
-	2,  // 14: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
-	4,  // 15: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
-	3,  // 16: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
-	5,  // 17: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	13, // 12: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
+	12, // 13: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
+	1,  // 14: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
+	2,  // 15: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
+	4,  // 16: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
+	3,  // 17: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
+	5,  // 18: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
+	17, // [17:19] is the sub-list for method output_type
+	15, // [15:17] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_timeline_proto_init() }
@@ -1252,13 +1353,14 @@ func file_syncline_v1_timeline_proto_init() {
 	file_syncline_v1_timeline_proto_msgTypes[7].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[9].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[10].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_timeline_proto_rawDesc), len(file_syncline_v1_timeline_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

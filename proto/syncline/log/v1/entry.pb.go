@@ -353,7 +353,9 @@ type ChangeRun struct {
 	// Added to what is known to be missing.
 	Incomplete []string `protobuf:"bytes,7,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
 	// The run's epoch becomes one more.
-	NextEpoch     bool `protobuf:"varint,8,opt,name=next_epoch,json=nextEpoch,proto3" json:"next_epoch,omitempty"`
+	NextEpoch bool `protobuf:"varint,8,opt,name=next_epoch,json=nextEpoch,proto3" json:"next_epoch,omitempty"`
+	// Replaces all variants, if there are any.
+	Variants      []*RunVariant `protobuf:"bytes,9,rep,name=variants,proto3" json:"variants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -444,6 +446,75 @@ func (x *ChangeRun) GetNextEpoch() bool {
 	return false
 }
 
+func (x *ChangeRun) GetVariants() []*RunVariant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+// RunVariant says which repetitions were of which variant of the experiment.
+type RunVariant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// First to last; last is 0 while none is.
+	First         uint32 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint32 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunVariant) Reset() {
+	*x = RunVariant{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunVariant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunVariant) ProtoMessage() {}
+
+func (x *RunVariant) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunVariant.ProtoReflect.Descriptor instead.
+func (*RunVariant) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RunVariant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RunVariant) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *RunVariant) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
 // RunHosts are the hosts of a run, in the order of the experiment.
 type RunHosts struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -454,7 +525,7 @@ type RunHosts struct {
 
 func (x *RunHosts) Reset() {
 	*x = RunHosts{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +537,7 @@ func (x *RunHosts) String() string {
 func (*RunHosts) ProtoMessage() {}
 
 func (x *RunHosts) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +550,7 @@ func (x *RunHosts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHosts.ProtoReflect.Descriptor instead.
 func (*RunHosts) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{4}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunHosts) GetHosts() []*RunHost {
@@ -506,7 +577,7 @@ type AppendChunk struct {
 
 func (x *AppendChunk) Reset() {
 	*x = AppendChunk{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +589,7 @@ func (x *AppendChunk) String() string {
 func (*AppendChunk) ProtoMessage() {}
 
 func (x *AppendChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +602,7 @@ func (x *AppendChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendChunk.ProtoReflect.Descriptor instead.
 func (*AppendChunk) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{5}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AppendChunk) GetRunId() string {
@@ -605,7 +676,7 @@ type SealRun struct {
 
 func (x *SealRun) Reset() {
 	*x = SealRun{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +688,7 @@ func (x *SealRun) String() string {
 func (*SealRun) ProtoMessage() {}
 
 func (x *SealRun) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +701,7 @@ func (x *SealRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRun.ProtoReflect.Descriptor instead.
 func (*SealRun) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{6}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SealRun) GetRunId() string {
@@ -687,7 +758,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -699,7 +770,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -712,7 +783,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Agent) GetName() string {
@@ -799,7 +870,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +882,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +895,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Capability) GetSource() string {
@@ -877,14 +948,21 @@ type Run struct {
 	// SHA-256; empty until sealed.
 	Seal []byte `protobuf:"bytes,15,opt,name=seal,proto3" json:"seal,omitempty"`
 	// The request that made it.
-	RequestId     string `protobuf:"bytes,16,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId string        `protobuf:"bytes,16,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Variants  []*RunVariant `protobuf:"bytes,17,rep,name=variants,proto3" json:"variants,omitempty"`
+	// Variables of the file that the operator gave other values.
+	Set map[string]string `protobuf:"bytes,18,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Cases that the operator chose; empty: all.
+	Cases []string `protobuf:"bytes,19,rep,name=cases,proto3" json:"cases,omitempty"`
+	// Repetitions of each variant that the operator asked for; 0: as the file says.
+	Runs          uint32 `protobuf:"varint,20,opt,name=runs,proto3" json:"runs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +974,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +987,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Run) GetId() string {
@@ -1024,6 +1102,34 @@ func (x *Run) GetRequestId() string {
 	return ""
 }
 
+func (x *Run) GetVariants() []*RunVariant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+func (x *Run) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *Run) GetCases() []string {
+	if x != nil {
+		return x.Cases
+	}
+	return nil
+}
+
+func (x *Run) GetRuns() uint32 {
+	if x != nil {
+		return x.Runs
+	}
+	return 0
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1039,7 +1145,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1157,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1170,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RunHost) GetName() string {
@@ -1132,7 +1238,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
 	"\tCreateRun\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xd5\x02\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\x8e\x03\n" +
 	"\tChangeRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x124\n" +
@@ -1144,10 +1250,16 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"incomplete\x18\a \x03(\tR\n" +
 	"incomplete\x12\x1d\n" +
 	"\n" +
-	"next_epoch\x18\b \x01(\bR\tnextEpochB\b\n" +
+	"next_epoch\x18\b \x01(\bR\tnextEpoch\x127\n" +
+	"\bvariants\x18\t \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariantsB\b\n" +
 	"\x06_stateB\t\n" +
 	"\a_reasonB\x13\n" +
-	"\x11_repetitions_done\":\n" +
+	"\x11_repetitions_done\"J\n" +
+	"\n" +
+	"RunVariant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\":\n" +
 	"\bRunHosts\x12.\n" +
 	"\x05hosts\x18\x01 \x03(\v2\x18.syncline.log.v1.RunHostR\x05hosts\"\xdd\x01\n" +
 	"\vAppendChunk\x12\x15\n" +
@@ -1189,7 +1301,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xd0\x04\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x9c\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1213,8 +1325,15 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"incomplete\x12\x12\n" +
 	"\x04seal\x18\x0f \x01(\fR\x04seal\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x10 \x01(\tR\trequestId\x1a;\n" +
+	"request_id\x18\x10 \x01(\tR\trequestId\x127\n" +
+	"\bvariants\x18\x11 \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariants\x12/\n" +
+	"\x03set\x18\x12 \x03(\v2\x1d.syncline.log.v1.Run.SetEntryR\x03set\x12\x14\n" +
+	"\x05cases\x18\x13 \x03(\tR\x05cases\x12\x12\n" +
+	"\x04runs\x18\x14 \x01(\rR\x04runs\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x01\n" +
 	"\aRunHost\x12\x12\n" +
@@ -1247,46 +1366,51 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(RunState)(0),       // 0: syncline.log.v1.RunState
 	(*Entry)(nil),       // 1: syncline.log.v1.Entry
 	(*PutAgent)(nil),    // 2: syncline.log.v1.PutAgent
 	(*CreateRun)(nil),   // 3: syncline.log.v1.CreateRun
 	(*ChangeRun)(nil),   // 4: syncline.log.v1.ChangeRun
-	(*RunHosts)(nil),    // 5: syncline.log.v1.RunHosts
-	(*AppendChunk)(nil), // 6: syncline.log.v1.AppendChunk
-	(*SealRun)(nil),     // 7: syncline.log.v1.SealRun
-	(*Agent)(nil),       // 8: syncline.log.v1.Agent
-	(*Capability)(nil),  // 9: syncline.log.v1.Capability
-	(*Run)(nil),         // 10: syncline.log.v1.Run
-	(*RunHost)(nil),     // 11: syncline.log.v1.RunHost
-	nil,                 // 12: syncline.log.v1.Agent.LabelsEntry
-	nil,                 // 13: syncline.log.v1.Run.BindingsEntry
+	(*RunVariant)(nil),  // 5: syncline.log.v1.RunVariant
+	(*RunHosts)(nil),    // 6: syncline.log.v1.RunHosts
+	(*AppendChunk)(nil), // 7: syncline.log.v1.AppendChunk
+	(*SealRun)(nil),     // 8: syncline.log.v1.SealRun
+	(*Agent)(nil),       // 9: syncline.log.v1.Agent
+	(*Capability)(nil),  // 10: syncline.log.v1.Capability
+	(*Run)(nil),         // 11: syncline.log.v1.Run
+	(*RunHost)(nil),     // 12: syncline.log.v1.RunHost
+	nil,                 // 13: syncline.log.v1.Agent.LabelsEntry
+	nil,                 // 14: syncline.log.v1.Run.BindingsEntry
+	nil,                 // 15: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	2,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
 	3,  // 1: syncline.log.v1.Entry.create_run:type_name -> syncline.log.v1.CreateRun
 	4,  // 2: syncline.log.v1.Entry.change_run:type_name -> syncline.log.v1.ChangeRun
-	6,  // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
-	7,  // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
-	8,  // 5: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
-	10, // 6: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
+	7,  // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
+	8,  // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
+	9,  // 5: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
+	11, // 6: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
 	0,  // 7: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
-	5,  // 8: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
-	11, // 9: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
-	0,  // 10: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
-	12, // 11: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
-	9,  // 12: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
-	0,  // 13: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	11, // 14: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	13, // 15: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
-	9,  // 16: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	6,  // 8: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
+	5,  // 9: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
+	12, // 10: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	0,  // 11: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
+	13, // 12: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	10, // 13: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
+	0,  // 14: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
+	12, // 15: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	14, // 16: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	5,  // 17: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
+	15, // 18: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	10, // 19: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -1308,7 +1432,7 @@ func file_syncline_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
