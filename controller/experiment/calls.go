@@ -137,7 +137,7 @@ func (p *reading) connectArgs(args []phrase) any {
 }
 
 func (p *reading) recvArgs(args []phrase) any {
-	return RecvArgs{p.number(args[0], "size", 0, MaxData)}
+	return RecvArgs{Size: p.number(args[0], "size", 0, MaxData)}
 }
 
 func (p *reading) shutdownArgs(args []phrase) any {
@@ -167,7 +167,7 @@ func (p *reading) waitArgs(args []phrase) any {
 		p.fault(args[0].pos(), "write `wait(lane.signal)`", "%q names no lane and signal", shorten(args[0].text))
 		return nil
 	}
-	return WaitArgs{lane.text, signal.text}
+	return WaitArgs{Lane: lane.text, Signal: signal.text}
 }
 
 // address reads "B:80", "0.0.0.0:80" or "[::]:80" with a port of at least least.
@@ -201,7 +201,7 @@ func (p *reading) sendArgs(args []phrase) any {
 	if !ok {
 		return nil
 	}
-	return SendArgs{data}
+	return SendArgs{Data: data}
 }
 
 // bytes reads data: "text", bytes(n) or pattern(n, seed).

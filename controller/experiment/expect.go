@@ -82,7 +82,7 @@ func (p *reading) never(n *node) {
 	p.needs("packets", n.place)
 	for _, t := range p.texts(n, "never", (*reading).scalar) {
 		if s, ok := p.selector(t); ok {
-			p.add(Expectation{Text: "never: " + t.text, Pos: t.pos(), Never: &NeverExpectation{s}})
+			p.add(Expectation{Text: "never: " + t.text, Pos: t.pos(), Never: &NeverExpectation{Packet: s}})
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (p *reading) result(n *node) {
 	outcome, ok2 := p.resultOutcome(form, v)
 	if ok1 && ok2 {
 		text := fmt.Sprintf("result: { of: %s, %s: %s }", t.text, form, v.text)
-		p.add(Expectation{Text: text, Pos: n.place, Result: &ResultExpectation{m, outcome}})
+		p.add(Expectation{Text: text, Pos: n.place, Result: &ResultExpectation{Of: m, Outcome: outcome}})
 	}
 }
 

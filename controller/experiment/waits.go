@@ -6,6 +6,11 @@ import (
 	"strings"
 )
 
+// signalName names a signal of a lane.
+type signalName struct{ lane, signal string }
+
+func awaited(w WaitArgs) signalName { return signalName{w.Lane, w.Signal} }
+
 // place is a step of a lane, by index.
 type place struct{ lane, step int }
 
@@ -27,15 +32,15 @@ func (p *reading) checkWaits() {
 }
 
 // signals finds where each signal is given.
-func (p *reading) signals() map[WaitArgs]place {
-	given := make(map[WaitArgs]place)
+func (p *reading) signals() map[signalName]place {
+	given := make(map[signalName]place)
 	for i, l := range p.exp.Lanes {
 		for j, s := range l.Steps {
 			signal, ok := s.Args.(SignalArgs)
 			if !ok {
 				continue
 			}
-			key := WaitArgs{l.Name, signal.Name}
+			key := signalName{l.Name, signal.Name}
 			if first, ok := given[key]; ok {
 				p.fault(s.Pos, fmt.Sprintf("a wait could not tell it from the one on line %d", l.Steps[first.step].Pos.Line),
 					"the lane %q gives the signal %q twice", l.Name, signal.Name)
@@ -47,8 +52,8 @@ func (p *reading) signals() map[WaitArgs]place {
 	return given
 }
 
-func (p *reading) checkWait(s Step, w WaitArgs, given map[WaitArgs]place) bool {
-	if _, ok := given[w]; ok {
+func (p *reading) checkWait(s Step, w WaitArgs, given map[signalName]place) bool {
+	if _, ok := given[awaited(w)]; ok {
 		return true
 	}
 	at := p.waitAt[s.Pos]
@@ -70,7 +75,7 @@ func (p *reading) checkWait(s Step, w WaitArgs, given map[WaitArgs]place) bool {
 // checkDeadlock lets the lanes run in thought: each goes on until it waits for a
 // signal that was not given yet. Lanes that are left then wait for ever, and each
 // waits for another of them, so that following them leads into a cycle.
-func (p *reading) checkDeadlock(given map[WaitArgs]place) {
+func (p *reading) checkDeadlock(given map[signalName]place) {
 	at := p.advance(given)
 	seen := make([]bool, len(at))
 	for first := range at {
@@ -87,17 +92,17 @@ func (p *reading) checkDeadlock(given map[WaitArgs]place) {
 			seen[lane] = true
 			onPath[lane] = len(path)
 			path = append(path, lane)
-			lane = given[p.exp.Lanes[lane].Steps[at[lane]].Args.(WaitArgs)].lane
+			lane = given[awaited(p.exp.Lanes[lane].Steps[at[lane]].Args.(WaitArgs))].lane
 		}
 	}
 }
 
 // advance returns the step at which each lane stops for ever, or its number of steps.
 // A lane is looked at again only when the signal that it waits for is given.
-func (p *reading) advance(given map[WaitArgs]place) []int {
+func (p *reading) advance(given map[signalName]place) []int {
 	at := make([]int, len(p.exp.Lanes))
-	waiting := make(map[WaitArgs][]int)
-	done := make(map[WaitArgs]bool)
+	waiting := make(map[signalName][]int)
+	done := make(map[signalName]bool)
 	var ready []int
 	for i := range p.exp.Lanes {
 		ready = append(ready, i)
@@ -108,12 +113,12 @@ func (p *reading) advance(given map[WaitArgs]place) []int {
 		steps := p.exp.Lanes[lane].Steps
 		for ; at[lane] < len(steps); at[lane]++ {
 			s := steps[at[lane]]
-			if w, ok := s.Args.(WaitArgs); ok && !done[w] && !endsByItself(s) {
-				waiting[w] = append(waiting[w], lane)
+			if w, ok := s.Args.(WaitArgs); ok && !done[awaited(w)] && !endsByItself(s) {
+				waiting[awaited(w)] = append(waiting[awaited(w)], lane)
 				break
 			}
 			if signal, ok := s.Args.(SignalArgs); ok {
-				key := WaitArgs{p.exp.Lanes[lane].Name, signal.Name}
+				key := signalName{p.exp.Lanes[lane].Name, signal.Name}
 				done[key] = true
 				ready = append(ready, waiting[key]...)
 				delete(waiting, key)
@@ -128,13 +133,13 @@ func endsByItself(s Step) bool {
 	return s.Timeout > 0 && s.Outcome != nil && s.Outcome.Timeout
 }
 
-func (p *reading) reportCycle(lanes, at []int, given map[WaitArgs]place) {
+func (p *reading) reportCycle(lanes, at []int, given map[signalName]place) {
 	var parts []string
 	for _, i := range lanes {
 		l := p.exp.Lanes[i]
 		s := l.Steps[at[i]]
 		w := s.Args.(WaitArgs)
-		from := given[w]
+		from := given[awaited(w)]
 		parts = append(parts, fmt.Sprintf("%s waits on line %d for %s.%s, which is given on line %d",
 			l.Name, s.Pos.Line, w.Lane, w.Signal, p.exp.Lanes[from.lane].Steps[from.step].Pos.Line))
 	}

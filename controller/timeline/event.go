@@ -26,6 +26,12 @@ type Event struct {
 	Mark   *Mark
 	Loss   *Loss
 	Step   *ClockStep
+
+	Counters *Counters
+	Queue    *Queue
+	Socket   *SocketState
+	Change   *Change
+	Process  *Process
 }
 
 // EndedBy says what ended a call.
@@ -36,6 +42,7 @@ const (
 	EndedByKernel EndedBy = iota + 1
 	EndedByTimeout
 	EndedByCancel
+	EndedByDeath
 )
 
 // Call is one step of a lane.
@@ -62,6 +69,13 @@ type Call struct {
 	ByLab bool
 	// Failure is what was expected and what came; empty if all is well.
 	Failure string
+	// Data is what the call brought back: the value of getsockopt, struct tcp_info of
+	// info, the first bytes received. Shown is the same or the result as a person reads
+	// it, empty if Result says all.
+	Data  []byte
+	Shown string
+	// Process is the lane's own process, 0 if it has none.
+	Process int
 }
 
 // Direction of a packet as its host's tap saw it.
@@ -116,6 +130,69 @@ type Packet struct {
 	Options       []byte
 	PayloadLength int
 	Payload       []byte
+
+	// Protocol is that of IP: ProtocolTCP, also if it is 0, ProtocolUDP, ProtocolICMP or
+	// ProtocolICMPv6. What is said of TCP above means nothing for the others; UDP has
+	// ports and payload, ICMP the packet that it is about as payload.
+	Protocol int
+	// ICMPType, ICMPCode and ICMPRest are the header of ICMP (RFC 792, RFC 4443).
+	ICMPType, ICMPCode int
+	ICMPRest           uint32
+	// ARP is 1 for a request, 2 for a reply, 0 if this is no ARP (RFC 826); Source and
+	// Destination then hold the sender's and the target's address, without ports.
+	ARP int
+}
+
+// Protocols of IP.
+const (
+	ProtocolICMP   = 1
+	ProtocolTCP    = 6
+	ProtocolUDP    = 17
+	ProtocolICMPv6 = 58
+)
+
+// TCP reports whether the packet is a TCP segment.
+func (p *Packet) TCP() bool {
+	return p.ARP == 0 && (p.Protocol == 0 || p.Protocol == ProtocolTCP)
+}
+
+// Counters are how far the kernel's counters of the host's network namespace moved
+// between Since and the event's own time; those that did not move are left out.
+type Counters struct {
+	Since  clock.Local
+	Deltas map[string]int64
+}
+
+// Queue is the length of a listener's accept queue, sampled.
+type Queue struct {
+	Address netip.AddrPort
+	// Length of at most Limit + 1; Requests are request sockets (SYN_RECV).
+	Length, Limit, Requests int
+}
+
+// SocketState is one TCP socket of the run's flows, as sock_diag(7) shows it.
+type SocketState struct {
+	Local, Peer netip.AddrPort
+	// State is the kernel's number.
+	State int
+	// Final is set if it was read after all lanes of the repetition had ended.
+	Final bool
+}
+
+// Change says that the lab changed the host, or took a change back.
+type Change struct {
+	// Text is the change as the author wrote it, Name what a lane applied it by.
+	Text, Name string
+	Undone     bool
+}
+
+// Process is the birth or the death of the process that a lane has of its own.
+type Process struct {
+	Lane string
+	PID  int
+	// Gone is its death, by Signal if that is not 0.
+	Gone   bool
+	Signal int
 }
 
 // Signal is a lane's signal as a host came to know of it. On the host of the lane
@@ -155,6 +232,13 @@ type Source string
 const (
 	Syscalls Source = "syscalls"
 	Packets  Source = "packets"
+	// TCPStates are told from packets, calls and sock_diag(7).
+	TCPStates   Source = "tcp-states"
+	TCPInfo     Source = "tcp-info"
+	CounterData Source = "counters"
+	AcceptQueue Source = "accept-queue"
+	ICMP        Source = "icmp"
+	ARP         Source = "arp"
 )
 
 // Loss is a known number of events that happened between Since and the event's

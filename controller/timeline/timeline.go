@@ -18,8 +18,11 @@ import (
 type Run struct {
 	ID    string
 	Hosts []Host
-	// Experiment is what was executed, its variables replaced.
+	// Experiment is what was executed: its first variant in its first repetition.
 	Experiment *experiment.Experiment
+	// Plan gives what was executed in a repetition: the variant with the values it had
+	// then. Nil: Experiment in all of them.
+	Plan func(repetition int) (*experiment.Experiment, error)
 	// Events of all hosts, in any order.
 	Events []Event
 	// Incomplete names what is known to be missing from the whole run (an agent was
@@ -60,6 +63,9 @@ type Timeline struct {
 	Moments     []Moment
 	Connections []Connection
 	Verdicts    []Verdict
+	// Variant is the name of the variant that the repetition was of; empty if the file
+	// has one only.
+	Variant string
 	// Incomplete is Run.Incomplete: what is missing from the run as a whole.
 	Incomplete []string
 	// Warnings are sentences a person must read before believing the rest.
@@ -123,7 +129,31 @@ type End struct {
 	// Lane and Socket are the experiment's names for this end, empty if no call of
 	// the run worked on it: "client", "c".
 	Lane, Socket string
+	// States are the TCP states of this end, in order.
+	States []State
 }
+
+// State is a state of one end of a connection, RFC 9293 3.3.2.
+type State struct {
+	// Name is as Linux spells it: "FIN_WAIT1".
+	Name string
+	// Moment brought it about; -1 where nothing on record did.
+	Moment int
+	// Known says how it is known: KnownPacket, KnownCall, KnownDump, KnownOrder.
+	Known string
+}
+
+// How a state is known.
+const (
+	// KnownPacket and KnownCall are inferred by the diagram of RFC 9293 from what was
+	// sent, received and called.
+	KnownPacket = "packet"
+	KnownCall   = "call"
+	// KnownDump was read with sock_diag(7).
+	KnownDump = "dump"
+	// KnownOrder must have been passed on the way to the next one.
+	KnownOrder = "order"
+)
 
 // Segment is one transmission of a packet: where it left and where it arrived.
 //
