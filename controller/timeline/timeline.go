@@ -35,6 +35,8 @@ type Host struct {
 	// Name is the role in the experiment ("A"), Agent the machine that plays it.
 	Name, Agent string
 	Address     netip.Addr
+	// Address6 is its IPv6 address, if Address is none and there is one.
+	Address6 netip.Addr
 	Kernel      string
 	// ClockID is equal for two hosts exactly if they read the very same
 	// CLOCK_MONOTONIC (same boot, same time namespace); empty if not known.

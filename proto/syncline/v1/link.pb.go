@@ -896,10 +896,12 @@ func (x *Prepare) GetRequirements() []*Requirement {
 
 // HostAddress is where a role is found.
 type HostAddress struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
-	Agent         string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Host    string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Agent   string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	Address string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Its IPv6 address, if address is not one and the agent has one.
+	Address6      string `protobuf:"bytes,4,opt,name=address6,proto3" json:"address6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,6 +953,13 @@ func (x *HostAddress) GetAgent() string {
 func (x *HostAddress) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *HostAddress) GetAddress6() string {
+	if x != nil {
+		return x.Address6
 	}
 	return ""
 }
@@ -2008,7 +2017,10 @@ type Drain struct {
 	Epoch      uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Repetition uint32                 `protobuf:"varint,3,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	// How long no packet must have been seen.
-	SilenceNs     int64 `protobuf:"varint,4,opt,name=silence_ns,json=silenceNs,proto3" json:"silence_ns,omitempty"`
+	SilenceNs int64 `protobuf:"varint,4,opt,name=silence_ns,json=silenceNs,proto3" json:"silence_ns,omitempty"`
+	// The controller is going to judge the repetition at once: cut the chunk that is
+	// open and send it.
+	Flush         bool `protobuf:"varint,5,opt,name=flush,proto3" json:"flush,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2071,12 +2083,21 @@ func (x *Drain) GetSilenceNs() int64 {
 	return 0
 }
 
+func (x *Drain) GetFlush() bool {
+	if x != nil {
+		return x.Flush
+	}
+	return false
+}
+
 // Drained answers Drain: every packet of the repetition is an event now.
 type Drained struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Repetition    uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
-	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Repetition uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Error      string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// With Drain.flush: the number of the last event so far.
+	LastEvent     uint64 `protobuf:"varint,4,opt,name=last_event,json=lastEvent,proto3" json:"last_event,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2130,6 +2151,13 @@ func (x *Drained) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Drained) GetLastEvent() uint64 {
+	if x != nil {
+		return x.LastEvent
+	}
+	return 0
 }
 
 // Finish closes the captures and ends the event stream of the run.
@@ -2569,11 +2597,12 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\vsnap_length\x18\x06 \x01(\rR\n" +
 	"snapLength\x12.\n" +
 	"\x05hosts\x18\a \x03(\v2\x18.syncline.v1.HostAddressR\x05hosts\x12<\n" +
-	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\"Q\n" +
+	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\"m\n" +
 	"\vHostAddress\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
-	"\aaddress\x18\x03 \x01(\tR\aaddress\"k\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1a\n" +
+	"\baddress6\x18\x04 \x01(\tR\baddress6\"k\n" +
 	"\x05Flows\x12\x1c\n" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\rR\x05ports\x12.\n" +
@@ -2661,7 +2690,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x12\n" +
-	"\x04busy\x18\x03 \x03(\tR\x04busy\"s\n" +
+	"\x04busy\x18\x03 \x03(\tR\x04busy\"\x89\x01\n" +
 	"\x05Drain\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -2669,13 +2698,16 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x18\x03 \x01(\rR\n" +
 	"repetition\x12\x1d\n" +
 	"\n" +
-	"silence_ns\x18\x04 \x01(\x03R\tsilenceNs\"V\n" +
+	"silence_ns\x18\x04 \x01(\x03R\tsilenceNs\x12\x14\n" +
+	"\x05flush\x18\x05 \x01(\bR\x05flush\"u\n" +
 	"\aDrained\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"5\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x1d\n" +
+	"\n" +
+	"last_event\x18\x04 \x01(\x04R\tlastEvent\"5\n" +
 	"\x06Finish\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xad\x01\n" +

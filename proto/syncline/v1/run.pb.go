@@ -340,7 +340,9 @@ type RunHost struct {
 	// Equal for two hosts exactly if they read the very same CLOCK_MONOTONIC.
 	ClockId string `protobuf:"bytes,5,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
 	// Every source the experiment asked for, and if this host gives it.
-	Capabilities  []*Capability `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Capabilities []*Capability `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// Its IPv6 address, if address is not one and the agent has one.
+	Address6      string `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -415,6 +417,13 @@ func (x *RunHost) GetCapabilities() []*Capability {
 		return x.Capabilities
 	}
 	return nil
+}
+
+func (x *RunHost) GetAddress6() string {
+	if x != nil {
+		return x.Address6
+	}
+	return ""
 }
 
 // Capability says if a source can be had on a host.
@@ -1224,14 +1233,15 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\rR\x04last\"\xbd\x01\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\"\xd9\x01\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12\x19\n" +
 	"\bclock_id\x18\x05 \x01(\tR\aclockId\x12;\n" +
-	"\fcapabilities\x18\x06 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\"\x87\x01\n" +
+	"\fcapabilities\x18\x06 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x1a\n" +
+	"\baddress6\x18\a \x01(\tR\baddress6\"\x87\x01\n" +
 	"\n" +
 	"Capability\x12+\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x13.syncline.v1.SourceR\x06source\x12\x1c\n" +

@@ -1139,6 +1139,7 @@ type RunHost struct {
 	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
 	ClockId       string                 `protobuf:"bytes,5,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
 	Capabilities  []*Capability          `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Address6      string                 `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1213,6 +1214,13 @@ func (x *RunHost) GetCapabilities() []*Capability {
 		return x.Capabilities
 	}
 	return nil
+}
+
+func (x *RunHost) GetAddress6() string {
+	if x != nil {
+		return x.Address6
+	}
+	return ""
 }
 
 var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
@@ -1335,14 +1343,15 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x16\n" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12\x19\n" +
 	"\bclock_id\x18\x05 \x01(\tR\aclockId\x12?\n" +
-	"\fcapabilities\x18\x06 \x03(\v2\x1b.syncline.log.v1.CapabilityR\fcapabilities*\xca\x01\n" +
+	"\fcapabilities\x18\x06 \x03(\v2\x1b.syncline.log.v1.CapabilityR\fcapabilities\x12\x1a\n" +
+	"\baddress6\x18\a \x01(\tR\baddress6*\xca\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PLANNED\x10\x01\x12\x16\n" +
