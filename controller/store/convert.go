@@ -44,16 +44,24 @@ func capabilityFromLog(c *logv1.Capability) Capability {
 
 func hostToLog(h RunHost) *logv1.RunHost {
 	return &logv1.RunHost{
-		Name: h.Name, Agent: h.Agent, Address: h.Address, Kernel: h.Kernel, ClockId: h.ClockID,
+		Name: h.Name, Agent: h.Agent, Address: h.Address, Kernel: h.Kernel, ClockId: h.ClockID, Address6: h.Address6,
 		Capabilities: convertAll(h.Capabilities, capabilityToLog),
 	}
 }
 
 func hostFromLog(h *logv1.RunHost) RunHost {
 	return RunHost{
-		Name: h.GetName(), Agent: h.GetAgent(), Address: h.GetAddress(), Kernel: h.GetKernel(), ClockID: h.GetClockId(),
+		Name: h.GetName(), Agent: h.GetAgent(), Address: h.GetAddress(), Kernel: h.GetKernel(), ClockID: h.GetClockId(), Address6: h.GetAddress6(),
 		Capabilities: convertAll(h.GetCapabilities(), capabilityFromLog),
 	}
+}
+
+func variantToLog(v RunVariant) *logv1.RunVariant {
+	return &logv1.RunVariant{Name: v.Name, First: uint32(v.First), Last: uint32(v.Last)}
+}
+
+func variantFromLog(v *logv1.RunVariant) RunVariant {
+	return RunVariant{Name: v.GetName(), First: int(v.GetFirst()), Last: int(v.GetLast())}
 }
 
 // runToLog leaves the counts out: they follow from the chunks.
@@ -63,6 +71,7 @@ func runToLog(r Run) *logv1.Run {
 		Reason: r.Reason, Epoch: r.Epoch, Repetitions: uint32(r.Repetitions), RepetitionsDone: uint32(r.RepetitionsDone),
 		Hosts: convertAll(r.Hosts, hostToLog), Bindings: r.Bindings, CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
 		Incomplete: r.Incomplete, Seal: r.Seal, RequestId: r.requestID,
+		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs),
 	}
 }
 
@@ -72,6 +81,7 @@ func runFromLog(r *logv1.Run) Run {
 		Reason: r.GetReason(), Epoch: r.GetEpoch(), Repetitions: int(r.GetRepetitions()), RepetitionsDone: int(r.GetRepetitionsDone()),
 		Hosts: convertAll(r.GetHosts(), hostFromLog), Bindings: r.GetBindings(), CreatedNs: r.GetCreatedNs(), EndedNs: r.GetEndedNs(),
 		Incomplete: r.GetIncomplete(), Seal: r.GetSeal(), requestID: r.GetRequestId(),
+		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()),
 	}
 }
 
@@ -91,6 +101,7 @@ func changeToLog(id string, c RunChange) *logv1.ChangeRun {
 	if len(c.Hosts) > 0 {
 		out.Hosts = &logv1.RunHosts{Hosts: convertAll(c.Hosts, hostToLog)}
 	}
+	out.Variants = convertAll(c.Variants, variantToLog)
 	return out
 }
 
@@ -98,6 +109,7 @@ func changeFromLog(c *logv1.ChangeRun) RunChange {
 	return RunChange{
 		Epoch: c.GetEpoch(), State: RunState(c.GetState()), Reason: c.GetReason(), RepetitionsDone: int(c.GetRepetitionsDone()),
 		Hosts: convertAll(c.GetHosts().GetHosts(), hostFromLog), Incomplete: c.GetIncomplete(), NextEpoch: c.GetNextEpoch(),
+		Variants: convertAll(c.GetVariants(), variantFromLog),
 	}
 }
 

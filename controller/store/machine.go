@@ -235,8 +235,14 @@ func (s *state) changeRun(id string, c RunChange) (Run, error) {
 	if len(c.Hosts) > MaxHosts {
 		return r.Run, fmt.Errorf("%w: %d hosts, at most %d are allowed", ErrTooMany, len(c.Hosts), MaxHosts)
 	}
+	if len(c.Variants) > MaxVariants {
+		return r.Run, fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(c.Variants), MaxVariants)
+	}
 	if len(c.Hosts) > 0 {
 		run.Hosts = c.Hosts
+	}
+	if len(c.Variants) > 0 {
+		run.Variants = c.Variants
 	}
 	if c.Reason != "" {
 		run.Reason = cut(c.Reason)

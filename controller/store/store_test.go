@@ -83,8 +83,10 @@ func createRun(t testing.TB, s *Store) Run {
 	t.Helper()
 	return must[Run](t)(s.CreateRun(t.Context(), "req-"+randomHex(4), Run{
 		Experiment: "handshake", FileName: "handshake.yaml", Source: []byte("name: handshake\n"), Repetitions: 3,
-		Hosts:    []RunHost{{Name: "A", Agent: "vm1", Address: "10.0.0.1", Capabilities: []Capability{{Source: "packets", Available: true}}}},
+		Hosts:    []RunHost{{Name: "A", Agent: "vm1", Address: "10.0.0.1", Address6: "fd77::1", Capabilities: []Capability{{Source: "packets", Available: true}}}},
 		Bindings: map[string]string{"A": "vm1"},
+		Set:      map[string]string{"port": "9000"}, Cases: []string{"burst"}, Runs: 3,
+		Variants: []RunVariant{{Name: "burst", First: 1, Last: 2}, {Name: "trickle"}},
 	}))
 }
 

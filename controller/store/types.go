@@ -16,6 +16,8 @@ const (
 	MaxSourceBytes  = 256 << 10
 	MaxNameBytes    = 64
 	MaxIncomplete   = 1000 // entries of Run.Incomplete
+	MaxVariants     = 1024 // of one run
+	MaxSet          = 256  // variables that an operator sets, and cases chosen
 	maxEntryBytes   = MaxChunkBytes + 64<<10
 	maxReasonBytes  = 4 << 10
 	maxRequestBytes = 128
@@ -121,6 +123,14 @@ type Run struct {
 	Hosts           []RunHost
 	// Bindings are roles to agent names, as the operator asked.
 	Bindings map[string]string
+	// Set are variables of the file with the values the operator gave them, Cases the
+	// cases chosen (none: all), Runs the repetitions of each variant asked for (0: as the
+	// file says). With Source they are all that a plan is made from.
+	Set   map[string]string
+	Cases []string
+	Runs  int
+	// Variants says which repetitions were of which variant, in order.
+	Variants []RunVariant
 	// CreatedNs and EndedNs are CLOCK_REALTIME of the controller that proposed the
 	// change, nanoseconds since 1970, and never run backwards. EndedNs is 0 before the
 	// final state.
@@ -135,10 +145,19 @@ type Run struct {
 	requestID string
 }
 
+// RunVariant is a variant of the experiment and its repetitions, First to Last; Last
+// is 0 while none was begun.
+type RunVariant struct {
+	Name        string
+	First, Last int
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	Name, Agent, Address, Kernel, ClockID string
-	Capabilities                          []Capability
+	// Address6 is its IPv6 address, if Address is none and the agent has one.
+	Address6     string
+	Capabilities []Capability
 }
 
 // RunChange is what ChangeRun does to a run. Fields left zero change nothing.
@@ -150,8 +169,9 @@ type RunChange struct {
 	Reason string
 	// RepetitionsDone never goes back.
 	RepetitionsDone int
-	// Hosts replaces all hosts.
-	Hosts []RunHost
+	// Hosts replaces all hosts, Variants all variants.
+	Hosts    []RunHost
+	Variants []RunVariant
 	// Incomplete is added to what is known to be missing, each entry once.
 	Incomplete []string
 	// NextEpoch makes the epoch one more, after everything else.
@@ -252,7 +272,11 @@ func (r *Run) check() error {
 		return fmt.Errorf("%w: an experiment of %d bytes, at most %d are allowed", ErrInvalid, len(r.Source), MaxSourceBytes)
 	case len(r.Hosts) > MaxHosts:
 		return fmt.Errorf("%w: %d hosts, at most %d are allowed", ErrTooMany, len(r.Hosts), MaxHosts)
-	case r.Repetitions < 0 || r.RepetitionsDone < 0:
+	case len(r.Variants) > MaxVariants:
+		return fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(r.Variants), MaxVariants)
+	case len(r.Set) > MaxSet || len(r.Cases) > MaxSet:
+		return fmt.Errorf("%w: %d variables and %d cases, at most %d are allowed of each", ErrTooMany, len(r.Set), len(r.Cases), MaxSet)
+	case r.Repetitions < 0 || r.RepetitionsDone < 0 || r.Runs < 0:
 		return fmt.Errorf("%w: negative repetitions", ErrInvalid)
 	}
 	return nil
