@@ -76,9 +76,9 @@ func TestStep(t *testing.T) {
 		{Text: "a=accept( s , timeout=2s )->ok or EAGAIN or 7 or timeout as  taken", Pos: Pos{10, 9},
 			Call: "accept", Socket: "s", Makes: "a", Label: "taken", Timeout: 2 * time.Second,
 			Outcome: &Outcome{OK: true, Values: []int64{7}, Errnos: []uint32{11}, Timeout: true}},
-		{Text: "recv(a, 10) -> 0", Pos: Pos{11, 9}, Call: "recv", Socket: "a", Args: RecvArgs{10}, Outcome: &Outcome{Values: []int64{0}}},
+		{Text: "recv(a, 10) -> 0", Pos: Pos{11, 9}, Call: "recv", Socket: "a", Args: RecvArgs{Size: 10}, Outcome: &Outcome{Values: []int64{0}}},
 		{Text: "wait(l.x, timeout=1s) -> timeout", Pos: Pos{12, 9}, Call: "wait", Timeout: time.Second,
-			Args: WaitArgs{"l", "x"}, Outcome: &Outcome{Timeout: true}},
+			Args: WaitArgs{Lane: "l", Signal: "x"}, Outcome: &Outcome{Timeout: true}},
 		{Text: "signal(x)", Pos: Pos{13, 9}, Call: "signal", Args: SignalArgs{"x"}},
 	}
 	if diff := cmp.Diff(want, steps); diff != "" {
@@ -129,7 +129,7 @@ func TestBasicOpenClose(t *testing.T) {
 	if diff := cmp.Diff([]uint16{9090}, exp.Ports()); diff != "" {
 		t.Errorf("ports (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(Repeat{3, 10 * time.Millisecond, 5 * time.Second}, exp.Repeat); diff != "" {
+	if diff := cmp.Diff(Repeat{Runs: 3, Gap: 10 * time.Millisecond, Timeout: 5 * time.Second}, exp.Repeat); diff != "" {
 		t.Errorf("repeat (-want +got):\n%s", diff)
 	}
 	var got []string
