@@ -232,6 +232,9 @@ type (
 	SetSockOptArgs struct {
 		Level, Name int
 		Value       []byte
+		// Peer is the host whose address goes into the struct sockaddr_storage that Value
+		// begins with (TCP_MD5SIG); zero for all other options.
+		Peer Address
 	}
 	// GetSockOptArgs of getsockopt(2).
 	GetSockOptArgs struct {

@@ -102,7 +102,7 @@ func (p *reading) setSockOptArgs(args []phrase) any {
 	if !ok {
 		return nil
 	}
-	return SetSockOptArgs{options[i].level, options[i].number, value}
+	return SetSockOptArgs{Level: options[i].level, Name: options[i].number, Value: value}
 }
 
 func int32Bytes(values ...int32) []byte {

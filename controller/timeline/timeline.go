@@ -37,7 +37,7 @@ type Host struct {
 	Address     netip.Addr
 	// Address6 is its IPv6 address, if Address is none and there is one.
 	Address6 netip.Addr
-	Kernel      string
+	Kernel   string
 	// ClockID is equal for two hosts exactly if they read the very same
 	// CLOCK_MONOTONIC (same boot, same time namespace); empty if not known.
 	ClockID string
