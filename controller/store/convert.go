@@ -98,6 +98,10 @@ func changeToLog(id string, c RunChange) *logv1.ChangeRun {
 		done := uint32(c.RepetitionsDone)
 		out.RepetitionsDone = &done
 	}
+	if c.Repetitions != 0 {
+		all := uint32(c.Repetitions)
+		out.Repetitions = &all
+	}
 	if len(c.Hosts) > 0 {
 		out.Hosts = &logv1.RunHosts{Hosts: convertAll(c.Hosts, hostToLog)}
 	}
@@ -109,7 +113,7 @@ func changeFromLog(c *logv1.ChangeRun) RunChange {
 	return RunChange{
 		Epoch: c.GetEpoch(), State: RunState(c.GetState()), Reason: c.GetReason(), RepetitionsDone: int(c.GetRepetitionsDone()),
 		Hosts: convertAll(c.GetHosts().GetHosts(), hostFromLog), Incomplete: c.GetIncomplete(), NextEpoch: c.GetNextEpoch(),
-		Variants: convertAll(c.GetVariants(), variantFromLog),
+		Variants: convertAll(c.GetVariants(), variantFromLog), Repetitions: int(c.GetRepetitions()),
 	}
 }
 

@@ -241,6 +241,9 @@ func (s *state) changeRun(id string, c RunChange) (Run, error) {
 	if len(c.Hosts) > 0 {
 		run.Hosts = c.Hosts
 	}
+	if c.Repetitions != 0 {
+		run.Repetitions = c.Repetitions
+	}
 	if len(c.Variants) > 0 {
 		run.Variants = c.Variants
 	}

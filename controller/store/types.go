@@ -169,6 +169,8 @@ type RunChange struct {
 	Reason string
 	// RepetitionsDone never goes back.
 	RepetitionsDone int
+	// Repetitions is how many there are in all, once that is fewer than planned.
+	Repetitions int
 	// Hosts replaces all hosts, Variants all variants.
 	Hosts    []RunHost
 	Variants []RunVariant

@@ -355,7 +355,10 @@ type ChangeRun struct {
 	// The run's epoch becomes one more.
 	NextEpoch bool `protobuf:"varint,8,opt,name=next_epoch,json=nextEpoch,proto3" json:"next_epoch,omitempty"`
 	// Replaces all variants, if there are any.
-	Variants      []*RunVariant `protobuf:"bytes,9,rep,name=variants,proto3" json:"variants,omitempty"`
+	Variants []*RunVariant `protobuf:"bytes,9,rep,name=variants,proto3" json:"variants,omitempty"`
+	// How many there are, once it is known: fewer than were planned if a variant was
+	// reproduced early.
+	Repetitions   *uint32 `protobuf:"varint,10,opt,name=repetitions,proto3,oneof" json:"repetitions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -451,6 +454,13 @@ func (x *ChangeRun) GetVariants() []*RunVariant {
 		return x.Variants
 	}
 	return nil
+}
+
+func (x *ChangeRun) GetRepetitions() uint32 {
+	if x != nil && x.Repetitions != nil {
+		return *x.Repetitions
+	}
+	return 0
 }
 
 // RunVariant says which repetitions were of which variant of the experiment.
@@ -1246,7 +1256,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
 	"\tCreateRun\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\x8e\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xc5\x03\n" +
 	"\tChangeRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x124\n" +
@@ -1259,10 +1269,13 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"incomplete\x12\x1d\n" +
 	"\n" +
 	"next_epoch\x18\b \x01(\bR\tnextEpoch\x127\n" +
-	"\bvariants\x18\t \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariantsB\b\n" +
+	"\bvariants\x18\t \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariants\x12%\n" +
+	"\vrepetitions\x18\n" +
+	" \x01(\rH\x03R\vrepetitions\x88\x01\x01B\b\n" +
 	"\x06_stateB\t\n" +
 	"\a_reasonB\x13\n" +
-	"\x11_repetitions_done\"J\n" +
+	"\x11_repetitions_doneB\x0e\n" +
+	"\f_repetitions\"J\n" +
 	"\n" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
