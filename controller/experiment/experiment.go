@@ -698,7 +698,3 @@ type SpreadExpectation struct {
 type ThatExpectation struct {
 	Source string
 }
-
-// file is a parsed file, from which At plans. (Placeholder of the contract: the
-// parser gives it its fields.)
-type file struct{}

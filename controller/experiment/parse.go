@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,35 +13,41 @@ import (
 type Options struct {
 	// FileName is put before the place of every error.
 	FileName string
-	// Runs replaces repeat.runs; 0 leaves it.
+	// Runs replaces repeat.runs, and repeat.until_reproduced too; 0 leaves them.
 	Runs int
-	// Vars replace values of variables that the file has.
-	Vars map[string]string
+	// Set replaces values of variables that the file has, in all variants; a variable of
+	// the matrix has this one value then.
+	Set map[string]string
+	// Cases keep some of the variants: each is a case, a value of the matrix as
+	// "backlog=1", or several of these words. Empty: all variants.
+	Cases []string
 }
 
-// Parse reads and checks a file. If anything is wrong with it the error is of type
-// Errors and holds every fault, in order of place.
+// Parse reads and checks a file, all its variants and their fresh values, and returns
+// the first variant in its first repetition. If anything is wrong with the file the
+// error is of type Errors and holds every fault, in order of place.
 func Parse(source []byte, opts Options) (*Experiment, error) {
 	root, faults := readDocument(source)
-	p := &reading{opts: opts, exp: &Experiment{}, faults: faults, labels: map[string]place{}, needed: map[need]bool{}, waitAt: map[Pos]Pos{}}
+	f := &file{opts: opts, faults: faults}
 	if root != nil {
-		p.file(root)
+		f.read(root)
 	}
-	if len(p.faults) == 0 {
-		return p.exp, nil
+	if err := f.err(); err != nil {
+		return nil, err
 	}
-	p.faults.sort()
-	for _, f := range p.faults {
-		f.File = opts.FileName
-	}
-	return nil, p.faults
+	return f.variants[0].first, nil
 }
 
-// reading is one file on its way to an Experiment.
+// reading is one variant of a file on its way to an Experiment.
 type reading struct {
-	opts   Options
-	exp    *Experiment
-	faults Errors
+	// inFile and of are what is read; of is nil while the variants are not known.
+	inFile *file
+	of     *variant
+	// offset is how far the fresh variables are from what the file says.
+	offset  int
+	isFresh map[string]bool
+	exp     *Experiment
+	faults  Errors
 	// needed are the sources that were missed already.
 	needed map[need]bool
 	// used are the variables that something mentioned.
@@ -61,6 +66,14 @@ type reading struct {
 	// vague is set where a fault hides what the file means, so that faults which
 	// may follow from it alone are not reported.
 	vague struct{ vars, hosts, lanes, observe bool }
+}
+
+func newReading(f *file, of *variant) *reading {
+	return &reading{
+		inFile: f, of: of, exp: &Experiment{},
+		used: make(map[string]bool), varPos: make(map[string]Pos),
+		labels: make(map[string]place), needed: make(map[need]bool), waitAt: make(map[Pos]Pos),
+	}
 }
 
 // need is a source that a line of the file asks for.
@@ -91,8 +104,20 @@ var sections = []section{
 		"What it shows, in a sentence or two.", (*reading).about},
 	{"refs", false, `refs: ["RFC 9293 3.6", "close(2)"]`,
 		"The standards and man pages it rests on.", (*reading).refs},
+	{"topic", false, "topic: teardown",
+		"What of a socket's life it is about: handshake, teardown, reset, queue, timeout, options, ….", (*reading).topic},
+	{"class", false, "class: P",
+		"What it rests on: P plain sockets, T two things at nearly the same time, C configuration of a host, F faults of the network.", (*reading).class},
+	{"needs", false, "needs: [root, nftables]",
+		"What the hosts must have, in words for people.", (*reading).needsWords},
+	{"remember", false, "remember: The side that closes first waits in TIME_WAIT.",
+		"The one sentence to remember.", (*reading).remember},
 	{"vars", false, "vars: { port: 8080 }",
 		"Variables: $port further down stands for the value, $$ for a dollar.", (*reading).vars},
+	{"matrix", false, "matrix: { backlog: [0, 1, 5] }",
+		"A variant for each value of a variable, and for each combination of several. See Variants.", (*reading).matrix},
+	{"cases", false, "cases: { burst: { repeat: { gap: 0ms } }, trickle: {} }",
+		"A variant for each case, which changes the file. See Variants.", (*reading).elsewhere},
 	{"hosts", true, "hosts: { A: { pick: { role: client } }, B: { pick: { role: server } } }",
 		"Roles, and the labels an agent must have to play each.", (*reading).hosts},
 	{"observe", true, "observe: [syscalls, packets]",
@@ -102,7 +127,7 @@ var sections = []section{
 	{"expect", false, "expect: [never: any RST]",
 		"What should be true of every repetition.", (*reading).expect},
 	{"repeat", false, "repeat: { runs: 200, gap: 100ms, timeout: 10s }",
-		"Repetitions (1), the pause between two (0s), and what ends one that does not end by itself (30s).", (*reading).repeat},
+		"How often. See Repetitions.", (*reading).repeat},
 }
 
 func (p *reading) file(root *node) {
@@ -111,6 +136,7 @@ func (p *reading) file(root *node) {
 		return
 	}
 	p.exp.Repeat = Repeat{Runs: 1, Timeout: 30 * time.Second}
+	p.isFresh = freshNames(root)
 	names := make([]string, len(sections))
 	for i, s := range sections {
 		names[i] = s.name
@@ -128,9 +154,8 @@ func (p *reading) file(root *node) {
 	if len(p.faults) == 0 { // else a fault elsewhere may be the only reason
 		p.checkPorts()
 		p.checkSleeps()
-		p.unused()
 	}
-	p.override()
+	p.override(p.inFile.opts.Runs)
 }
 
 // misspelt reports whether a key of the file was probably meant to be name.
@@ -231,6 +256,42 @@ func (p *reading) refs(n *node) {
 		p.exp.Refs = append(p.exp.Refs, t.text)
 	}
 }
+
+func (p *reading) topic(n *node) {
+	t, ok := p.prose(n, "topic")
+	if ok && !experimentName.MatchString(t.text) {
+		p.fault(t.pos(), "lower-case letters, digits and dashes, at most 63", "%q is no topic", shorten(t.text))
+	}
+	p.exp.Topic = t.text
+}
+
+// classes are what a scenario can rest on.
+var classes = []string{"P", "T", "C", "F"}
+
+func (p *reading) class(n *node) {
+	t, ok := p.prose(n, "class")
+	if ok && !slices.Contains(classes, t.text) {
+		p.fault(t.pos(), knownNames("classes", classes), "unknown class %q", shorten(t.text))
+	}
+	p.exp.Class = t.text
+}
+
+func (p *reading) needsWords(n *node) {
+	for _, t := range p.texts(n, "needs", (*reading).prose) {
+		if t.text == "" || len(t.text) > maxLabel {
+			p.fault(t.pos(), "", "a need is from 1 to %d bytes long", maxLabel)
+		}
+		p.exp.Needs = append(p.exp.Needs, t.text)
+	}
+}
+
+func (p *reading) remember(n *node) {
+	t, _ := p.prose(n, "remember")
+	p.exp.Remember = t.text
+}
+
+// elsewhere is for a key that was read before there were variants.
+func (p *reading) elsewhere(*node) {}
 
 func (p *reading) hosts(n *node) {
 	if n.kind != mapping || len(n.entries) == 0 {
@@ -345,53 +406,14 @@ func (p *reading) needs(source string, at Pos) {
 	}
 }
 
-func (p *reading) repeat(n *node) {
-	values := p.keys(n, "key", []string{"runs", "gap", "timeout"})
-	if v := values["runs"]; v != nil {
-		if t, ok := p.scalar(v, "runs"); ok {
-			p.exp.Repeat.Runs = p.number(t, "runs", 1, MaxRuns)
-		}
-	}
-	if v := values["gap"]; v != nil {
-		if t, ok := p.scalar(v, "gap"); ok {
-			p.exp.Repeat.Gap = p.duration(t, "gap", 0)
-		}
-	}
-	if v := values["timeout"]; v != nil {
-		if t, ok := p.scalar(v, "timeout"); ok {
-			p.exp.Repeat.Timeout = p.duration(t, "timeout", time.Millisecond)
-		}
-	}
-}
-
-// override applies the options that are no part of the file.
-func (p *reading) override() {
-	runs := p.opts.Runs
-	switch {
-	case runs < 0 || runs > MaxRuns:
-		p.fault(Pos{}, "", "%d runs asked for; from 1 to %d can be had", runs, MaxRuns)
-	case runs > 0:
-		p.exp.Repeat.Runs = runs
-	}
-	var known []string
-	for _, v := range p.exp.Vars {
-		known = append(known, v.Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.opts.Vars)) {
-		if _, ok := p.varPos[name]; !ok && !p.vague.vars {
-			p.fault(Pos{}, suggest(name, "variables", known), "the file has no variable %q to set", name)
-		}
-	}
-}
-
-// number reads a decimal number from low to high.
+// number reads a whole number from low to high, or a sum of such: `5 + 1`.
 func (p *reading) number(t phrase, what string, low, high int) int {
-	n, err := strconv.Atoi(t.text)
-	if err != nil || n < low || n > high {
+	n, ok := calculate(t.text)
+	if !ok || n < int64(low) || n > int64(high) {
 		p.fault(t.pos(), "", "%s is a number from %d to %d, found %q", what, low, high, shorten(t.text))
 		return low
 	}
-	return n
+	return int(n)
 }
 
 // duration reads a time like 50ms that is least or longer, and at most MaxDuration.

@@ -122,7 +122,7 @@ func TestSelectors(t *testing.T) {
 // experiment.
 func TestBasicOpenClose(t *testing.T) {
 	source, _ := Open("basic-open-close")
-	exp, err := Parse(source, Options{Runs: 3, Vars: map[string]string{"port": "9090"}})
+	exp, err := Parse(source, Options{Runs: 3, Set: map[string]string{"port": "9090"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +159,7 @@ func TestBasicOpenClose(t *testing.T) {
 
 func TestOptionFaults(t *testing.T) {
 	source, _ := Open("basic-open-close")
-	_, err := Parse(source, Options{FileName: "f", Runs: MaxRuns + 1, Vars: map[string]string{"prot": "1"}})
+	_, err := Parse(source, Options{FileName: "f", Runs: MaxRuns + 1, Set: map[string]string{"prot": "1"}})
 	want := `f: 100001 runs asked for; from 1 to 100000 can be had` + "\n" + `f: the file has no variable "prot" to set; did you mean "port"? known variables: port`
 	if err == nil || err.Error() != want {
 		t.Errorf("error\n%v, want\n%s", err, want)

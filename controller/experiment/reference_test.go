@@ -126,6 +126,7 @@ func isExample(text string) bool {
 	}
 	for _, form := range []string{
 		"%s",
+		"%s\nhosts: { A: { pick: { l: $backlog } }, B: }",
 		"expect: [%s]",
 		"expect: [order: [%[1]s < %[1]s]]",
 		"expect: [never: %s]",

@@ -1,6 +1,11 @@
 package experiment
 
-import "strings"
+import (
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // maxValue bounds the bytes of a variable's value, and maxExpanded those of a text
 // after its variables were replaced: a file cannot grow without limit.
@@ -10,7 +15,6 @@ const (
 )
 
 func (p *reading) vars(n *node) {
-	p.used, p.varPos = make(map[string]bool), make(map[string]Pos)
 	if n.kind == null {
 		return
 	}
@@ -29,10 +33,12 @@ func (p *reading) vars(n *node) {
 	}
 }
 
+const variableHint = "a letter, then letters, digits and _, at most 63 in all"
+
 func (p *reading) variable(e entry) {
 	name, at := e.key.text, e.key.pos()
 	if !variableName.MatchString(name) {
-		p.fault(at, "a letter, then letters, digits and _, at most 63 in all", "%q is no name for a variable", shorten(name))
+		p.fault(at, variableHint, "%q is no name for a variable", shorten(name))
 		p.vague.vars = true
 		return
 	}
@@ -42,15 +48,36 @@ func (p *reading) variable(e entry) {
 		p.exp.Vars = append(p.exp.Vars, Var{Name: name})
 		return
 	}
-	value, from := e.value.phrase.text, e.value.place
-	if v, ok := p.opts.Vars[name]; ok {
-		value, from = v, Pos{}
+	p.setVariable(name, e.value.phrase.text, e.value.place)
+}
+
+// setVariable gives a variable its value: what the operator says, or else the matrix,
+// or else the file.
+func (p *reading) setVariable(name, value string, at Pos) {
+	if i := slices.IndexFunc(p.of.Values, func(v Var) bool { return v.Name == name }); i >= 0 {
+		value = p.of.Values[i].Value
+	}
+	if v, ok := p.inFile.opts.Set[name]; ok {
+		value, at = v, Pos{}
 	}
 	if len(value) > maxValue || strings.ContainsFunc(value, isControl) {
-		p.fault(from, "", "the value of variable %q is longer than %d bytes, or has line breaks", name, maxValue)
+		p.fault(at, "", "the value of variable %q is longer than %d bytes, or has line breaks", name, maxValue)
 		value = ""
 	}
+	if p.isFresh[name] {
+		value = p.renew(name, value, at)
+	}
 	p.exp.Vars = append(p.exp.Vars, Var{Name: name, Value: value})
+}
+
+// matrix adds the variables that only the matrix has.
+func (p *reading) matrix(*node) {
+	for _, a := range p.inFile.axes {
+		if _, ok := p.varPos[a.name]; !ok {
+			p.varPos[a.name] = a.at
+			p.setVariable(a.name, a.values[0], a.at)
+		}
+	}
 }
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
@@ -124,12 +151,50 @@ func identifier(text string) string {
 	return text
 }
 
-// unused faults variables that nothing mentions: setting one would seem to change
-// the experiment and would not.
-func (p *reading) unused() {
-	for _, v := range p.exp.Vars {
-		if !p.used[v.Name] {
-			p.fault(p.varPos[v.Name], "", "the variable %q is used nowhere", v.Name)
+// calculate is the value of a whole number, or of such joined by +, - and *, where *
+// binds first; it is not ok for anything else, and where 64 bits do not do.
+func calculate(text string) (int64, bool) {
+	sum, rest, ok := product(text)
+	for ok && rest != "" {
+		sign := rest[0]
+		var next int64
+		if next, rest, ok = product(rest[1:]); sign == '-' {
+			next = -next
 		}
+		if next > 0 && sum > math.MaxInt64-next || next < 0 && sum < math.MinInt64-next {
+			return 0, false
+		}
+		sum += next
 	}
+	return sum, ok
+}
+
+// product reads numbers joined by *, up to the + or - after one of them.
+func product(text string) (value int64, rest string, ok bool) {
+	value, rest, ok = factor(text)
+	for ok && strings.HasPrefix(rest, "*") {
+		var next int64
+		if next, rest, ok = factor(rest[1:]); !ok {
+			break
+		}
+		const most = math.MaxInt32 // of each factor: their product is exact
+		if max(value, -value) > most || max(next, -next) > most {
+			return 0, rest, false
+		}
+		value *= next
+	}
+	return value, rest, ok
+}
+
+// factor reads one number and returns what follows it, which is empty or begins with an
+// operator.
+func factor(text string) (value int64, rest string, ok bool) {
+	text = strings.TrimLeft(text, " ")
+	end := 0
+	for end < len(text) && (text[end] >= '0' && text[end] <= '9' || end == 0 && (text[end] == '-' || text[end] == '+')) {
+		end++
+	}
+	value, err := strconv.ParseInt(text[:end], 10, 64)
+	rest = strings.TrimLeft(text[end:], " ")
+	return value, rest, err == nil && value != math.MinInt64 && (rest == "" || strings.ContainsAny(rest[:1], "+-*"))
 }
