@@ -25,11 +25,15 @@ const (
 	MaxBytes = 256 << 10
 	// MaxEvents is the most events a chunk holds.
 	MaxEvents = 1 << 16
-	// Version is the version of the format that Encode writes.
-	Version = 1
+	// Version is the version of the format that Encode writes. Decode reads this one
+	// and those before.
+	Version = 2
 )
 
 const (
+	// oldest is the first version that Decode reads.
+	oldest = 1
+
 	magic      = "SLCK"
 	headerSize = len(magic) + 1
 
@@ -41,8 +45,10 @@ const (
 	// columns, the last run of zeros of each, the compressor's frame and blocks.
 	slack = 1 << 10
 	// fixedCost bounds the bytes an event adds to the columns, its strings, byte
-	// strings and unknown fields not counted: every column's longest entry.
-	fixedCost = int(numColumns) * (1 + 10 + 10)
+	// strings and unknown fields not counted: every column's longest entry. Counters
+	// has more of them the longer its list is.
+	fixedCost   = int(numColumns) * (1 + 10 + 10)
+	counterCost = 3 * (1 + 10 + 10)
 )
 
 // ErrDamaged is in the chain of every error of Decode: the data are not a chunk
@@ -67,12 +73,17 @@ func (b *Builder) Add(ev *synclinev1.Event) bool {
 	if b.c == nil {
 		b.c = newEncoder()
 	}
-	if b.len >= MaxEvents || b.c.size+fixedCost+proto.Size(ev) > MaxBytes-slack {
+	if b.len >= MaxEvents || b.c.size+cost(ev) > MaxBytes-slack {
 		return false
 	}
 	b.c.event(ev)
 	b.len++
 	return true
+}
+
+// cost bounds the bytes by which an event makes the columns longer.
+func cost(ev *synclinev1.Event) int {
+	return fixedCost + counterCost*len(ev.GetCounters().GetCounters()) + proto.Size(ev)
 }
 
 // Len is the number of events added since the last Encode.
@@ -96,11 +107,11 @@ func (b *Builder) Encode() []byte {
 // Decode returns the events of a chunk. Byte slices of different events may share
 // memory with each other, never with data: do not write to them.
 func Decode(data []byte) ([]*synclinev1.Event, error) {
-	body, err := unseal(data)
+	body, version, err := unseal(data)
 	if err != nil {
 		return nil, err
 	}
-	c, n, err := newDecoder(body)
+	c, n, err := newDecoder(body, version)
 	if err != nil {
 		return nil, err
 	}

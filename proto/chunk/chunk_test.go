@@ -101,8 +101,13 @@ func BenchmarkColumns(b *testing.B) {
 	}
 }
 
-func BenchmarkEncode(b *testing.B) {
-	events := newLab(1, true).run(200)
+func BenchmarkEncode(b *testing.B) { benchmarkEncode(b, newLab(1, true).run(200)) }
+
+// BenchmarkEncodeEveryKind is the same with UDP, ICMP, ARP, counters, queues, sockets
+// and changes in each repetition.
+func BenchmarkEncodeEveryKind(b *testing.B) { benchmarkEncode(b, everyKind(200)) }
+
+func benchmarkEncode(b *testing.B, events []*synclinev1.Event) {
 	var builder Builder
 	var size int
 	for b.Loop() {

@@ -8,8 +8,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-
-	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // codec walks over events in both directions: the description of an event is the
@@ -19,8 +17,10 @@ import (
 // decoder reads the difference and sets the field.
 type codec struct {
 	decoding bool
-	out      [numColumns]writer
-	in       [numColumns]reader
+	// version is that of the body being read; an encoder writes Version.
+	version byte
+	out     [numColumns]writer
+	in      [numColumns]reader
 	// size is the bytes in out, in an encoder.
 	size int
 	// err is the first error of a decoder; nothing after it means anything.
@@ -32,15 +32,15 @@ type codec struct {
 }
 
 func newEncoder() *codec {
-	c := new(codec)
+	c := &codec{version: Version}
 	c.reset()
 	return c
 }
 
-func newDecoder(body []byte) (*codec, int, error) {
-	c := &codec{decoding: true}
+func newDecoder(body []byte, version byte) (*codec, int, error) {
+	c := &codec{decoding: true, version: version}
 	c.reset()
-	n, err := split(body, &c.in)
+	n, err := split(body, version, &c.in)
 	return c, n, err
 }
 
@@ -310,92 +310,3 @@ func (d *dictionary) at(c *codec, i uint64) string {
 
 func zigzag(v int64) uint64   { return uint64(v<<1) ^ uint64(v>>63) }
 func unzigzag(v uint64) int64 { return int64(v>>1) ^ -int64(v&1) }
-
-// kind is what an event is about: the number of its field in the oneof, 0 for none.
-type kind uint64
-
-const (
-	kindCall        kind = 10
-	kindPacket      kind = 11
-	kindSignal      kind = 12
-	kindMark        kind = 13
-	kindLoss        kind = 14
-	kindClockSample kind = 15
-	kindClockStep   kind = 16
-)
-
-// event carries one event. A fact of a newer schema is among the unknown fields of
-// the event, whose kind is then 0.
-func (c *codec) event(ev *synclinev1.Event) {
-	k := kind(c.raw(colKind, uint64(kindOf(ev))))
-	c.u64(colNumber, &ev.Number, c.number+1)
-	c.number = ev.Number
-	c.u32(colRepetition, &ev.Repetition, c.repetition)
-	c.repetition = ev.Repetition
-	c.unknown(ev)
-	if c.decoding {
-		c.makeFact(ev, k)
-	}
-	switch fact := ev.Fact.(type) {
-	case *synclinev1.Event_Call:
-		c.call(ev, orEmpty(fact.Call))
-	case *synclinev1.Event_Packet:
-		c.packet(ev, orEmpty(fact.Packet))
-	default:
-		c.i64(colFactTime, &ev.TimeNs, c.time)
-		c.fact(ev)
-	}
-	c.time = ev.TimeNs
-}
-
-// orEmpty stands in for a fact that is set to nil, which the wire cannot tell from
-// an empty one.
-func orEmpty[T any](p *T) *T {
-	if p == nil {
-		return new(T)
-	}
-	return p
-}
-
-func kindOf(ev *synclinev1.Event) kind {
-	switch ev.Fact.(type) {
-	case *synclinev1.Event_Call:
-		return kindCall
-	case *synclinev1.Event_Packet:
-		return kindPacket
-	case *synclinev1.Event_Signal:
-		return kindSignal
-	case *synclinev1.Event_Mark:
-		return kindMark
-	case *synclinev1.Event_Loss:
-		return kindLoss
-	case *synclinev1.Event_ClockSample:
-		return kindClockSample
-	case *synclinev1.Event_ClockStep:
-		return kindClockStep
-	}
-	return 0
-}
-
-// makeFact gives ev the empty fact that the decoder then fills.
-func (c *codec) makeFact(ev *synclinev1.Event, k kind) {
-	switch k {
-	case 0:
-	case kindCall:
-		ev.Fact = &synclinev1.Event_Call{Call: new(synclinev1.Call)}
-	case kindPacket:
-		ev.Fact = &synclinev1.Event_Packet{Packet: new(synclinev1.Packet)}
-	case kindSignal:
-		ev.Fact = &synclinev1.Event_Signal{Signal: new(synclinev1.Signal)}
-	case kindMark:
-		ev.Fact = &synclinev1.Event_Mark{Mark: new(synclinev1.Mark)}
-	case kindLoss:
-		ev.Fact = &synclinev1.Event_Loss{Loss: new(synclinev1.Loss)}
-	case kindClockSample:
-		ev.Fact = &synclinev1.Event_ClockSample{ClockSample: new(synclinev1.ClockSample)}
-	case kindClockStep:
-		ev.Fact = &synclinev1.Event_ClockStep{ClockStep: new(synclinev1.ClockStep)}
-	default:
-		c.fail("an event of kind %d", k)
-	}
-}

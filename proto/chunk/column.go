@@ -6,7 +6,7 @@ import (
 )
 
 // column names one column of the body. The order is the format: a column is found
-// by its place alone.
+// by its place alone. A version adds its columns behind those of the one before.
 type column int
 
 const (
@@ -31,8 +31,8 @@ const (
 	colCallResult
 	colCallErrno
 	colCallEndedBy
-	colCallAddress
-	colCallAddressPort
+	colAddress
+	colAddressPort
 	colCallByLab
 	colCallFailure
 
@@ -66,21 +66,42 @@ const (
 	colFactText
 	colFactValue
 
+	numColumns1
+)
+
+// The columns that version 2 adds.
+const (
+	colCallData column = iota + numColumns1
+	colCallShown
+	colCallProcess
+	colPacketProtocol
+	colPacketMessage
+	colPacketMessageField
+
 	numColumns
 )
+
+// columnsOf is how many columns a body of a version has.
+func columnsOf(version byte) column {
+	if version == 1 {
+		return numColumns1
+	}
+	return numColumns
+}
 
 // columnNames are for errors and for DESIGN.md.
 var columnNames = [numColumns]string{
 	"kind", "number", "repetition", "unknown", "text", "blobs",
 	"call.lane", "call.step", "call.entry", "call.duration", "call.name", "call.socket", "call.makes",
 	"call.label", "call.arguments", "call.thread", "call.fd", "call.result", "call.errno", "call.ended_by",
-	"call.address", "call.address_port", "call.by_lab", "call.failure",
+	"address", "address_port", "call.by_lab", "call.failure",
 	"packet.time", "packet.realtime", "packet.error", "packet.flow", "packet.address", "packet.port",
 	"packet.flags", "packet.interface", "packet.direction", "packet.wire_length", "packet.segments",
 	"packet.ttl", "packet.ip_id", "packet.traffic_class", "packet.dont_fragment", "packet.sequence",
 	"packet.ack", "packet.window", "packet.urgent", "packet.options", "packet.ts_val", "packet.ts_ecr",
 	"packet.payload_length", "packet.captured", "packet.payload",
 	"fact.time", "fact.text", "fact.value",
+	"call.data", "call.shown", "call.process", "packet.protocol", "packet.message", "packet.message_field",
 }
 
 // String is the column's name.
@@ -91,10 +112,11 @@ func (c column) String() string { return columnNames[c] }
 // entry of theirs is what was predicted.
 var dense = [numColumns]bool{
 	colKind: true, colText: true, colBlobs: true,
-	colCallLane: true, colCallEntry: true, colCallDuration: true, colCallAddressPort: true,
+	colCallLane: true, colCallEntry: true, colCallDuration: true, colAddressPort: true,
 	colPacketTime: true, colPacketFlow: true, colPacketAddress: true, colPacketPort: true,
 	colPacketFlags: true, colPacketPayload: true,
 	colFactTime: true, colFactText: true, colFactValue: true,
+	colPacketMessageField: true,
 }
 
 // writer is a column that grows.
@@ -132,11 +154,17 @@ type reader struct {
 	buf    []byte
 	zeros  uint64
 	opened bool
+	// absent is a column of a newer version than the body's: every entry of it is what
+	// was predicted.
+	absent bool
 }
 
 // get returns the next entry; ok is false where the column ends or a varint is not
 // one.
 func (r *reader) get(dense bool) (v uint64, ok bool) {
+	if r.absent {
+		return 0, true
+	}
 	if dense {
 		return r.uvarint()
 	}
@@ -177,14 +205,18 @@ func (r *reader) bytes(n uint64) ([]byte, bool) {
 // rest reports if anything is left unread.
 func (r *reader) rest() bool { return len(r.buf) > 0 || r.zeros > 0 }
 
-// split cuts a body into its event count and its columns.
-func split(body []byte, columns *[numColumns]reader) (int, error) {
+// split cuts a body of a version into its event count and its columns.
+func split(body []byte, version byte, columns *[numColumns]reader) (int, error) {
 	all := reader{buf: body}
 	n, ok := all.uvarint()
 	if !ok || n > MaxEvents {
 		return 0, fmt.Errorf("%w: it claims %d events, and the limit is %d", ErrDamaged, n, MaxEvents)
 	}
 	for i := range columns {
+		if column(i) >= columnsOf(version) {
+			columns[i].absent = true
+			continue
+		}
 		size, ok := all.uvarint()
 		if !ok {
 			return 0, fmt.Errorf("%w: it ends before column %v", ErrDamaged, column(i))

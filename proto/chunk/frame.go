@@ -44,20 +44,23 @@ func seal(body []byte) []byte {
 	return encoder().EncodeAll(body, out)
 }
 
-// unseal checks the header and returns the body, of at most maxBody bytes.
-func unseal(data []byte) ([]byte, error) {
+// unseal checks the header and returns the body, of at most maxBody bytes, and the
+// version of its format.
+func unseal(data []byte) (body []byte, version byte, err error) {
 	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrDamaged, len(data), MaxBytes)
+		return nil, 0, fmt.Errorf("%w: %d bytes, more than %d", ErrDamaged, len(data), MaxBytes)
 	}
 	if len(data) < headerSize || string(data[:len(magic)]) != magic {
-		return nil, fmt.Errorf("%w: it does not begin with %q", ErrDamaged, magic)
+		return nil, 0, fmt.Errorf("%w: it does not begin with %q", ErrDamaged, magic)
 	}
-	if v := data[len(magic)]; v != Version {
-		return nil, fmt.Errorf("%w: format version %d, and this program reads %d; use the version that wrote it, or a newer one", ErrDamaged, v, Version)
+	version = data[len(magic)]
+	if version < oldest || version > Version {
+		return nil, 0, fmt.Errorf("%w: format version %d, and this program reads %d to %d; use the version that wrote it, or a newer one",
+			ErrDamaged, version, oldest, Version)
 	}
-	body, err := decoder().DecodeAll(data[headerSize:], nil)
+	body, err = decoder().DecodeAll(data[headerSize:], nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: decompress: %w", ErrDamaged, err)
+		return nil, 0, fmt.Errorf("%w: decompress: %w", ErrDamaged, err)
 	}
-	return body, nil
+	return body, version, nil
 }

@@ -7,12 +7,15 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// flow is one TCP connection as the packets of the chunk show it. Side 0 is the one
-// that sent the first of them.
+// flow is one TCP connection, or all UDP between two ports, or all of another
+// protocol between two addresses, as the packets of the chunk show it. Side 0 is the
+// one that sent the first of them.
 type flow struct {
 	address [2][]byte
 	port    [2]uint32
 	side    [2]flowSide
+	// protocol is 0 for TCP and for ARP, as in a Packet.
+	protocol uint32
 	// direction is that of the packets of side 0.
 	direction synclinev1.Direction
 }
@@ -29,13 +32,15 @@ type flowSide struct {
 
 // flowKey finds a flow by the dictionary indices of its addresses, in an encoder.
 type flowKey struct {
-	address [2]uint64
-	port    [2]uint32
+	address  [2]uint64
+	port     [2]uint32
+	protocol uint32
 }
 
 // shapeKey groups packets that look alike whatever connection they belong to: all
 // SYNs sent, all ACKs received.
 type shapeKey struct {
+	protocol  uint32
 	direction synclinev1.Direction
 	flags     uint32
 }
@@ -52,9 +57,15 @@ type shape struct {
 	urgent        uint32
 	options       []byte
 	payloadLength uint32
+	message       message
 }
 
+// message is what ICMP and ARP have that TCP and UDP have not.
+type message struct{ icmpType, icmpCode, icmpRest, arpOperation uint32 }
+
 const (
+	protocolTCP = 6
+
 	flagFIN = 1
 	flagSYN = 2
 )
@@ -71,9 +82,10 @@ func (c *codec) packet(ev *synclinev1.Event, p *synclinev1.Packet) {
 	f, from := c.flow(p)
 	c.direction(p, f, from)
 	c.u32(colPacketFlags, &p.Flags, 0)
-	s := c.shape(shapeKey{p.Direction, p.Flags})
+	s := c.shape(shapeKey{p.Protocol, p.Direction, p.Flags})
 	c.network(p, s, &f.side[from])
 	c.transport(p, s, f, from)
+	c.message(p, s)
 }
 
 // direction carries which way the packet went: both sides of a flow go opposite
@@ -112,6 +124,7 @@ func (c *codec) flow(p *synclinev1.Packet) (f *flow, from int) {
 		p.Source, p.Destination = f.address[from], f.address[1-from]
 		p.SourcePort, p.DestinationPort = f.port[from], f.port[1-from]
 	}
+	c.u32(colPacketProtocol, &p.Protocol, f.protocol)
 	return f, from
 }
 
@@ -122,7 +135,8 @@ func (c *codec) addFlow(p *synclinev1.Packet) *flow {
 	c.blob(colPacketAddress, &p.Destination, last.address[1])
 	c.u32(colPacketPort, &p.SourcePort, last.port[0])
 	c.u32(colPacketPort, &p.DestinationPort, last.port[1])
-	f := flow{port: [2]uint32{p.SourcePort, p.DestinationPort}, direction: last.direction}
+	c.u32(colPacketProtocol, &p.Protocol, last.protocol)
+	f := flow{port: [2]uint32{p.SourcePort, p.DestinationPort}, protocol: p.Protocol, direction: last.direction}
 	f.address[0] = c.keep(last.address[0], p.Source)
 	f.address[1] = c.keep(last.address[1], p.Destination)
 	if !c.decoding {
@@ -145,7 +159,7 @@ func (c *codec) findFlow(p *synclinev1.Packet) uint64 {
 	if i, ok := c.flowIndex[key]; ok {
 		return (newest - i) << 1
 	}
-	back := flowKey{[2]uint64{key.address[1], key.address[0]}, [2]uint32{key.port[1], key.port[0]}}
+	back := flowKey{[2]uint64{key.address[1], key.address[0]}, [2]uint32{key.port[1], key.port[0]}, key.protocol}
 	if i, ok := c.flowIndex[back]; ok {
 		return (newest-i)<<1 | 1
 	}
@@ -157,7 +171,7 @@ func (c *codec) findFlow(p *synclinev1.Packet) uint64 {
 func (c *codec) flowKey(p *synclinev1.Packet) (flowKey, bool) {
 	src, ok1 := c.blobs.index[string(p.Source)]
 	dst, ok2 := c.blobs.index[string(p.Destination)]
-	return flowKey{[2]uint64{src, dst}, [2]uint32{p.SourcePort, p.DestinationPort}}, ok1 && ok2
+	return flowKey{[2]uint64{src, dst}, [2]uint32{p.SourcePort, p.DestinationPort}, p.Protocol}, ok1 && ok2
 }
 
 func (c *codec) shape(key shapeKey) *shape {
@@ -200,7 +214,10 @@ func (c *codec) transport(p *synclinev1.Packet, s *shape, f *flow, from int) {
 	mine, theirs := &f.side[from], &f.side[1-from]
 	c.u32(colPacketSequence, &p.Sequence, mine.next)
 	c.u32(colPacketAck, &p.Acknowledgment, theirs.next)
-	mine.next = p.Sequence + p.PayloadLength + p.Flags&flagFIN + p.Flags&flagSYN>>1
+	mine.next = p.Sequence
+	if p.Protocol == 0 || p.Protocol == protocolTCP {
+		mine.next += p.PayloadLength + p.Flags&flagFIN + p.Flags&flagSYN>>1
+	}
 	c.u32(colPacketWindow, &p.Window, s.window)
 	s.window = p.Window
 	c.u32(colPacketUrgent, &p.Urgent, s.urgent)
@@ -210,9 +227,30 @@ func (c *codec) transport(p *synclinev1.Packet, s *shape, f *flow, from int) {
 	// A snap length cuts long payloads: what is kept is all, or as much as was ever
 	// kept before.
 	captured := uint64(len(p.Payload))
-	c.u64(colPacketCaptured, &captured, min(uint64(p.PayloadLength), c.captured))
-	c.captured = max(captured, c.captured)
+	most := c.captured[p.Protocol]
+	c.u64(colPacketCaptured, &captured, min(uint64(p.PayloadLength), most))
+	if captured > most {
+		c.captured[p.Protocol] = captured
+	}
 	c.tail(colPacketPayload, &p.Payload, captured)
+}
+
+// message carries what is of ICMP and ARP, if any of it is not zero: four numbers,
+// most of which are those of the last such packet.
+func (c *codec) message(p *synclinev1.Packet, s *shape) {
+	now := message{p.IcmpType, p.IcmpCode, p.IcmpRest, p.ArpOperation}
+	has := now != message{}
+	c.flag(colPacketMessage, &has, s.message != message{})
+	if has {
+		c.u32(colPacketMessageField, &now.icmpType, s.message.icmpType)
+		c.u32(colPacketMessageField, &now.icmpCode, s.message.icmpCode)
+		c.u32(colPacketMessageField, &now.icmpRest, s.message.icmpRest)
+		c.u32(colPacketMessageField, &now.arpOperation, s.message.arpOperation)
+	}
+	s.message = now
+	if c.decoding {
+		p.IcmpType, p.IcmpCode, p.IcmpRest, p.ArpOperation = now.icmpType, now.icmpCode, now.icmpRest, now.arpOperation
+	}
 }
 
 // options carries the TCP options as a dictionary entry in which the two numbers of

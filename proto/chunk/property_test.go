@@ -30,7 +30,17 @@ var events = rapid.Custom(func(t *rapid.T) []*synclinev1.Event {
 func drawMessage(t *rapid.T, m protoreflect.Message) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
-		if f := fields.Get(i); f.ContainingOneof() == nil && rapid.IntRange(0, 3).Draw(t, "set") > 0 {
+		f := fields.Get(i)
+		switch {
+		case f.ContainingOneof() != nil:
+		case f.IsList():
+			list := m.Mutable(f).List()
+			for range rapid.IntRange(0, 4).Draw(t, "length") {
+				element := list.NewElement()
+				drawMessage(t, element.Message())
+				list.Append(element)
+			}
+		case rapid.IntRange(0, 3).Draw(t, "set") > 0:
 			m.Set(f, drawValue(t, m, f))
 		}
 	}

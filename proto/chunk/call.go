@@ -1,0 +1,128 @@
+package chunk
+
+import (
+	"net/netip"
+	"strings"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// callModel is what a call was when it was last made.
+type callModel struct {
+	name, socket, makes, label, arguments string
+	fd                                    int32
+	result                                int64
+	errno                                 uint32
+	endedBy                               synclinev1.EndedBy
+	local, peer, failure                  string
+	data                                  []byte
+	shown                                 string
+}
+
+// call carries a step of a lane.
+func (c *codec) call(ev *synclinev1.Event, call *synclinev1.Call) {
+	c.unknown(call)
+	c.text(colCallLane, &call.Lane, c.lane)
+	c.lane = utf8Text(call.Lane)
+	lane := c.lanes[c.lane]
+	if lane == nil {
+		lane = &laneModel{step: ^uint32(0), at: c.time}
+		c.lanes[c.lane] = lane
+	}
+	c.u32(colCallStep, &call.Step, lane.step+1)
+	c.flag(colCallByLab, &call.ByLab, false)
+	c.i64(colCallEntry, &ev.TimeNs, lane.at)
+	c.i64(colCallDuration, &call.ReturnNs, ev.TimeNs)
+	c.u32(colCallThread, &call.Thread, lane.thread)
+	c.u32(colCallProcess, &call.Process, lane.process)
+	*lane = laneModel{step: call.Step, thread: call.Thread, process: call.Process, at: call.ReturnNs}
+
+	key := stepKey{c.lane, call.Step, call.ByLab}
+	last := c.steps[key]
+	if last == nil {
+		last = new(callModel)
+		c.steps[key] = last
+	}
+	c.callFields(call, last)
+	*last = callModel{
+		name: call.Name, socket: call.Socket, makes: call.Makes, label: call.Label, arguments: call.Arguments,
+		fd: call.Fd, result: call.Result, errno: call.Errno, endedBy: call.EndedBy,
+		local: call.LocalAddress, peer: call.PeerAddress, failure: call.Failure,
+		data: c.keep(last.data, call.Data), shown: call.Shown,
+	}
+}
+
+// callFields carries the fields that are the same in every repetition, as a rule.
+func (c *codec) callFields(call *synclinev1.Call, last *callModel) {
+	c.text(colCallName, &call.Name, last.name)
+	c.text(colCallSocket, &call.Socket, last.socket)
+	c.text(colCallMakes, &call.Makes, last.makes)
+	c.text(colCallLabel, &call.Label, last.label)
+	c.text(colCallArguments, &call.Arguments, last.arguments)
+	i32(c, colCallFD, &call.Fd, last.fd)
+	c.i64(colCallResult, &call.Result, last.result)
+	c.u32(colCallErrno, &call.Errno, last.errno)
+	i32(c, colCallEndedBy, &call.EndedBy, last.endedBy)
+	c.addressText(&call.LocalAddress, last.local)
+	c.addressText(&call.PeerAddress, last.peer)
+	c.text(colCallFailure, &call.Failure, last.failure)
+	c.blob(colCallData, &call.Data, last.data)
+	c.text(colCallShown, &call.Shown, last.shown)
+}
+
+// How an address field is carried, in colAddress. Other values are those of
+// text, plus addressNew.
+const (
+	addressSame  = 0 // as predicted
+	addressMoved = 1 // the predicted host with another port
+	addressNew   = 2 // text follows
+)
+
+// addressText carries "IP:port". The port of a client changes with every connection
+// while its host does not, so the two are split where the text is exactly what
+// netip.AddrPort prints.
+func (c *codec) addressText(v *string, predicted string) {
+	last, splits := canonical(predicted)
+	var how uint64
+	var port uint64
+	if !c.decoding {
+		how = addressNew
+		if *v == predicted {
+			how = addressSame
+		} else if now, ok := canonical(*v); ok && splits && now.Addr() == last.Addr() {
+			how, port = addressMoved, uint64(now.Port())
+		}
+	}
+	switch how = c.raw(colAddress, how); how {
+	case addressSame:
+		*v = predicted
+	case addressMoved:
+		c.u64(colAddressPort, &port, c.port)
+		c.port = port
+		if port > 0xffff || !splits {
+			c.fail("an address with port %d", port)
+			return
+		}
+		*v = netip.AddrPortFrom(last.Addr(), uint16(port)).String()
+	case addressNew:
+		c.text(colAddress, v, predicted)
+	default:
+		c.fail("an address carried in way %d", how)
+	}
+}
+
+// maxAddress is more than the longest "[IP%zone]:port" has, zones of Linux being
+// names of interfaces.
+const maxAddress = 80
+
+// canonical parses "IP:port" and reports whether it prints as the very same text.
+func canonical(s string) (netip.AddrPort, bool) {
+	if len(s) > maxAddress {
+		return netip.AddrPort{}, false
+	}
+	a, err := netip.ParseAddrPort(s)
+	return a, err == nil && a.String() == s
+}
+
+// utf8Text is the string as a decoder will have it.
+func utf8Text(s string) string { return strings.ToValidUTF8(s, "?") }
