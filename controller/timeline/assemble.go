@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"syncline/controller/clock"
+	"syncline/controller/experiment"
 )
 
 // assembly puts one repetition together. The builder is only read.
@@ -13,13 +14,19 @@ type assembly struct {
 	*Builder
 	repetition int
 	conns      []*conn
+	// experiment is what this repetition was of; nil if nobody said.
+	experiment *experiment.Experiment
 	nodes      []node
 	// packets and signals find the node of an event that has one moment.
 	at    map[*Event]int
 	edges []edge
 	// place of each node in Timeline.Moments.
 	place []int
-	t     *Timeline
+	// sides are the ends that the calls of moments worked on, by moment.
+	sides map[int]EndRef
+	// against are the sentences about states that cannot be as they seem.
+	against []string
+	t       *Timeline
 }
 
 // node is a moment before its place is known.
@@ -53,10 +60,14 @@ func (b *Builder) Build(repetition int) (*Timeline, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	if repetition < 1 || len(b.events[repetition]) == 0 && len(b.conns[repetition]) == 0 {
+	if repetition < 1 || len(b.events[repetition]) == 0 && len(b.conns[repetition]) == 0 && len(b.others[repetition]) == 0 {
 		return nil, fmt.Errorf("build timeline: %w: run %s has no events of repetition %d", ErrNoEvents, b.run.ID, repetition)
 	}
-	a := &assembly{Builder: b, repetition: repetition, conns: b.conns[repetition], at: make(map[*Event]int)}
+	exp, err := b.plan(repetition)
+	if err != nil {
+		return nil, err
+	}
+	a := &assembly{Builder: b, repetition: repetition, conns: b.conns[repetition], experiment: exp, at: make(map[*Event]int)}
 	a.collect()
 	a.estimate()
 	a.link()
@@ -68,7 +79,7 @@ func (b *Builder) Build(repetition int) (*Timeline, error) {
 // collect lists the moments, host by host in the host's own order.
 func (a *assembly) collect() {
 	for _, e := range a.events[a.repetition] {
-		a.add(e, a.calls[e])
+		a.add(e, a.calls[e].conn)
 	}
 	for _, e := range a.events[0] {
 		if (e.Loss != nil || e.Step != nil) && a.evidence.touches(e, a.repetition) {
@@ -78,6 +89,7 @@ func (a *assembly) collect() {
 	for _, c := range a.conns {
 		a.collectPackets(c)
 	}
+	a.collectOthers()
 	slices.SortFunc(a.nodes, func(x, y node) int {
 		return cmp.Or(cmp.Compare(x.event.Host, y.event.Host), compareNodes(&x, &y))
 	})
@@ -163,20 +175,27 @@ func (a *assembly) beginning(host int) clock.Local {
 // link makes the edges: segments seen at both ends, and signals.
 func (a *assembly) link() {
 	for _, c := range a.conns {
-		for i := range c.transits {
-			t := &c.transits[i]
-			if t.departure == nil || t.arrival == nil {
-				continue
-			}
-			_, hi := between(a.clocks, t.departure, t.arrival)
-			a.edges = append(a.edges, edge{
-				from: a.at[t.departure], to: a.at[t.arrival], transit: t, sure: !t.ambiguous, impossible: hi < 0,
-			})
-		}
+		a.linkTransits(c.transits)
+	}
+	for _, s := range a.others[a.repetition] {
+		a.linkTransits(s.transits)
 	}
 	for _, pair := range signalPairs(a.events[a.repetition]) {
 		_, hi := a.clocks.Between(pair[0].Host, pair[0].At, pair[1].Host, pair[1].At)
 		a.edges = append(a.edges, edge{from: a.at[pair[0]], to: a.at[pair[1]], sure: true, impossible: hi < 0})
+	}
+}
+
+func (a *assembly) linkTransits(transits []transit) {
+	for i := range transits {
+		t := &transits[i]
+		if t.departure == nil || t.arrival == nil {
+			continue
+		}
+		_, hi := between(a.clocks, t.departure, t.arrival)
+		a.edges = append(a.edges, edge{
+			from: a.at[t.departure], to: a.at[t.arrival], transit: t, sure: !t.ambiguous, impossible: hi < 0,
+		})
 	}
 }
 
@@ -192,8 +211,11 @@ func (a *assembly) arrange() {
 		Incomplete: slices.Clone(a.run.Incomplete),
 		Moments:    make([]Moment, 0, len(a.nodes)),
 	}
-	if a.run.Experiment != nil {
-		a.t.Experiment = a.run.Experiment.Name
+	if exp := a.experiment; exp != nil {
+		a.t.Experiment = exp.Name
+		if exp.Variant < len(exp.Variants) {
+			a.t.Variant = exp.Variants[exp.Variant].Name
+		}
 	}
 	for i, n := range g.sort() {
 		a.place[n] = i
@@ -219,9 +241,10 @@ func (a *assembly) finish() {
 	a.t.Clocks = a.hostClocks()
 	a.segments()
 	a.t.certain = newCertainty(a)
+	a.inferStates()
 	a.t.Warnings = a.warnings()
-	if exp := a.run.Experiment; exp != nil {
-		a.t.Verdicts = a.t.Judge(exp)
+	if a.experiment != nil {
+		a.t.Verdicts = a.t.Judge(a.experiment)
 	}
 }
 

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"syncline/controller/clock"
+	"syncline/controller/experiment"
 )
 
 // Builder holds what the repetitions of a run share: the connections and the clocks,
@@ -18,8 +20,16 @@ type Builder struct {
 	// events of each repetition but packets, sorted; 0 holds the run's own.
 	events map[int][]*Event
 	conns  map[int][]*conn
-	calls  map[*Event]*conn
-	clocks *clock.Model
+	// others are the streams of packets that are no TCP, and quotedBy the connections
+	// that ICMP errors are about.
+	others   map[int][]*stream
+	quotedBy map[*Event]*conn
+	// calls are the ends that calls worked on, lastCloses those that took the last name
+	// of a socket, deferring the listeners that wait for data.
+	calls      map[*Event]side
+	lastCloses map[*Event]bool
+	deferring  map[listener]bool
+	clocks     *clock.Model
 	// method by host, as in HostClock.
 	method []string
 	// contradictions that the messages of the run had, and how many of them were
@@ -43,28 +53,39 @@ func Build(run *Run, repetition int) (*Timeline, error) {
 // run that cannot be is refused by Build.
 func NewBuilder(run *Run) *Builder {
 	b := &Builder{
-		run:      run,
-		events:   make(map[int][]*Event),
-		conns:    make(map[int][]*conn),
-		calls:    make(map[*Event]*conn),
-		doubtful: make(map[int][]*Event),
+		run:        run,
+		events:     make(map[int][]*Event),
+		conns:      make(map[int][]*conn),
+		others:     make(map[int][]*stream),
+		quotedBy:   make(map[*Event]*conn),
+		calls:      make(map[*Event]side),
+		lastCloses: make(map[*Event]bool),
+		deferring:  make(map[listener]bool),
+		doubtful:   make(map[int][]*Event),
 	}
 	if b.err = check(run); b.err != nil {
 		return b
 	}
 	events := sorted(run.Events)
-	var packets []*Event
+	var segments, others []*Event
 	for _, e := range events {
-		if e.Packet != nil {
-			packets = append(packets, e)
-		} else {
+		switch {
+		case e.Packet == nil:
 			b.events[e.Repetition] = append(b.events[e.Repetition], e)
+		case e.Packet.TCP():
+			segments = append(segments, e)
+		default:
+			others = append(others, e)
 		}
 	}
 	owners := newOwners(run, events)
 	b.evidence = newEvidence(run, events)
-	b.connect(packets, owners)
-	b.matchAll(packets)
+	flows := b.connect(segments, owners)
+	b.quote(others, flows)
+	for _, s := range streams(others, owners) {
+		b.others[s.repetition] = append(b.others[s.repetition], s)
+	}
+	b.matchAll()
 	b.claimAll(owners)
 	return b
 }
@@ -92,7 +113,10 @@ func check(run *Run) error {
 
 func (e *Event) facts() int {
 	n := 0
-	for _, set := range []bool{e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil} {
+	for _, set := range []bool{
+		e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil,
+		e.Counters != nil, e.Queue != nil, e.Socket != nil, e.Change != nil, e.Process != nil,
+	} {
 		if set {
 			n++
 		}
@@ -122,7 +146,8 @@ func compareEvents(a, b *Event) int {
 }
 
 // connect finds the connections and whose ends they are.
-func (b *Builder) connect(packets []*Event, owners *owners) {
+func (b *Builder) connect(packets []*Event, owners *owners) map[flowKey]*flow {
+	byKey := make(map[flowKey]*flow)
 	for _, f := range flows(packets) {
 		f.split(len(b.run.Hosts))
 		for _, c := range f.conns {
@@ -131,34 +156,56 @@ func (b *Builder) connect(packets []*Event, owners *owners) {
 			}
 			b.conns[c.repetition] = append(b.conns[c.repetition], c)
 		}
+		byKey[keyOf(f.packets[0].Packet.Source, f.packets[0].Packet.Destination)] = f
 	}
 	for _, conns := range b.conns {
 		byStart(conns)
 	}
+	return byKey
 }
 
-// matchAll matches the segments of every connection, first what is sure, then, with
-// the clocks that this gives, the rest.
-func (b *Builder) matchAll(packets []*Event) {
+// quote finds the connections that ICMP errors are about.
+func (b *Builder) quote(packets []*Event, flows map[flowKey]*flow) {
+	for _, e := range packets {
+		q, ok := e.Packet.quoted()
+		if !ok || q.protocol != ProtocolTCP {
+			continue
+		}
+		if f := flows[keyOf(q.source, q.destination)]; f != nil {
+			if c := f.quoted(e, q); c != nil {
+				b.quotedBy[e] = c
+			}
+		}
+	}
+}
+
+// matchAll matches the packets of every connection and stream, first what is sure,
+// then, with the clocks that this gives, the rest.
+func (b *Builder) matchAll() {
 	type half struct {
-		conn *conn
+		into *[]transit
 		*matching
 	}
 	var halves []half
 	var messages []clock.Message
+	add := func(m *matching, into *[]transit) {
+		m.match()
+		halves = append(halves, half{into, m})
+		messages = appendMessages(messages, m.transits)
+	}
 	for _, repetition := range b.repetitions() {
 		for _, c := range b.conns[repetition] {
 			for from := range c.ends {
-				m := b.sights(c, from)
-				m.match()
-				halves = append(halves, half{c, m})
-				messages = appendMessages(messages, m.transits)
+				add(b.sights(c, from), &c.transits)
 			}
+		}
+		for _, s := range b.others[repetition] {
+			add(b.streamSights(s), &s.transits)
 		}
 	}
 	b.tie(messages)
 	for _, h := range halves {
-		h.conn.transits = append(h.conn.transits, h.settle(b.clocks)...)
+		*h.into = append(*h.into, h.settle(b.clocks)...)
 	}
 }
 
@@ -167,13 +214,14 @@ func (b *Builder) repetitions() []int {
 	for r := range b.conns {
 		all = append(all, r)
 	}
+	for r := range b.others {
+		all = append(all, r)
+	}
 	for r := range b.events {
-		if _, ok := b.conns[r]; !ok {
-			all = append(all, r)
-		}
+		all = append(all, r)
 	}
 	slices.Sort(all)
-	return all
+	return slices.Compact(all)
 }
 
 func appendMessages(messages []clock.Message, transits []transit) []clock.Message {
@@ -189,36 +237,59 @@ func appendMessages(messages []clock.Message, transits []transit) []clock.Messag
 }
 
 // sights sorts out which of a connection's packets are departures and arrivals of
-// one direction. What another tap saw is passing by, unless it is a tap on the same
-// kernel that saw the very same moment again.
+// one direction.
 func (b *Builder) sights(c *conn, from int) *matching {
-	sender, receiver := c.ends[from].Host, c.ends[1-from].Host
-	m := &matching{from: from, stepped: b.evidence.stepped}
-	m.lossSince, m.complete = b.evidence.lossSince(sender, c.repetition)
-	var strangers []*Event
+	var packets []*Event
 	for _, e := range c.packets {
+		if c.direction(e.Packet) == from {
+			packets = append(packets, e)
+		}
+	}
+	m, passing := b.sift(packets, way{c.ends[from].Host, c.ends[1-from].Host, c.repetition})
+	m.from, m.levels = from, levels
+	c.passing = append(c.passing, passing...)
+	return m
+}
+
+// streamSights does the same for a stream, which has one direction.
+func (b *Builder) streamSights(s *stream) *matching {
+	m, passing := b.sift(s.packets, way{s.from, s.to, s.repetition})
+	m.levels, m.whole = otherLevels, true
+	s.passing = append(s.passing, passing...)
+	return m
+}
+
+// way is who sends to whom, in which repetition.
+type way struct{ sender, receiver, repetition int }
+
+// sift tells departures from arrivals. What another tap saw is passing by, unless it
+// is a tap on the same kernel that saw the very same moment again.
+func (b *Builder) sift(packets []*Event, w way) (m *matching, passing []*Event) {
+	m = &matching{stepped: b.evidence.stepped}
+	m.lossSince, m.complete = b.evidence.lossSince(w.sender, w.repetition)
+	var strangers []*Event
+	for _, e := range packets {
 		switch {
-		case c.direction(e.Packet) != from:
-		case e.Packet.Direction == Out && e.Host == sender:
+		case e.Packet.Direction == Out && e.Host == w.sender:
 			m.departures = append(m.departures, e)
-		case e.Packet.Direction == In && e.Host == receiver:
+		case e.Packet.Direction == In && e.Host == w.receiver:
 			m.arrivals = append(m.arrivals, e)
 		default:
 			strangers = append(strangers, e)
 		}
 	}
 	for _, e := range strangers {
-		host, seen := sender, len(m.departures)
+		host, seen := w.sender, len(m.departures)
 		if e.Packet.Direction == In {
-			host, seen = receiver, len(m.arrivals)
+			host, seen = w.receiver, len(m.arrivals)
 		}
 		if seen == 0 || host < 0 || !b.sameClock(e.Host, host) {
-			c.passing = append(c.passing, e)
+			passing = append(passing, e)
 		}
 	}
-	m.departures = c.onePath(m.departures)
-	m.arrivals = c.onePath(m.arrivals)
-	return m
+	m.departures, passing = onePath(m.departures, passing)
+	m.arrivals, passing = onePath(m.arrivals, passing)
+	return m, passing
 }
 
 // sameClock reports whether two hosts are on one kernel, by the clock they read.
@@ -228,14 +299,15 @@ func (b *Builder) sameClock(a, c int) bool {
 }
 
 // onePath leaves out packets that a second interface of the same host saw again, as
-// a bridge and its port do. The interface that saw most of the connection counts.
-func (c *conn) onePath(events []*Event) []*Event {
+// a bridge and its port do: they are passing by. The interface that saw most of the
+// connection counts.
+func onePath(events, passing []*Event) (counted, all []*Event) {
 	seen := make(map[string]int)
 	for _, e := range events {
 		seen[e.Packet.Interface]++
 	}
 	if len(seen) < 2 {
-		return events
+		return events, passing
 	}
 	main := ""
 	for name, n := range seen {
@@ -249,13 +321,14 @@ func (c *conn) onePath(events []*Event) []*Event {
 			known[levels[0].look(e.Packet)] = true
 		}
 	}
-	return slices.DeleteFunc(events, func(e *Event) bool {
+	counted = slices.DeleteFunc(events, func(e *Event) bool {
 		again := e.Packet.Interface != main && known[levels[0].look(e.Packet)]
 		if again {
-			c.passing = append(c.passing, e)
+			passing = append(passing, e)
 		}
 		return again
 	})
+	return counted, passing
 }
 
 // tie makes the clocks, in three steps, each for the hosts that the one before left
@@ -370,6 +443,36 @@ func signalPairs(events []*Event) [][2]*Event {
 	return pairs
 }
 
+// plan is what was executed in a repetition; nil if nobody said.
+func (b *Builder) plan(repetition int) (*experiment.Experiment, error) {
+	if b.run.Plan == nil {
+		return b.run.Experiment, nil
+	}
+	exp, err := b.run.Plan(repetition)
+	if err != nil {
+		return nil, fmt.Errorf("build timeline: plan of repetition %d: %w", repetition, err)
+	}
+	return exp, nil
+}
+
+// forked is the lane that a fork started, as the plan has it: a plan that cannot be had
+// is an error of Build. Without a plan the call's arguments name it.
+func (b *Builder) forked(repetition int, fork *Event) string {
+	exp, err := b.plan(repetition)
+	if err != nil || exp == nil {
+		return strings.TrimSpace(fork.Call.Arguments)
+	}
+	for _, lane := range exp.Lanes {
+		if lane.Name != fork.Call.Lane || fork.Call.Step < 0 || fork.Call.Step >= len(lane.Steps) {
+			continue
+		}
+		if args, ok := lane.Steps[fork.Call.Step].Args.(experiment.ForkArgs); ok {
+			return args.Lane
+		}
+	}
+	return ""
+}
+
 // claimAll gives the calls to the connections.
 func (b *Builder) claimAll(owners *owners) {
 	for _, repetition := range b.repetitions() {
@@ -382,9 +485,34 @@ func (b *Builder) claimAll(owners *owners) {
 		cl := &claims{
 			repetition: repetition, hosts: len(b.run.Hosts), owners: owners,
 			conns: b.conns[repetition], of: b.calls,
+			forked: func(fork *Event) string { return b.forked(repetition, fork) },
 		}
 		cl.claim(calls)
 		b.conns[repetition] = cl.conns
+		b.noteSockets(cl)
 		b.doubtful[repetition] = cl.doubtful
+	}
+}
+
+// listener is a port that a host listened on in a repetition.
+type listener struct {
+	host, repetition int
+	port             uint16
+}
+
+// noteSockets keeps what the states of connections ask of sockets.
+func (b *Builder) noteSockets(cl *claims) {
+	for _, s := range cl.sockets.all {
+		if s.closed != nil {
+			b.lastCloses[s.closed] = true
+		}
+		if !s.defers() {
+			continue
+		}
+		for _, c := range cl.conns {
+			if port := c.ends[1].Address.Port(); s.listens(port) {
+				b.deferring[listener{s.calls[0].Host, cl.repetition, port}] = true
+			}
+		}
 	}
 }

@@ -13,11 +13,15 @@ type claims struct {
 	repetition int
 	hosts      int
 	owners     *owners
-	conns      []*conn
+	// forked names the lane that a fork started.
+	forked func(fork *Event) string
+	conns  []*conn
 	// byFlow finds them by their addresses, in the order in which they were opened.
 	byFlow map[flowKey][]*conn
-	// of is the answer: the connection of a call.
-	of map[*Event]*conn
+	// of is the answer: the end that a call worked on.
+	of map[*Event]side
+	// sockets are the ones that calls worked on or made.
+	sockets *sockets
 	// doubtful are calls that could have made any of several connections.
 	doubtful []*Event
 }
@@ -29,17 +33,24 @@ func (cl *claims) claim(calls []*Event) {
 	for _, c := range cl.conns {
 		cl.index(c)
 	}
+	cl.sockets = newSockets(calls, cl.forked)
+	var late []*Event
 	for _, e := range calls {
-		if e.Call.Name == "connect" {
-			cl.connect(e)
+		if cl.mayConnect(e) && !cl.connect(e) && e.Call.Name == "connect" {
+			late = append(late, e)
 		}
+	}
+	for _, e := range late {
+		cl.connectLate(e)
 	}
 	for _, e := range calls {
 		if isAccept(e.Call) {
 			cl.accept(e)
 		}
 	}
-	cl.follow(calls)
+	for _, s := range cl.sockets.all {
+		cl.follow(s)
+	}
 }
 
 func (cl *claims) index(c *conn) {
@@ -49,21 +60,82 @@ func (cl *claims) index(c *conn) {
 
 func isAccept(c *Call) bool { return c.Name == "accept" || c.Name == "accept4" }
 
+// mayConnect reports whether a call may open a TCP connection: connect(2), and
+// sendto(2) on a socket that has none yet, which TCP Fast Open allows (RFC 7413).
+func (cl *claims) mayConnect(e *Event) bool {
+	s := cl.sockets.on[e]
+	if s == nil {
+		return e.Call.Name == "connect"
+	}
+	return !s.other && (e.Call.Name == "connect" || e.Call.Name == "sendto" && s.stream && s.claimedBefore(e) == nil)
+}
+
 // connect finds the connection that a connect(2) opened: of its addresses, with its
 // first packet while the call was running.
-func (cl *claims) connect(e *Event) {
-	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
+func (cl *claims) connect(e *Event) bool {
+	local, peer := endsOfConnect(e)
+	c, end := cl.opened(e, local, peer)
+	if c != nil {
+		cl.take(c, end, e, cl.sockets.on[e], e.Call.Socket)
+	}
+	return c != nil
+}
+
+func endsOfConnect(e *Event) (local, peer netip.AddrPort) {
+	local, peer = plain(e.Call.Local), plain(e.Call.Peer)
 	if !peer.IsValid() || peer.Port() == 0 {
 		peer = target(e.Call.Arguments)
 	}
-	if c, end := cl.opened(e, local, peer); c != nil {
-		cl.take(c, end, e, e.Call.Socket)
+	return local, peer
+}
+
+// connectLate finds the connection of a connect(2) that opened none while it ran: it
+// asked how an earlier one on the same socket got on, or its SYN left after it had
+// returned, as those of a socket that does not block may (an address that must be
+// resolved first, TCP Fast Open), or no tap saw any.
+func (cl *claims) connectLate(e *Event) {
+	local, peer := endsOfConnect(e)
+	s := cl.sockets.on[e]
+	if s != nil {
+		if c := s.claimedBefore(e); c != nil && (c.ends[0].Address == peer || c.ends[1].Address == peer) {
+			cl.of[e] = side{c.conn, c.address}
+			return
+		}
+	}
+	if !local.IsValid() || local.Port() == 0 || !peer.IsValid() || peer.Port() == 0 || local.Addr().IsUnspecified() {
 		return
 	}
-	if e.Call.Result == 0 && local.Port() != 0 && peer.Port() != 0 {
-		c := cl.form(local, peer)
-		cl.take(c, 0, e, e.Call.Socket)
+	goesOn := e.Call.Result == 0 || goesOnAfter(e.Call)
+	if goesOn {
+		for _, c := range cl.byFlow[keyOf(local, peer)] {
+			first := c.first[e.Host]
+			if c.ends[0].Address == local && c.ends[1].Address == peer && !c.claimed[0] && first != nil && first.At > e.At {
+				cl.take(c, 0, e, s, e.Call.Socket)
+				return
+			}
+		}
 	}
+	if e.Call.Result == 0 || cl.waited(e) {
+		cl.take(cl.form(local, peer), 0, e, s, e.Call.Socket)
+	}
+}
+
+// goesOnAfter reports whether a connect(2) that returned an error, or was ended by the
+// lab, leaves a socket that is still connecting.
+func goesOnAfter(c *Call) bool {
+	const eintr, einprogress, ealready = 4, 115, 114
+	switch c.Errno {
+	case eintr, einprogress, ealready:
+		return true
+	}
+	return c.EndedBy == EndedByTimeout || c.EndedBy == EndedByCancel
+}
+
+// waited reports whether a connect(2) of which no packet left was in SYN_SENT all the
+// same: the kernel had a SYN to send, and a firewall or a neighbour that does not
+// answer kept it from the wire. One that fails without that returns at once.
+func (cl *claims) waited(e *Event) bool {
+	return goesOnAfter(e.Call) || e.Call.Result < 0 && e.Call.Return-e.At >= waitsAtLeast
 }
 
 // opened looks for the connection and the end of it that a connect opened. A
@@ -144,11 +216,11 @@ func (cl *claims) accept(e *Event) {
 		}
 		first := c.first[e.Host]
 		if first == nil || first.At <= e.Call.Return+slackOf(first) {
-			cl.take(c, 1, e, e.Call.Makes)
+			cl.take(c, 1, e, cl.sockets.makes[e], e.Call.Makes)
 			return
 		}
 	}
-	cl.take(cl.form(peer, local), 1, e, e.Call.Makes)
+	cl.take(cl.form(peer, local), 1, e, cl.sockets.makes[e], e.Call.Makes)
 }
 
 // form makes a connection that only calls tell of.
@@ -163,13 +235,17 @@ func (cl *claims) form(client, server netip.AddrPort) *conn {
 	return c
 }
 
-// take gives an end of a connection to the call that made it. The end that called
-// connect is the client where no SYN says who is.
-func (cl *claims) take(c *conn, end int, e *Event, socket string) {
+// take gives an end of a connection to the call that made it, and so to its socket.
+// The end that called connect is the client where no SYN says who is.
+func (cl *claims) take(c *conn, end int, e *Event, s *sock, name string) {
 	c.claimed[end] = true
 	c.ends[end].Host = e.Host
-	c.ends[end].Lane, c.ends[end].Socket = e.Call.Lane, socket
-	cl.of[e] = c
+	c.ends[end].Lane, c.ends[end].Socket = e.Call.Lane, name
+	cl.of[e] = side{c, c.ends[end].Address}
+	if s != nil {
+		s.claims = append(s.claims, claim{side{c, c.ends[end].Address}, e})
+		c.ends[end].Names = s.namesFrom(SocketName{e.Call.Lane, name})
+	}
 	if end == 1 && e.Call.Name == "connect" && !c.ends[0].HasISN && !c.claimed[0] {
 		c.turn()
 	}
@@ -184,42 +260,18 @@ func (c *conn) turn() {
 	}
 }
 
-// socketName is a socket of the experiment: names are a lane's own.
-type socketName struct {
-	host         int
-	lane, socket string
-}
-
-// follow gives every other call to the connection of its socket: from the call that
-// made the socket to its close.
-func (cl *claims) follow(calls []*Event) {
-	current := make(map[socketName]*conn)
-	before := make(map[socketName][]*Event)
-	for _, e := range calls {
-		on := socketName{e.Host, e.Call.Lane, e.Call.Socket}
-		makes := socketName{e.Host, e.Call.Lane, e.Call.Makes}
-		c := cl.of[e]
-		switch {
-		case c != nil && isAccept(e.Call):
-			current[makes] = c
-		case c != nil:
-			current[on] = c
-			for _, earlier := range before[on] {
-				cl.of[earlier] = c
-			}
-			delete(before, on)
-		case e.Call.Name == "socket":
-			delete(current, makes)
-			before[makes] = []*Event{e}
-		case e.Call.Socket == "" || isAccept(e.Call):
-		case current[on] != nil:
-			cl.of[e] = current[on]
-		default:
-			before[on] = append(before[on], e)
-		}
-		if e.Call.Name == "close" {
-			delete(current, on)
-			delete(before, on)
+// follow gives every other call on a socket to its connection: those before the first
+// connect, back to socket(2), to the first one.
+func (cl *claims) follow(s *sock) {
+	if len(s.claims) == 0 {
+		return
+	}
+	current := s.claims[0].side
+	for _, e := range s.calls {
+		if own, ok := cl.of[e]; ok {
+			current = own
+		} else {
+			cl.of[e] = current
 		}
 	}
 }

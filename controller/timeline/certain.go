@@ -43,11 +43,9 @@ func newCertainty(a *assembly) *certainty {
 func byHand(t *Timeline) *certainty {
 	c := &certainty{}
 	arrivals := make(map[int][]int)
-	for _, conn := range t.Connections {
-		for _, s := range conn.Segments {
-			if s.Departure >= 0 && s.Departure < s.Arrival && !s.Impossible && !s.Ambiguous {
-				arrivals[s.Arrival] = append(arrivals[s.Arrival], s.Departure)
-			}
+	for _, s := range t.Transmissions() {
+		if s.Departure >= 0 && s.Departure < s.Arrival && !s.Impossible && !s.Ambiguous {
+			arrivals[s.Arrival] = append(arrivals[s.Arrival], s.Departure)
 		}
 	}
 	c.count(t, arrivals)

@@ -103,7 +103,8 @@ const (
 	AE
 )
 
-// Packet is one TCP packet at one tap. Sequence numbers are absolute.
+// Packet is one packet at one tap, of TCP unless Protocol or ARP says otherwise.
+// Sequence numbers are absolute.
 type Packet struct {
 	Interface string
 	Direction Direction

@@ -40,6 +40,21 @@ type conn struct {
 	claimed [2]bool
 }
 
+// side is one end of a connection in the making. The end is told by its address, since
+// which of the two is the client may turn out later.
+type side struct {
+	*conn
+	address netip.AddrPort
+}
+
+// end is the index of the end in conn.ends.
+func (s side) end() int {
+	if s.ends[1].Address == s.address && s.ends[0].Address != s.address {
+		return 1
+	}
+	return 0
+}
+
 // plain is the address without what two sources may spell differently.
 func plain(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
@@ -229,6 +244,26 @@ func (f *flow) yetToOpen(e *Event) *conn {
 		}
 	}
 	return nil
+}
+
+// quoted is the connection that an ICMP error is about: the last one opened before it
+// that the quoted number fits. nil if there is none.
+func (f *flow) quoted(e *Event, q quote) *conn {
+	sent := &Packet{Source: q.source, Destination: q.destination, Seq: q.seq}
+	var last *conn
+	for _, c := range slices.Backward(f.conns) {
+		if c.repetition != e.Repetition || !c.startedBefore(e) {
+			continue
+		}
+		from := c.ends[c.direction(sent)]
+		if from.HasISN && int32(q.seq-from.ISN) >= 0 {
+			return c
+		}
+		if last == nil && !from.HasISN {
+			last = c
+		}
+	}
+	return last
 }
 
 func (c *conn) startedBefore(e *Event) bool {

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 
 	"syncline/controller/clock"
@@ -20,9 +21,14 @@ type transit struct {
 	proves bool
 }
 
-// matching pairs the departures of one direction of a connection with the arrivals.
+// matching pairs the departures of one direction of a connection, or of a stream, with
+// the arrivals.
 type matching struct {
 	from int
+	// levels are the ways to look at packets, the strictest first.
+	levels []level
+	// whole: offloads neither cut nor join these packets.
+	whole bool
 	// complete: the sender's tap lost nothing, so every arrival of what the sender
 	// sent has its departure here.
 	complete bool
@@ -47,6 +53,8 @@ type wire struct {
 	window, urgent, length int
 	ipid                   uint32
 	options                string
+	// rest is what packets that are no TCP have instead.
+	rest string
 }
 
 // level is a way to look at packets: what has to be the same for two records to be
@@ -65,20 +73,20 @@ type level struct {
 var levels = []level{
 	{
 		look: func(p *Packet) wire {
-			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, p.IPID, string(p.Options)}
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, p.IPID, string(p.Options), rest(p)}
 		},
 		tells: func(w wire) bool { return w.ipid != 0 },
 	},
 	{
 		look: func(p *Packet) wire {
-			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, string(p.Options)}
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, string(p.Options), ""}
 		},
 		tells: func(wire) bool { return false },
 	},
 	{
 		// A router that clamps the MSS changes a SYN's options, but not its timestamps.
 		look: func(p *Packet) wire {
-			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, timestamps(p)}
+			return wire{p.Seq, p.Ack, p.Flags, p.Window, p.Urgent, p.PayloadLength, 0, timestamps(p), ""}
 		},
 		tells: func(wire) bool { return false },
 	},
@@ -89,6 +97,30 @@ var levels = []level{
 		tells:  func(wire) bool { return false },
 		likely: true,
 	},
+}
+
+// otherLevels are those of packets that are no TCP. What even the second does not tell
+// apart, as two equal datagrams, is paired in order and proves nothing.
+var otherLevels = []level{
+	{
+		look:  func(p *Packet) wire { return wire{length: p.PayloadLength, ipid: p.IPID, rest: rest(p)} },
+		tells: func(w wire) bool { return w.ipid != 0 },
+	},
+	{
+		look:  func(p *Packet) wire { return wire{length: p.PayloadLength, rest: rest(p)} },
+		tells: func(wire) bool { return false },
+	},
+}
+
+// rest tells a packet that is no TCP from others of its stream: the header of ICMP and
+// what the taps kept of the payload.
+func rest(p *Packet) string {
+	if p.TCP() {
+		return ""
+	}
+	head := []byte{byte(p.ICMPType), byte(p.ICMPCode)}
+	head = binary.BigEndian.AppendUint32(head, p.ICMPRest)
+	return string(append(head, p.Payload...))
 }
 
 // timestamps are the bytes of the timestamps option (RFC 7323 3.2), all options if
@@ -113,10 +145,12 @@ func timestamps(p *Packet) string {
 // match pairs what it can without knowing the clocks. What is left over in the end
 // was seen at one tap only.
 func (m *matching) match() {
-	for _, l := range levels {
+	for _, l := range m.levels {
 		m.pair(l)
 	}
-	m.cover()
+	if !m.whole {
+		m.cover()
+	}
 }
 
 // pair takes out what looks the same at both taps on one level.

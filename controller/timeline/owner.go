@@ -31,8 +31,10 @@ func newOwners(run *Run, events []*Event) *owners {
 		taps:      make(map[netip.Addr]int),
 	}
 	for h, host := range run.Hosts {
-		if host.Address.IsValid() {
-			note(o.hosts, host.Address.Unmap().WithZone(""), h)
+		for _, address := range []netip.Addr{host.Address, host.Address6} {
+			if address.IsValid() {
+				note(o.hosts, address.Unmap().WithZone(""), h)
+			}
 		}
 	}
 	for _, e := range events {

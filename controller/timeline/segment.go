@@ -44,6 +44,8 @@ func (a *assembly) segments() {
 			a.t.Moments[a.place[i]].Connection = index[c]
 		}
 	}
+	a.transmissions(edges, index)
+	a.findSides(index)
 	for _, c := range a.t.Connections {
 		for s := len(c.Segments) - 1; s >= 0; s-- {
 			for _, m := range []int{c.Segments[s].Departure, c.Segments[s].Arrival} {
@@ -52,6 +54,22 @@ func (a *assembly) segments() {
 				}
 			}
 		}
+	}
+}
+
+// findSides tells which end of its connection each call worked on.
+func (a *assembly) findSides(index map[*conn]int) {
+	a.sides = make(map[int]EndRef)
+	for i := range a.nodes {
+		s, ok := a.calls[a.nodes[i].event]
+		if !ok {
+			continue
+		}
+		ref := EndRef{index[s.conn], ClientEnd}
+		if s.end() != a.client(s.conn) {
+			ref.End = ServerEnd
+		}
+		a.sides[a.place[i]] = ref
 	}
 }
 

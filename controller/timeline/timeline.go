@@ -64,7 +64,10 @@ type Timeline struct {
 	// hosts overlap and no message orders them, their order is not known.
 	Moments     []Moment
 	Connections []Connection
-	Verdicts    []Verdict
+	// Others are the transmissions of packets that are no TCP, in order of departure,
+	// then of arrival where no departure was seen.
+	Others   []Transmission
+	Verdicts []Verdict
 	// Variant is the name of the variant that the repetition was of; empty if the file
 	// has one only.
 	Variant string
@@ -76,6 +79,8 @@ type Timeline struct {
 	// certain is what Build knows of order beyond the exported fields; nil in a
 	// timeline that was put together by hand.
 	certain *certainty
+	// doubts say for each end of each connection why its states may not be right.
+	doubts [][2]string
 }
 
 // HostClock is how one host's clock relates to the reference.
@@ -104,11 +109,12 @@ type Moment struct {
 	Edge  Edge
 	Local clock.Local
 	Stamp clock.Stamp
-	// Connection indexes Timeline.Connections; -1 if it belongs to none.
+	// Connection indexes Timeline.Connections; -1 if it belongs to none. An ICMP error
+	// belongs to the connection whose segment it quotes.
 	Connection int
-	// Segment indexes Connection.Segments for a packet, the first of them if it is in
-	// several; -1 for what is no packet and for a packet that a host between the two
-	// ends saw pass.
+	// Segment indexes Connection.Segments for a TCP packet, the first of them if it is
+	// in several; -1 for what is no TCP packet and for a packet that a host between the
+	// two ends saw pass.
 	Segment int
 }
 
@@ -131,8 +137,71 @@ type End struct {
 	// Lane and Socket are the experiment's names for this end, empty if no call of
 	// the run worked on it: "client", "c".
 	Lane, Socket string
-	// States are the TCP states of this end, in order.
+	// Names are all names that the socket of this end had, the one above first: dup(2)
+	// gives it another, and a forked lane has those of the lane that forked it.
+	Names []SocketName
+	// States are the TCP states of this end, in order. They are inferred: see
+	// Timeline.StateDoubt.
 	States []State
+}
+
+// SocketName is a name of a socket: names are a lane's own.
+type SocketName struct{ Lane, Socket string }
+
+// EndRef names one end of one connection of a timeline.
+type EndRef struct {
+	// Connection indexes Timeline.Connections; End is 0 for the client, 1 for the server.
+	Connection, End int
+}
+
+// Ends of a connection, as EndRef.End counts them.
+const (
+	ClientEnd = 0
+	ServerEnd = 1
+)
+
+// End is one end of the connection: ClientEnd or ServerEnd.
+func (c *Connection) End(end int) *End {
+	if end == ServerEnd {
+		return &c.Server
+	}
+	return &c.Client
+}
+
+// EndsOf lists the ends of connections that a lane's socket was, in the order of the
+// connections: several if the name was used again, as in a loop.
+func (t *Timeline) EndsOf(lane, socket string) []EndRef {
+	var refs []EndRef
+	for i := range t.Connections {
+		for end := range 2 {
+			if t.Connections[i].End(end).named(lane, socket) {
+				refs = append(refs, EndRef{i, end})
+			}
+		}
+	}
+	return refs
+}
+
+// EndOf is the first of EndsOf; ok is false if there is none.
+func (t *Timeline) EndOf(lane, socket string) (connection, end int, ok bool) {
+	refs := t.EndsOf(lane, socket)
+	if len(refs) == 0 {
+		return -1, -1, false
+	}
+	return refs[0].Connection, refs[0].End, true
+}
+
+// named reports whether a lane knew the end by a name.
+func (e *End) named(lane, socket string) bool {
+	if socket == "" {
+		return false
+	}
+	for _, n := range e.Names {
+		if n == (SocketName{lane, socket}) {
+			return true
+		}
+	}
+	return e.Lane == lane && e.Socket == socket
 }
 
 // State is a state of one end of a connection, RFC 9293 3.3.2.

@@ -12,7 +12,7 @@ import (
 // warnings are what a person must know before believing the rest, worst first.
 func (a *assembly) warnings() []string {
 	return slices.Concat(
-		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(), a.warnOfOthers(),
+		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(), a.against, a.warnOfOthers(),
 	)
 }
 

@@ -1,0 +1,230 @@
+package timeline
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Names of TCP states as Linux spells them, RFC 9293 3.3.2.
+const (
+	stateEstablished = "ESTABLISHED"
+	stateSynSent     = "SYN_SENT"
+	stateSynRecv     = "SYN_RECV"
+	stateFinWait1    = "FIN_WAIT1"
+	stateFinWait2    = "FIN_WAIT2"
+	stateTimeWait    = "TIME_WAIT"
+	stateClosed      = "CLOSED"
+	stateCloseWait   = "CLOSE_WAIT"
+	stateLastAck     = "LAST_ACK"
+	stateListen      = "LISTEN"
+	stateClosing     = "CLOSING"
+)
+
+// stateNames are the kernel's numbers, include/net/tcp_states.h; 12 is a request
+// socket, which is in SYN_RECV as well.
+var stateNames = [...]string{
+	1: stateEstablished, 2: stateSynSent, 3: stateSynRecv, 4: stateFinWait1, 5: stateFinWait2, 6: stateTimeWait,
+	7: stateClosed, 8: stateCloseWait, 9: stateLastAck, 10: stateListen, 11: stateClosing, 12: stateSynRecv,
+}
+
+// StateName is the name of a kernel's number of a TCP state, "" if it has none.
+func StateName(number int) string {
+	if number < 1 || number >= len(stateNames) {
+		return ""
+	}
+	return stateNames[number]
+}
+
+// diagram has the transitions of RFC 9293 figure 5 and its notes; any state may
+// go to CLOSED.
+var diagram = map[string][]string{
+	stateClosed:      {stateSynSent, stateSynRecv, stateListen},
+	stateListen:      {stateSynRecv, stateSynSent},
+	stateSynSent:     {stateSynRecv, stateEstablished},
+	stateSynRecv:     {stateEstablished, stateFinWait1},
+	stateEstablished: {stateFinWait1, stateCloseWait},
+	// The direct way to TIME_WAIT is note 2: one segment has the FIN and acknowledges ours.
+	stateFinWait1:  {stateFinWait2, stateClosing, stateTimeWait},
+	stateFinWait2:  {stateTimeWait},
+	stateClosing:   {stateTimeWait},
+	stateCloseWait: {stateLastAck},
+}
+
+func inDiagram(from, to string) bool {
+	return to == stateClosed && from != stateClosed || slices.Contains(diagram[from], to)
+}
+
+// leadsTo reports whether a state comes, at some time, after another.
+func leadsTo(from, to string) bool {
+	for _, next := range diagram[from] {
+		if next == to || leadsTo(next, to) && next != from {
+			return true
+		}
+	}
+	return to == stateClosed && from != stateClosed
+}
+
+// clue is something that an end of a connection saw or did; exactly one of packet, call
+// and dump is set.
+type clue struct {
+	moment int
+	packet *Packet
+	// out: this end sent the packet.
+	out  bool
+	call *Call
+	edge Edge
+	// last marks a close(2) that took the last name of the socket.
+	last bool
+	dump *SocketState
+}
+
+// inferStates fills in the states of every end.
+func (a *assembly) inferStates() {
+	clues := a.stateClues()
+	a.t.doubts = make([][2]string, len(a.t.Connections))
+	for ci := range a.t.Connections {
+		c := &a.t.Connections[ci]
+		for end := range 2 {
+			own, peer := c.End(end), c.End(1-end)
+			if own.Host < 0 {
+				a.t.doubts[ci][end] = fmt.Sprintf("no host of the run has %s", own.Address)
+				continue
+			}
+			p := &path{
+				t: a.t, own: own, peer: peer, clues: clues[EndRef{ci, end}],
+				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blind(own.Host),
+			}
+			p.walk()
+			own.States = p.states
+			doubt := p.blind
+			if against := a.check(p); against != "" {
+				a.against = append(a.against, against+".")
+				doubt = against
+			}
+			a.t.doubts[ci][end] = doubt
+		}
+	}
+}
+
+// blind is why packets of a host may be missing from the record, empty if none is.
+func (a *assembly) blind(host int) string {
+	if a.experiment != nil && len(a.experiment.Observe) > 0 && !slices.Contains(a.experiment.Observe, string(Packets)) {
+		return "the experiment does not observe packets"
+	}
+	return a.evidence.complete(host, a.repetition, Packets)
+}
+
+// dumpKey is by what a dump names the end of a connection.
+type dumpKey struct {
+	host      int
+	own, peer netip.AddrPort
+}
+
+// stateClues sorts what is on record by the end that it is of.
+func (a *assembly) stateClues() map[EndRef][]clue {
+	clues := make(map[EndRef][]clue)
+	add := func(ref EndRef, f clue) { clues[ref] = append(clues[ref], f) }
+	for ci := range a.t.Connections {
+		c := &a.t.Connections[ci]
+		for end := range 2 {
+			clues[EndRef{ci, end}] = a.segmentClues(c, end)
+		}
+	}
+	byAddress := make(map[dumpKey][]EndRef)
+	for ci := range a.t.Connections {
+		for end := range 2 {
+			own, peer := a.t.Connections[ci].End(end), a.t.Connections[ci].End(1-end)
+			key := dumpKey{own.Host, own.Address, peer.Address}
+			byAddress[key] = append(byAddress[key], EndRef{ci, end})
+		}
+	}
+	for i := range a.t.Moments {
+		m := &a.t.Moments[i]
+		switch e := m.Event; {
+		case e.Call != nil:
+			if ref, ok := a.sides[i]; ok {
+				add(ref, clue{moment: i, call: e.Call, edge: m.Edge, last: a.lastCloses[e]})
+			}
+		case e.Packet != nil && m.Connection >= 0 && m.Segment < 0 && e.Packet.Direction == In && e.Packet.isICMPError():
+			for end := range 2 {
+				if own := a.t.Connections[m.Connection].End(end); own.Host == e.Host && own.Address == quotedSource(e.Packet) {
+					add(EndRef{m.Connection, end}, clue{moment: i, packet: e.Packet})
+				}
+			}
+		case e.Socket != nil:
+			// Ports may have been used again: the dump is of the last that had begun.
+			refs := byAddress[dumpKey{e.Host, plain(e.Socket.Local), plain(e.Socket.Peer)}]
+			for _, ref := range slices.Backward(refs) {
+				if a.began(ref.Connection, i) {
+					add(ref, clue{moment: i, dump: e.Socket})
+					break
+				}
+			}
+		}
+	}
+	for ref := range clues {
+		slices.SortStableFunc(clues[ref], func(x, y clue) int { return cmp.Compare(x.moment, y.moment) })
+	}
+	return clues
+}
+
+// began reports whether anything of a connection is before a moment.
+func (a *assembly) began(connection, moment int) bool {
+	for i := range moment {
+		if a.t.Moments[i].Connection == connection {
+			return true
+		}
+	}
+	return false
+}
+
+// segmentClues are the packets that an end sent and received, by its own tap. Where
+// that tap has not all of them, what the peer's saw stands for what it must have seen.
+func (a *assembly) segmentClues(c *Connection, end int) []clue {
+	var clues []clue
+	seen := make(map[int]bool)
+	blind := c.End(end).Host < 0 || a.blind(c.End(end).Host) != ""
+	for i := range c.Segments {
+		s := &c.Segments[i]
+		out := s.FromClient == (end == ClientEnd)
+		own, other := s.Arrival, s.Departure
+		if out {
+			own, other = other, own
+		}
+		if own < 0 && blind && !s.Lost {
+			own = other
+		}
+		if own < 0 || seen[own] {
+			continue
+		}
+		seen[own] = true
+		clues = append(clues, clue{moment: own, packet: a.t.Moments[own].Event.Packet, out: out})
+	}
+	return clues
+}
+
+// deferred reports whether the listener of a server's end had TCP_DEFER_ACCEPT: then
+// an ACK without data does not complete the handshake (tcp(7)).
+func (a *assembly) deferred(ref EndRef) bool {
+	if ref.End != ServerEnd {
+		return false
+	}
+	server := &a.t.Connections[ref.Connection].Server
+	return a.deferring[listener{server.Host, a.repetition, server.Address.Port()}]
+}
+
+// StateDoubt is why the states of an end may not be as End.States has them: packets are
+// missing from the record, or the kernel's own word is against them. It is empty if
+// nothing speaks against them. End is ClientEnd or ServerEnd.
+func (t *Timeline) StateDoubt(connection, end int) string {
+	if connection < len(t.doubts) {
+		return t.doubts[connection][end]
+	}
+	own := t.Connections[connection].End(end)
+	if own.Host < 0 {
+		return fmt.Sprintf("no host of the run has %s", own.Address)
+	}
+	return t.Complete(own.Host, Packets)
+}

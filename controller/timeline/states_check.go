@@ -1,0 +1,98 @@
+package timeline
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"syncline/controller/clock"
+)
+
+// Lives of sockets that nobody can hold open any longer: TCP_TIMEWAIT_LEN of Linux.
+const timeWaitLasts = clock.Local(60 * time.Second)
+
+// check holds the states of an end against the kernel's own word, and answers what
+// speaks against them, as a sentence without its full stop; empty if nothing does.
+func (a *assembly) check(p *path) string {
+	if against := a.checkFinal(p); against != "" {
+		return against
+	}
+	for i := 1; i < len(p.states); i++ {
+		from, to := p.states[i-1].Name, p.states[i].Name
+		if !inDiagram(from, to) {
+			return fmt.Sprintf("%s went from %s to %s, a transition that RFC 9293 does not have", a.endName(p.own), from, to)
+		}
+	}
+	return ""
+}
+
+// endName names an end for people: "client.c on A".
+func (a *assembly) endName(e *End) string {
+	name := e.Address.String()
+	if e.Lane != "" {
+		name = e.Lane + "." + e.Socket
+	}
+	return name + " on " + a.name(e.Host)
+}
+
+// checkFinal compares the last state with the dump at the end of the repetition, and
+// completes the path where the dump alone can.
+func (a *assembly) checkFinal(p *path) string {
+	if p.final == nil {
+		return a.checkAbsent(p)
+	}
+	shown := StateName(p.final.dump.State)
+	now := p.now()
+	switch {
+	case shown == "":
+		return fmt.Sprintf("sock_diag(7) shows %s in state %d, which has no name", a.endName(p.own), p.final.dump.State)
+	case shown == now:
+		last := &p.states[len(p.states)-1]
+		last.Known = KnownDump
+		p.own.States = p.states
+		return ""
+	case p.blind != "" && (now == "" || leadsTo(now, shown)):
+		p.enter(shown, p.final.moment, KnownDump)
+		p.own.States = p.states
+		return ""
+	case now == "":
+		now = "no state at all"
+	}
+	return fmt.Sprintf("sock_diag(7) shows %s in %s at the end, but its packets and calls say %s", a.endName(p.own), shown, now)
+}
+
+// checkAbsent is about an end that the last dump does not show, though one was made.
+func (a *assembly) checkAbsent(p *path) string {
+	now := p.now()
+	dump := a.dumpOf(p.own.Host)
+	if now == "" || now == stateClosed || dump < 0 {
+		return ""
+	}
+	last := p.states[len(p.states)-1]
+	switch now {
+	case stateEstablished, stateCloseWait, stateSynSent:
+	case stateTimeWait:
+		if last.Moment >= 0 && a.t.Moments[dump].Local-a.t.Moments[last.Moment].Local >= timeWaitLasts {
+			p.enter(stateClosed, dump, KnownDump)
+			p.own.States = p.states
+			return ""
+		}
+	default:
+		// A request socket, and a socket that no process has, end by themselves.
+		p.enter(stateClosed, dump, KnownDump)
+		p.own.States = p.states
+		return ""
+	}
+	return fmt.Sprintf("sock_diag(7) shows no socket of %s at the end, but its packets and calls say %s", a.endName(p.own), now)
+}
+
+// dumpOf is the moment of the last line of a host's dump at the end of the repetition,
+// -1 if that is not on record. A dump of no socket at all leaves nothing.
+func (a *assembly) dumpOf(host int) int {
+	for i, m := range slices.Backward(a.t.Moments) {
+		if m.Event.Host == host && m.Event.Socket != nil && m.Event.Socket.Final {
+			return i
+		}
+	}
+	return -1
+}
