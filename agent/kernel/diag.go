@@ -11,7 +11,11 @@ import (
 const (
 	messageHeader = 16 // struct nlmsghdr
 	diagMessage   = 72 // struct inet_diag_msg
+	diagRequest   = 56 // struct inet_diag_req_v2
 )
+
+// protocolTCP is IPPROTO_TCP.
+const protocolTCP = 6
 
 // Types of netlink messages, netlink(7).
 const (
@@ -24,6 +28,28 @@ const (
 	familyIPv4 = 2
 	familyIPv6 = 10
 )
+
+// stateSet has a bit for each state, as struct inet_diag_req wants it.
+type stateSet uint32
+
+func states(all ...State) (set stateSet) {
+	for _, s := range all {
+		set |= 1 << s
+	}
+	return set
+}
+
+var (
+	// busyStates are those in which a socket may yet send. A mini socket in TIME_WAIT's
+	// stead that still waits for the peer's FIN counts as FIN_WAIT2.
+	busyStates = states(Established, SynSent, SynRecv, newSynRecv, FinWait1, FinWait2, CloseWait, LastAck, Closing)
+	// listenStates alone spare the kernel the walk over the table of connections.
+	listenStates  = states(Listen)
+	requestStates = states(SynRecv, newSynRecv)
+)
+
+// allStates are all of them, with the ones a later kernel may add left out.
+const allStates = 1<<(newSynRecv+1) - 2
 
 var errMalformed = errors.New("malformed answer of sock_diag")
 
@@ -88,11 +114,35 @@ func parse(m []byte) (Socket, error) {
 		return Socket{}, err
 	}
 	return Socket{
-		State:  State(m[1]),
-		Local:  netip.AddrPortFrom(local, binary.BigEndian.Uint16(m[4:])),
-		Remote: netip.AddrPortFrom(remote, binary.BigEndian.Uint16(m[6:])),
-		Inode:  binary.NativeEndian.Uint32(m[68:]),
+		State:     State(m[1]),
+		Local:     netip.AddrPortFrom(local, binary.BigEndian.Uint16(m[4:])),
+		Remote:    netip.AddrPortFrom(remote, binary.BigEndian.Uint16(m[6:])),
+		Interface: binary.NativeEndian.Uint32(m[40:]),
+		// Two words, the lower one first whatever the machine's byte order.
+		Cookie:    uint64(binary.NativeEndian.Uint32(m[44:])) | uint64(binary.NativeEndian.Uint32(m[48:]))<<32,
+		RecvQueue: binary.NativeEndian.Uint32(m[56:]),
+		SendQueue: binary.NativeEndian.Uint32(m[60:]),
+		Inode:     binary.NativeEndian.Uint32(m[68:]),
 	}, nil
+}
+
+// exact writes the struct inet_diag_req_v2 that asks for the one socket with these
+// addresses: family, protocol, extensions, states; then the socket's id, which is
+// ports and addresses in network order, interface, and a cookie that matches any.
+func exact(local, remote netip.AddrPort, link uint32) [diagRequest]byte {
+	var m [diagRequest]byte
+	m[0], m[1] = familyIPv6, protocolTCP
+	if local.Addr().Is4() {
+		m[0] = familyIPv4
+	}
+	binary.NativeEndian.PutUint32(m[4:], allStates)
+	binary.BigEndian.PutUint16(m[8:], local.Port())
+	binary.BigEndian.PutUint16(m[10:], remote.Port())
+	copy(m[12:28], local.Addr().AsSlice())
+	copy(m[28:44], remote.Addr().AsSlice())
+	binary.NativeEndian.PutUint32(m[44:], link)
+	binary.NativeEndian.PutUint64(m[48:], ^uint64(0)) // INET_DIAG_NOCOOKIE twice
+	return m
 }
 
 func address(family byte, b []byte) (netip.Addr, error) {

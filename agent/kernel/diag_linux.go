@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +18,8 @@ const tcpDiagGetSock = 18
 // requestLength is struct nlmsghdr and struct inet_diag_req.
 const requestLength = messageHeader + 60
 
-// busyStates is the bit mask of the states in which a socket may yet send. A mini
-// socket in TIME_WAIT's stead that still waits for the peer's FIN counts as FIN_WAIT2.
-const busyStates = 1<<Established | 1<<SynSent | 1<<SynRecv | 1<<newSynRecv | 1<<FinWait1 | 1<<FinWait2 |
-	1<<CloseWait | 1<<LastAck | 1<<Closing
+// byFamily is SOCK_DIAG_BY_FAMILY of linux/sock_diag.h, which can ask for one socket.
+const byFamily = 20
 
 // answerTimeout bounds the wait for the kernel's next datagram, which is made while
 // it is asked for.
@@ -46,17 +45,15 @@ func openDiag() (*diag, error) {
 
 func (d *diag) close() { unix.Close(d.fd) }
 
-// busy lists the sockets of the flows that may yet send.
-func (d *diag) busy(f *flows) ([]Socket, error) {
-	sockets, err := d.dump(f.hold)
-	if err != nil {
-		return nil, fmt.Errorf("list TCP sockets through sock_diag: %w", err)
-	}
-	return sockets, nil
-}
-
-func (d *diag) dump(keep func(Socket) bool) (sockets []Socket, err error) {
-	if err := d.ask(); err != nil {
+// dump lists the sockets in the states that keep wants. Request sockets are among
+// those in SYN_RECV and newSynRecv.
+func (d *diag) dump(in stateSet, keep func(Socket) bool) (sockets []Socket, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("list TCP sockets through sock_diag: %w", err)
+		}
+	}()
+	if err := d.ask(in); err != nil {
 		return nil, err
 	}
 	for done := false; !done; {
@@ -64,29 +61,67 @@ func (d *diag) dump(keep func(Socket) bool) (sockets []Socket, err error) {
 		if err != nil {
 			return nil, err
 		}
-		sockets, done, err = answer(d.buffer[:n], sockets, keep)
-		if errno, ok := errors.AsType[errnoError](err); ok {
-			err = unix.Errno(errno)
-		}
-		if err != nil {
-			return nil, err
+		if sockets, done, err = answer(d.buffer[:n], sockets, keep); err != nil {
+			return nil, named(err)
 		}
 	}
 	return sockets, nil
 }
 
-// ask sends a struct inet_diag_req for all TCP sockets in busyStates, whatever their
+// find looks for the one socket with these addresses, through the kernel's own hash:
+// it costs microseconds. A listener is found for a connection that is not there (any
+// more), so look at what was found.
+func (d *diag) find(local, remote netip.AddrPort, link uint32) (s Socket, found bool, err error) {
+	body := exact(local, remote, link)
+	m := make([]byte, messageHeader, messageHeader+diagRequest)
+	binary.NativeEndian.PutUint32(m[0:], messageHeader+diagRequest)
+	binary.NativeEndian.PutUint16(m[4:], byFamily)
+	binary.NativeEndian.PutUint16(m[6:], unix.NLM_F_REQUEST)
+	if err := d.send(append(m, body[:]...)); err != nil {
+		return Socket{}, false, fmt.Errorf("look for TCP socket %v %v through sock_diag: %w", local, remote, err)
+	}
+	n, err := d.receive()
+	if err == nil {
+		var sockets []Socket
+		sockets, _, err = answer(d.buffer[:n], nil, func(Socket) bool { return true })
+		if err == nil && len(sockets) == 1 {
+			return sockets[0], true, nil
+		}
+		err = named(err)
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return Socket{}, false, nil
+	}
+	if err == nil {
+		err = errMalformed
+	}
+	return Socket{}, false, fmt.Errorf("look for TCP socket %v %v through sock_diag: %w", local, remote, err)
+}
+
+// named gives an errno of a netlink message its name.
+func named(err error) error {
+	if errno, ok := errors.AsType[errnoError](err); ok {
+		return unix.Errno(errno)
+	}
+	return err
+}
+
+// ask sends a struct inet_diag_req for all TCP sockets in some states, whatever their
 // family: an IPv6 socket may carry an IPv4 connection. It needs no sequence number: a
 // dump is read to its end before the next is asked for.
-func (d *diag) ask() error {
+func (d *diag) ask(in stateSet) error {
 	var m [requestLength]byte
 	binary.NativeEndian.PutUint32(m[0:], requestLength)
 	binary.NativeEndian.PutUint16(m[4:], tcpDiagGetSock)
 	binary.NativeEndian.PutUint16(m[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
 	// Behind the family, lengths and extensions, and the 48 bytes of the socket's id.
-	binary.NativeEndian.PutUint32(m[messageHeader+52:], busyStates)
+	binary.NativeEndian.PutUint32(m[messageHeader+52:], uint32(in))
+	return d.send(m[:])
+}
+
+func (d *diag) send(message []byte) error {
 	for {
-		err := unix.Sendto(d.fd, m[:], 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		err := unix.Sendto(d.fd, message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
 		if !errors.Is(err, unix.EINTR) {
 			return err
 		}

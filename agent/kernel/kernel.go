@@ -1,17 +1,25 @@
-// Package kernel sees inside: it asks the kernel in which state a run's sockets are.
+// Package kernel sees inside: it asks the kernel what a run's sockets, queues and
+// counters are.
 //
-// A repetition is over when no socket of its flows may send any more, on any host.
-// The answer comes from sock_diag(7), needs no privilege, and covers what no
+//   - Busy and Quiet: a repetition is over when no socket of its flows may send any
+//     more, on any host. Dump lists them all.
+//   - StateWatch waits for a TCP state of one socket.
+//   - QueueWatch samples listeners' queues.
+//   - ReadCounters and Delta say which of the host's counters moved.
+//
+// Sockets come from sock_diag(7), which needs no privilege and covers what no
 // descriptor shows: orphans that their process has closed, and connections that
-// still wait in a listener's queue. It is about the network namespace of the calling
-// thread. A dump is not one instant: a socket is seen as it is when the dump comes to
-// it, so that new connections must have ended before the answer means anything.
+// still wait in a listener's queue. Everything is about the network namespace of the
+// calling thread. A dump is not one instant: a socket is seen as it is when the dump
+// comes to it, so that new connections must have ended before the answer means
+// anything.
+//
+// DESIGN.md has the costs, and what a look every so often can miss.
 package kernel
 
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // State is a TCP state by the kernel's number, net/tcp_states.h.
@@ -56,29 +64,18 @@ type Socket struct {
 	// Inode names the socket in /proc/PID/fd. 0 for an orphan, which has no process,
 	// and for a connection that was not accepted yet.
 	Inode uint32
+	// Cookie is the number the kernel gives a socket for its whole life, TIME_WAIT
+	// included: SO_COOKIE. The kernel makes it when it is first asked for.
+	Cookie uint64
+	// Interface is the index of the link the socket is bound to, 0 if none.
+	Interface uint32
+	// RecvQueue and SendQueue are bytes that the process has not read and the peer not
+	// acknowledged. Of a listener they are connections that wait for accept(2), and the
+	// backlog: tcp(7), ss(8).
+	RecvQueue, SendQueue uint32
 }
 
 // String is "FIN_WAIT1 10.0.0.1:40312 10.0.0.2:8080".
 func (s Socket) String() string {
 	return fmt.Sprintf("%v %v %v", s.State, s.Local, s.Remote)
-}
-
-// flows says which sockets are a run's: both addresses among its hosts, one port among
-// its ports.
-type flows struct {
-	addresses []netip.Addr
-	ports     []uint16
-}
-
-func newFlows(addresses []netip.Addr, ports []uint16) flows {
-	f := flows{ports: ports}
-	for _, a := range addresses {
-		f.addresses = append(f.addresses, a.Unmap().WithZone(""))
-	}
-	return f
-}
-
-func (f *flows) hold(s Socket) bool {
-	return (slices.Contains(f.ports, s.Local.Port()) || slices.Contains(f.ports, s.Remote.Port())) &&
-		slices.Contains(f.addresses, s.Local.Addr()) && slices.Contains(f.addresses, s.Remote.Addr())
 }

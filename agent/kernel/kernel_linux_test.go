@@ -53,6 +53,36 @@ func inNamespace(t *testing.T, f func()) {
 
 type skip struct{ err error }
 
+// alongside runs f on another thread in the calling thread's namespace. The answer
+// waits for it, and fails as f did.
+func alongside(f func()) (wait func()) {
+	ns := must(os.Open("/proc/thread-self/ns/net"))
+	ended := make(chan any, 1)
+	go func() {
+		defer func() { ended <- recover() }()
+		runtime.LockOSThread()
+		check(unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET))
+		check(ns.Close())
+		f()
+	}()
+	return func() {
+		if r := <-ended; r != nil {
+			panic(r)
+		}
+	}
+}
+
+// waitUntil polls an observable until it holds.
+func waitUntil(what string, holds func() bool) {
+	deadline := time.Now().Add(5 * time.Second)
+	for !holds() {
+		if time.Now().After(deadline) {
+			panic("still not so: " + what)
+		}
+		runtime.Gosched()
+	}
+}
+
 // must ends the test's thread on an error.
 func must[T any](v T, err error) T {
 	check(err)
@@ -72,6 +102,11 @@ type end int
 
 func tcp(family int) end {
 	return end(must(unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)))
+}
+
+func (e end) write(text string) error {
+	_, err := unix.Write(int(e), []byte(text))
+	return err
 }
 
 func (e end) close() { check(unix.Close(int(e))) }
@@ -109,13 +144,17 @@ func (e end) accept() end {
 	return end(must(fd, err))
 }
 
+func flowsOf(addresses ...netip.Addr) Flows {
+	return Flows{Addresses: addresses, Ports: []uint16{port}}
+}
+
 // waitFor looks until the states of the run's busy sockets are the wanted ones, since
 // the peer's segments arrive when they do.
 func waitFor(addresses []netip.Addr, want ...State) []Socket {
 	slices.Sort(want)
 	deadline := time.Now().Add(5 * time.Second)
 	for {
-		busy := must(Busy(addresses, []uint16{port}))
+		busy := must(Busy(flowsOf(addresses...)))
 		var got []State
 		for _, s := range busy {
 			got = append(got, s.State)
@@ -221,10 +260,10 @@ func TestOthersSocketsAreNotTheRuns(t *testing.T) {
 	inNamespace(t, func() {
 		l := listener(loopback4)
 		c := dial(loopback4)
-		if b := must(Busy([]netip.Addr{loopback4}, []uint16{port + 1})); len(b) != 0 {
+		if b := must(Busy(Flows{Addresses: []netip.Addr{loopback4}, Ports: []uint16{port + 1}})); len(b) != 0 {
 			panic(fmt.Sprint("of another port: ", b))
 		}
-		if b := must(Busy([]netip.Addr{loopback6}, []uint16{port})); len(b) != 0 {
+		if b := must(Busy(flowsOf(loopback6))); len(b) != 0 {
 			panic(fmt.Sprint("of another address: ", b))
 		}
 		c.close()
@@ -255,13 +294,13 @@ func TestManySocketsInOneDump(t *testing.T) {
 
 func TestQuiet(t *testing.T) {
 	inNamespace(t, func() {
-		all, ports := []netip.Addr{loopback4}, []uint16{port}
+		all := flowsOf(loopback4)
 		l := listener(loopback4)
 		c := dial(loopback4)
 		s := l.accept()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 		defer cancel()
-		busy, err := Quiet(ctx, all, ports)
+		busy, err := Quiet(ctx, all)
 		if len(busy) != 2 || !errors.Is(err, context.DeadlineExceeded) {
 			panic(fmt.Sprintf("two open ends: %v, %v", busy, err))
 		}
@@ -272,7 +311,7 @@ func TestQuiet(t *testing.T) {
 			close(closed)
 		})
 		defer timer.Stop()
-		if busy, err := Quiet(t.Context(), all, ports); len(busy) != 0 || err != nil {
+		if busy, err := Quiet(t.Context(), all); len(busy) != 0 || err != nil {
 			panic(fmt.Sprintf("both ends closed: %v, %v", busy, err))
 		}
 		select {
@@ -287,8 +326,8 @@ func TestQuiet(t *testing.T) {
 func TestNoDescriptorIsLeaked(t *testing.T) {
 	before := must(os.ReadDir("/proc/self/fd"))
 	for range 20 {
-		must(Busy([]netip.Addr{loopback4}, []uint16{port}))
-		must(Quiet(t.Context(), []netip.Addr{loopback4}, []uint16{1}))
+		must(Busy(flowsOf(loopback4)))
+		must(Quiet(t.Context(), Flows{Addresses: []netip.Addr{loopback4}, Ports: []uint16{1}}))
 	}
 	if after := must(os.ReadDir("/proc/self/fd")); len(after) != len(before) {
 		t.Errorf("%d descriptors before, %d after", len(before), len(after))
@@ -341,7 +380,7 @@ func FuzzAnswer(f *testing.F) {
 // BenchmarkBusyWhenQuiet is what one look costs at the end of a repetition.
 func BenchmarkBusyWhenQuiet(b *testing.B) {
 	for b.Loop() {
-		if _, err := Busy([]netip.Addr{loopback4}, []uint16{port}); err != nil {
+		if _, err := Busy(flowsOf(loopback4)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"context"
-	"net/netip"
 	"time"
 )
 
@@ -17,31 +16,31 @@ const (
 // LISTEN, TIME_WAIT and CLOSE. That includes request sockets, which will answer the
 // SYN again, and FIN_WAIT2, where the peer still has its FIN to send and this end to
 // acknowledge it.
-func Busy(addresses []netip.Addr, ports []uint16) ([]Socket, error) {
+func Busy(f Flows) ([]Socket, error) {
 	d, err := openDiag()
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	f := newFlows(addresses, ports)
-	return d.busy(&f)
+	f = f.plain()
+	return d.dump(busyStates, f.connected)
 }
 
 // Quiet waits until no socket of a run's flows may send any more. When ctx is done
 // before, it answers with the sockets that were busy at the last look and the cause.
 // The network namespace is that of the thread that calls it, throughout.
-func Quiet(ctx context.Context, addresses []netip.Addr, ports []uint16) ([]Socket, error) {
+func Quiet(ctx context.Context, f Flows) ([]Socket, error) {
 	d, err := openDiag()
 	if err != nil {
 		return nil, err
 	}
 	defer d.close()
-	f := newFlows(addresses, ports)
+	f = f.plain()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		busy, err := d.busy(&f)
+		busy, err := d.dump(busyStates, f.connected)
 		if err != nil || len(busy) == 0 {
 			return nil, err
 		}
