@@ -1,7 +1,7 @@
 package experiment
 
 import (
-	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -18,80 +18,372 @@ type noun struct {
 func nouns() []noun {
 	return []noun{
 		{"packets", "packets: [A>B SYN, B>A SYN+ACK, ...]",
-			"The segments of each connection, all of them and in order; ... stands for any number.", (*reading).packets},
+			"The segments of each connection, all of them and in order; ... stands for any number. See Packets.", (*reading).packets},
+		{"states", "states: { client.c: [CLOSED, SYN_SENT, ESTABLISHED, ...] }",
+			"The TCP states that the end of a connection passes, all of them and in order; ... stands for any number.", (*reading).states},
 		{"order", "order: [enter(client.connect) < sent(A, SYN)]",
 			"Moments of calls and packets of any host, each not after the next. See Order.", (*reading).order},
+		{"phase", "phase: { name: connect.blocked, of: client.c, within: [1 rtt, 1 rtt + 2ms] }",
+			"How long a phase of each connection lasts, or of one: within, at_least, at_most. See Phases.", (*reading).phase},
+		{"count", "count: { of: return(client.connect) ok, before: enter(server.accept), equals: 1 }",
+			"How many packets there are, or calls that were entered or returned: equals, at_least, at_most.", (*reading).countNoun},
+		{"retransmits", "retransmits: { of: A>B SYN, gaps: [1s, 2s, ...], tolerance: 20% }",
+			"The transmissions of a segment after its first: the time between two, and how many: equals, at_least, at_most.", (*reading).retransmits},
+		{"counter", "counter: { host: B, name: TcpExt.ListenOverflows, increases: true }",
+			"How far a counter of the kernel moved: increases, equals, at_least, at_most. See Counters.", (*reading).counter},
+		{"queue", "queue: { of: server.s, peak: 2 }",
+			"The longest that the accept queue of a listening socket was; peak is a number, or { at_least: 1, at_most: 2 }.", (*reading).queue},
 		{"result", "result: { of: client.connect, errno: ECONNREFUSED }",
-			"What a call returned: ok, value, errno or ended_by. See Result.", (*reading).result},
+			"What a call returned: ok, value, errno, data or ended_by; and how long it took. See Result.", (*reading).result},
 		{"never", "never: any RST",
-			"Segments that no tap may see.", (*reading).never},
+			"Packets that no tap may see; also { packet: any RST, after: MOMENT, before: MOMENT }.", (*reading).never},
+		{"final", "final: { TIME_WAIT: [client.c] }",
+			"The state in which sockets are when the repetition is over; CLOSED is no socket.", (*reading).final},
+		{"precondition", "precondition: [enter(client.close) < received(A, FIN)]",
+			"An order without which the repetition is not what the file is about: everything else is not reproduced then, and not failed.", (*reading).precondition},
+		{"spread", "spread: { of: go, at_most: 10us }",
+			"How far apart a meeting released its lanes.", (*reading).spread},
+		{"that", `that: "size(packets) < 20"`,
+			"What the nouns do not cover: an expression in CEL that is true. See That.", (*reading).that},
 	}
 }
 
-func (p *reading) expect(n *node) {
-	if n.kind != list {
-		p.fault(n.place, "write each as an item: `- never: any RST`", "expect is a list, found %s", n.kind.describe())
-		return
-	}
-	var known []string
+func nounNames() []string {
+	var names []string
 	for _, row := range nouns() {
-		known = append(known, row.name)
+		names = append(names, row.name)
 	}
-	for _, item := range n.items {
-		if item.kind != mapping {
-			p.fault(item.place, knownNames("expectations", known), "an expectation is `- noun: ...`, found %s", item.kind.describe())
-			continue
-		}
-		values := p.keys(item, "expectation", known)
-		for _, row := range nouns() {
-			if value := values[row.name]; value != nil {
-				row.read(p, value)
-			}
-		}
+	return names
+}
+
+// Keys of an expectation beside its noun.
+const (
+	whenKey       = "when"
+	allowEmptyKey = "allow_empty"
+)
+
+// itemKeys are what an item of expect may have.
+func itemKeys() []string {
+	return slices.Concat(nounNames(), readyNames(), []string{whenKey, allowEmptyKey})
+}
+
+// expect reads a list of expectations, or a mapping of `always` and `when CASE` to
+// such lists.
+func (p *reading) expect(n *node) {
+	switch n.kind {
+	case list:
+		p.expectations(n)
+	case mapping:
+		p.expectWhen(n)
+	default:
+		p.fault(n.place, "write each as an item: `- never: any RST`", "expect is a list, found %s", n.kind.describe())
 	}
 	if len(p.exp.Expect) > MaxExpect {
 		p.fault(n.place, "", "%d expectations; at most %d are judged", len(p.exp.Expect), MaxExpect)
 	}
 }
 
-func (p *reading) add(e Expectation) { p.exp.Expect = append(p.exp.Expect, e) }
+func (p *reading) expectWhen(n *node) {
+	for _, e := range n.entries {
+		after, conditional := strings.CutPrefix(e.key.text, "when ")
+		switch {
+		case e.key.text == "always":
+			p.expectList(e)
+		case conditional:
+			c, ok := p.condition(e.key.from(len(e.key.text) - len(after)))
+			if ok && p.holds(c) {
+				p.expectList(e)
+			}
+		case slices.Contains(itemKeys(), e.key.text):
+			p.fault(e.key.pos(), "write it as an item: `- "+e.key.text+": ...`", "expect is a list, or a mapping of `always` and `when CASE` to lists")
+		default:
+			known := []string{"always", "when CASE"}
+			p.fault(e.key.pos(), suggest(e.key.text, "keys", known), "unknown key %q", shorten(e.key.text))
+		}
+	}
+}
 
-func (p *reading) packets(n *node) {
-	p.needs("packets", n.place)
-	terms := p.texts(n, "packets", (*reading).scalar)
-	if n.kind == list && len(n.items) == 0 || len(terms) > MaxTerms {
-		p.fault(n.place, "", "a pattern has from 1 to %d terms, found %d", MaxTerms, len(terms))
+func (p *reading) expectList(e entry) {
+	if e.value.kind != list {
+		p.fault(e.value.place, "write each as an item: `- never: any RST`", "%q has a list of expectations, found %s", shorten(e.key.text), e.value.kind.describe())
 		return
 	}
-	pattern := &PacketsExpectation{}
-	var texts []string
+	p.expectations(e.value)
+}
+
+func (p *reading) expectations(n *node) {
+	for _, item := range n.items {
+		p.item(item)
+	}
+}
+
+// item reads one expectation: a noun, or a ready-made one with or without an argument.
+func (p *reading) item(n *node) {
+	if n.kind == scalar {
+		t, ok := p.scalar(n, "an expectation")
+		if !ok {
+			return
+		}
+		row, ready := findReady(t.text)
+		switch {
+		case ready:
+			p.ready(row, n)
+		case slices.Contains(nounNames(), t.text):
+			p.fault(t.pos(), "write `- "+t.text+": ...`", "the expectation %q says nothing of what is expected", t.text)
+		default:
+			p.fault(t.pos(), suggest(t.text, "ready-made expectations", readyNames())+"; others are `- noun: ...`", "unknown expectation %q", shorten(t.text))
+		}
+		return
+	}
+	if n.kind != mapping {
+		p.fault(n.place, knownNames("expectations", itemKeys()), "an expectation is `- noun: ...`, found %s", n.kind.describe())
+		return
+	}
+	values := p.keys(n, "expectation", itemKeys())
+	first := len(p.exp.Expect)
+	read := false
+	for _, row := range nouns() {
+		if value := values[row.name]; value != nil {
+			row.read(p, value)
+			read = true
+		}
+	}
+	for _, row := range readies {
+		if value := values[row.name]; value != nil {
+			p.ready(row, value)
+			read = true
+		}
+	}
+	if !read && len(n.entries) == len(values) {
+		p.fault(n.place, knownNames("expectations", itemKeys()), "this says nothing of what is expected")
+	}
+	p.limit(p.exp.Expect[first:], values)
+}
+
+// limit applies what stands beside a noun: when it is expected, and whether it may
+// select nothing.
+func (p *reading) limit(expectations []Expectation, values map[string]*node) {
+	if v := values[allowEmptyKey]; v != nil {
+		t, ok := p.scalar(v, allowEmptyKey)
+		if ok && t.text != "true" && t.text != "false" {
+			p.fault(t.pos(), "", "allow_empty is true or false, found %q", shorten(t.text))
+		}
+		for i := range expectations {
+			expectations[i].AllowEmpty = t.text == "true"
+		}
+	}
+	v := values[whenKey]
+	if v == nil {
+		return
+	}
+	kernel, host, ok := p.kernelCondition(v)
+	for i := range expectations {
+		if ok {
+			expectations[i].Kernel, expectations[i].KernelHost = kernel, host
+			expectations[i].Text += ", when: " + p.line(v)
+		}
+	}
+}
+
+// kernelCondition reads `{ kernel: ">= 6.12", host: B }`.
+func (p *reading) kernelCondition(n *node) (ranges []KernelRange, host string, ok bool) {
+	before := len(p.faults)
+	values := p.keys(n, "key", []string{"kernel", "host"})
+	kernel := values["kernel"]
+	if kernel == nil {
+		if len(p.faults) == before {
+			p.fault(n.place, "write `when: { kernel: \">= 6.12\" }`", "a condition is about a kernel")
+		}
+		return nil, "", false
+	}
+	for _, t := range p.texts(kernel, "kernel", (*reading).scalar) {
+		for _, part := range splitCommas(t) {
+			if r, ok := p.kernelRange(part); ok {
+				ranges = append(ranges, r)
+			}
+		}
+	}
+	if v := values["host"]; v != nil {
+		if t, ok := p.scalar(v, "host"); ok && p.isRole(t) {
+			host = t.text
+		}
+	}
+	return ranges, host, len(p.faults) == before
+}
+
+// add appends an expectation; its text is the noun with what the file says of it.
+func (p *reading) add(name string, n *node, e Expectation) {
+	e.Text, e.Pos = name+": "+p.line(n), n.place
+	p.exp.Expect = append(p.exp.Expect, e)
+}
+
+// line is a value on one line, its variables replaced.
+func (p *reading) line(n *node) string {
+	var parts []string
+	switch n.kind {
+	case scalar:
+		before := len(p.faults)
+		t, _ := p.expand(n.phrase)
+		p.faults = p.faults[:before]
+		return strings.Join(strings.Fields(t.text), " ")
+	case list:
+		for _, item := range n.items {
+			parts = append(parts, p.line(item))
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case mapping:
+		for _, e := range n.entries {
+			parts = append(parts, e.key.text+": "+p.line(e.value))
+		}
+		return "{ " + strings.Join(parts, ", ") + " }"
+	}
+	return ""
+}
+
+// parts reads the mapping of a noun: the values below known keys, of which required
+// must be there. It is not ok after a fault.
+func (p *reading) parts(n *node, what string, required []string, others ...string) (map[string]*node, bool) {
+	before := len(p.faults)
+	known := append(slices.Clone(required), others...)
+	if n.kind != mapping {
+		p.fault(n.place, knownNames("keys", known), "%s is a mapping, found %s", what, n.kind.describe())
+		return nil, false
+	}
+	values := p.keys(n, "key", known)
+	for _, key := range required {
+		if values[key] == nil && !misspelt(n, key, known) {
+			p.fault(n.place, knownNames("keys", known), "%s needs the key %q", what, key)
+		}
+	}
+	return values, len(p.faults) == before
+}
+
+// Expanded is what is expected of a repetition, one noun a line: ready-made
+// expectations are written out.
+func (e *Experiment) Expanded() []string {
+	texts := make([]string, len(e.Expect))
+	for i, expectation := range e.Expect {
+		texts[i] = expectation.Text
+	}
+	return texts
+}
+
+func (p *reading) packets(n *node) {
+	of := SocketSelector{}
+	pattern := n
+	if n.kind == mapping {
+		values, ok := p.parts(n, "packets", []string{"of", "pattern"})
+		if !ok {
+			return
+		}
+		if of, ok = p.socketSelector(values["of"]); !ok {
+			return
+		}
+		pattern = values["pattern"]
+	}
+	before := len(p.faults)
+	terms := p.texts(pattern, "packets", (*reading).scalar)
+	if pattern.kind == list && len(pattern.items) == 0 || len(terms) > MaxTerms {
+		p.fault(pattern.place, "", "a pattern has from 1 to %d terms, found %d", MaxTerms, len(terms))
+		return
+	}
+	out := &PacketsExpectation{Of: of}
+	foreign := false
 	for _, t := range terms {
-		texts = append(texts, t.text)
 		if t.text == "..." {
-			pattern.Pattern = append(pattern.Pattern, PacketTerm{Any: true})
+			out.Pattern = append(out.Pattern, PacketTerm{Any: true})
 			continue
 		}
 		if s, ok := p.selector(t); ok {
-			pattern.Pattern = append(pattern.Pattern, PacketTerm{Packet: s})
+			out.Pattern = append(out.Pattern, PacketTerm{Packet: s})
+			foreign = foreign || !s.tcp()
 		}
 	}
-	p.add(Expectation{Text: "packets: [" + strings.Join(texts, ", ") + "]", Pos: n.place, Packets: pattern})
+	if foreign && of.Text != "" {
+		p.fault(n.place, "leave `of` away: such a pattern is over all packets of the repetition", "a connection has packets of TCP only")
+	}
+	if len(p.faults) == before {
+		p.needs(packetSource, n.place)
+		p.add("packets", n, Expectation{Packets: out})
+	}
 }
 
 func (p *reading) never(n *node) {
-	p.needs("packets", n.place)
-	for _, t := range p.texts(n, "never", (*reading).scalar) {
-		if s, ok := p.selector(t); ok {
-			p.add(Expectation{Text: "never: " + t.text, Pos: t.pos(), Never: &NeverExpectation{Packet: s}})
+	if n.kind == mapping {
+		p.neverBetween(n)
+		return
+	}
+	for _, item := range items(n) {
+		for _, t := range p.texts(item, "never", (*reading).scalar) {
+			if s, ok := p.selector(t); ok {
+				p.add("never", item, Expectation{Never: &NeverExpectation{Packet: s}})
+			}
 		}
 	}
 }
 
+// items are those of a list, and the value itself of anything else.
+func items(n *node) []*node {
+	if n.kind == list {
+		return n.items
+	}
+	return []*node{n}
+}
+
+func (p *reading) neverBetween(n *node) {
+	values, ok := p.parts(n, "never", []string{"packet"}, "after", "before")
+	if !ok {
+		return
+	}
+	t, ok := p.scalar(values["packet"], "packet")
+	if !ok {
+		return
+	}
+	s, ok := p.selector(t)
+	out := &NeverExpectation{Packet: s}
+	if p.between(values, &out.After, &out.Before) && ok {
+		p.add("never", n, Expectation{Never: out})
+	}
+}
+
+// between reads the moments of `after` and `before`, where they are.
+func (p *reading) between(values map[string]*node, after, before **MomentSelector) bool {
+	faults := len(p.faults)
+	for _, limit := range []struct {
+		key string
+		to  **MomentSelector
+	}{{"after", after}, {"before", before}} {
+		v := values[limit.key]
+		if v == nil {
+			continue
+		}
+		t, ok := p.scalar(v, limit.key)
+		if !ok {
+			continue
+		}
+		if m, ok := p.moment(t); ok {
+			*limit.to = &m
+		}
+	}
+	return len(p.faults) == faults
+}
+
 func (p *reading) order(n *node) {
-	for _, t := range p.texts(n, "order", (*reading).scalar) {
-		moments := p.chain(t)
-		if moments != nil {
-			p.add(Expectation{Text: "order: " + t.text, Pos: t.pos(), Order: &OrderExpectation{moments}})
+	for _, item := range items(n) {
+		for _, t := range p.texts(item, "order", (*reading).scalar) {
+			if moments := p.chain(t); moments != nil {
+				p.add("order", item, Expectation{Order: &OrderExpectation{moments}})
+			}
+		}
+	}
+}
+
+func (p *reading) precondition(n *node) {
+	for _, item := range items(n) {
+		for _, t := range p.texts(item, "precondition", (*reading).scalar) {
+			if moments := p.chain(t); moments != nil {
+				p.add("precondition", item, Expectation{Precondition: &PreconditionExpectation{OrderExpectation{moments}}})
+			}
 		}
 	}
 }
@@ -142,155 +434,22 @@ func splitChain(t phrase) []phrase {
 	return append(parts, t.from(start).trim())
 }
 
-func (p *reading) result(n *node) {
-	p.needs("syscalls", n.place)
-	forms := []string{"ok", "value", "errno", "ended_by"}
-	values := p.keys(n, "key", append([]string{"of"}, forms...))
-	of := values["of"]
-	if of == nil {
-		p.fault(n.place, "write `of: client.connect`, or `of:` and a label", "a result is of a call")
-		return
-	}
-	var form string
-	for _, f := range forms {
-		if values[f] != nil && form != "" {
-			p.fault(values[f].place, "join what is accepted by `or`", "a result says %s or %s, not both", form, f)
-			return
-		}
-		if values[f] != nil {
-			form = f
-		}
-	}
-	if form == "" {
-		p.fault(n.place, knownNames("forms", forms), "the result does not say what is expected")
-		return
-	}
-	t, ok1 := p.scalar(of, "of")
-	v, ok2 := p.scalar(values[form], form)
-	if !ok1 || !ok2 {
-		return
-	}
-	m, ok1 := p.callMoment(ReturnCall, t)
-	outcome, ok2 := p.resultOutcome(form, v)
-	if ok1 && ok2 {
-		text := fmt.Sprintf("result: { of: %s, %s: %s }", t.text, form, v.text)
-		p.add(Expectation{Text: text, Pos: n.place, Result: &ResultExpectation{Of: m, Outcome: outcome}})
-	}
-}
+// kernelRelease is what a release is compared by: up to three numbers.
+var kernelRelease = regexp.MustCompile(`^[0-9]{1,4}(\.[0-9]{1,4}){0,2}$`)
 
-// resultOutcome reads `ok: true`, `value: 0`, `errno: ENAME or ENAME`, `ended_by: lab timeout`.
-func (p *reading) resultOutcome(form string, v phrase) (Outcome, bool) {
-	switch form {
-	case "ok":
-		if v.text != "true" {
-			p.fault(v.pos(), "write `ok: true`, or the errno that is expected", "ok is true, found %q", shorten(v.text))
+// kernelRange reads ">= 6.12".
+func (p *reading) kernelRange(t phrase) (KernelRange, bool) {
+	for _, comparison := range []string{"<=", ">=", "<", ">", "="} {
+		rest, ok := strings.CutPrefix(t.text, comparison)
+		if !ok {
+			continue
 		}
-		return Outcome{OK: true}, v.text == "true"
-	case "ended_by":
-		if v.text != "lab timeout" {
-			p.fault(v.pos(), "write `ended_by: lab timeout`", "unknown end %q", shorten(v.text))
+		release := strings.TrimSpace(rest)
+		if !kernelRelease.MatchString(release) {
+			break
 		}
-		return Outcome{Timeout: true}, v.text == "lab timeout"
+		return KernelRange{Comparison: comparison, Release: release}, true
 	}
-	out, ok := p.outcome(v)
-	if !ok {
-		return out, false
-	}
-	fits := !out.OK && !out.Timeout && (form == "value") == (len(out.Errnos) == 0) && (form == "errno") == (len(out.Values) == 0)
-	if !fits {
-		p.fault(v.pos(), "write `value: 0` or `errno: ECONNREFUSED`", "%q is no %s", shorten(v.text), form)
-	}
-	return out, fits
-}
-
-// flag bits as package timeline has them.
-const (
-	fin = 1 << iota
-	syn
-	rst
-	psh
-	ack
-)
-
-var flagBits = map[string]uint16{"FIN": fin, "SYN": syn, "RST": rst, "ACK": ack}
-
-var flagNames = []string{"SYN", "ACK", "FIN", "RST"}
-
-// selector reads which packet is meant: words in any order, each once.
-//
-//	[any|third] [A>B] [FLAG+FLAG...|packet] [data|no data]
-func (p *reading) selector(t phrase) (PacketSelector, bool) {
-	s := PacketSelector{Text: t.text, AnyFlags: true}
-	before := len(p.faults)
-	words := t.fields()
-	if most := 6; len(words) == 0 || len(words) > most {
-		p.fault(t.pos(), "write A>B SYN+ACK, FIN, data, or any packet", "a packet is described by 1 to %d words, found %d", most, len(words))
-		return s, false
-	}
-	anyWord := false
-	for i := 0; i < len(words); i++ {
-		w := words[i]
-		if slices.ContainsFunc(words[:i], func(earlier phrase) bool { return earlier.text == w.text }) {
-			p.fault(w.pos(), "", "%q stands there twice", shorten(w.text))
-			return s, false
-		}
-		switch {
-		case w.text == "any":
-			anyWord = true
-		case w.text == "packet":
-		case w.text == "third":
-			s.Third = true
-		case w.text == "data" || w.text == "no" && i+1 < len(words) && words[i+1].text == "data":
-			wanted := w.text == "data"
-			s.Data = &wanted
-			if !wanted {
-				i++
-			}
-		case strings.Contains(w.text, ">"):
-			p.direction(w, &s)
-		default:
-			p.flags(w, &s)
-		}
-	}
-	if s.Third && (s.AnyFlags || s.Flags != ack) {
-		p.fault(t.pos(), "write third ACK", "only the ACK that completes the handshake is the third")
-	}
-	s.Contains = s.Contains || anyWord && !s.AnyFlags
-	return s, len(p.faults) == before
-}
-
-func (p *reading) direction(w phrase, s *PacketSelector) {
-	from, to, _ := w.cut(">")
-	if s.From != "" {
-		p.fault(w.pos(), "", "a packet has one direction")
-		return
-	}
-	p.isRole(from)
-	p.isRole(to)
-	s.From, s.To = from.text, to.text
-}
-
-func (p *reading) flags(w phrase, s *PacketSelector) {
-	if !s.AnyFlags {
-		p.fault(w.pos(), "join flags by +: SYN+ACK", "%q comes after the flags", shorten(w.text))
-		return
-	}
-	s.AnyFlags = false
-	for rest, more := w, true; more; {
-		var name phrase
-		name, rest, more = rest.cut("+")
-		bit, ok := flagBits[name.text]
-		switch {
-		case !ok:
-			p.fault(name.pos(), suggest(name.text, "flags", flagNames)+"; also: any, third, packet, data, no data", "%q is no flag", shorten(name.text))
-			return
-		case s.Flags&bit != 0:
-			p.fault(name.pos(), "", "the flag %s is named twice", name.text)
-			return
-		}
-		s.Flags |= bit
-	}
-	// RFC 9293 3.10.7: a RST carries ACK or not, depending on what it answers; every
-	// FIN of a synchronised connection carries ACK, and people leave it away.
-	s.Contains = s.Flags == fin || s.Flags == rst
+	p.fault(t.pos(), "write >= 6.12; the comparisons are <, <=, =, >= and >", "%q compares no release of a kernel", shorten(t.text))
+	return KernelRange{}, false
 }

@@ -14,7 +14,7 @@ var momentForms = []struct {
 	doc, example string
 }{
 	{"enter", "enter(lane.call [socket]|label)", EnterCall, "right before the call", "enter(client.connect)"},
-	{"return", "return(lane.call [socket]|label)", ReturnCall, "right after the call", "return(eof)"},
+	{"return", "return(lane.call [socket]|label) [outcome]", ReturnCall, "right after the call; with an outcome, after one that gave it", "return(client.connect) ok"},
 	{"sent", "sent(HOST, packet)", PacketSent, "the packet at that host's tap, on its way out", "sent(A, SYN)"},
 	{"received", "received(HOST, packet)", PacketReceived, "the packet at that host's tap, on its way in", "received(B, third ACK)"},
 }
@@ -23,29 +23,41 @@ var momentForms = []struct {
 func (p *reading) moment(t phrase) (MomentSelector, bool) {
 	const forms = "write enter(client.connect), return(client.connect), sent(A, SYN) or received(B, SYN)"
 	name, inner, found := t.cut("(")
-	if !found || !strings.HasSuffix(inner.text, ")") {
+	end := strings.LastIndexByte(inner.text, ')')
+	if !found || end < 0 {
 		p.fault(t.pos(), forms, "%q is no moment", shorten(t.text))
 		return MomentSelector{}, false
 	}
-	inner = inner.slice(0, len(inner.text)-1).trim()
+	tail := inner.from(end + 1).trim()
+	inner = inner.slice(0, end).trim()
 	for _, f := range momentForms {
 		if f.name != name.trim().text {
 			continue
 		}
-		var m MomentSelector
-		var ok bool
-		if f.kind == EnterCall || f.kind == ReturnCall {
-			p.needs("syscalls", t.pos())
-			m, ok = p.callMoment(f.kind, inner)
-		} else {
-			p.needs("packets", t.pos())
-			m, ok = p.packetMoment(f.kind, inner)
+		if tail.text != "" && f.kind != ReturnCall {
+			p.fault(tail.pos(), "an outcome stands after return(...)", "%q is not understood", shorten(tail.text))
+			return MomentSelector{}, false
+		}
+		if f.kind == PacketSent || f.kind == PacketReceived {
+			m, ok := p.packetMoment(f.kind, inner)
+			m.Text = t.text
+			return m, ok
+		}
+		p.needs("syscalls", t.pos())
+		m, ok := p.callMoment(f.kind, inner)
+		if ok && tail.text != "" {
+			m.Outcome, ok = p.momentOutcome(m, tail)
 		}
 		m.Text = t.text
 		return m, ok
 	}
 	p.fault(name.pos(), forms, "unknown moment %q", shorten(name.text))
 	return MomentSelector{}, false
+}
+
+func (p *reading) momentOutcome(m MomentSelector, t phrase) (*Outcome, bool) {
+	o, ok := p.outcomeOf(m, t)
+	return &o, ok
 }
 
 func (p *reading) packetMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
@@ -71,6 +83,46 @@ func (p *reading) packetMoment(kind MomentKind, t phrase) (MomentSelector, bool)
 	return MomentSelector{Kind: kind, Host: host.text, Packet: s, Text: t.text}, true
 }
 
+// laneMeant is what the name of a lane stands for: one lane, or all copies of it.
+type laneMeant struct {
+	name string
+	// lane is the index of the lane, of the first copy if all are meant.
+	lane   int
+	copies bool
+}
+
+// laneOf finds a lane by its name, or by the name that its copies share.
+func (p *reading) laneOf(name string) (laneMeant, bool) {
+	for i, l := range p.exp.Lanes {
+		if l.Name == name {
+			return laneMeant{name, i, false}, true
+		}
+		if l.Base == name && l.Copy > 0 {
+			return laneMeant{name, i, true}, true
+		}
+	}
+	return laneMeant{}, false
+}
+
+// momentLane is laneOf with a fault for a lane that is not there.
+func (p *reading) momentLane(t phrase) (laneMeant, bool) {
+	of, ok := p.laneOf(t.text)
+	if !ok && !p.vague.lanes {
+		var known []string
+		for _, l := range p.exp.Lanes {
+			name := l.Name
+			if l.Copy > 0 {
+				name = l.Base
+			}
+			if !slices.Contains(known, name) {
+				known = append(known, name)
+			}
+		}
+		p.fault(t.pos(), suggest(t.text, "lanes", known), "unknown lane %q", shorten(t.text))
+	}
+	return of, ok
+}
+
 // callMoment reads `lane.call`, `lane.call socket` or a label, and finds the one step
 // that it picks.
 func (p *reading) callMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
@@ -78,20 +130,18 @@ func (p *reading) callMoment(kind MomentKind, t phrase) (MomentSelector, bool) {
 	if !dotted {
 		return p.labelMoment(kind, t)
 	}
-	i, ok := p.findLane(lane.text)
+	of, ok := p.momentLane(lane)
 	if !ok {
-		if !p.vague.lanes {
-			p.fault(lane.pos(), suggest(lane.text, "lanes", p.laneNames()), "unknown lane %q", shorten(lane.text))
-		}
 		return MomentSelector{}, false
 	}
 	name, socket, _ := call.cut(" ")
 	socket = socket.trim()
-	step, ok := p.pickStep(i, name, socket)
+	step, ok := p.pickStep(of.lane, name, socket)
 	if !ok {
 		return MomentSelector{}, false
 	}
-	m := p.stepMoment(kind, place{i, step}, t)
+	m := p.stepMoment(kind, place{of.lane, step}, t)
+	m.Lane, m.Copies = of.name, of.copies
 	if socket.text != "" {
 		m.Socket = socket.text
 	}
@@ -102,17 +152,16 @@ func (p *reading) labelMoment(kind MomentKind, t phrase) (MomentSelector, bool) 
 	at, ok := p.labels[t.text]
 	if !ok {
 		if !p.vague.lanes {
-			var known []string
-			for name := range p.labels {
-				known = append(known, name)
-			}
-			slices.Sort(known)
+			known := slices.Sorted(maps.Keys(p.labels))
 			p.fault(t.pos(), suggest(t.text, "labels", known)+"; or write lane.call", "unknown label %q", shorten(t.text))
 		}
 		return MomentSelector{}, false
 	}
 	m := p.stepMoment(kind, at, t)
 	m.Label = t.text
+	if l := p.exp.Lanes[at.lane]; l.Copy > 0 { // all copies have the label
+		m.Lane, m.Copies = l.Base, true
+	}
 	return m, true
 }
 
@@ -126,16 +175,32 @@ func (p *reading) stepMoment(kind MomentKind, at place, t phrase) MomentSelector
 	return MomentSelector{Kind: kind, Lane: l.Name, Call: s.Call, Socket: socket, Step: at.step, Text: t.text}
 }
 
+// anyRound is the step of a moment, or -1 if it is in a loop and each of its rounds is
+// meant.
+func (p *reading) anyRound(m MomentSelector) int {
+	of, ok := p.laneOf(m.Lane)
+	if !ok {
+		return m.Step
+	}
+	steps := p.exp.Lanes[of.lane].Steps
+	for i := m.Step + 1; i < len(steps); i++ {
+		if steps[i].Pos == steps[m.Step].Pos {
+			return -1
+		}
+	}
+	return m.Step
+}
+
 // pickStep finds the only step of a lane with this call, and this socket if one is
-// named.
+// named. The rounds of a loop are one step, of which it is the first.
 func (p *reading) pickStep(lane int, name, socket phrase) (int, bool) {
 	l := p.exp.Lanes[lane]
-	picked := p.stepsOf(lane)[name.text]
-	if socket.text != "" {
-		picked = slices.DeleteFunc(slices.Clone(picked), func(i int) bool {
-			s := l.Steps[i]
-			return s.Socket != socket.text && s.Makes != socket.text
-		})
+	var picked []int
+	for _, i := range p.stepsOf(lane)[name.text] {
+		s := l.Steps[i]
+		if socket.text == "" || s.Socket == socket.text || s.Makes == socket.text {
+			picked = append(picked, i)
+		}
 	}
 	switch {
 	case len(picked) == 1:
@@ -171,15 +236,19 @@ func choices(l Lane, picked []int) string {
 	return fmt.Sprintf("give the one you mean a label with `as`: %s", strings.Join(list, ", "))
 }
 
-// stepsOf are the steps of a lane by their call.
+// stepsOf are the steps of a lane by their call, of the rounds of a loop the first.
 func (p *reading) stepsOf(lane int) map[string][]int {
 	if p.byCall == nil {
 		p.byCall = make([]map[string][]int, len(p.exp.Lanes))
 	}
 	if p.byCall[lane] == nil {
 		p.byCall[lane] = make(map[string][]int)
+		seen := make(map[Pos]bool)
 		for i, s := range p.exp.Lanes[lane].Steps {
-			p.byCall[lane][s.Call] = append(p.byCall[lane][s.Call], i)
+			if !seen[s.Pos] {
+				p.byCall[lane][s.Call] = append(p.byCall[lane][s.Call], i)
+			}
+			seen[s.Pos] = true
 		}
 	}
 	return p.byCall[lane]

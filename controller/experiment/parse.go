@@ -165,6 +165,12 @@ func misspelt(root *node, name string, known []string) bool {
 	})
 }
 
+// notYet are keys that people know from elsewhere or from plans, and what to say.
+var notYet = map[string]struct{ text, hint string }{
+	"impair": {"impair is not there yet: the lab cannot hold, lose or reorder packets on their way",
+		"a firewall rule under setup or changes can drop or reject them"},
+}
+
 // keys returns the values of a mapping that may have these keys only; the rest are
 // faults.
 func (p *reading) keys(n *node, what string, known []string) map[string]*node {
@@ -177,6 +183,10 @@ func (p *reading) keys(n *node, what string, known []string) map[string]*node {
 		return values
 	}
 	for _, e := range n.entries {
+		if message, ok := notYet[e.key.text]; ok && !slices.Contains(known, e.key.text) {
+			p.fault(e.key.pos(), message.hint, "%s", message.text)
+			continue
+		}
 		if !slices.Contains(known, e.key.text) {
 			p.fault(e.key.pos(), suggest(e.key.text, what+"s", known), "unknown %s %q", what, shorten(e.key.text))
 			continue
@@ -360,16 +370,35 @@ type source struct{ name, doc string }
 
 var sources = []source{
 	{"syscalls", "Entry and return of every call of a lane."},
-	{packetSource, "Every TCP packet of the experiment's ports, which are those that bind and connect name, at the taps of all hosts."},
+	{packetSource, "Every TCP and UDP packet of the experiment's ports, which are those that bind, connect and sendto name, at the taps of all hosts."},
+	{stateSource, "The TCP states of the sockets, told from packets and calls, and from what the kernel shows of them (sock_diag(7))."},
+	{"tcp-info", "TCP_INFO of the sockets (tcp(7)), where a lane calls info."},
+	{"counters", "How far the kernel's counters moved in a repetition (/proc/net/snmp, netstat, snmp6)."},
+	{"accept-queue", "The length of the accept queues, sampled."},
+	{icmpSource, "ICMP and ICMPv6 messages at the taps of all hosts."},
+	{arpSource, "ARP requests and replies at the taps of all hosts."},
+	{"drops", "Why the kernel dropped a packet. No host can say so yet: the plan lists it as missing, and no expectation rests on it."},
 }
 
-const packetSource = "packets"
+// Sources that more than one noun rests on.
+const (
+	packetSource = "packets"
+	stateSource  = "tcp-states"
+	icmpSource   = "icmp"
+	arpSource    = "arp"
+)
+
+// Sources are the names that observe may have, in the order of the reference.
+func Sources() []string {
+	names := make([]string, len(sources))
+	for i, s := range sources {
+		names[i] = s.name
+	}
+	return names
+}
 
 func (p *reading) observe(n *node) {
-	var known []string
-	for _, s := range sources {
-		known = append(known, s.name)
-	}
+	known := Sources()
 	for _, t := range p.texts(n, "observe", (*reading).prose) {
 		switch {
 		case !slices.Contains(known, t.text):

@@ -86,38 +86,6 @@ func TestStep(t *testing.T) {
 	}
 }
 
-func TestSelectors(t *testing.T) {
-	yes, no := true, false
-	tests := map[string]PacketSelector{
-		"SYN":                {Flags: syn},
-		"A>B SYN+ACK":        {From: "A", To: "B", Flags: syn | ack},
-		"ACK":                {Flags: ack},
-		"third ACK":          {Flags: ack, Third: true},
-		"FIN":                {Flags: fin, Contains: true},
-		"FIN+ACK":            {Flags: fin | ack},
-		"ACK+FIN B>A":        {From: "B", To: "A", Flags: fin | ack},
-		"any FIN+ACK":        {Flags: fin | ack, Contains: true},
-		"B>A RST":            {From: "B", To: "A", Flags: rst, Contains: true},
-		"any RST":            {Flags: rst, Contains: true},
-		"any packet B>A":     {From: "B", To: "A", AnyFlags: true},
-		"data":               {AnyFlags: true, Data: &yes},
-		"A>B ACK no data":    {From: "A", To: "B", Flags: ack, Data: &no},
-		"A>B packet no data": {From: "A", To: "B", AnyFlags: true, Data: &no},
-	}
-	for text, want := range tests {
-		t.Run(text, func(t *testing.T) {
-			exp, err := Parse([]byte("experiment: x\nhosts: { A: , B: }\nobserve: [packets]\nlanes: { l: { host: A, do: [c = socket(tcp), connect(c, B:80)] } }\nexpect:\n  - never: "+text+"\n"), Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			want.Text = text
-			if diff := cmp.Diff(want, exp.Expect[0].Never.Packet); diff != "" {
-				t.Errorf("selector (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
 // TestBasicOpenClose pins what the rest of the program sees of the first shipped
 // experiment.
 func TestBasicOpenClose(t *testing.T) {

@@ -1,0 +1,142 @@
+package experiment
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// resultForms are the ways to say what a call returned.
+var resultForms = []string{"ok", "value", "errno", "data", "ended_by"}
+
+func (p *reading) result(n *node) {
+	values, ok := p.parts(n, "a result", []string{"of"}, slices.Concat(resultForms, []string{"within", "at_least", "at_most"})...)
+	if !ok {
+		return
+	}
+	p.needs("syscalls", n.place)
+	form := ""
+	for _, f := range resultForms {
+		if values[f] != nil && form != "" {
+			p.fault(values[f].place, "join what is accepted by `or`", "a result says %s or %s, not both", form, f)
+			return
+		}
+		if values[f] != nil {
+			form = f
+		}
+	}
+	before := len(p.faults)
+	out := &ResultExpectation{}
+	p.limits(n, values, &out.Least, &out.Most)
+	if form == "" && out.Least == nil && out.Most == nil && len(p.faults) == before {
+		p.fault(n.place, knownNames("forms", resultForms), "the result does not say what is expected")
+		return
+	}
+	t, ok := p.scalar(values["of"], "of")
+	if !ok {
+		return
+	}
+	if out.Of, ok = p.callMoment(ReturnCall, t); !ok {
+		return
+	}
+	if form == "" {
+		out.Outcome = Outcome{OK: true, Errnos: slices.Compact(slices.Sorted(maps.Values(errnos))), Timeout: true}
+	} else if v, ok := p.scalar(values[form], form); ok {
+		out.Outcome, _ = p.resultOutcome(form, v, out.Of)
+	}
+	out.Of.Step = p.anyRound(out.Of)
+	if len(p.faults) == before {
+		p.add("result", n, Expectation{Result: out})
+	}
+}
+
+var madeData = regexp.MustCompile(`^(bytes|pattern|hex) *\(`)
+
+// resultOutcome reads `ok: true`, `value: 0`, `errno: ENAME or ENAME`, `data: "hello"`,
+// `ended_by: lab timeout`.
+func (p *reading) resultOutcome(form string, v phrase, of MomentSelector) (Outcome, bool) {
+	switch form {
+	case "ok":
+		if v.text != "true" {
+			p.fault(v.pos(), "write `ok: true`, or the errno that is expected", "ok is true, found %q", shorten(v.text))
+		}
+		return Outcome{OK: true}, v.text == "true"
+	case "ended_by":
+		if v.text != "lab timeout" {
+			p.fault(v.pos(), "write `ended_by: lab timeout`", "unknown end %q", shorten(v.text))
+		}
+		return Outcome{Timeout: true}, v.text == "lab timeout"
+	case "data":
+		if of.Call != "recv" && of.Call != "recvfrom" {
+			p.fault(v.pos(), "data is of recv or recvfrom", "%s receives no data", of.Call)
+			return Outcome{}, false
+		}
+		data, ok := []byte(v.text), true
+		if madeData.MatchString(v.text) {
+			data, ok = p.bytes(v)
+		}
+		return Outcome{Data: [][]byte{data}}, ok
+	}
+	out, ok := p.outcomeOf(of, v)
+	if !ok {
+		return out, false
+	}
+	fits := !out.OK && !out.Timeout && len(out.Data) == 0 && (form == "value") == (len(out.Errnos) == 0) && (form == "errno") == (len(out.Values) == 0)
+	if !fits {
+		p.fault(v.pos(), "write `value: 0` or `errno: ECONNREFUSED`", "%q is no %s", shorten(v.text), form)
+	}
+	return out, fits
+}
+
+// outcomeOf reads an outcome of the call of a moment.
+func (p *reading) outcomeOf(m MomentSelector, t phrase) (Outcome, bool) {
+	return p.outcome(t)
+}
+
+// that reads an expression in CEL.
+func (p *reading) that(n *node) {
+	for _, item := range items(n) {
+		t, ok := p.scalar(item, "that")
+		if !ok {
+			continue
+		}
+		before := len(p.faults)
+		if strings.TrimSpace(t.text) == "" {
+			p.fault(t.pos(), "write `that: \"size(packets) < 20\"`", "the expression is empty")
+		}
+		p.checkThat(t)
+		if len(p.faults) == before {
+			p.add("that", item, Expectation{That: &ThatExpectation{Source: t.text}})
+		}
+	}
+}
+
+var (
+	// celText is a text of CEL, in which no name stands for anything.
+	celText = regexp.MustCompile(`"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'`)
+	celName = regexp.MustCompile(`(^|[^.A-Za-z0-9_])([a-z_][A-Za-z0-9_]*)`)
+)
+
+// thatSources are the sources that the names of an expression rest on.
+var thatSources = map[string]string{
+	"calls": "syscalls", "packets": packetSource, "rtt": packetSource, "phase": packetSource,
+	"info": "tcp-info", "counters": "counters", "states": stateSource,
+}
+
+// checkThat checks an expression and the sources that it needs.
+func (p *reading) checkThat(t phrase) {
+	code := celText.ReplaceAllString(t.text, `""`)
+	for _, m := range celName.FindAllStringSubmatch(code, -1) {
+		if source, ok := thatSources[m[2]]; ok {
+			p.needs(source, t.pos())
+		}
+		if m[2] == "vars" { // every variable that is named may be looked up
+			for _, v := range p.exp.Vars {
+				if strings.Contains(t.text, v.Name) {
+					p.used[v.Name] = true
+				}
+			}
+		}
+	}
+}
