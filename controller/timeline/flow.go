@@ -30,6 +30,8 @@ type conn struct {
 	ends [2]End
 	// crossed says that both ends opened it (simultaneous open, RFC 9293 3.5).
 	crossed bool
+	// early is how many bytes of data came with the opening SYN.
+	early uint32
 	// first packet that each host saw of it, by host; nil if it saw none.
 	first   []*Event
 	packets []*Event
@@ -92,8 +94,15 @@ func flows(packets []*Event) []*flow {
 // not.
 func (f *flow) split(hosts int) {
 	for _, e := range f.packets {
-		if e.Packet.Flags&SYN != 0 {
-			f.open(e, hosts)
+		if p := e.Packet; p.Flags&(SYN|ACK) == SYN {
+			c := f.opened(p.Source, p.Destination, p.Seq, hosts)
+			c.saw(e)
+			c.early = max(c.early, uint32(p.PayloadLength))
+		}
+	}
+	for _, e := range f.packets {
+		if e.Packet.Flags&(SYN|ACK) == SYN|ACK {
+			f.answered(e, hosts)
 		}
 	}
 	f.joinCrossed()
@@ -120,18 +129,28 @@ func newConn(from, to netip.AddrPort, hosts int) *conn {
 	}
 }
 
-// open notes what a SYN or SYN+ACK tells of a connection's initial numbers.
-func (f *flow) open(e *Event, hosts int) {
+// answered notes what a SYN+ACK tells of a connection's initial numbers.
+func (f *flow) answered(e *Event, hosts int) {
 	p := e.Packet
-	if p.Flags&ACK == 0 {
-		f.opened(p.Source, p.Destination, p.Seq, hosts).saw(e)
-		return
+	c := f.acknowledged(p)
+	if c == nil {
+		c = f.opened(p.Destination, p.Source, p.Ack-1, hosts)
 	}
-	c := f.opened(p.Destination, p.Source, p.Ack-1, hosts)
 	c.saw(e)
 	if !c.ends[1].HasISN {
 		c.ends[1].ISN, c.ends[1].HasISN = p.Seq, true
 	}
+}
+
+// acknowledged is the connection whose SYN a SYN+ACK answers that acknowledges data on
+// the SYN as well (TCP Fast Open, RFC 7413); nil if this is none.
+func (f *flow) acknowledged(p *Packet) *conn {
+	for _, c := range f.conns {
+		if c.ends[0].Address == plain(p.Destination) && c.early > 0 && p.Ack-c.ends[0].ISN-1 <= c.early {
+			return c
+		}
+	}
+	return nil
 }
 
 // opened is the connection that from opened with the number isn.
@@ -281,7 +300,11 @@ func (c *conn) fits(p *Packet) bool {
 	case SYN:
 		return sender.HasISN && p.Seq == sender.ISN
 	case SYN | ACK:
-		if receiver.HasISN && p.Ack != receiver.ISN+1 {
+		early := uint32(0)
+		if from == 1 {
+			early = c.early
+		}
+		if receiver.HasISN && p.Ack-receiver.ISN-1 > early {
 			return false
 		}
 	}

@@ -77,16 +77,19 @@ func eventOf(b []byte, number uint64) Event {
 	address := func(x byte) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, x%4 + 1}), 8080+uint16(x>>6))
 	}
-	switch b[6] % 9 {
+	switch b[6] % 14 {
 	case 0:
-		names := []string{"socket", "connect", "accept", "send", "close"}
+		names := []string{"socket", "connect", "accept", "send", "close", "fork", "dup", "shutdown", "sendto", "recv"}
 		sockets := []string{"", "c", "s", "a"}
 		e.Call = &Call{
-			Lane: sockets[b[7]%4], Name: names[b[8]%5], Socket: sockets[b[9]%4], Makes: sockets[b[10]%4],
+			Lane: sockets[b[7]%4], Name: names[b[8]%10], Socket: sockets[b[9]%4], Makes: sockets[b[10]%4],
 			Return: e.At + clock.Local(b[11])*1000, Result: int64(int8(b[12])), Local: address(b[13]), Peer: address(b[14]),
 		}
 		if b[15]%3 == 0 {
 			e.Call.Local, e.Call.Arguments = netip.AddrPort{}, "10.0.0.2:8080"
+		}
+		if b[16]%4 == 0 {
+			e.Call.Errno = uint32(b[17])
 		}
 	case 1:
 		e.Signal = &Signal{Lane: "l", Name: "n", Sent: b[7]%2 == 0}
@@ -96,6 +99,21 @@ func eventOf(b []byte, number uint64) Event {
 		e.Loss = &Loss{Source: []Source{Syscalls, Packets}[b[7]%2], Count: uint64(b[8]), Since: e.At - clock.Local(b[9])*1000}
 	case 4:
 		e.Step = &ClockStep{Step: int64(int8(b[7])) * 1000, Since: e.At - clock.Local(b[8])*1000}
+	case 5:
+		e.Socket = &SocketState{Local: address(b[7]), Peer: address(b[8]), State: int(b[9] % 14), Final: b[10]%2 == 0}
+	case 6:
+		e.Queue = &Queue{Address: address(b[7]), Length: int(b[8]), Limit: int(b[9]), Requests: int(b[10])}
+	case 7:
+		e.Process = &Process{Lane: "c", PID: int(b[7]), Gone: b[8]%2 == 0, Signal: int(b[9] % 32)}
+	case 8:
+		e.Packet = &Packet{
+			Direction: Direction(b[7]%2 + 1), Source: address(b[8]), Destination: address(b[9]), PayloadLength: int(b[13] % 16),
+			Protocol: []int{ProtocolUDP, ProtocolICMP, ProtocolICMPv6}[b[10]%3], ICMPType: int(b[11] % 16), ICMPCode: int(b[12] % 16),
+			IPID: uint32(b[14] % 4), Err: int64(b[15]), ARP: int(b[16] % 3),
+		}
+		if b[17]%2 == 0 {
+			e.Packet.Payload = quoteOf(&Packet{Source: address(b[18]), Destination: address(b[19]), Seq: uint32(b[20] % 32)})
+		}
 	default:
 		e.Packet = &Packet{
 			Direction: Direction(b[7]%2 + 1), Source: address(b[8]), Destination: address(b[9]),
@@ -115,7 +133,7 @@ func seedOf(run *Run) []byte {
 		binary.LittleEndian.PutUint32(b[2:], uint32(e.At))
 		b[6] = 2
 		if p := e.Packet; p != nil {
-			b[6], b[7] = 5, byte(p.Direction-1)
+			b[6], b[7] = 13, byte(p.Direction-1)
 			b[8], b[9] = p.Source.Addr().As4()[3]-1, p.Destination.Addr().As4()[3]-1
 			b[10], b[11], b[12], b[13], b[14] = byte(p.Flags), byte(p.Seq), byte(p.Ack), byte(p.PayloadLength), byte(p.IPID)
 		}

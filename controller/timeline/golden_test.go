@@ -247,9 +247,19 @@ func momentText(m *Moment) string {
 	case e.Call != nil:
 		return fmt.Sprintf("%s %s returns %d", e.Call.Lane, e.Call.Name, e.Call.Result)
 	case e.Packet != nil && e.Packet.Direction == Out:
-		return "sends " + flagText(e.Packet)
+		return "sends " + packetKind(e.Packet)
 	case e.Packet != nil:
-		return "gets " + flagText(e.Packet)
+		return "gets " + packetKind(e.Packet)
+	case e.Queue != nil:
+		return fmt.Sprintf("has %d in the queue of %s", e.Queue.Length, e.Queue.Address)
+	case e.Socket != nil:
+		return "shows a socket in " + StateName(e.Socket.State)
+	case e.Counters != nil:
+		return "counts"
+	case e.Change != nil:
+		return "is changed: " + e.Change.Text
+	case e.Process != nil:
+		return fmt.Sprintf("process %d of %s, gone %v", e.Process.PID, e.Process.Lane, e.Process.Gone)
 	case e.Signal != nil && e.Signal.Sent:
 		return "signals " + e.Signal.Lane + "." + e.Signal.Name
 	case e.Signal != nil:
@@ -260,6 +270,21 @@ func momentText(m *Moment) string {
 		return "had its clock stepped"
 	}
 	return map[MarkKind]string{MarkBegin: "begins", MarkEnd: "ends", MarkNotQuiet: "is not quiet"}[e.Mark.Kind]
+}
+
+// packetKind is the flags of a segment, or the protocol of what is none.
+func packetKind(p *Packet) string {
+	switch {
+	case p.TCP():
+		return flagText(p)
+	case p.ARP == 1:
+		return "ARP request"
+	case p.ARP != 0:
+		return "ARP reply"
+	case p.Protocol == ProtocolUDP:
+		return fmt.Sprintf("UDP %d", p.PayloadLength)
+	}
+	return fmt.Sprintf("ICMP %d/%d", p.ICMPType, p.ICMPCode)
 }
 
 func flagText(p *Packet) string {

@@ -79,6 +79,7 @@ func checkInvariants(t testing.TB, tl *Timeline) {
 			t.Fatalf("moment %d points at connection %d, segment %d", i, m.Connection, m.Segment)
 		}
 	}
+	checkPaths(t, tl)
 	for _, c := range tl.Connections {
 		for _, s := range c.Segments {
 			if s.Departure < 0 && s.Arrival < 0 {
@@ -91,6 +92,34 @@ func checkInvariants(t testing.TB, tl *Timeline) {
 				t.Fatalf("segment %+v contradicts itself", s)
 			}
 		}
+	}
+}
+
+// checkPaths makes sure that states come one after the other, by ways that the diagram
+// has or that are warned of.
+func checkPaths(t testing.TB, tl *Timeline) {
+	t.Helper()
+	for i := range tl.Connections {
+		for end := range 2 {
+			states, last := tl.Connections[i].End(end).States, -1
+			for n, s := range states {
+				if s.Moment >= 0 && s.Moment < last {
+					t.Fatalf("end %d of connection %d: %+v goes back in time", end, i, states)
+				}
+				last = max(last, s.Moment)
+				if n > 0 && !inDiagram(states[n-1].Name, s.Name) && tl.StateDoubt(i, end) == "" {
+					t.Fatalf("end %d of connection %d goes from %s to %s: %+v", end, i, states[n-1].Name, s.Name, states)
+				}
+			}
+		}
+		for _, p := range tl.Phases(i) {
+			if p.Name == "" || p.From == p.To || p.Err < 0 {
+				t.Fatalf("connection %d has a phase %+v", i, p)
+			}
+		}
+	}
+	if n := len(tl.Transmissions()); n < len(tl.Others) {
+		t.Fatalf("%d transmissions, %d of them no TCP", n, len(tl.Others))
 	}
 }
 
