@@ -196,7 +196,7 @@ func TestBuildJudges(t *testing.T) {
 		return k.close(k.open(at), 0)
 	})
 	w.run.Experiment = &experiment.Experiment{Name: "close", Expect: []experiment.Expectation{
-		{Text: "never RST", Never: &experiment.NeverExpectation{Packet: experiment.PacketSelector{Flags: uint16(RST), Contains: true, Text: "RST"}}},
+		{Text: "never RST", Never: &experiment.NeverExpectation{Packet: experiment.PacketSelector{Flags: uint16(RST), Contains: true, Text: "RST", Length: -1, Window: -1}}},
 	}}
 	tl, err := Build(w.run, 1)
 	if err != nil {

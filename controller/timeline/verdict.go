@@ -1,7 +1,6 @@
 package timeline
 
 import (
-	"fmt"
 	"strings"
 
 	"syncline/controller/experiment"
@@ -19,14 +18,17 @@ const (
 )
 
 // Judge rules on this repetition: first EveryOutcome and EveryEvent, then one
-// verdict per expectation, in the order of the file.
+// verdict per expectation that the hosts' kernels are meant by, in the order of the
+// file: the list that Expectations gives.
 //
 // A ruling is definite only if it is sure. Moments of one host are compared on its
 // own clock, exactly but for the error of moving a packet's stamp to that clock.
 // Moments of two hosts are ordered by the bound on their clocks, or by a message
 // that left after the one and arrived before the other; where neither decides, the
 // verdict is CannotTell and its reason names both moments, their distance, the ε,
-// and the ε that would have decided it.
+// and the ε that would have decided it. Lengths of time are intervals, and so are
+// numbers where something may be missing from the record: a ruling holds for all that
+// is in them.
 //
 // Which of the repetition's connections an expectation is about is told in chain, for
 // order, and in ownership: traffic that is not the experiment's is none of its
@@ -34,13 +36,44 @@ const (
 //
 // What is missing from the record never makes a pass. It leaves a fail standing
 // where no missing event could have changed it: a reset that was seen was seen.
+//
+// An expectation that selects nothing fails where the record is complete, and cannot
+// be told where it is not. One that may be empty passes instead of failing.
+//
+// A precondition that is false, and a meeting that did not come about or was wider
+// than it may be, make the repetition one that is not the phenomenon: see premise.
 func (t *Timeline) Judge(exp *experiment.Experiment) []Verdict {
 	tr := newTrial(t, exp)
 	verdicts := []Verdict{tr.outcomes(), tr.record()}
+	p := tr.premise()
+	verdicts[0] = p.apply(verdicts[0])
 	for i := range exp.Expect {
-		verdicts = append(verdicts, tr.judge(&exp.Expect[i]))
+		e := &exp.Expect[i]
+		applies, unknown := kernelApplies(e, t.Hosts)
+		switch {
+		case unknown != "":
+			verdicts = append(verdicts, Verdict{Expectation: e.Text, Ruling: CannotTell, Reason: unknown})
+		case !applies:
+		case e.Precondition != nil:
+			verdicts = append(verdicts, p.own[i])
+		default:
+			verdicts = append(verdicts, p.apply(tr.judge(e)))
+		}
 	}
 	return verdicts
+}
+
+// Expectations lists what Judge rules on, in its order, for an experiment on these
+// hosts: the two that every repetition has, and those of the file that are not limited
+// to other kernels.
+func Expectations(exp *experiment.Experiment, hosts []Host) []string {
+	texts := []string{EveryOutcome, EveryEvent}
+	for i := range exp.Expect {
+		if applies, unknown := kernelApplies(&exp.Expect[i], hosts); applies || unknown != "" {
+			texts = append(texts, exp.Expect[i].Text)
+		}
+	}
+	return texts
 }
 
 // Worst is the ruling that speaks for all: Fail before CannotTell before
@@ -77,9 +110,18 @@ type trial struct {
 	causes *causes
 	own    *ownership
 	hosts  map[string]int
-	lanes  map[string]int
+	// lanes are the hosts of the lanes, -1 where the run has no such role, and plan the
+	// lanes themselves.
+	lanes map[string]int
+	plan  map[string]*experiment.Lane
+	// calls on record, but the lab's own closes.
+	calls []made
 	// column is what times are written with; see timeText.
 	column *Ladder
+	// sent is what Timeline.Transmissions gives; see transmissions.
+	sent []Transmission
+	// empty is set where the expectation that is judged selects nothing.
+	empty bool
 }
 
 func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
@@ -90,92 +132,65 @@ func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
 		causes: newCauses(t),
 		hosts:  make(map[string]int),
 		lanes:  make(map[string]int),
+		plan:   make(map[string]*experiment.Lane),
+		calls:  callsMade(t),
 	}
 	tr.own = newOwnership(t, tr.gaps)
 	for i := range t.Hosts {
 		tr.hosts[t.Hosts[i].Name] = i
 	}
-	for _, lane := range exp.Lanes {
+	for i := range exp.Lanes {
+		lane := &exp.Lanes[i]
 		host, ok := tr.hosts[lane.Host]
 		if !ok {
 			host = -1
 		}
-		tr.lanes[lane.Name] = host
+		tr.lanes[lane.Name], tr.plan[lane.Name] = host, lane
 	}
 	return tr
 }
 
+// judge rules on one expectation, the premise apart.
 func (tr *trial) judge(e *experiment.Expectation) Verdict {
-	var v Verdict
+	tr.empty = false
+	v := tr.judgeNoun(e)
+	v.Expectation = e.Text
+	if tr.empty && e.AllowEmpty && v.Ruling == Fail {
+		v.Ruling, v.Reason = Pass, ""
+	}
+	return v
+}
+
+func (tr *trial) judgeNoun(e *experiment.Expectation) Verdict {
 	switch {
 	case e.Packets != nil:
-		v = tr.packets(e.Packets)
+		return tr.packets(e.Packets)
+	case e.States != nil:
+		return tr.states(e.States)
 	case e.Order != nil:
-		v = tr.order(e.Order)
+		return tr.order(e.Order)
+	case e.Phase != nil:
+		return tr.phase(e.Phase)
+	case e.Count != nil:
+		return tr.count(e.Count)
+	case e.Retransmits != nil:
+		return tr.retransmits(e.Retransmits)
+	case e.Counter != nil:
+		return tr.counter(e.Counter)
+	case e.Queue != nil:
+		return tr.queue(e.Queue)
 	case e.Result != nil:
-		v = tr.result(e.Result)
+		return tr.result(e.Result)
 	case e.Never != nil:
-		v = tr.never(e.Never)
-	default:
-		v = Verdict{Ruling: CannotTell, Reason: "this version of syncline does not know what is expected here"}
+		return tr.never(e.Never)
+	case e.Final != nil:
+		return tr.final(e.Final)
+	case e.Spread != nil:
+		return tr.spread(e.Spread)
+	case e.That != nil:
+		return tr.that(e.That)
 	}
-	v.Expectation = e.Text
-	return v
-}
-
-// outcomes is the verdict EveryOutcome.
-func (tr *trial) outcomes() Verdict {
-	v := Verdict{Expectation: EveryOutcome}
-	steps := make(map[string]int)
-	for i := range tr.t.Moments {
-		m := &tr.t.Moments[i]
-		if m.Event.Call == nil || m.Edge != Return || m.Event.Call.ByLab {
-			continue
-		}
-		steps[m.Event.Call.Lane]++
-		if text := callFailure(m.Event.Call); text != "" {
-			v.Ruling, v.Moments = Fail, append(v.Moments, i)
-			if v.Reason == "" {
-				v.Reason = text
-			}
-		}
-	}
-	if v.Ruling == Fail {
-		return v
-	}
-	return tr.unlessGap(tr.laneEnds(v, steps), gapsOf(Syscalls))
-}
-
-// callFailure is one sentence if the call did not give what was expected of it.
-func callFailure(c *Call) string {
-	switch {
-	case c.Failure != "":
-		return fmt.Sprintf("lane %s, step %d, %s: %s", c.Lane, c.Step+1, callText(c), c.Failure)
-	case c.EndedBy == EndedByCancel:
-		return fmt.Sprintf("lane %s, step %d, %s: still blocked when the repetition's time was up", c.Lane, c.Step+1, callText(c))
-	}
-	return ""
-}
-
-// laneEnds completes EveryOutcome: a lane that made fewer calls than its author
-// wrote has failed, unless the rest of its calls may only be missing from the
-// record.
-func (tr *trial) laneEnds(v Verdict, steps map[string]int) Verdict {
-	for _, lane := range tr.exp.Lanes {
-		if steps[lane.Name] >= len(lane.Steps) {
-			continue
-		}
-		v.Reason = fmt.Sprintf("lane %s: %d of %d calls are on record, %s is not",
-			lane.Name, steps[lane.Name], len(lane.Steps), lane.Steps[steps[lane.Name]].Text)
-		v.Ruling = Fail
-		if cause := tr.hidden(gapsOf(Syscalls, tr.lanes[lane.Name])); cause != "" {
-			v.Ruling = CannotTell
-			v.Reason += "; " + cause
-		}
-		return v
-	}
-	v.Ruling = Pass
-	return v
+	return Verdict{Ruling: CannotTell, Reason: "this version of syncline does not know what is expected here"}
 }
 
 // record is the verdict EveryEvent.
@@ -195,75 +210,4 @@ func (tr *trial) record() Verdict {
 		v.Ruling, v.Reason = CannotTell, strings.Join(causes, "; ")
 	}
 	return v
-}
-
-// result judges what a call returned.
-func (tr *trial) result(e *experiment.ResultExpectation) Verdict {
-	_, at := tr.callMoments(&e.Of)
-	if at < 0 {
-		return tr.selectsNothing(&e.Of, -1)
-	}
-	v := Verdict{Ruling: Pass, Moments: []int{at}}
-	call := tr.t.Moments[at].Event.Call
-	if !outcomeMet(&e.Outcome, call) {
-		v.Ruling = Fail
-		v.Reason = fmt.Sprintf("expected %s of %s, got %s", outcomeText(&e.Outcome), callText(call), resultText(call))
-		return v
-	}
-	return tr.unlessGap(v, gapsOf(Syscalls, tr.t.Moments[at].Event.Host))
-}
-
-// outcomeMet reports whether a call gave any of the parts of an outcome.
-func outcomeMet(o *experiment.Outcome, c *Call) bool {
-	if c.EndedBy == EndedByTimeout {
-		return o.Timeout
-	}
-	if c.EndedBy == EndedByCancel {
-		return false
-	}
-	if o.OK && c.Errno == 0 {
-		return true
-	}
-	for _, want := range o.Values {
-		if c.Errno == 0 && c.Result == want {
-			return true
-		}
-	}
-	for _, want := range o.Errnos {
-		if c.Errno == want {
-			return true
-		}
-	}
-	return false
-}
-
-// never judges that no tap saw such a packet, of whatever connection.
-func (tr *trial) never(e *experiment.NeverExpectation) Verdict {
-	v := Verdict{Ruling: Pass}
-	for i := range tr.t.Moments {
-		if p, ok := tr.packetAt(i); ok && tr.matches(&e.Packet, p) {
-			v.Moments = append(v.Moments, i)
-		}
-	}
-	if len(v.Moments) > 0 {
-		first := v.Moments[0]
-		p, _ := tr.packetAt(first)
-		v.Ruling = Fail
-		v.Reason = fmt.Sprintf("%s%s seen by %s at %s%s", tr.packetText(p), tr.onConnection(p.connection),
-			tr.hostName(p.host), tr.timeText(first), tr.labText(first))
-		return v
-	}
-	hosts := tr.tapsOf(&e.Packet)
-	return tr.unlessGap(v, gapsOf(Packets, hosts...))
-}
-
-// tapsOf lists the hosts whose taps would have seen such a packet; none means all.
-func (tr *trial) tapsOf(sel *experiment.PacketSelector) []int {
-	var hosts []int
-	for _, role := range []string{sel.From, sel.To} {
-		if host, ok := tr.hosts[role]; ok {
-			hosts = append(hosts, host)
-		}
-	}
-	return hosts
 }

@@ -63,6 +63,9 @@ func ofPacket(sel *experiment.MomentSelector) bool {
 // pickPacket picks the i-th moment, a packet.
 func (c *chain) pickPacket(i int) Verdict {
 	sel := &c.selectors[i]
+	if sel.Packet.ARP != 0 || sel.Packet.Protocol != 0 && sel.Packet.Protocol != ProtocolTCP {
+		return c.pickOther(i)
+	}
 	beside := c.callsBeside(i)
 	for _, at := range beside {
 		if call := c.own.homelessCall(c.t.Moments[at].Event); call != nil && c.t.Moments[at].Connection < 0 {
@@ -83,6 +86,26 @@ func (c *chain) pickPacket(i int) Verdict {
 		return c.ambiguous(sel, "can be of", len(scope))
 	}
 	return c.pickAnywhere(i)
+}
+
+// pickOther picks a packet that is no TCP: the first that the selector names. An ICMP
+// error that quotes a segment of a connection is passed over if the calls beside it
+// have another connection, or if the connection is somebody else's.
+func (c *chain) pickOther(i int) Verdict {
+	sel := &c.selectors[i]
+	scope := c.connectionsOf(c.callsBeside(i))
+	for at := range c.t.Moments {
+		n := c.t.Moments[at].Connection
+		if !c.isPicked(sel, at) || n >= 0 && (c.own.of[n] == foreign || len(scope) > 0 && !slices.Contains(scope, n)) {
+			continue
+		}
+		if n >= 0 && c.own.of[n] == unclear {
+			c.doubt(c.unclearText(n))
+		}
+		c.at[i] = at
+		return Verdict{}
+	}
+	return c.selectsNothing(sel, -1)
 }
 
 // pickAnywhere picks a packet that only one connection of the experiment has.

@@ -81,7 +81,7 @@ func findGaps(t *Timeline) []gap {
 func missingSources(t *Timeline) []gap {
 	var gaps []gap
 	for h := range t.Hosts {
-		for _, source := range []Source{Syscalls, Packets} {
+		for _, source := range []Source{Syscalls, Packets, TCPStates, TCPInfo, CounterData, AcceptQueue, ICMP, ARP} {
 			if why, ok := t.Hosts[h].Missing[source]; ok {
 				text := fmt.Sprintf("%s has no %s", t.Hosts[h].Name, source)
 				if why != "" {

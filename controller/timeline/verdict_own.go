@@ -37,6 +37,8 @@ type ownership struct {
 	// connect, and an accept that succeeded. sockets are the ones they worked on.
 	homeless []*Event
 	sockets  map[socketName]*Event
+	// others are sockets that are not TCP: their calls have no connection.
+	others map[socketName]bool
 	// left counts the connections that no call is of; it is 0 if all are meant.
 	left int
 }
@@ -48,7 +50,7 @@ func newOwnership(t *Timeline, gaps []gap) *ownership {
 	o := &ownership{
 		t: t, of: make([]belonging, len(t.Connections)), why: make([]string, len(t.Connections)),
 		seen: make(map[sight]int), opened: make(map[int]bool), accepted: make(map[int]bool),
-		sockets: make(map[socketName]*Event),
+		sockets: make(map[socketName]*Event), others: make(map[socketName]bool),
 	}
 	connects := 0
 	for i := range t.Moments {
@@ -58,7 +60,7 @@ func newOwnership(t *Timeline, gaps []gap) *ownership {
 			o.noteSight(sight{m.Connection, m.Event.Host}, i)
 		case m.Event.Call != nil && m.Edge == Enter:
 			o.noteCall(m)
-			if m.Event.Call.Name == "connect" {
+			if m.Event.Call.Name == "connect" && !o.others[socketName{m.Event.Host, m.Event.Call.Lane, m.Event.Call.Socket}] {
 				connects++
 			}
 		}
@@ -73,19 +75,37 @@ func (o *ownership) noteSight(s sight, moment int) {
 	}
 }
 
+// mayBeTCP reports whether the arguments of a socket(2) are those of a TCP socket, or
+// tell nothing.
+func mayBeTCP(arguments string) bool {
+	for _, other := range []string{"AF_UNIX", "SOCK_DGRAM", "SOCK_RAW"} {
+		if strings.Contains(arguments, other) {
+			return false
+		}
+	}
+	return true
+}
+
 func (o *ownership) noteCall(m *Moment) {
 	c := m.Event.Call
+	on, makes := socketName{m.Event.Host, c.Lane, c.Socket}, socketName{m.Event.Host, c.Lane, c.Makes}
 	switch {
+	case c.Name == "socket":
+		o.others[makes] = !mayBeTCP(c.Arguments)
+	case o.others[on]:
+		if c.Makes != "" {
+			o.others[makes] = true
+		}
 	case m.Connection >= 0:
 		o.of[m.Connection] = ours
 		o.opened[m.Connection] = o.opened[m.Connection] || c.Name == "connect"
 		o.accepted[m.Connection] = o.accepted[m.Connection] || isAccept(c)
 	case c.Name == "connect":
 		o.homeless = append(o.homeless, m.Event)
-		o.sockets[socketName{m.Event.Host, c.Lane, c.Socket}] = m.Event
+		o.sockets[on] = m.Event
 	case isAccept(c) && c.Result >= 0:
 		o.homeless = append(o.homeless, m.Event)
-		o.sockets[socketName{m.Event.Host, c.Lane, c.Makes}] = m.Event
+		o.sockets[makes] = m.Event
 	}
 }
 

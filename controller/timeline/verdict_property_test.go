@@ -134,7 +134,7 @@ func drawPattern(t *rapid.T) []experiment.PacketTerm {
 		flags := rapid.SampledFrom([]Flags{SYN, ACK, FIN}).Draw(t, "flags")
 		return experiment.PacketTerm{
 			Any:    rapid.IntRange(0, 3).Draw(t, "any") == 0,
-			Packet: experiment.PacketSelector{Flags: uint16(flags), From: rapid.SampledFrom([]string{"", "A", "B"}).Draw(t, "from")},
+			Packet: experiment.PacketSelector{Flags: uint16(flags), Length: -1, Window: -1, From: rapid.SampledFrom([]string{"", "A", "B"}).Draw(t, "from")},
 		}
 	}), 0, 6).Draw(t, "pattern")
 }

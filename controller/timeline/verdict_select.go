@@ -3,6 +3,7 @@ package timeline
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"syncline/controller/experiment"
 )
@@ -15,9 +16,12 @@ type sighting struct {
 	// from and to are the hosts at its two ends, -1 where no host of the run has the
 	// address.
 	from, to int
-	// connection it belongs to, -1 if to none; fromClient is its direction there.
+	// connection it belongs to, -1 if to none; fromClient is its direction there, and
+	// again is set if it is a retransmission. An ICMP error has the connection of the
+	// segment that it quotes, and no direction.
 	connection int
 	fromClient bool
+	again      bool
 }
 
 // packetAt is the packet of a moment, false if the moment is of something else.
@@ -28,12 +32,14 @@ func (tr *trial) packetAt(moment int) (sighting, bool) {
 	}
 	s := sighting{Packet: m.Event.Packet, host: m.Event.Host, connection: m.Connection}
 	if m.Connection < 0 || m.Segment < 0 {
-		s.connection = -1
-		s.from, s.to = tr.hostOf(s.Source.Addr()), tr.hostOf(s.Destination.Addr())
+		if s.TCP() {
+			s.connection = -1
+		}
+		s.from, s.to = tr.endsOfPacket(m)
 		return s, true
 	}
 	c := &tr.t.Connections[m.Connection]
-	s.fromClient = c.Segments[m.Segment].FromClient
+	s.fromClient, s.again = c.Segments[m.Segment].FromClient, c.Segments[m.Segment].Copy > 0
 	s.from, s.to = c.Server.Host, c.Client.Host
 	if s.fromClient {
 		s.from, s.to = s.to, s.from
@@ -41,9 +47,49 @@ func (tr *trial) packetAt(moment int) (sighting, bool) {
 	return s, true
 }
 
+// transmissions are those of the timeline, in order of departure.
+func (tr *trial) transmissions() []Transmission {
+	if tr.sent == nil {
+		tr.sent = tr.t.Transmissions()
+	}
+	return tr.sent
+}
+
+// sighting is a transmission as selectors look at it: where it was seen first.
+func (tr *trial) sighting(one *Transmission) (sighting, bool) {
+	p, ok := tr.packetAt(one.First())
+	p.from, p.to, p.again = one.From, one.To, one.Copy > 0
+	return p, ok
+}
+
+// endsOfPacket are the hosts at the ends of a packet that is of no connection's
+// segments. Transmissions know it of what went from end to end. A link-local address
+// is of the host whose tap saw it leave or come: nothing forwards it, RFC 4291 2.5.6.
+func (tr *trial) endsOfPacket(m *Moment) (from, to int) {
+	p := m.Event.Packet
+	for i := range tr.t.Others {
+		if one := &tr.t.Others[i]; one.Departure >= 0 && &tr.t.Moments[one.Departure] == m || one.Arrival >= 0 && &tr.t.Moments[one.Arrival] == m {
+			return one.From, one.To
+		}
+	}
+	from, to = tr.hostOf(p.Source.Addr()), tr.hostOf(p.Destination.Addr())
+	if from < 0 && p.Direction == Out && p.Source.Addr().IsLinkLocalUnicast() {
+		from = m.Event.Host
+	}
+	if to < 0 && p.Direction == In && p.Destination.Addr().IsLinkLocalUnicast() {
+		to = m.Event.Host
+	}
+	return from, to
+}
+
 func (tr *trial) hostOf(addr netip.Addr) int {
+	addr = addr.Unmap().WithZone("")
+	if !addr.IsValid() {
+		return -1
+	}
 	for i := range tr.t.Hosts {
-		if tr.t.Hosts[i].Address.Unmap() == addr.Unmap() {
+		h := &tr.t.Hosts[i]
+		if h.Address.Unmap() == addr || h.Address6 == addr {
 			return i
 		}
 	}
@@ -59,55 +105,21 @@ func (t *Timeline) hostName(host int) string {
 	return t.Hosts[host].Name
 }
 
-// significant are the flags that tell one kind of segment from another; the others
-// ride on any of them.
-const significant = FIN | SYN | RST | ACK
-
-// matches reports whether a selector picks a packet.
-func (tr *trial) matches(sel *experiment.PacketSelector, p sighting) bool {
-	if sel.From != "" && tr.hostName(p.from) != sel.From {
-		return false
-	}
-	if sel.To != "" && tr.hostName(p.to) != sel.To {
-		return false
-	}
-	if sel.Data != nil && *sel.Data != (p.PayloadLength > 0) {
-		return false
-	}
-	if sel.Third {
-		return tr.completesHandshake(p)
-	}
-	return sel.AnyFlags || flagsMatch(sel, p.Flags)
-}
-
-func flagsMatch(sel *experiment.PacketSelector, have Flags) bool {
-	want := Flags(sel.Flags)
-	if sel.Contains {
-		return have&want == want
-	}
-	return have&significant == want&significant
-}
-
-// completesHandshake reports whether a packet is one that can complete the
-// handshake, RFC 9293 3.5: from the client, acknowledging exactly the server's SYN.
-// The first such packet at a tap is that tap's third ACK, also where it is a segment
-// with data because the bare ACK was lost.
-func (tr *trial) completesHandshake(p sighting) bool {
-	if p.connection < 0 || !p.fromClient || p.Flags&ACK == 0 || p.Flags&(SYN|RST) != 0 {
-		return false
-	}
-	server := &tr.t.Connections[p.connection].Server
-	return server.HasISN && p.Ack == server.ISN+1
-}
-
 // findCall is the entry or the return of the first call that a selector picks, -1 if
-// there is none.
+// there is none: of copies, the one that was entered, or that returned, first. The
+// lab's own closes are never picked.
 func (tr *trial) findCall(sel *experiment.MomentSelector) int {
-	enter, at := tr.callMoments(sel)
-	if sel.Kind == experiment.EnterCall {
-		return enter
+	first := -1
+	for _, c := range tr.calls {
+		at := c.leave
+		if sel.Kind == experiment.EnterCall {
+			at = c.enter
+		}
+		if at >= 0 && (first < 0 || at < first) && tr.callPicked(sel, c.Call) {
+			first = at
+		}
 	}
-	return at
+	return first
 }
 
 // isPicked reports whether a moment is of a packet that a selector names.
@@ -123,79 +135,62 @@ func directionOf(sel *experiment.MomentSelector) Direction {
 	return Out
 }
 
-// callMoments are the entry and the return of the first call that a selector picks,
-// -1 if there is none. The lab's own closes are never picked.
-func (tr *trial) callMoments(sel *experiment.MomentSelector) (enter, at int) {
-	enter, at = -1, -1
-	var call *Call
-	for i := range tr.t.Moments {
-		m := &tr.t.Moments[i]
-		c := m.Event.Call
-		if c == nil || c.ByLab || !callPicked(sel, c) || (call != nil && c != call) {
-			continue
-		}
-		call = c
-		if m.Edge == Enter {
-			enter = i
-		} else {
-			at = i
-		}
+// sourceOf is the source that a packet of a selector would be on record by. A tap that
+// sees one sees all, but a host may not be asked for what is no TCP and no UDP.
+func sourceOf(sel *experiment.PacketSelector) Source {
+	const routerSolicitation, redirect = 133, 137
+	switch {
+	case sel.ARP != 0:
+		return ARP
+	case sel.Protocol == ProtocolICMPv6 && sel.ICMPType >= routerSolicitation && sel.ICMPType <= redirect:
+		return ARP
+	case sel.Protocol == ProtocolICMP, sel.Protocol == ProtocolICMPv6:
+		return ICMP
 	}
-	return enter, at
-}
-
-func callPicked(sel *experiment.MomentSelector, c *Call) bool {
-	if sel.Label != "" {
-		return c.Label == sel.Label
-	}
-	if c.Lane != sel.Lane || c.Name != sel.Call {
-		return false
-	}
-	return sel.Socket == "" || c.Socket == sel.Socket || c.Makes == sel.Socket
+	return Packets
 }
 
 // evidence is where a selector's moments would be on record: their source, and the
-// host, -1 if that is not known.
-func (tr *trial) evidence(sel *experiment.MomentSelector) (Source, int) {
-	if sel.Kind == experiment.PacketSent || sel.Kind == experiment.PacketReceived {
+// hosts, none if that may be any.
+func (tr *trial) evidence(sel *experiment.MomentSelector) (Source, []int) {
+	if ofPacket(sel) {
 		if host, ok := tr.hosts[sel.Host]; ok {
-			return Packets, host
+			return sourceOf(&sel.Packet), []int{host}
 		}
-		return Packets, -1
+		return sourceOf(&sel.Packet), nil
 	}
-	if host, ok := tr.lanes[tr.laneOf(sel)]; ok {
-		return Syscalls, host
+	var hosts []int
+	for i := range tr.exp.Lanes {
+		lane := &tr.exp.Lanes[i]
+		if host := tr.lanes[lane.Name]; tr.hasStep(sel, lane) && !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
+		}
 	}
-	return Syscalls, -1
+	if slices.Contains(hosts, -1) {
+		return Syscalls, nil
+	}
+	return Syscalls, hosts
 }
 
-// laneOf is the lane of a call's selector; a label is looked up in the experiment.
-func (tr *trial) laneOf(sel *experiment.MomentSelector) string {
-	if sel.Label == "" {
-		return sel.Lane
+// hasStep reports whether a lane is the one, or one of those, that a selector of calls
+// is about.
+func (tr *trial) hasStep(sel *experiment.MomentSelector, lane *experiment.Lane) bool {
+	if sel.Lane != "" {
+		return lane.Name == sel.Lane || sel.Copies && lane.Base == sel.Lane
 	}
-	for _, lane := range tr.exp.Lanes {
-		for _, step := range lane.Steps {
-			if step.Label == sel.Label {
-				return lane.Name
-			}
-		}
-	}
-	return ""
+	return slices.ContainsFunc(lane.Steps, func(s experiment.Step) bool { return s.Label == sel.Label })
 }
 
 // gapsAt selects the gaps that touch the moments of a selector.
 func (tr *trial) gapsAt(sel *experiment.MomentSelector) func(*gap) bool {
-	source, host := tr.evidence(sel)
-	if host < 0 {
-		return gapsOf(source)
-	}
-	return gapsOf(source, host)
+	source, hosts := tr.evidence(sel)
+	return gapsOf(source, hosts...)
 }
 
 // selectsNothing is the verdict on an expectation about a moment that is not on
 // record; of a packet, on the connection that it was looked for on, -1 if on all.
 func (tr *trial) selectsNothing(sel *experiment.MomentSelector, connection int) Verdict {
+	tr.empty = true
 	v := Verdict{Ruling: Fail, Reason: "selects nothing: " + tr.absence(sel) + tr.onConnection(connection)}
 	if cause := tr.hidden(tr.gapsAt(sel)); cause != "" {
 		v.Ruling = CannotTell
@@ -220,5 +215,9 @@ func (tr *trial) absence(sel *experiment.MomentSelector) string {
 	case experiment.PacketReceived:
 		return fmt.Sprintf("%s received no packet %s", sel.Host, packetSelectorText(&sel.Packet))
 	}
-	return "no call " + callSelectorText(sel)
+	text := "no call " + callSelectorText(sel)
+	if sel.Outcome != nil {
+		text += " that gave " + outcomeText(sel.Outcome)
+	}
+	return text
 }

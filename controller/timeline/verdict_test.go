@@ -72,7 +72,7 @@ func parseTerms(text string) []experiment.PacketTerm {
 }
 
 func parsePacket(text string) experiment.PacketSelector {
-	sel := experiment.PacketSelector{Text: text}
+	sel := experiment.PacketSelector{Text: text, ICMPType: -1, ICMPCode: -1, Length: -1, Window: -1}
 	for _, word := range strings.Fields(text) {
 		from, to, isWay := strings.Cut(word, ">")
 		switch {

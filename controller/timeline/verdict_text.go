@@ -130,11 +130,30 @@ func (f Flags) String() string {
 
 // packetText is a packet as a person writes it in an expectation, "A>B SYN+ACK".
 func (tr *trial) packetText(p sighting) string {
-	text := fmt.Sprintf("%s>%s %s", tr.hostName(p.from), tr.hostName(p.to), p.Flags&^(PSH|URG|ECE|CWR|AE))
+	text := fmt.Sprintf("%s>%s %s", tr.hostName(p.from), tr.hostName(p.to), kindText(p.Packet))
 	if p.PayloadLength > 0 {
 		text += fmt.Sprintf(" with %d bytes", p.PayloadLength)
 	}
 	return text
+}
+
+// kindText is what kind of packet it is, as a person writes it in an expectation.
+func kindText(p *Packet) string {
+	switch {
+	case p.ARP == 1:
+		return "ARP request"
+	case p.ARP != 0:
+		return "ARP reply"
+	case p.TCP():
+		return (p.Flags &^ (PSH | URG | ECE | CWR | AE)).String()
+	case p.Protocol == ProtocolUDP:
+		return "UDP"
+	case p.Protocol == ProtocolICMP:
+		return fmt.Sprintf("ICMP %d/%d", p.ICMPType, p.ICMPCode)
+	case p.Protocol == ProtocolICMPv6:
+		return fmt.Sprintf("ICMPv6 %d/%d", p.ICMPType, p.ICMPCode)
+	}
+	return fmt.Sprintf("IP protocol %d", p.Protocol)
 }
 
 func packetSelectorText(sel *experiment.PacketSelector) string {
@@ -213,10 +232,38 @@ func resultText(c *Call) string {
 		return "the lab's timeout"
 	case c.EndedBy == EndedByCancel:
 		return "no return before the repetition's time was up"
+	case c.EndedBy == EndedByDeath:
+		return "the death of the lane's process"
 	case c.Errno != 0:
 		return experiment.ErrnoName(c.Errno)
+	case c.Name == "getsockopt" || c.Name == "poll":
+		return shownText(c)
+	case (c.Name == "recv" || c.Name == "recvfrom") && c.Result > 0:
+		return fmt.Sprintf("%d bytes %s", c.Result, dataText(c.Data, c.Result))
 	}
 	return strconv.FormatInt(c.Result, 10)
+}
+
+// maxErrnosNamed bounds how many errnos of one outcome a reason names.
+const maxErrnosNamed = 16
+
+// shownText is a value with what a person reads it as: "111 (ECONNREFUSED)".
+func shownText(c *Call) string {
+	text := strconv.FormatInt(valueOf(c), 10)
+	if c.Shown != "" && c.Shown != text {
+		text += " (" + c.Shown + ")"
+	}
+	return text
+}
+
+// dataText is the beginning of what was received, quoted.
+func dataText(data []byte, length int64) string {
+	const most = 32
+	text := strconv.Quote(string(data[:min(most, len(data))]))
+	if int64(min(most, len(data))) < length {
+		text += "…"
+	}
+	return text
 }
 
 func outcomeText(o *experiment.Outcome) string {
@@ -227,8 +274,16 @@ func outcomeText(o *experiment.Outcome) string {
 	for _, value := range o.Values {
 		parts = append(parts, strconv.FormatInt(value, 10))
 	}
-	for _, errno := range o.Errnos {
-		parts = append(parts, experiment.ErrnoName(errno))
+	// "any" stands for every errno there is, and nobody reads them all.
+	if len(o.Errnos) > maxErrnosNamed {
+		parts = append(parts, "any error")
+	} else {
+		for _, errno := range o.Errnos {
+			parts = append(parts, experiment.ErrnoName(errno))
+		}
+	}
+	for _, data := range o.Data {
+		parts = append(parts, dataText(data, int64(len(data))))
 	}
 	if o.Timeout {
 		parts = append(parts, "the lab's timeout")
