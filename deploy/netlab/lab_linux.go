@@ -53,7 +53,7 @@ func New(cfg Config) (*Lab, error) {
 // privilege, so the hosts share the machine's one namespace: its kernel state, its
 // ports and its capture. Host.Address6 is the zero Addr.
 func NewLoopback(cfg Config) (*Lab, error) {
-	cfg.Subnet, cfg.Subnet6 = netip.MustParsePrefix("127.0.0.0/8"), netip.Prefix{}
+	cfg.Subnet, cfg.Subnet6, cfg.Control = loopbackSubnet, netip.Prefix{}, loopbackSubnet
 	l, err := newLab(cfg)
 	if err != nil {
 		return nil, err
@@ -61,6 +61,7 @@ func NewLoopback(cfg Config) (*Lab, error) {
 	for _, h := range l.hosts {
 		// 127.0.0.1 stays the machine's own.
 		h.Address, h.Address6, h.Interface = h.Address.Next(), netip.Addr{}, "lo"
+		h.Control = h.Address
 		h.loopback = true
 	}
 	l.missing = []Missing{
@@ -92,7 +93,7 @@ func newLab(cfg Config) (*Lab, error) {
 	}
 	l := &Lab{plan: p, dir: d}
 	for _, s := range p.hosts {
-		h := &Host{Name: s.name, Address: s.address4, Address6: s.address6, Interface: hostInterface, lab: l}
+		h := &Host{Name: s.name, Address: s.address4, Address6: s.address6, Control: s.control, Interface: hostInterface, lab: l}
 		if !hasIPv6() {
 			h.Address6 = netip.Addr{}
 		}
@@ -223,7 +224,8 @@ func (l *Lab) endProcesses() error {
 
 // awaitGone waits for the kernel to remove the hosts' namespaces. Their ports in
 // the switch are the witnesses: a port goes when the other end of its pair does, and
-// that end goes with its namespace.
+// that end goes with its namespace. An experiment may have removed the one end; the
+// one of the control network is not an experiment's to touch.
 func (l *Lab) awaitGone() error {
 	for deadline := time.Now().Add(l.plan.Grace); ; time.Sleep(2 * time.Millisecond) {
 		ports, err := l.fabric.ports()
@@ -231,7 +233,14 @@ func (l *Lab) awaitGone() error {
 			return err
 		}
 		if time.Now().After(deadline) {
-			return l.held(func(h *Host) bool { return ports[l.seat(h).port] != nil })
+			return l.held(func(h *Host) bool {
+				for name := range ports {
+					if l.seat(h).hasPort(name) {
+						return true
+					}
+				}
+				return false
+			})
 		}
 	}
 }
@@ -280,6 +289,9 @@ type Host struct {
 	Address, Address6 netip.Addr
 	// Interface is the link that carries them, in the host's namespace.
 	Interface string
+	// Control is the host's address on the control network, which is up whatever an
+	// experiment does to Interface. In a loopback lab it is Address.
+	Control netip.Addr
 
 	lab      *Lab
 	loopback bool

@@ -137,7 +137,7 @@ func TestProcessesLiveOnTheirHost(t *testing.T) {
 			t.Errorf("host %s is in %s, which another has too", h.Name, r.Namespace)
 		}
 		seen[r.Namespace] = true
-		if diff := cmp.Diff([]string{"eth0", "lo"}, r.Interfaces); diff != "" {
+		if diff := cmp.Diff([]string{"ctl0", "eth0", "lo"}, r.Interfaces); diff != "" {
 			t.Errorf("links of host %s (-want +got):\n%s", h.Name, diff)
 		}
 		if p.PID() != r.PIDs[0] {

@@ -16,14 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fabric is the switch: a namespace with the bridge, and one port per host.
+// fabric is the switch: a namespace with two bridges, and a port of each per host.
 type fabric struct {
-	ns     *os.File
-	links  *netlink.Handle
-	bridge netlink.Link
+	ns    *os.File
+	links *netlink.Handle
+	// bridges join the hosts' wires, the first ones and the second ones.
+	bridges [2]netlink.Link
 }
 
-const bridgeName = "switch"
+var bridgeNames = [2]string{"switch", "control"}
 
 // readyWithin bounds the wait for the links' carrier. The kernel takes well below
 // a second (its link watch may hold an event back for one).
@@ -40,8 +41,8 @@ func routeHandle(ns *os.File) (*netlink.Handle, error) {
 
 // newFabric takes the descriptor ns over, also on error.
 //
-// The bridge speaks no spanning tree, so a port forwards from the moment it has
-// carrier; and it does not snoop on multicast, so IPv6 neighbour discovery needs no
+// The bridges speak no spanning tree, so a port forwards from the moment it has
+// carrier; and they do not snoop on multicast, so IPv6 neighbour discovery needs no
 // querier. Nothing in the switch has an IPv6 address: it would talk to the hosts.
 func newFabric(ns *os.File, p *plan) (_ *fabric, err error) {
 	links, err := routeHandle(ns)
@@ -54,26 +55,43 @@ func newFabric(ns *os.File, p *plan) (_ *fabric, err error) {
 			err = errors.Join(err, f.close())
 		}
 	}()
+	for i, name := range bridgeNames {
+		if f.bridges[i], err = f.addBridge(name, p.mtu(i)); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func (f *fabric) addBridge(name string, mtu int) (netlink.Link, error) {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU = bridgeName, p.MTU
+	attrs.Name, attrs.MTU = name, mtu
 	snooping := false
-	if err := links.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
-		return nil, privileged("add the bridge", kernelLacks(err, "bridge"))
+	if err := f.links.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
+		return nil, privileged("add bridge "+name, kernelLacks(err, "bridge"))
 	}
-	if f.bridge, err = links.LinkByName(bridgeName); err != nil {
-		return nil, fmt.Errorf("netlab: find the bridge: %w", err)
+	bridge, err := f.links.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("netlab: find bridge %s: %w", name, err)
 	}
-	return f, f.up(f.bridge)
+	return bridge, f.up(bridge)
+}
+
+// mtu is that of a host's i-th wire.
+func (p *plan) mtu(i int) int {
+	if i == 0 {
+		return p.MTU
+	}
+	return DefaultMTU
 }
 
 func (f *fabric) up(link netlink.Link) error {
-	if hasIPv6() {
-		if err := f.links.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE); err != nil {
-			return fmt.Errorf("netlab: keep IPv6 addresses off %s: %w", link.Attrs().Name, err)
-		}
+	name := link.Attrs().Name
+	if err := noIPv6(f.links, link); err != nil {
+		return fmt.Errorf("netlab: %w", err)
 	}
 	if err := f.links.LinkSetUp(link); err != nil {
-		return fmt.Errorf("netlab: set %s up: %w", link.Attrs().Name, err)
+		return fmt.Errorf("netlab: set %s up: %w", name, err)
 	}
 	return nil
 }
@@ -87,29 +105,34 @@ func kernelLacks(err error, module string) error {
 	return err
 }
 
-// plug joins a host's namespace to the bridge by a veth pair.
+// plug joins a host's namespace to each bridge by a veth pair.
 func (f *fabric) plug(host *os.File, s seat, p *plan) error {
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name, attrs.MTU, attrs.MasterIndex = s.port, p.MTU, f.bridge.Attrs().Index
-	pair := &netlink.Veth{
-		LinkAttrs:        attrs,
-		PeerName:         hostInterface,
-		PeerNamespace:    netlink.NsFd(host.Fd()),
-		PeerHardwareAddr: net.HardwareAddr(s.hardware[:]),
-		PeerMTU:          uint32(p.MTU),
+	for i, w := range s.wires {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.MTU, attrs.MasterIndex = w.port, p.mtu(i), f.bridges[i].Attrs().Index
+		pair := &netlink.Veth{
+			LinkAttrs:        attrs,
+			PeerName:         w.name,
+			PeerNamespace:    netlink.NsFd(host.Fd()),
+			PeerHardwareAddr: net.HardwareAddr(w.hardware[:]),
+			PeerMTU:          uint32(p.mtu(i)),
+		}
+		if err := f.links.LinkAdd(pair); err != nil {
+			return privileged("add the veth pair "+w.name+" of host "+s.name, kernelLacks(err, "veth"))
+		}
+		port, err := f.links.LinkByName(w.port)
+		if err != nil {
+			return fmt.Errorf("netlab: find the port of %s of host %s: %w", w.name, s.name, err)
+		}
+		if err := f.up(port); err != nil {
+			return err
+		}
 	}
-	if err := f.links.LinkAdd(pair); err != nil {
-		return privileged("add the veth pair of host "+s.name, kernelLacks(err, "veth"))
-	}
-	port, err := f.links.LinkByName(s.port)
-	if err != nil {
-		return fmt.Errorf("netlab: find the port of host %s: %w", s.name, err)
-	}
-	return f.up(port)
+	return nil
 }
 
 // ports are the links to the hosts whose namespaces still exist: with a namespace
-// its end of a veth pair goes, and with that end the other.
+// its ends of veth pairs go, and with those the others.
 func (f *fabric) ports() (map[string]netlink.Link, error) {
 	links, err := f.links.LinkList()
 	for errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -121,7 +144,7 @@ func (f *fabric) ports() (map[string]netlink.Link, error) {
 	}
 	ports := make(map[string]netlink.Link)
 	for _, l := range links {
-		if l.Attrs().MasterIndex == f.bridge.Attrs().Index {
+		if l.Attrs().MasterIndex != 0 {
 			ports[l.Attrs().Name] = l
 		}
 	}
@@ -150,6 +173,28 @@ func furnish(host *os.File, s seat, p *plan) error {
 	}
 	if err := setUp(links, hostInterface, s.prefixes(p)...); err != nil {
 		return fmt.Errorf("netlab: host %s: %w", s.name, err)
+	}
+	// IPv4 alone, so that nothing but the lab's processes talks there.
+	control, err := links.LinkByName(controlInterface)
+	if err != nil {
+		return fmt.Errorf("netlab: host %s: find %s: %w", s.name, controlInterface, err)
+	}
+	if err := noIPv6(links, control); err != nil {
+		return fmt.Errorf("netlab: host %s: %w", s.name, err)
+	}
+	if err := setUp(links, controlInterface, netip.PrefixFrom(s.control, p.Control.Bits())); err != nil {
+		return fmt.Errorf("netlab: host %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// noIPv6 keeps a link from giving itself an address when it is set up.
+func noIPv6(links *netlink.Handle, link netlink.Link) error {
+	if !hasIPv6() {
+		return nil
+	}
+	if err := links.LinkSetIP6AddrGenMode(link, nl.IN6_ADDR_GEN_MODE_NONE); err != nil {
+		return fmt.Errorf("keep IPv6 addresses off %s: %w", link.Attrs().Name, err)
 	}
 	return nil
 }

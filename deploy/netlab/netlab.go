@@ -1,9 +1,11 @@
 // Package netlab makes the hosts of a lab on one Linux machine: each host is a
-// network namespace with an address of its own, and all hosts meet on one bridge.
+// network namespace with addresses of its own, and all hosts meet on one bridge. A
+// second bridge joins them to each other for the lab's own talk, so that an experiment
+// may cut the first one.
 //
 // Everything that New makes is anonymous. The namespaces have no name under
 // /run/netns and no bind mount; only descriptors of the maker and the processes
-// inside hold them. The bridge lives in a namespace of its own, the switch, so
+// inside hold them. The bridges live in a namespace of their own, the switch, so
 // nothing appears in the maker's namespace. A host is gone as soon as nobody holds
 // it, hence a maker that ends in whatever way, kill -9 included, leaves nothing:
 // the kernel ends its processes (PR_SET_PDEATHSIG), closes its descriptors and
@@ -40,10 +42,12 @@ const (
 	DefaultGrace = 5 * time.Second
 )
 
-// Default subnets of a lab. The IPv6 one is a unique local prefix, RFC 4193.
+// Default subnets of a lab. The IPv6 one is of the unique local addresses; the 40
+// random bits that RFC 4193 asks for would tell it from others, which it never meets.
 var (
 	DefaultSubnet  = netip.MustParsePrefix("10.77.0.0/24")
-	DefaultSubnet6 = netip.MustParsePrefix("fd53:796e:636c::/64")
+	DefaultSubnet6 = netip.MustParsePrefix("fd77::/64")
+	DefaultControl = netip.MustParsePrefix("10.78.0.0/24")
 )
 
 // Config is what a lab is made from. Only Hosts is needed.
@@ -55,7 +59,10 @@ type Config struct {
 	// DefaultSubnet6. They are invisible outside the lab and may overlap with
 	// networks of the machine. NewLoopback does not look at them.
 	Subnet, Subnet6 netip.Prefix
-	// MTU of every link of the lab, in bytes; zero means DefaultMTU.
+	// Control holds the hosts' addresses on the control network, in the same order;
+	// zero means DefaultControl. It must not overlap with Subnet.
+	Control netip.Prefix
+	// MTU of every link that carries experiments, in bytes; zero means DefaultMTU.
 	MTU int
 	// NoOffloads makes every packet at a tap one packet of the wire with its checksum
 	// filled in. The zero value keeps what Linux does on a veth and on most network
@@ -129,10 +136,22 @@ type plan struct {
 type seat struct {
 	name               string
 	address4, address6 netip.Addr
-	hardware           [6]byte
-	// port is the name of the switch's end of the host's link.
-	port string
+	control            netip.Addr
+	// wires are the host's links: hostInterface, then controlInterface.
+	wires [2]wire
 }
+
+// wire is one link of a host.
+type wire struct {
+	// name at the host, and port at the switch.
+	name, port string
+	hardware   [6]byte
+}
+
+func (s seat) hasPort(name string) bool { return s.wires[0].port == name || s.wires[1].port == name }
+
+// loopbackSubnet holds the addresses of every loopback lab.
+var loopbackSubnet = netip.MustParsePrefix("127.0.0.0/8")
 
 // maxHosts is bounded by the last byte of a host's hardware address.
 const maxHosts = 254
@@ -143,25 +162,31 @@ func (c Config) plan() (*plan, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	a4, a6 := p.Subnet.Masked().Addr(), p.Subnet6.Masked().Addr()
+	a4, a6, control := p.Subnet.Masked().Addr(), p.Subnet6.Masked().Addr(), p.Control.Masked().Addr()
 	for i, name := range p.Hosts {
-		a4, a6 = a4.Next(), a6.Next()
-		if !holds(p.Subnet, a4) || !p.Subnet6.Contains(a6) {
-			return nil, fmt.Errorf("netlab: %d hosts do not fit into %v and %v", len(p.Hosts), p.Subnet, p.Subnet6)
+		a4, a6, control = a4.Next(), a6.Next(), control.Next()
+		if !holds(p.Subnet, a4) || !p.Subnet6.Contains(a6) || !holds(p.Control, control) {
+			return nil, fmt.Errorf("netlab: %d hosts do not fit into %v, %v and %v", len(p.Hosts), p.Subnet, p.Subnet6, p.Control)
 		}
 		p.hosts = append(p.hosts, seat{
-			name: name, address4: a4, address6: a6,
-			// A locally administered unicast address, the same in every lab, so that
+			name: name, address4: a4, address6: a6, control: control,
+			// Locally administered unicast addresses, the same in every lab, so that
 			// two captures of one experiment differ in nothing but time.
-			hardware: [6]byte{0x02, 's', 'y', 'n', 'c', byte(i + 1)},
-			port:     fmt.Sprintf("port%d", i+1),
+			wires: [2]wire{
+				{name: hostInterface, port: fmt.Sprintf("port%d", i+1), hardware: [6]byte{0x02, 's', 'y', 'n', 'c', byte(i + 1)}},
+				{name: controlInterface, port: fmt.Sprintf("control%d", i+1), hardware: [6]byte{0x06, 's', 'y', 'n', 'c', byte(i + 1)}},
+			},
 		})
 	}
 	return p, nil
 }
 
-// hostInterface is the name of every host's one link in its own namespace.
-const hostInterface = "eth0"
+// The names of every host's links in its own namespace: the one that experiments are
+// about, and the one by which the lab's own processes talk.
+const (
+	hostInterface    = "eth0"
+	controlInterface = "ctl0"
+)
 
 func (p *plan) setDefaults() {
 	if !p.Subnet.IsValid() {
@@ -169,6 +194,9 @@ func (p *plan) setDefaults() {
 	}
 	if !p.Subnet6.IsValid() {
 		p.Subnet6 = DefaultSubnet6
+	}
+	if !p.Control.IsValid() {
+		p.Control = DefaultControl
 	}
 	if p.MTU == 0 {
 		p.MTU = DefaultMTU
@@ -184,6 +212,9 @@ func (p *plan) check() error {
 	}
 	if !p.Subnet.Addr().Is4() || !p.Subnet6.Addr().Is6() || p.Subnet6.Addr().Is4In6() {
 		return fmt.Errorf("netlab: Subnet must be IPv4 and Subnet6 IPv6, not %v and %v", p.Subnet, p.Subnet6)
+	}
+	if !p.Control.Addr().Is4() || p.Control.Overlaps(p.Subnet) && p.Subnet != loopbackSubnet {
+		return fmt.Errorf("netlab: Control must be IPv4 and apart from Subnet, not %v beside %v", p.Control, p.Subnet)
 	}
 	// RFC 8200, section 5: IPv6 needs links of at least 1280 bytes.
 	if p.MTU < 1280 || p.MTU > 65535 {

@@ -20,6 +20,7 @@ type Lab struct{}
 type Host struct {
 	Name              string
 	Address, Address6 netip.Addr
+	Control           netip.Addr
 	Interface         string
 }
 

@@ -13,7 +13,7 @@ import (
 
 // quiet lets nothing of the kernel's own hold a namespace whose processes have
 // ended: sockets that still wait for an answer, and their packets, which hold the
-// socket while they wait for a neighbour to be resolved. Setting the link down drops
+// socket while they wait for a neighbour to be resolved. Setting the links down drops
 // those.
 func quiet(ns *os.File) error {
 	links, err := routeHandle(ns)
@@ -22,12 +22,15 @@ func quiet(ns *os.File) error {
 	}
 	defer links.Close()
 	err = destroyOrphans(ns)
-	link, missing := links.LinkByName(hostInterface)
-	if missing != nil {
-		// The lab was not finished, or somebody inside removed the link.
-		return err
+	for _, name := range []string{hostInterface, controlInterface} {
+		link, missing := links.LinkByName(name)
+		if missing != nil {
+			// The lab was not finished, or somebody inside removed the link.
+			continue
+		}
+		err = errors.Join(err, links.LinkSetDown(link))
 	}
-	return errors.Join(err, links.LinkSetDown(link))
+	return err
 }
 
 // destroyOrphans ends every TCP socket of the namespace that no process has open

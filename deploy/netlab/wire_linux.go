@@ -37,7 +37,8 @@ func newEraser() (*ebpf.Program, error) {
 	})
 }
 
-// eraseDepartures clears the departure time of every packet that leaves the switch.
+// eraseDepartures clears the departure time of every packet that leaves the switch
+// for a host's first wire; nobody times the other.
 // The filters hold the program, and go with their ports. Where BPF cannot be had, the
 // lab works, and says what it lacks.
 func (f *fabric) eraseDepartures() (*Missing, error) {
@@ -55,6 +56,9 @@ func (f *fabric) eraseDepartures() (*Missing, error) {
 		return nil, err
 	}
 	for _, port := range ports {
+		if port.Attrs().MasterIndex != f.bridges[0].Attrs().Index {
+			continue
+		}
 		if err := f.filter(port, program); err != nil {
 			return nil, fmt.Errorf("netlab: put a filter on port %s of the switch: %w", port.Attrs().Name, err)
 		}
