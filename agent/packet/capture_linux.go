@@ -17,7 +17,8 @@ import (
 
 const (
 	// pause is how long Run leaves the rings alone after it has read some, so that
-	// traffic costs a wake-up per pause and not one per block. Drain cuts it short.
+	// traffic costs a wake-up per pause and not one per block. Drain cuts it short, and
+	// a prompt capture takes none.
 	pause = 10 * time.Millisecond
 	// sampling is how often the relation of the two clocks goes into the record.
 	sampling = time.Second
@@ -32,6 +33,8 @@ const (
 type Capture struct {
 	flows flows
 	rings []*ring
+	// pause is how long Run leaves the rings alone after it has read some.
+	pause time.Duration
 	// wake is an eventfd(2) that ends Run's waiting.
 	wake int
 	// hurry counts the callers of Drain; while there are any, Run takes no pauses.
@@ -90,7 +93,7 @@ func Open(cfg Config) (*Capture, error) {
 		return nil, err
 	}
 	c := &Capture{
-		flows:   newFlows(cfg.Addresses, cfg.Ports),
+		flows:   newFlows(&cfg),
 		closing: make(chan struct{}), ended: make(chan struct{}), passed: make(chan struct{}),
 		armed: clock.Read(),
 	}
@@ -101,12 +104,12 @@ func Open(cfg Config) (*Capture, error) {
 		return nil, fmt.Errorf("packet: eventfd: %w", err)
 	}
 	c.wake = wake
-	size := cfg.RingBytes
-	if size == 0 {
-		size = DefaultRingBytes
+	shape := shapeOf(&cfg)
+	if !cfg.Prompt {
+		c.pause = pause
 	}
 	for _, name := range dedupe(cfg.Interfaces) {
-		r, err := openRing(name, &c.flows, cfg.SnapLength, size)
+		r, err := openRing(name, &c.flows, shape)
 		if err != nil {
 			return nil, errors.Join(err, c.release())
 		}
@@ -188,8 +191,8 @@ func (c *Capture) step() error {
 	if err != nil {
 		return err
 	}
-	if read > 0 && c.hurry.Load() == 0 {
-		if woken, err := c.wait(pause, false); woken || err != nil {
+	if read > 0 && c.pause > 0 && c.hurry.Load() == 0 {
+		if woken, err := c.wait(c.pause, false); woken || err != nil {
 			return err
 		}
 	}

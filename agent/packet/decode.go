@@ -25,7 +25,7 @@ type decoder struct {
 // cut it. The packet's byte slices point into frame. Segments, and what the ring's
 // header says, are the caller's.
 func (d decoder) decode(frame []byte, wire uint32, p *synclinev1.Packet) error {
-	at, version, err := d.network(frame)
+	at, ethertype, err := d.network(frame)
 	if err != nil {
 		return err
 	}
@@ -35,35 +35,38 @@ func (d decoder) decode(frame []byte, wire uint32, p *synclinev1.Packet) error {
 	p.WireLength = wire
 	// What stands behind the IP header, by the IP header.
 	var rest int
-	switch version {
-	case 4:
-		at, rest, err = ipv4(frame, at, int(wire), p)
-	case 6:
-		at, rest, err = ipv6(frame, at, int(wire), p)
+	var protocol byte
+	switch ethertype {
+	case etherARP:
+		return arp(frame[at:], p)
+	case etherIPv4:
+		at, rest, protocol, err = ipv4(frame, at, int(wire), p)
+	case etherIPv6:
+		at, rest, protocol, err = ipv6(frame, at, int(wire), p)
 	}
 	if err != nil {
 		return err
 	}
-	return d.tcp(frame[at:], rest, p)
+	if protocol == protocolTCP {
+		return d.tcp(frame[at:], rest, p)
+	}
+	p.Protocol = uint32(protocol)
+	if protocol == protocolUDP {
+		return d.udp(frame[at:], rest, p)
+	}
+	return d.icmp(frame[at:], rest, p)
 }
 
-// network finds the IP header and its version.
-func (d decoder) network(frame []byte) (at, version int, err error) {
+// network finds the header of IP or ARP, and says by an ethertype which it is.
+func (d decoder) network(frame []byte) (at int, ethertype uint16, err error) {
 	if d.link == 0 {
-		if len(frame) == 0 {
-			return 0, 0, errTruncated
-		}
-		version = int(frame[0] >> 4)
-		if version != 4 && version != 6 {
-			return 0, 0, fmt.Errorf("IP version %d", version)
-		}
-		return 0, version, nil
+		return bare(frame)
 	}
 	at = d.link
 	if len(frame) < at {
 		return 0, 0, errTruncated
 	}
-	ethertype := binary.BigEndian.Uint16(frame[at-2:])
+	ethertype = binary.BigEndian.Uint16(frame[at-2:])
 	if ethertype == etherVLAN || ethertype == etherVLANAD {
 		at += vlanTag
 		if len(frame) < at {
@@ -72,27 +75,43 @@ func (d decoder) network(frame []byte) (at, version int, err error) {
 		ethertype = binary.BigEndian.Uint16(frame[at-2:])
 	}
 	switch ethertype {
-	case etherIPv4:
-		return at, 4, nil
-	case etherIPv6:
-		return at, 6, nil
+	case etherIPv4, etherIPv6, etherARP:
+		return at, ethertype, nil
 	}
 	return 0, 0, fmt.Errorf("ethertype %#04x", ethertype)
 }
 
-// ipv4 reads the IPv4 header at an offset. It answers where the TCP header is and how
-// many bytes the packet has from there on.
-func ipv4(frame []byte, at, wire int, p *synclinev1.Packet) (tcp, rest int, err error) {
+// bare is network for a frame without link header. ARP begins with a type of hardware,
+// whose upper byte is 0.
+func bare(frame []byte) (at int, ethertype uint16, err error) {
+	if len(frame) == 0 {
+		return 0, 0, errTruncated
+	}
+	switch version := frame[0] >> 4; version {
+	case 0:
+		return 0, etherARP, nil
+	case 4:
+		return 0, etherIPv4, nil
+	case 6:
+		return 0, etherIPv6, nil
+	default:
+		return 0, 0, fmt.Errorf("IP version %d", version)
+	}
+}
+
+// ipv4 reads the IPv4 header at an offset. It answers where the next header is, of what
+// protocol, and how many bytes the packet has from there on.
+func ipv4(frame []byte, at, wire int, p *synclinev1.Packet) (next, rest int, protocol byte, err error) {
 	h := frame[at:]
 	if len(h) < ipv4Header {
-		return 0, 0, errTruncated
+		return 0, 0, 0, errTruncated
 	}
 	header := int(h[0]&15) * 4
 	if h[0]>>4 != 4 || header < ipv4Header {
-		return 0, 0, fmt.Errorf("version and header length %#02x of an IPv4 header", h[0])
+		return 0, 0, 0, fmt.Errorf("version and header length %#02x of an IPv4 header", h[0])
 	}
 	if len(h) < header {
-		return 0, 0, errTruncated
+		return 0, 0, 0, errTruncated
 	}
 	total := int(binary.BigEndian.Uint16(h[2:]))
 	if total == 0 {
@@ -101,25 +120,26 @@ func ipv4(frame []byte, at, wire int, p *synclinev1.Packet) (tcp, rest int, err 
 		total = wire - at
 	}
 	fragment := binary.BigEndian.Uint16(h[6:])
-	if h[9] != protocolTCP || fragment&0x1fff != 0 {
-		return 0, 0, fmt.Errorf("protocol %d at fragment offset %d", h[9], fragment&0x1fff)
+	protocol = h[9]
+	if protocol != protocolTCP && protocol != protocolUDP && protocol != protocolICMP || fragment&0x1fff != 0 {
+		return 0, 0, 0, fmt.Errorf("protocol %d at fragment offset %d", protocol, fragment&0x1fff)
 	}
 	p.TrafficClass = uint32(h[1])
 	p.IpId = uint32(binary.BigEndian.Uint16(h[4:]))
 	p.DontFragment = fragment&0x4000 != 0
 	p.Ttl = uint32(h[8])
 	p.Source, p.Destination = h[12:16:16], h[16:20:20]
-	return at + header, total - header, nil
+	return at + header, total - header, protocol, nil
 }
 
-func ipv6(frame []byte, at, wire int, p *synclinev1.Packet) (tcp, rest int, err error) {
+func ipv6(frame []byte, at, wire int, p *synclinev1.Packet) (next, rest int, protocol byte, err error) {
 	h := frame[at:]
 	if len(h) < ipv6Header {
-		return 0, 0, errTruncated
+		return 0, 0, 0, errTruncated
 	}
 	first := binary.BigEndian.Uint32(h)
 	if first>>28 != 6 {
-		return 0, 0, fmt.Errorf("version %d of an IPv6 header", first>>28)
+		return 0, 0, 0, fmt.Errorf("version %d of an IPv6 header", first>>28)
 	}
 	end := at + ipv6Header + int(binary.BigEndian.Uint16(h[4:]))
 	if end == at+ipv6Header {
@@ -130,19 +150,19 @@ func ipv6(frame []byte, at, wire int, p *synclinev1.Packet) (tcp, rest int, err 
 	p.IpId = first & 0xfffff
 	p.Ttl = uint32(h[7])
 	p.Source, p.Destination = h[8:24:24], h[24:40:40]
-	tcp, err = extensions(frame, at+ipv6Header, h[6])
-	return tcp, end - tcp, err
+	next, protocol, err = extensions(frame, at+ipv6Header, h[6])
+	return next, end - next, protocol, err
 }
 
 // extensions passes over IPv6 extension headers, as many as the filter does, and
-// answers where the TCP header is.
-func extensions(frame []byte, at int, protocol byte) (tcp int, err error) {
+// answers where the header behind them is and of what protocol.
+func extensions(frame []byte, at int, protocol byte) (next int, last byte, err error) {
 	for range maxExtensions {
-		if protocol == protocolTCP {
-			return at, nil
+		if !extends(protocol) {
+			return at, protocol, nil
 		}
 		if len(frame) < at+fragmentHeader {
-			return 0, errTruncated
+			return 0, 0, errTruncated
 		}
 		h := frame[at:]
 		switch protocol {
@@ -150,21 +170,26 @@ func extensions(frame []byte, at int, protocol byte) (tcp int, err error) {
 			at += (int(h[1]) + 1) * 8
 		case protocolFragment:
 			if offset := binary.BigEndian.Uint16(h[2:]) >> 3; offset != 0 {
-				return 0, fmt.Errorf("fragment offset %d", offset)
+				return 0, 0, fmt.Errorf("fragment offset %d", offset)
 			}
 			at += fragmentHeader
 		default:
-			return 0, fmt.Errorf("next header %d", protocol)
+			return 0, 0, fmt.Errorf("next header %d", protocol)
 		}
 		protocol = h[0]
 		if len(frame) < at {
-			return 0, errTruncated
+			return 0, 0, errTruncated
 		}
 	}
-	if protocol != protocolTCP {
-		return 0, fmt.Errorf("next header %d behind %d extension headers", protocol, maxExtensions)
+	if extends(protocol) {
+		return 0, 0, fmt.Errorf("next header %d behind %d extension headers", protocol, maxExtensions)
 	}
-	return at, nil
+	return at, protocol, nil
+}
+
+// extends reports whether a next header is none of those that a tap is for.
+func extends(next byte) bool {
+	return next != protocolTCP && next != protocolUDP && next != protocolICMPv6
 }
 
 // tcp reads the TCP header at the start of h. The packet has rest bytes from there
@@ -188,8 +213,31 @@ func (d decoder) tcp(h []byte, rest int, p *synclinev1.Packet) error {
 	p.Window = uint32(binary.BigEndian.Uint16(h[14:]))
 	p.Urgent = uint32(binary.BigEndian.Uint16(h[18:]))
 	p.Options = h[tcpHeader:header:header]
-	p.PayloadLength = uint32(rest - header)
-	kept := min(len(h), rest, header+d.snap)
-	p.Payload = h[header:kept:kept]
+	d.payload(h, header, rest, d.snap, p)
 	return nil
+}
+
+// udp reads the UDP header at the start of h. The datagram's own length is that of all
+// its fragments, and is believed where it says less than IP.
+func (d decoder) udp(h []byte, rest int, p *synclinev1.Packet) error {
+	if rest < udpHeader {
+		return fmt.Errorf("a UDP header in %d bytes", rest)
+	}
+	if len(h) < udpHeader {
+		return errTruncated
+	}
+	p.SourcePort = uint32(binary.BigEndian.Uint16(h))
+	p.DestinationPort = uint32(binary.BigEndian.Uint16(h[2:]))
+	if length := int(binary.BigEndian.Uint16(h[4:])); length >= udpHeader {
+		rest = min(rest, length)
+	}
+	d.payload(h, udpHeader, rest, d.snap, p)
+	return nil
+}
+
+// payload is what stands behind a header: of rest bytes, snap are kept.
+func (d decoder) payload(h []byte, header, rest, snap int, p *synclinev1.Packet) {
+	p.PayloadLength = uint32(rest - header)
+	kept := min(len(h), rest, header+snap)
+	p.Payload = h[header:kept:kept]
 }

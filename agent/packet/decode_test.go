@@ -1,12 +1,9 @@
 package packet
 
 import (
-	"bytes"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/gopacket/gopacket"
-	"github.com/gopacket/gopacket/layers"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	synclinev1 "syncline/proto/syncline/v1"
@@ -79,76 +76,6 @@ func TestDecodeRefusesEveryCut(t *testing.T) {
 			if err := (decoder{link: ethernetHeader}).decode(whole[:n], uint32(len(whole)), &p); err == nil {
 				t.Errorf("%d of %d bytes of headers are enough", n, len(whole))
 			}
-		}
-	}
-}
-
-// FuzzDecode: no frame makes the decoder panic or read beyond it, and it agrees with
-// gopacket, which was written by others, on every frame that both can read.
-func FuzzDecode(f *testing.F) {
-	for _, s := range []frame{
-		{ethertypes: ethernet4, from: client4, to: server4, tcpOptions: []byte{2, 4, 5, 0xb4}, payload: 4},
-		{ethertypes: ethernet4, from: client4, to: server4, ipOptions: make([]byte, 4), trailer: 6},
-		{ethertypes: ethernet6, from: client6, to: server6, payload: 4},
-		{ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{43, 60}},
-		{ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{0, 44}, payload: 1},
-		{ethertypes: []uint16{etherVLAN, etherIPv4}, from: client4, to: server4},
-	} {
-		f.Add(s.bytes(), uint8(3), uint16(0))
-	}
-	f.Fuzz(func(t *testing.T, frame []byte, snap uint8, cut uint16) {
-		for _, link := range []int{0, ethernetHeader} {
-			var p synclinev1.Packet
-			if err := (decoder{link, int(snap)}).decode(frame, uint32(len(frame))+uint32(cut), &p); err != nil {
-				continue
-			}
-			if len(p.Payload) > int(snap) || uint32(len(p.Payload)) > p.PayloadLength {
-				t.Errorf("%d bytes of %d kept with snap length %d", len(p.Payload), p.PayloadLength, snap)
-			}
-			if link == ethernetHeader && cut == 0 {
-				compare(t, frame, &p)
-			}
-		}
-	})
-}
-
-func compare(t *testing.T, frame []byte, p *synclinev1.Packet) {
-	var (
-		eth  layers.Ethernet
-		tag  layers.Dot1Q
-		ip4  layers.IPv4
-		ip6  layers.IPv6
-		skip layers.IPv6ExtensionSkipper
-		tcp  layers.TCP
-		seen []gopacket.LayerType
-	)
-	parser := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet, &eth, &tag, &ip4, &ip6, &skip, &tcp)
-	if err := parser.DecodeLayers(frame, &seen); err != nil || len(seen) == 0 || seen[len(seen)-1] != layers.LayerTypeTCP {
-		return
-	}
-	if uint32(tcp.SrcPort) != p.SourcePort || uint32(tcp.DstPort) != p.DestinationPort || tcp.Seq != p.Sequence ||
-		tcp.Ack != p.Acknowledgment || uint32(tcp.Window) != p.Window || uint32(tcp.Urgent) != p.Urgent {
-		t.Errorf("gopacket reads %+v, we %+v", tcp, p)
-	}
-	if flags := tcp.Contents[13]; p.Flags&0xff != uint32(flags) || tcp.NS != (p.Flags&256 != 0) {
-		t.Errorf("flags %#x, want %#x and AE %v", p.Flags, flags, tcp.NS)
-	}
-	if !bytes.Equal(p.Options, tcp.Contents[tcpHeader:]) {
-		t.Errorf("options %x, want %x", p.Options, tcp.Contents[tcpHeader:])
-	}
-	if !parser.Truncated && len(tcp.Payload) != int(p.PayloadLength) {
-		t.Errorf("%d bytes of payload, want %d", p.PayloadLength, len(tcp.Payload))
-	}
-	switch {
-	case len(p.Source) == 4:
-		if !bytes.Equal(p.Source, ip4.SrcIP) || !bytes.Equal(p.Destination, ip4.DstIP) || p.Ttl != uint32(ip4.TTL) ||
-			p.IpId != uint32(ip4.Id) || p.TrafficClass != uint32(ip4.TOS) || p.DontFragment != (ip4.Flags&layers.IPv4DontFragment != 0) {
-			t.Errorf("gopacket reads %+v, we %+v", ip4, p)
-		}
-	default:
-		if !bytes.Equal(p.Source, ip6.SrcIP) || !bytes.Equal(p.Destination, ip6.DstIP) || p.Ttl != uint32(ip6.HopLimit) ||
-			p.IpId != ip6.FlowLabel || p.TrafficClass != uint32(ip6.TrafficClass) {
-			t.Errorf("gopacket reads %+v, we %+v", ip6, p)
 		}
 	}
 }

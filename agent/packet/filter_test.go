@@ -28,7 +28,9 @@ type frame struct {
 	fragment uint16
 	// protocol is that of the last header; 0 means TCP.
 	protocol byte
-	payload  int
+	// message is all of an ICMP message, or all of an ARP frame behind its link header.
+	message []byte
+	payload int
 	// trailer pads the frame as Ethernet does.
 	trailer int
 }
@@ -44,17 +46,67 @@ func (f frame) bytes() []byte {
 			b = binary.BigEndian.AppendUint16(b, e)
 		}
 	}
-	protocol := f.protocol
-	if protocol == 0 {
-		protocol = protocolTCP
+	if !f.from.IsValid() {
+		return append(append(b, f.message...), make([]byte, f.trailer)...)
 	}
-	tcp := f.tcp()
+	protocol, last := f.last()
 	if f.from.Addr().Is4() {
-		b = f.ipv4(b, protocol, len(tcp))
+		b = f.ipv4(b, protocol, len(last))
 	} else {
-		b = f.ipv6(b, protocol, len(tcp))
+		b = f.ipv6(b, protocol, len(last))
 	}
-	return append(append(b, tcp...), make([]byte, f.trailer)...)
+	return append(append(b, last...), make([]byte, f.trailer)...)
+}
+
+// last is what stands behind IP, and its protocol.
+func (f frame) last() (byte, []byte) {
+	switch f.protocol {
+	case protocolUDP:
+		return f.protocol, f.udp()
+	case protocolICMP, protocolICMPv6:
+		return f.protocol, f.message
+	case 0:
+		return protocolTCP, f.tcp()
+	}
+	return f.protocol, f.tcp()
+}
+
+func (f frame) udp() []byte {
+	var b []byte
+	b = binary.BigEndian.AppendUint16(b, f.from.Port())
+	b = binary.BigEndian.AppendUint16(b, f.to.Port())
+	b = binary.BigEndian.AppendUint16(b, uint16(udpHeader+f.payload))
+	b = append(b, 0xab, 0xcd)
+	return f.fill(b)
+}
+
+// fill appends the payload.
+func (f frame) fill(b []byte) []byte {
+	for i := range f.payload {
+		b = append(b, byte(i+1))
+	}
+	return b
+}
+
+// icmpMessage is one with a rest of 0x01020304 and what stands behind it.
+func icmpMessage(kind, code byte, behind ...byte) []byte {
+	return append([]byte{kind, code, 0xab, 0xcd, 1, 2, 3, 4}, behind...)
+}
+
+// quoted is the start of a packet, as an ICMP error has it.
+func quoted(from, to netip.AddrPort) []byte { return frame{from: from, to: to}.bytes()[:28] }
+
+func quoted6(from, to netip.AddrPort) []byte { return frame{from: from, to: to}.bytes()[:60] }
+
+// arpFrame is a request or a reply with hardware addresses of a length.
+func arpFrame(operation uint16, hardware int, sender, target string) frame {
+	b := []byte{0, 1, 8, 0, byte(hardware), 4}
+	b = binary.BigEndian.AppendUint16(b, operation)
+	for _, a := range []string{sender, target} {
+		b = append(b, make([]byte, hardware)...)
+		b = append(b, netip.MustParseAddr(a).AsSlice()...)
+	}
+	return frame{ethertypes: []uint16{etherARP}, message: b}
 }
 
 func (f frame) ipv4(b []byte, protocol byte, rest int) []byte {
@@ -98,11 +150,7 @@ func (f frame) tcp() []byte {
 	b = binary.BigEndian.AppendUint32(b, 0xfffffff0)
 	b = binary.BigEndian.AppendUint32(b, 0x01020304)
 	b = append(b, byte(tcpHeader+len(f.tcpOptions))/4<<4|1, 0x12, 0xfa, 0xf0, 0, 0, 0, 7)
-	b = append(b, f.tcpOptions...)
-	for i := range f.payload {
-		b = append(b, byte(i+1))
-	}
-	return b
+	return f.fill(append(b, f.tcpOptions...))
 }
 
 // headers is how many bytes of the frame stand before the payload.
@@ -121,13 +169,36 @@ var (
 	server6   = addrPort("fd00::2", 8080)
 )
 
-func testFlows() flows {
-	return newFlows([]netip.Addr{client4.Addr(), server4.Addr(), client6.Addr(), server6.Addr(), netip.MustParseAddr("fd00:0:0:7::1")},
-		[]uint16{8080, 8081, 9000})
+// testFlows are those of a run that asks for ICMP and ARP, or not.
+func testFlows(icmp, arp bool) flows {
+	return newFlows(&Config{
+		Addresses: []netip.Addr{client4.Addr(), server4.Addr(), client6.Addr(), server6.Addr(), netip.MustParseAddr("fd00:0:0:7::1")},
+		Ports:     []uint16{8080, 8081, 9000}, Ranges: []PortRange{{9100, 9199}, {65535, 65535}},
+		ICMP: icmp, ARP: arp,
+	})
 }
 
+// everyFlows are all four.
+func everyFlows() (list []flows) {
+	for i := range 4 {
+		list = append(list, testFlows(i&1 != 0, i&2 != 0))
+	}
+	return list
+}
+
+// run is the verdict on a frame to or from this host.
 func run(t interface{ Fatal(...any) }, link int, f *flows, snap int, frame []byte) int {
-	vm, err := bpf.NewVM(filter(link, f, snap))
+	return runAs(t, link, f, snap, frame, false)
+}
+
+// runAs is the verdict on a frame, of which only the kernel knows if it was received
+// for a group.
+func runAs(t interface{ Fatal(...any) }, link int, f *flows, snap int, frame []byte, group bool) int {
+	code := filter(link, f, snap)
+	if group {
+		code = append([]bpf.Instruction{bpf.LoadConstant{Dst: bpf.RegA, Val: 1}, bpf.StoreScratch{Src: bpf.RegA, N: inGroup}}, code...)
+	}
+	vm, err := bpf.NewVM(code)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +210,6 @@ func run(t interface{ Fatal(...any) }, link int, f *flows, snap int, frame []byt
 }
 
 func TestFilterAcceptsTheFlows(t *testing.T) {
-	f := testFlows()
 	for name, frame := range map[string]frame{
 		"SYN":                      {ethertypes: ethernet4, from: client4, to: server4, tcpOptions: make([]byte, 20)},
 		"answer":                   {ethertypes: ethernet4, from: server4, to: client4},
@@ -159,17 +229,30 @@ func TestFilterAcceptsTheFlows(t *testing.T) {
 		"hop-by-hop":               {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolHopByHop}},
 		"all extensions":           {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolHopByHop, protocolDestination, protocolRouting, protocolFragment, protocolDestination}, payload: 5},
 		"first fragment over IPv6": {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolFragment}, fragment: 1},
+		"begin of a range":         {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 9100)},
+		"end of a range":           {ethertypes: ethernet6, from: addrPort("fd00::1", 9199), to: addrPort("fd00::2", 1)},
+		"last port":                {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 65535)},
+		"UDP":                      {ethertypes: ethernet4, from: client4, to: server4, protocol: protocolUDP, payload: 100},
+		"UDP, IPv4 options":        {from: server4, to: client4, protocol: protocolUDP, ipOptions: make([]byte, 8)},
+		"UDP over IPv6":            {ethertypes: ethernet6, from: client6, to: server6, protocol: protocolUDP, payload: 3},
+		"UDP behind an extension":  {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolHopByHop}, protocol: protocolUDP},
+		"UDP, first fragment":      {ethertypes: ethernet4, from: client4, to: server4, protocol: protocolUDP, fragment: 0x2000, payload: 1000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			link := 0
 			if len(frame.ethertypes) > 0 {
 				link = ethernetHeader
 			}
-			for _, snap := range []int{0, 2, 1000} {
-				// A verdict beyond the frame's end keeps all of it.
-				want := min(frame.headers()+snap, len(frame.bytes()))
-				if got := min(run(t, link, &f, snap, frame.bytes()), len(frame.bytes())); got != want {
-					t.Errorf("snap length %d: keeps %d bytes of %d, want %d", snap, got, len(frame.bytes()), want)
+			for _, f := range everyFlows() {
+				for _, snap := range []int{0, 2, 1000} {
+					// A verdict beyond the frame's end keeps all of it.
+					want := min(frame.headers()+snap, len(frame.bytes()))
+					if got := min(run(t, link, &f, snap, frame.bytes()), len(frame.bytes())); got != want {
+						t.Errorf("snap length %d: keeps %d bytes of %d, want %d", snap, got, len(frame.bytes()), want)
+					}
+				}
+				if f.arp && runAs(t, link, &f, 0, frame.bytes(), true) != 0 {
+					t.Error("accepted for a group")
 				}
 			}
 		})
@@ -177,9 +260,14 @@ func TestFilterAcceptsTheFlows(t *testing.T) {
 }
 
 func TestFilterRefusesTheRest(t *testing.T) {
-	f := testFlows()
 	for name, frame := range map[string]frame{
-		"UDP":                       {ethertypes: ethernet4, from: client4, to: server4, protocol: 17},
+		"SCTP":                      {ethertypes: ethernet4, from: client4, to: server4, protocol: 132},
+		"UDP, foreign ports":        {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 8082), protocol: protocolUDP},
+		"UDP, foreign source":       {ethertypes: ethernet4, from: addrPort("10.0.0.3", 40000), to: server4, protocol: protocolUDP},
+		"UDP, later fragment":       {ethertypes: ethernet4, from: client4, to: server4, protocol: protocolUDP, fragment: 0x2001},
+		"below a range":             {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 9099)},
+		"above a range":             {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 9200)},
+		"port 0":                    {ethertypes: ethernet4, from: addrPort("10.0.0.1", 0), to: addrPort("10.0.0.2", 0)},
 		"foreign source":            {ethertypes: ethernet4, from: addrPort("10.0.0.3", 40000), to: server4},
 		"foreign destination":       {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.0", 8080)},
 		"foreign ports":             {ethertypes: ethernet4, from: client4, to: addrPort("10.0.0.2", 8082)},
@@ -193,14 +281,19 @@ func TestFilterRefusesTheRest(t *testing.T) {
 		"foreign IPv6":              {ethertypes: ethernet6, from: addrPort("fd00::3", 8080), to: server6},
 		"foreign IPv6 destination":  {ethertypes: ethernet6, from: client6, to: addrPort("fd00:0:0:7::2", 8080)},
 		"foreign /96":               {ethertypes: ethernet6, from: client6, to: addrPort("fd01::2", 8080)},
-		"UDP over IPv6":             {ethertypes: ethernet6, from: client6, to: server6, protocol: 17},
-		"UDP behind an extension":   {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolHopByHop}, protocol: 17},
+		"SCTP over IPv6":            {ethertypes: ethernet6, from: client6, to: server6, protocol: 132},
+		"SCTP behind an extension":  {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolHopByHop}, protocol: 132},
+		"UDP, foreign IPv6":         {ethertypes: ethernet6, from: addrPort("fd00::3", 8080), to: server6, protocol: protocolUDP},
+		"ICMPv6 over IPv4":          {ethertypes: ethernet4, from: client4, to: server4, protocol: protocolICMPv6, message: icmpMessage(128, 0)},
+		"ICMP over IPv6":            {ethertypes: ethernet6, from: client6, to: server6, protocol: protocolICMP, message: icmpMessage(8, 0)},
 		"later fragment over IPv6":  {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{protocolFragment}, fragment: 1 << 3},
 		"more extensions than fits": {ethertypes: ethernet6, from: client6, to: server6, extensions: []byte{60, 60, 60, 60, 60, 60}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := run(t, ethernetHeader, &f, 0, frame.bytes()); got != 0 {
-				t.Errorf("accepted %d bytes", got)
+			for _, f := range everyFlows() {
+				if got := run(t, ethernetHeader, &f, 0, frame.bytes()); got != 0 {
+					t.Errorf("accepted %d bytes; ICMP %v, ARP %v", got, f.icmp, f.arp)
+				}
 			}
 		})
 	}
@@ -209,7 +302,7 @@ func TestFilterRefusesTheRest(t *testing.T) {
 // TestFilterAgreesWithTheDecoder: what the filter lets through, the decoder can read,
 // and the flows hold it; what the flows hold, the filter lets through.
 func TestFilterAgreesWithTheDecoder(t *testing.T) {
-	f := testFlows()
+	f := testFlows(false, false)
 	addresses := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "fd00::1", "fd00::2", "fd00:0:0:7::1", "fd01::1"}
 	ports := rapid.SampledFrom([]uint16{8079, 8080, 8081, 8082, 9000, 40000})
 	rapid.Check(t, func(t *rapid.T) {
@@ -222,11 +315,16 @@ func TestFilterAgreesWithTheDecoder(t *testing.T) {
 			from: from, to: to, payload: rapid.IntRange(0, 50).Draw(t, "payload"),
 			ipOptions:  make([]byte, 4*rapid.IntRange(0, 10).Draw(t, "IP options")),
 			tcpOptions: make([]byte, 4*rapid.IntRange(0, 10).Draw(t, "TCP options")),
+			protocol:   rapid.SampledFrom([]byte{0, protocolUDP}).Draw(t, "protocol"),
 			extensions: rapid.SliceOfN(rapid.SampledFrom([]byte{0, 43, 44, 60}), 0, 5).Draw(t, "extensions"),
 		}
 		b := crafted.bytes()
 		kept := min(run(t, 0, &f, 3, b), len(b))
-		if want := f.holds(from.Addr().AsSlice(), to.Addr().AsSlice(), uint32(from.Port()), uint32(to.Port())); (kept > 0) != want {
+		ends := &synclinev1.Packet{
+			Source: from.Addr().AsSlice(), Destination: to.Addr().AsSlice(),
+			SourcePort: uint32(from.Port()), DestinationPort: uint32(to.Port()),
+		}
+		if want := f.holds(ends); (kept > 0) != want {
 			t.Fatalf("the filter keeps %d bytes, the flows hold the packet: %v", kept, want)
 		}
 		if kept == 0 {
@@ -254,8 +352,9 @@ func TestFilterFitsTheKernel(t *testing.T) {
 	for i := range maxPrefixes {
 		addresses = append(addresses, netip.MustParseAddr(fmt.Sprintf("fd00:%x::1", i)))
 	}
-	full := newFlows(addresses, ports)
-	if n := len(directions()) + len(filter(ethernetHeader, &full, 0)); n > 4096 || full.exact || full.anyIPv6 {
+	config := Config{Addresses: addresses, Ports: ports, ICMP: true, ARP: true}
+	full := newFlows(&config)
+	if n := len(directions(true)) + len(filter(ethernetHeader, &full, 0)); n > 4096 || full.exact || full.anyIPv6 {
 		t.Errorf("%d instructions, exact: %v, any IPv6: %v", n, full.exact, full.anyIPv6)
 	}
 	for i := 0; i < 2000; i += 77 {
@@ -264,14 +363,15 @@ func TestFilterFitsTheKernel(t *testing.T) {
 			t.Errorf("refuses %v to %v", inside.from, inside.to)
 		}
 	}
-	more := newFlows(append(addresses, netip.MustParseAddr("fd01::1")), ports)
+	config.Addresses = append(addresses, netip.MustParseAddr("fd01::1"))
+	more := newFlows(&config)
 	anyone := frame{ethertypes: ethernet6, from: addrPort("2001:db8::1", 1000), to: addrPort("2001:db8::2", 1)}
 	if !more.anyIPv6 || more.exact || run(t, ethernetHeader, &more, 0, anyone.bytes()) == 0 {
 		t.Error("with too many IPv6 addresses the filter still claims to check them")
 	}
-	consecutive := newFlows(addresses[:0:0], []uint16{5, 4, 3, 9})
-	if d := cmp.Diff([]span{{3, 5}, {9, 9}}, consecutive.ports, cmp.AllowUnexported(span{})); d != "" || !consecutive.exact {
-		t.Errorf("spans of 3, 4, 5, 9:\n%s", d)
+	consecutive := newFlows(&Config{Ports: []uint16{5, 4, 3, 9, 5}, Ranges: []PortRange{{6, 7}, {65000, 65535}, {65100, 65100}}})
+	if d := cmp.Diff([]span{{3, 7}, {9, 9}, {65000, 65535}}, consecutive.ports, cmp.AllowUnexported(span{})); d != "" || !consecutive.exact {
+		t.Errorf("spans of 3 to 7, 9, 65000 to 65535:\n%s", d)
 	}
 }
 

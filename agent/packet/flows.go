@@ -3,8 +3,11 @@ package packet
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
+
+	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // Limits of a kernel filter, so that it stays below BPF_MAXINSNS (4096) with room to
@@ -12,7 +15,7 @@ import (
 // flows, never less, and each frame is then checked again in user space.
 const (
 	maxSpans    = 128
-	maxPrefixes = 64
+	maxPrefixes = 48
 )
 
 // span is a run of consecutive values, both ends included.
@@ -55,6 +58,23 @@ type prefix struct {
 	lower []span
 }
 
+// portSet has one bit for each port.
+type portSet [1 << 16 / 64]uint64
+
+func (s *portSet) add(port uint16) { s[port/64] |= 1 << (port % 64) }
+
+func (s *portSet) has(port uint32) bool { return port < 1<<16 && s[port/64]>>(port%64)&1 != 0 }
+
+// values are the ports of the set, ascending.
+func (s *portSet) values() (list []uint32) {
+	for i, word := range s {
+		for ; word != 0; word &= word - 1 {
+			list = append(list, uint32(i*64+bits.TrailingZeros64(word)))
+		}
+	}
+	return list
+}
+
 // flows says which packets belong to the run, in the form that a filter needs.
 type flows struct {
 	ports []span
@@ -63,22 +83,29 @@ type flows struct {
 	// it checks no IPv6 address.
 	ipv6    []prefix
 	anyIPv6 bool
-	// exact is false if the kernel's filter lets more through than the run's flows.
+	// exact is false if the kernel's filter lets more TCP, UDP and ARP through than the
+	// run's flows. What ICMP errors quote it never looks at.
 	exact bool
+	// icmp and arp are those of Config.
+	icmp, arp bool
 
 	addresses map[netip.Addr]bool
-	numbers   map[uint16]bool
+	numbers   portSet
 }
 
-func newFlows(addresses []netip.Addr, ports []uint16) flows {
-	f := flows{addresses: make(map[netip.Addr]bool), numbers: make(map[uint16]bool)}
-	var numbers, ipv4 []uint32
-	for _, p := range ports {
-		f.numbers[p] = true
-		numbers = append(numbers, uint32(p))
+func newFlows(cfg *Config) flows {
+	f := flows{icmp: cfg.ICMP, arp: cfg.ARP, addresses: make(map[netip.Addr]bool)}
+	for _, p := range cfg.Ports {
+		f.numbers.add(p)
 	}
+	for _, r := range cfg.Ranges {
+		for p := int(r.Low); p <= int(r.High); p++ {
+			f.numbers.add(uint16(p))
+		}
+	}
+	var ipv4 []uint32
 	upper := make(map[[3]uint32][]uint32)
-	for _, a := range addresses {
+	for _, a := range cfg.Addresses {
 		a = a.Unmap().WithZone("")
 		f.addresses[a] = true
 		b := a.As16()
@@ -90,7 +117,7 @@ func newFlows(addresses []netip.Addr, ports []uint16) flows {
 		upper[u] = append(upper[u], binary.BigEndian.Uint32(b[12:]))
 	}
 	exactPorts, exactIPv4 := false, false
-	f.ports, exactPorts = spans(numbers, maxSpans)
+	f.ports, exactPorts = spans(f.numbers.values(), maxSpans)
 	f.ipv4, exactIPv4 = spans(ipv4, maxSpans)
 	f.ipv6, f.anyIPv6 = prefixes(upper)
 	f.exact = exactPorts && exactIPv4 && !f.anyIPv6
@@ -114,11 +141,54 @@ func prefixes(upper map[[3]uint32][]uint32) (list []prefix, any bool) {
 	return list, false
 }
 
+// certain reports whether a packet that passed the kernel's filter is of the run for
+// that alone.
+func (f *flows) certain(p *synclinev1.Packet) bool {
+	return f.exact && p.Protocol != protocolICMP && p.Protocol != protocolICMPv6
+}
+
 // holds reports whether a packet belongs to the run. It asks what the filter asks,
-// exactly.
-func (f *flows) holds(source, destination []byte, sourcePort, destinationPort uint32) bool {
-	from, _ := netip.AddrFromSlice(source)
-	to, _ := netip.AddrFromSlice(destination)
-	return f.addresses[from] && f.addresses[to] &&
-		(f.numbers[uint16(sourcePort)] || f.numbers[uint16(destinationPort)])
+// exactly, and what an ICMP error quotes.
+func (f *flows) holds(p *synclinev1.Packet) bool {
+	ends := f.ends(p.Source, p.Destination)
+	switch {
+	case p.ArpOperation != 0:
+		return f.arp && ends > 0
+	case p.Protocol == protocolICMPv6 && neighbour(p.IcmpType):
+		return f.arp && (ends > 0 || f.asks(p))
+	case p.Protocol == protocolICMP || p.Protocol == protocolICMPv6:
+		return f.icmp && (ends == 2 || ends == 1 && (echo(p) || f.quotes(p)))
+	}
+	return ends == 2 && (f.numbers.has(p.SourcePort) || f.numbers.has(p.DestinationPort))
+}
+
+// ends is how many of two addresses are of the run.
+func (f *flows) ends(source, destination []byte) (n int) {
+	for _, b := range [2][]byte{source, destination} {
+		if a, _ := netip.AddrFromSlice(b); f.addresses[a] {
+			n++
+		}
+	}
+	return n
+}
+
+// asks reports whether neighbour discovery is about an address of the run: its target
+// (RFC 4861 4.3 and 4.4) comes first after the first eight bytes.
+func (f *flows) asks(p *synclinev1.Packet) bool {
+	return len(p.Payload) >= 16 && f.ends(p.Payload[:16], nil) == 1
+}
+
+// quotes reports whether an ICMP error is about a packet between hosts of the run.
+func (f *flows) quotes(p *synclinev1.Packet) bool {
+	if !quoting(p.Protocol, p.IcmpType) {
+		return false
+	}
+	q := p.Payload
+	switch {
+	case len(q) >= ipv4Header && q[0]>>4 == 4:
+		return f.ends(q[12:16], q[16:20]) == 2
+	case len(q) >= ipv6Header && q[0]>>4 == 6:
+		return f.ends(q[8:24], q[24:40]) == 2
+	}
+	return false
 }

@@ -219,7 +219,7 @@ func TestCookedTapAgrees(t *testing.T) {
 		if err := c.rings[0].close(); err != nil {
 			return err
 		}
-		c.rings[0], err = openRingAs(unix.SOCK_DGRAM, 0, device, &c.flows, 0, DefaultRingBytes)
+		c.rings[0], err = openRingAs(unix.SOCK_DGRAM, 0, device, &c.flows, shapeOf(&Config{}))
 		return err
 	})
 	cooked := start(t, c)

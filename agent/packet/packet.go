@@ -39,22 +39,44 @@ type Config struct {
 	// Interfaces are the names of all interfaces of the run's path; see Interfaces.
 	// Each gets a ring of its own.
 	Interfaces []string
-	// Addresses are the hosts of the run. A packet belongs to the run if both its
-	// addresses are among them and one of its ports is among Ports.
+	// Addresses are the hosts of the run. TCP and UDP belong to the run if both
+	// addresses are among them and one of the ports is among Ports or within Ranges.
 	Addresses []netip.Addr
 	Ports     []uint16
-	// SnapLength is how many bytes of payload to keep; 0 keeps headers only.
+	Ranges    []PortRange
+	// ICMP asks for ICMP and ICMPv6 too, neighbour discovery left out: all between two
+	// of Addresses; besides, errors that quote a packet between two of Addresses,
+	// whoever sends them, and echo to or from one of Addresses.
+	ICMP bool
+	// ARP asks for ARP requests and replies, and IPv6 neighbour solicitations and
+	// advertisements (ICMPv6 types 135 and 136), by or for one of Addresses.
+	ARP bool
+	// SnapLength is how many bytes of payload to keep; 0 keeps headers only. What an
+	// ICMP error quotes, and what a neighbour is asked, is kept up to 128 bytes anyway.
 	SnapLength int
+	// Prompt makes a packet an event within a few milliseconds, for runs in which
+	// something waits for a packet, at the price of up to 1000 wake-ups a second for
+	// each interface. Without it a packet may wait some 15 ms.
+	Prompt bool
 	// RingBytes is the size of each interface's ring, which the kernel locks in
 	// memory. 0 means DefaultRingBytes.
 	RingBytes int
 }
 
+// PortRange is Low to High, both included.
+type PortRange struct{ Low, High uint16 }
+
 func (cfg *Config) check() error {
+	for _, r := range cfg.Ranges {
+		if r.Low > r.High {
+			return fmt.Errorf("packet: the range of ports %d to %d ends before it begins", r.Low, r.High)
+		}
+	}
+	noPorts := len(cfg.Ports) == 0 && len(cfg.Ranges) == 0
 	switch {
 	case len(cfg.Interfaces) == 0:
 		return errors.New("packet: no interface to capture on")
-	case len(cfg.Addresses) == 0 || len(cfg.Ports) == 0:
+	case len(cfg.Addresses) == 0 || noPorts && !cfg.ICMP && !cfg.ARP:
 		return errors.New("packet: the run's flows have no address or no port")
 	case cfg.SnapLength < 0 || cfg.SnapLength > MaxSnapLength:
 		return fmt.Errorf("packet: snap length %d is not between 0 and %d", cfg.SnapLength, MaxSnapLength)
@@ -81,7 +103,7 @@ func (u *Unavailable) Error() string {
 
 func (u *Unavailable) Unwrap() []error { return []error{ErrUnavailable, u.Reason} }
 
-// segments is how many TCP segments of at most size bytes a payload makes. A record
+// segments is how many segments, or datagrams, of at most size bytes a payload makes. A record
 // without payload, or of an unknown size, is one segment.
 func segments(payload, size uint32) uint32 {
 	if size == 0 || payload <= size {

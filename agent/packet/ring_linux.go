@@ -19,8 +19,12 @@ import (
 
 // retireMillis is after how long the kernel hands over a block that has frames but is
 // not full. Its timer fires at fixed intervals, so that a frame waits at most twice
-// this long (before Linux 6.18, rounded up to a jiffy).
-const retireMillis = 2
+// this long (before Linux 6.18, rounded up to a jiffy). A prompt capture asks for the
+// shortest there is.
+const (
+	retireMillis       = 2
+	promptRetireMillis = 1
+)
 
 // maxBlock bounds the size of one block: small enough for the kernel to find its
 // pages in one piece, large enough for hundreds of headers.
@@ -62,9 +66,27 @@ type ring struct {
 	wasDown bool
 }
 
+// shape is how the memory of a ring is laid out, and when the kernel hands it over.
+type shape struct {
+	// bytes is the ring's size, snap what a frame has at most behind its headers.
+	bytes, snap  int
+	retireMillis uint32
+}
+
+func shapeOf(cfg *Config) shape {
+	s := shape{bytes: cfg.RingBytes, snap: cfg.SnapLength, retireMillis: retireMillis}
+	if s.bytes == 0 {
+		s.bytes = DefaultRingBytes
+	}
+	if cfg.Prompt {
+		s.retireMillis = promptRetireMillis
+	}
+	return s
+}
+
 // openRing ties a ring to an interface in the network namespace of the calling
 // thread. The filter stands before the first frame can come in.
-func openRing(name string, f *flows, snap, bytes int) (r *ring, err error) {
+func openRing(name string, f *flows, s shape) (r *ring, err error) {
 	device, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("packet: look up interface %s: %w", name, err)
@@ -73,18 +95,18 @@ func openRing(name string, f *flows, snap, bytes int) (r *ring, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return openRingAs(kind, link, device, f, snap, bytes)
+	return openRingAs(kind, link, device, f, s)
 }
 
-func openRingAs(kind, link int, device *net.Interface, f *flows, snap, bytes int) (*ring, error) {
+func openRingAs(kind, link int, device *net.Interface, f *flows, s shape) (*ring, error) {
 	// Protocol 0: the socket hears nothing before it is bound.
 	fd, err := unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, refused(err)
 	}
-	r := &ring{name: device.Name, fd: fd, decoder: decoder{link: link, snap: snap}}
+	r := &ring{name: device.Name, fd: fd, decoder: decoder{link: link, snap: s.snap}}
 	r.mss = uint32(max(device.MTU-ipv4Header-tcpHeader, 1))
-	if err := r.arm(kind, f, bytes, device.Index); err != nil {
+	if err := r.arm(kind, f, s, device.Index); err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
@@ -119,7 +141,7 @@ func linkKind(name string) (kind, link int, err error) {
 
 // arm sets the socket up in the order that packet(7) and the kernel want: everything
 // that shapes a frame before the ring, everything before bind.
-func (r *ring) arm(kind int, f *flows, bytes, index int) error {
+func (r *ring) arm(kind int, f *flows, s shape, index int) error {
 	if err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
 		return fmt.Errorf("packet: ask for TPACKET_V3 (Linux 3.2) on %s: %w", r.name, err)
 	}
@@ -131,10 +153,10 @@ func (r *ring) arm(kind int, f *flows, bytes, index int) error {
 	if err := unix.SetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
 		return fmt.Errorf("packet: turn on SO_TIMESTAMPNS for %s: %w", r.name, err)
 	}
-	if err := r.attach(append(directions(), filter(r.decoder.link, f, r.decoder.snap)...)); err != nil {
+	if err := r.attach(append(directions(f.arp), filter(r.decoder.link, f, r.decoder.snap)...)); err != nil {
 		return err
 	}
-	if err := r.share(bytes); err != nil {
+	if err := r.share(s); err != nil {
 		return err
 	}
 	return r.bind(unix.ETH_P_ALL, index)
@@ -154,16 +176,16 @@ func (r *ring) attach(program []bpf.Instruction) error {
 }
 
 // share makes the ring and maps it.
-func (r *ring) share(bytes int) error {
-	r.block = blockSize(bytes, r.decoder.snap)
-	r.blocks = max(bytes/r.block, 2)
+func (r *ring) share(s shape) error {
+	r.block = blockSize(s.bytes, s.snap)
+	r.blocks = max(s.bytes/r.block, 2)
 	request := unix.TpacketReq3{
 		Block_size: uint32(r.block),
 		Block_nr:   uint32(r.blocks),
 		// TPACKET_V3 packs frames of any size; these two must only fit together.
 		Frame_size:     uint32(os.Getpagesize()),
 		Frame_nr:       uint32(r.blocks * (r.block / os.Getpagesize())),
-		Retire_blk_tov: retireMillis,
+		Retire_blk_tov: s.retireMillis,
 	}
 	if err := unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
 		return fmt.Errorf("packet: make a ring of %d blocks of %d bytes on %s (less memory: a smaller ring): %w",
@@ -296,7 +318,7 @@ func (r *ring) take(f *flows, moves *clock.Map, now clock.Sample) batch {
 		switch err := r.frame(block[at:], h, e.packet); {
 		case err != nil:
 			b.unreadable++
-		case !f.exact && !f.holds(e.packet.Source, e.packet.Destination, e.packet.SourcePort, e.packet.DestinationPort):
+		case !f.certain(e.packet) && !f.holds(e.packet):
 			b.foreign++
 		default:
 			keep.own(e.packet)
