@@ -192,7 +192,7 @@ func (l *lab) start(ctx context.Context) error {
 		return fmt.Errorf("find this program's own file: %w", err)
 	}
 	host := l.Host(controllerHost)
-	address := netip.AddrPortFrom(host.Address, 7443).String()
+	address := netip.AddrPortFrom(host.Control, 7443).String()
 	if l.local {
 		// The port may be taken on a machine that the lab shares; the socket is not.
 		address = netip.AddrPortFrom(host.Address, 0).String()
