@@ -240,9 +240,9 @@ func (p *reading) line(n *node) string {
 	return ""
 }
 
-// parts reads the mapping of a noun: the values below known keys, of which required
+// fields reads the mapping of a noun: the values below known keys, of which required
 // must be there. It is not ok after a fault.
-func (p *reading) parts(n *node, what string, required []string, others ...string) (map[string]*node, bool) {
+func (p *reading) fields(n *node, what string, required []string, others ...string) (map[string]*node, bool) {
 	before := len(p.faults)
 	known := append(slices.Clone(required), others...)
 	if n.kind != mapping {
@@ -272,7 +272,7 @@ func (p *reading) packets(n *node) {
 	of := SocketSelector{}
 	pattern := n
 	if n.kind == mapping {
-		values, ok := p.parts(n, "packets", []string{"of", "pattern"})
+		values, ok := p.fields(n, "packets", []string{"of", "pattern"})
 		if !ok {
 			return
 		}
@@ -331,7 +331,7 @@ func items(n *node) []*node {
 }
 
 func (p *reading) neverBetween(n *node) {
-	values, ok := p.parts(n, "never", []string{"packet"}, "after", "before")
+	values, ok := p.fields(n, "never", []string{"packet"}, "after", "before")
 	if !ok {
 		return
 	}

@@ -40,7 +40,7 @@ func (p *reading) bounds(values map[string]*node) Bounds {
 const boundsHint = "write `equals: 1`, `at_least: 1` or `at_most: 5`"
 
 func (p *reading) countNoun(n *node) {
-	values, ok := p.parts(n, "count", []string{"of"}, "before", "after", "equals", "at_least", "at_most")
+	values, ok := p.fields(n, "count", []string{"of"}, "before", "after", "equals", "at_least", "at_most")
 	if !ok {
 		return
 	}
@@ -179,7 +179,7 @@ var commonCounters = []struct{ name, doc string }{
 }
 
 func (p *reading) counter(n *node) {
-	values, ok := p.parts(n, "counter", []string{"host", "name"}, "increases", "equals", "at_least", "at_most")
+	values, ok := p.fields(n, "counter", []string{"host", "name"}, "increases", "equals", "at_least", "at_most")
 	if !ok {
 		return
 	}

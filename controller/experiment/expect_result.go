@@ -11,7 +11,7 @@ import (
 var resultForms = []string{"ok", "value", "errno", "data", "ended_by"}
 
 func (p *reading) result(n *node) {
-	values, ok := p.parts(n, "a result", []string{"of"}, slices.Concat(resultForms, []string{"within", "at_least", "at_most"})...)
+	values, ok := p.fields(n, "a result", []string{"of"}, slices.Concat(resultForms, []string{"within", "at_least", "at_most"})...)
 	if !ok {
 		return
 	}
@@ -28,7 +28,7 @@ func (p *reading) result(n *node) {
 	}
 	before := len(p.faults)
 	out := &ResultExpectation{}
-	p.limits(n, values, &out.Least, &out.Most)
+	p.timeBounds(n, values, &out.Least, &out.Most)
 	if form == "" && out.Least == nil && out.Most == nil && len(p.faults) == before {
 		p.fault(n.place, knownNames("forms", resultForms), "the result does not say what is expected")
 		return

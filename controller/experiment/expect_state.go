@@ -170,7 +170,7 @@ func (p *reading) final(n *node) {
 }
 
 func (p *reading) queue(n *node) {
-	values, ok := p.parts(n, "queue", []string{"of", "peak"})
+	values, ok := p.fields(n, "queue", []string{"of", "peak"})
 	if !ok {
 		return
 	}

@@ -38,7 +38,7 @@ func PhaseNames() []string {
 }
 
 func (p *reading) phase(n *node) {
-	values, ok := p.parts(n, "a phase", []string{"name"}, "of", "within", "at_least", "at_most")
+	values, ok := p.fields(n, "a phase", []string{"name"}, "of", "within", "at_least", "at_most")
 	if !ok {
 		return
 	}
@@ -51,7 +51,7 @@ func (p *reading) phase(n *node) {
 	if v := values["of"]; v != nil {
 		out.Of, _ = p.socketSelector(v)
 	}
-	p.limits(n, values, &out.Least, &out.Most)
+	p.timeBounds(n, values, &out.Least, &out.Most)
 	if len(p.faults) == before && out.Least == nil && out.Most == nil {
 		p.fault(n.place, "write `within: [1 rtt, 1 rtt + 2ms]`, `at_least: 80ms` or `at_most: 2 rtt`", "the phase has no bound")
 	}
@@ -73,8 +73,8 @@ func (p *reading) isKnown(t phrase, what string, known []string) bool {
 	return false
 }
 
-// limits reads within, at_least and at_most into the bounds of a length of time.
-func (p *reading) limits(n *node, values map[string]*node, least, most **Span) {
+// timeBounds reads within, at_least and at_most into the bounds of a length of time.
+func (p *reading) timeBounds(n *node, values map[string]*node, least, most **Span) {
 	if within := values["within"]; within != nil {
 		if values["at_least"] != nil || values["at_most"] != nil {
 			p.fault(within.place, "leave one of them away", "within says at_least and at_most already")
@@ -165,7 +165,7 @@ func (p *reading) spanTerm(t phrase, sign float64, out *Span) bool {
 const defaultTolerance = 0.2
 
 func (p *reading) retransmits(n *node) {
-	values, ok := p.parts(n, "retransmits", []string{"of"}, "gaps", "tolerance", "equals", "at_least", "at_most")
+	values, ok := p.fields(n, "retransmits", []string{"of"}, "gaps", "tolerance", "equals", "at_least", "at_most")
 	if !ok {
 		return
 	}
@@ -233,7 +233,7 @@ func (p *reading) percent(t phrase) float64 {
 }
 
 func (p *reading) spread(n *node) {
-	values, ok := p.parts(n, "spread", []string{"of", "at_most"})
+	values, ok := p.fields(n, "spread", []string{"of", "at_most"})
 	if !ok {
 		return
 	}
