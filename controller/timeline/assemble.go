@@ -24,6 +24,10 @@ type assembly struct {
 	place []int
 	// sides are the ends that the calls of moments worked on, by moment.
 	sides map[int]EndRef
+	// blind is, by host, why packets may be missing, and dumps the last moment of its last
+	// dump of sockets.
+	blind []string
+	dumps []int
 	// against are the sentences about states that cannot be as they seem.
 	against []string
 	t       *Timeline

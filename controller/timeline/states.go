@@ -82,6 +82,11 @@ type clue struct {
 
 // inferStates fills in the states of every end.
 func (a *assembly) inferStates() {
+	a.dumps = a.lastDumps()
+	a.blind = make([]string, len(a.t.Hosts))
+	for h := range a.blind {
+		a.blind[h] = a.blindness(h)
+	}
 	clues := a.stateClues()
 	a.t.doubts = make([][2]string, len(a.t.Connections))
 	for ci := range a.t.Connections {
@@ -94,7 +99,7 @@ func (a *assembly) inferStates() {
 			}
 			p := &path{
 				t: a.t, own: own, peer: peer, clues: clues[EndRef{ci, end}],
-				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blind(own.Host),
+				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blind[own.Host],
 			}
 			p.walk()
 			own.States = p.states
@@ -108,8 +113,8 @@ func (a *assembly) inferStates() {
 	}
 }
 
-// blind is why packets of a host may be missing from the record, empty if none is.
-func (a *assembly) blind(host int) string {
+// blindness is why packets of a host may be missing from the record, empty if none is.
+func (a *assembly) blindness(host int) string {
 	if a.experiment != nil && len(a.experiment.Observe) > 0 && !slices.Contains(a.experiment.Observe, string(Packets)) {
 		return "the experiment does not observe packets"
 	}
@@ -140,8 +145,12 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 			byAddress[key] = append(byAddress[key], EndRef{ci, end})
 		}
 	}
+	begun := make([]bool, len(a.t.Connections))
 	for i := range a.t.Moments {
 		m := &a.t.Moments[i]
+		if m.Connection >= 0 {
+			begun[m.Connection] = true
+		}
 		switch e := m.Event; {
 		case e.Call != nil:
 			if ref, ok := a.sides[i]; ok {
@@ -157,7 +166,7 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 			// Ports may have been used again: the dump is of the last that had begun.
 			refs := byAddress[dumpKey{e.Host, plain(e.Socket.Local), plain(e.Socket.Peer)}]
 			for _, ref := range slices.Backward(refs) {
-				if a.began(ref.Connection, i) {
+				if begun[ref.Connection] {
 					add(ref, clue{moment: i, dump: e.Socket})
 					break
 				}
@@ -170,22 +179,12 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 	return clues
 }
 
-// began reports whether anything of a connection is before a moment.
-func (a *assembly) began(connection, moment int) bool {
-	for i := range moment {
-		if a.t.Moments[i].Connection == connection {
-			return true
-		}
-	}
-	return false
-}
-
 // segmentClues are the packets that an end sent and received, by its own tap. Where
 // that tap has not all of them, what the peer's saw stands for what it must have seen.
 func (a *assembly) segmentClues(c *Connection, end int) []clue {
 	var clues []clue
 	seen := make(map[int]bool)
-	blind := c.End(end).Host < 0 || a.blind(c.End(end).Host) != ""
+	blind := c.End(end).Host < 0 || a.blind[c.End(end).Host] != ""
 	for i := range c.Segments {
 		s := &c.Segments[i]
 		out := s.FromClient == (end == ClientEnd)

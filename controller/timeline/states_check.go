@@ -2,7 +2,6 @@ package timeline
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"syncline/controller/clock"
@@ -47,9 +46,11 @@ func (a *assembly) checkFinal(p *path) string {
 	case shown == "":
 		return fmt.Sprintf("sock_diag(7) shows %s in state %d, which has no name", a.endName(p.own), p.final.dump.State)
 	case shown == now:
-		last := &p.states[len(p.states)-1]
-		last.Known = KnownDump
+		p.states[len(p.states)-1].Known = KnownDump
 		p.own.States = p.states
+		return ""
+	case p.final.moment < p.lastMoment():
+		// The connection went on after the dump.
 		return ""
 	case p.blind != "" && (now == "" || leadsTo(now, shown)):
 		p.enter(shown, p.final.moment, KnownDump)
@@ -61,11 +62,20 @@ func (a *assembly) checkFinal(p *path) string {
 	return fmt.Sprintf("sock_diag(7) shows %s in %s at the end, but its packets and calls say %s", a.endName(p.own), shown, now)
 }
 
+// lastMoment is the last moment that brought about a state, -1 if none did.
+func (p *path) lastMoment() int {
+	last := -1
+	for _, s := range p.states {
+		last = max(last, s.Moment)
+	}
+	return last
+}
+
 // checkAbsent is about an end that the last dump does not show, though one was made.
 func (a *assembly) checkAbsent(p *path) string {
 	now := p.now()
-	dump := a.dumpOf(p.own.Host)
-	if now == "" || now == stateClosed || dump < 0 {
+	dump := a.dumps[p.own.Host]
+	if now == "" || now == stateClosed || dump < p.lastMoment() || dump < 0 {
 		return ""
 	}
 	last := p.states[len(p.states)-1]
@@ -86,13 +96,17 @@ func (a *assembly) checkAbsent(p *path) string {
 	return fmt.Sprintf("sock_diag(7) shows no socket of %s at the end, but its packets and calls say %s", a.endName(p.own), now)
 }
 
-// dumpOf is the moment of the last line of a host's dump at the end of the repetition,
-// -1 if that is not on record. A dump of no socket at all leaves nothing.
-func (a *assembly) dumpOf(host int) int {
-	for i, m := range slices.Backward(a.t.Moments) {
-		if m.Event.Host == host && m.Event.Socket != nil && m.Event.Socket.Final {
-			return i
+// lastDumps are, by host, the moment of the last line of its dump at the end of the
+// repetition, -1 if that is not on record. A dump of no socket at all leaves nothing.
+func (a *assembly) lastDumps() []int {
+	last := make([]int, len(a.t.Hosts))
+	for h := range last {
+		last[h] = -1
+	}
+	for i := range a.t.Moments {
+		if e := a.t.Moments[i].Event; e.Socket != nil && e.Socket.Final {
+			last[e.Host] = i
 		}
 	}
-	return -1
+	return last
 }

@@ -330,7 +330,9 @@ func (p *path) readsFIN(i int, f *clue) bool {
 	if k.Flags&FIN != 0 {
 		p.peerFIN = numbered(k.Seq + length)
 	}
-	if length > 0 {
+	if n := len(p.early); n > 0 && p.early[n-1].end == k.Seq {
+		p.early[n-1].end += length
+	} else if length > 0 {
 		p.early = append(p.early, stretch{k.Seq, k.Seq + length})
 	}
 	for again := true; again; {
