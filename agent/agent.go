@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"syncline/agent/setup"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -51,6 +52,9 @@ type Config struct {
 	// PendingBytes bounds the encoded events that wait for the controller;
 	// 0 is 64 MiB. What does not fit is counted and reported as lost.
 	PendingBytes int
+	// State is the directory of what must outlive the agent: the journal of changes to
+	// the host. Made if it is missing; two agents cannot share one.
+	State string
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -70,6 +74,9 @@ func New(cfg Config) (*Agent, error) {
 	if cfg.Controller == "" {
 		return nil, errors.New("an agent needs the address of its controller")
 	}
+	if cfg.State == "" {
+		return nil, errors.New("an agent needs a directory for its state")
+	}
 	if cfg.PendingBytes == 0 {
 		cfg.PendingBytes = 64 << 20
 	}
@@ -83,7 +90,16 @@ func New(cfg Config) (*Agent, error) {
 // Run keeps the agent connected until ctx is done, and returns nil then. It dials
 // again after a lost connection, with growing pauses; it gives up only when the
 // controller refuses this agent for good.
-func (a *Agent) Run(ctx context.Context) error {
+func (a *Agent) Run(ctx context.Context) (err error) {
+	host, err := setup.Open(a.cfg.State, a.cfg.Log)
+	if err != nil {
+		return fmt.Errorf("agent %s: %w", a.cfg.Name, err)
+	}
+	for _, undone := range host.Recovered() {
+		a.cfg.Log.Warn("took back what an earlier start of this agent had changed", "change", undone)
+	}
+	a.runs.host = host
+	defer func() { err = errors.Join(err, host.Close()) }()
 	defer a.runs.close()
 	pause := newBackoff()
 	for {

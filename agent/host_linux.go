@@ -49,16 +49,24 @@ func describeHost(cfg Config) (*synclinev1.Hello, error) {
 
 // capabilities says, for every source, if this process can have it here.
 func capabilities() []*synclinev1.Capability {
-	packets := &synclinev1.Capability{Source: synclinev1.Source_SOURCE_PACKETS, Available: true}
+	reason, remedy := "", ""
 	if err := packet.Available(); err != nil {
-		packets.Available = false
-		packets.Reason = err.Error()
-		packets.Remedy = "run the agent as root, or give it CAP_NET_RAW (setcap cap_net_raw+ep, or AmbientCapabilities= in its unit)"
+		reason = err.Error()
+		remedy = "run the agent as root, or give it CAP_NET_RAW (setcap cap_net_raw+ep, or AmbientCapabilities= in its unit)"
 	}
-	return []*synclinev1.Capability{
-		{Source: synclinev1.Source_SOURCE_SYSCALLS, Available: true},
-		packets,
+	var all []*synclinev1.Capability
+	for _, s := range []synclinev1.Source{
+		synclinev1.Source_SOURCE_SYSCALLS, synclinev1.Source_SOURCE_PACKETS, synclinev1.Source_SOURCE_TCP_STATES,
+		synclinev1.Source_SOURCE_TCP_INFO, synclinev1.Source_SOURCE_COUNTERS, synclinev1.Source_SOURCE_ACCEPT_QUEUE,
+		synclinev1.Source_SOURCE_ICMP, synclinev1.Source_SOURCE_ARP,
+	} {
+		c := &synclinev1.Capability{Source: s, Available: true}
+		if heardOnTaps(s) && reason != "" {
+			c.Available, c.Reason, c.Remedy = false, reason, remedy
+		}
+		all = append(all, c)
 	}
+	return all
 }
 
 func kernelRelease() (string, error) {

@@ -22,6 +22,9 @@ import (
 // falls silent is an error of the run, not a reason to wait for ever.
 const drainLimit = 8 * time.Second
 
+// undoLimit bounds taking back what a run has changed on the host.
+const undoLimit = 30 * time.Second
+
 // closeLimit bounds the reading of what is left in the rings when they are closed.
 const closeLimit = 3 * time.Second
 
@@ -31,12 +34,12 @@ type run struct {
 	runs *runs
 	plan *synclinev1.Prepare
 	// tappable is what the agent told the controller: packets can be had here.
-	tappable  bool
-	log       *slog.Logger
-	stream    *stream
-	own       netip.Addr
-	addresses []netip.Addr
-	ports     []uint16
+	tappable bool
+	log      *slog.Logger
+	stream   *stream
+	own      netip.Addr
+	flows    kernel.Flows
+	changes  *changes
 
 	// ctx ends when the run has finished; it carries the capture and the stream.
 	ctx    context.Context
@@ -68,10 +71,12 @@ type run struct {
 
 // repetition is one pass through this host's lanes.
 type repetition struct {
-	number uint32
-	board  *lane.Board
-	cancel context.CancelFunc
-	lanes  sync.WaitGroup
+	number  uint32
+	board   *lane.Board
+	look    *lookout
+	sampler *sampler
+	cancel  context.CancelFunc
+	lanes   sync.WaitGroup
 }
 
 // newRun reads the plan and starts the run's goroutines; they end with finish.
@@ -92,10 +97,17 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		if err != nil {
 			return nil, fmt.Errorf("address of host %s: %w", h.Host, err)
 		}
-		r.addresses = append(r.addresses, address)
+		r.flows.Addresses = append(r.flows.Addresses, address)
 		if h.Host == plan.Host {
 			r.own = address
 		}
+		if h.Address6 == "" {
+			continue
+		}
+		if address, err = netip.ParseAddr(h.Address6); err != nil {
+			return nil, fmt.Errorf("IPv6 address of host %s: %w", h.Host, err)
+		}
+		r.flows.Addresses = append(r.flows.Addresses, address)
 	}
 	if !r.own.IsValid() {
 		return nil, fmt.Errorf("the plan names no address for host %s", plan.Host)
@@ -104,8 +116,15 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		if p == 0 || p > 65535 {
 			return nil, fmt.Errorf("the plan names port %d", p)
 		}
-		r.ports = append(r.ports, uint16(p))
+		r.flows.Ports = append(r.flows.Ports, uint16(p))
 	}
+	for _, p := range plan.Flows.GetRanges() {
+		if p.Low == 0 || p.High > 65535 || p.Low > p.High {
+			return nil, fmt.Errorf("the plan names ports %d to %d", p.Low, p.High)
+		}
+		r.flows.Ranges = append(r.flows.Ranges, kernel.PortRange{Low: uint16(p.Low), High: uint16(p.High)})
+	}
+	r.changes = r.newChanges()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.steps, r.stopSteps = context.WithCancel(r.ctx)
 	go r.work()
@@ -175,36 +194,80 @@ func (r *run) arm() {
 }
 
 func (r *run) openTaps() error {
-	if !slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_PACKETS) {
+	if !slices.ContainsFunc(r.plan.Sources, heardOnTaps) {
 		return nil
 	}
 	if !r.tappable {
-		r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets", 0)
+		for _, s := range r.plan.Sources {
+			if heardOnTaps(s) {
+				r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, sourceName(s), 0)
+			}
+		}
 		return nil
 	}
-	interfaces, err := packet.Interfaces(r.own, r.addresses)
+	interfaces, err := packet.Interfaces(r.own, r.flows.Addresses)
 	if err != nil {
 		return fmt.Errorf("find the interfaces between the hosts of the run: %w", err)
 	}
 	capture, err := packet.Open(packet.Config{
-		Interfaces: interfaces, Addresses: r.addresses, Ports: r.ports,
-		SnapLength: int(r.plan.SnapLength),
+		Interfaces: interfaces, Addresses: r.flows.Addresses, Ports: r.flows.Ports, Ranges: r.portRanges(),
+		ICMP:       slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_ICMP),
+		ARP:        slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_ARP),
+		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt,
 	})
 	if err != nil {
 		return fmt.Errorf("open the capture on %s: %w", strings.Join(interfaces, ", "), err)
 	}
 	r.capture = capture
 	r.tapping.Go(func() {
-		r.tapErr = capture.Run(r.ctx, func(events []*synclinev1.Event) { r.emit(events...) })
+		r.tapErr = capture.Run(r.ctx, r.heard)
 	})
 	r.mark(0, synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
 	return nil
 }
 
-// start runs the lanes of one repetition, each on a thread of its own.
+// heardOnTaps reports whether a source is had from packets at the host's taps.
+func heardOnTaps(s synclinev1.Source) bool {
+	return s == synclinev1.Source_SOURCE_PACKETS || s == synclinev1.Source_SOURCE_ICMP || s == synclinev1.Source_SOURCE_ARP
+}
+
+// sourceName is a source as experiments spell it: "accept-queue".
+func sourceName(s synclinev1.Source) string {
+	return strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(s.String(), "SOURCE_"), "_", "-"))
+}
+
+func (r *run) portRanges() []packet.PortRange {
+	var ranges []packet.PortRange
+	for _, p := range r.flows.Ranges {
+		ranges = append(ranges, packet.PortRange(p))
+	}
+	return ranges
+}
+
+// heard takes packets from the taps: they are on record first, then those who wait
+// for one are told.
+func (r *run) heard(events []*synclinev1.Event) {
+	r.emit(events...)
+	if rep := r.latest(); rep != nil {
+		rep.look.heard(events)
+	}
+}
+
+// latest is the repetition at work; nil before the first.
+func (r *run) latest() *repetition {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.repetition
+}
+
+// start runs the lanes of one repetition, each on a thread of its own. What cannot be
+// started ends every lane with the reason.
 func (r *run) start(s *synclinev1.Start) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	rep := &repetition{number: s.Repetition, board: lane.NewBoard(s.LaneNames), cancel: cancel}
+	rep.sampler = &sampler{flows: r.flows, sources: r.plan.Sources, emit: r.emit}
+	look, err := newLookout(s.Watches, accepted(s.Lanes), func(w *synclinev1.Watch) { r.sighted(rep, w) }, r.missed)
+	rep.look = look
 	r.mu.Lock()
 	if r.finishing {
 		r.mu.Unlock()
@@ -217,41 +280,95 @@ func (r *run) start(s *synclinev1.Start) {
 	r.repetition, r.number = rep, s.Repetition
 	r.mu.Unlock()
 	r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
-	for _, l := range s.Lanes {
-		rep.lanes.Go(func() { r.runLane(ctx, rep, l) })
+	if err == nil {
+		err = rep.sampler.begin(ctx)
 	}
+	if err != nil {
+		for _, l := range s.Lanes {
+			r.laneEndedHere(rep, l.Name, err)
+		}
+		return
+	}
+	group := r.group(ctx, rep, s.Lanes)
+	rep.lanes.Go(func() { group.Run(ctx) })
 }
 
-func (r *run) runLane(ctx context.Context, rep *repetition, l *synclinev1.Lane) {
-	err := lane.Run(ctx, lane.Config{
-		Lane:  l,
-		Board: rep.board,
-		Allow: r.allow,
-		Emit:  func(e *synclinev1.Event) { r.emit(e) },
-		Signalled: func(lane, name string) {
-			r.emitSignal(lane, name, true)
-			r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Signal{Signal: &synclinev1.SignalSent{
-				RunId: r.plan.RunId, Repetition: rep.number, Lane: lane, Name: name,
-			}}})
+// group is the lanes of one repetition with all they need of the agent.
+func (r *run) group(ctx context.Context, rep *repetition, lanes []*synclinev1.Lane) *lane.Group {
+	g := &lane.Group{
+		Config: lane.Config{
+			Board: rep.board,
+			Allow: r.allow,
+			Emit: func(e *synclinev1.Event) {
+				r.emit(e)
+				rep.look.called(e.GetCall())
+			},
+			Signalled: func(lane, name string) { r.signalled(rep, lane, name) },
+			Arrived: func(lane, meeting string) {
+				r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Arrived{Arrived: &synclinev1.Arrived{
+					RunId: r.plan.RunId, Repetition: rep.number, Meeting: meeting, Lane: lane,
+				}}})
+			},
+			Change: func(ctx context.Context, _, name string, undo bool) error { return r.changes.named(ctx, name, undo) },
 		},
-	})
+		Lanes: lanes,
+		Ended: func(lane string, err error) { r.laneEndedHere(rep, lane, err) },
+	}
+	if len(rep.look.states) > 0 {
+		g.Made = func(s lane.Socket) { rep.look.made(ctx, s) }
+	}
+	return g
+}
+
+// laneEndedHere tells this host's lanes and the controller that a lane is through.
+// One that a step of the experiment killed has not failed.
+func (r *run) laneEndedHere(rep *repetition, name string, err error) {
 	failure := ""
-	if err != nil {
+	if err != nil && !errors.Is(err, lane.ErrKilled) {
 		failure = err.Error()
 	}
-	rep.board.End(l.Name, failure)
+	rep.board.End(name, failure)
 	r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_LaneEnded{LaneEnded: &synclinev1.LaneEnded{
-		RunId: r.plan.RunId, Repetition: rep.number, Lane: l.Name, Failure: failure,
+		RunId: r.plan.RunId, Repetition: rep.number, Lane: name, Failure: failure,
 	}}})
 }
 
-// allow is the agent's own rule on where it connects: to the hosts of the run, on
-// the ports of its flows, and nowhere else.
-func (r *run) allow(to netip.AddrPort) error {
-	if slices.Contains(r.addresses, to.Addr().Unmap()) && slices.Contains(r.ports, to.Port()) {
-		return nil
+// signalled brings a signal of this host to the others.
+func (r *run) signalled(rep *repetition, lane, name string) {
+	r.emitSignal(lane, name, true)
+	r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Signal{Signal: &synclinev1.SignalSent{
+		RunId: r.plan.RunId, Repetition: rep.number, Lane: lane, Name: name,
+	}}})
+}
+
+// sighted releases those who wait for what a watch has seen.
+func (r *run) sighted(rep *repetition, w *synclinev1.Watch) {
+	rep.board.Post("", w.Id)
+	r.signalled(rep, "", w.Id)
+}
+
+func (r *run) missed(w *synclinev1.Watch, err error) {
+	r.log.Warn("a watch cannot see any more what it looks for; who waits for it waits until the repetition is over", "watch", w.Text, "cause", err)
+}
+
+// meeting releases the lanes of a meeting.
+func (r *run) meeting(m *synclinev1.Meeting) {
+	if rep := r.current(m.Repetition); rep != nil {
+		rep.board.Release(m.Name, m.AtNs, m.Error)
 	}
-	return fmt.Errorf("agent %s connects to the hosts of the run only, and %s is none of them", r.runs.cfg.Name, to)
+}
+
+// allow is the agent's own rule on where it connects: to the hosts of the run, on
+// the ports of its flows, and nowhere else. Port 0 is a raw socket's.
+func (r *run) allow(to netip.AddrPort) error {
+	if !slices.Contains(r.flows.Addresses, to.Addr().Unmap()) {
+		return fmt.Errorf("agent %s connects to the hosts of the run only, and %s is none of them", r.runs.cfg.Name, to.Addr())
+	}
+	within := func(ports kernel.PortRange) bool { return ports.Low <= to.Port() && to.Port() <= ports.High }
+	if to.Port() != 0 && !slices.Contains(r.flows.Ports, to.Port()) && !slices.ContainsFunc(r.flows.Ranges, within) {
+		return fmt.Errorf("agent %s connects to the ports of the run only, and %d is none of them", r.runs.cfg.Name, to.Port())
+	}
+	return nil
 }
 
 func (r *run) emitSignal(lane, name string, sent bool) {
@@ -292,7 +409,10 @@ func (r *run) settle(s *synclinev1.Settle) {
 		ctx, cancel := context.WithTimeout(r.steps, time.Duration(s.TimeoutNs))
 		defer cancel()
 		answer := &synclinev1.Quiet{RunId: r.plan.RunId, Repetition: s.Repetition}
-		busy, err := kernel.Quiet(ctx, kernel.Flows{Addresses: r.addresses, Ports: r.ports})
+		if err := r.changes.undoNamed(ctx); err != nil {
+			answer.Busy = append(answer.Busy, err.Error())
+		}
+		busy, err := kernel.Quiet(ctx, r.flows)
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			answer.Busy = append(answer.Busy, err.Error())
 		}
@@ -310,13 +430,20 @@ func (r *run) settle(s *synclinev1.Settle) {
 func (r *run) drain(d *synclinev1.Drain) {
 	r.later(func() {
 		answer := &synclinev1.Drained{RunId: r.plan.RunId, Repetition: d.Repetition}
-		if err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs)); err != nil {
+		err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs))
+		if rep := r.current(d.Repetition); err == nil && rep != nil {
+			err = rep.sampler.end()
+		}
+		if err != nil {
 			answer.Error = err.Error()
 		} else {
 			r.mark(d.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
 			r.mu.Lock()
 			r.number = d.Repetition + 1
 			r.mu.Unlock()
+		}
+		if d.Flush {
+			answer.LastEvent = r.stream.flush()
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: answer}})
 	})
@@ -375,13 +502,23 @@ func (r *run) end(last *repetition, cause string) {
 	if last != nil {
 		last.lanes.Wait()
 		last.cancel()
+		last.look.looking.Wait()
 	}
 	final := &synclinev1.Finished{
 		RunId: r.plan.RunId, Epoch: r.plan.Epoch, Incarnation: r.runs.incarnation, Error: cause,
 	}
-	if err := r.closeTaps(); err != nil && cause == "" {
+	var err error
+	if last != nil {
+		err = last.sampler.endQueues()
+	}
+	// A cancel must not keep the host changed.
+	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+	defer cancel()
+	err = errors.Join(err, r.changes.undo(ctx), r.closeTaps())
+	switch {
+	case err != nil && cause == "":
 		final.Error = err.Error()
-	} else if err != nil {
+	case err != nil:
 		final.Error = cause + "; " + err.Error()
 	}
 	final.LastEvent, final.LastChunk = r.stream.finish()

@@ -3,9 +3,15 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"sync"
 
+	"google.golang.org/grpc/peer"
+
+	"syncline/agent/clock"
+	"syncline/agent/setup"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -13,6 +19,8 @@ import (
 // the controller. Safe for concurrent use.
 type runs struct {
 	cfg Config
+	// host is what changes this host for runs and takes it back.
+	host *setup.Host
 
 	mu          sync.Mutex
 	byID        map[string]*run
@@ -43,6 +51,14 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 		rs.do(m.Signal.RunId, 0, func(r *run) { r.signal(m.Signal) })
 	case *synclinev1.ControlResponse_LaneEnded:
 		rs.do(m.LaneEnded.RunId, 0, func(r *run) { r.laneEnded(m.LaneEnded) })
+	case *synclinev1.ControlResponse_Configure:
+		rs.do(m.Configure.RunId, m.Configure.Epoch, func(r *run) { r.configure(m.Configure) })
+	case *synclinev1.ControlResponse_Meeting:
+		rs.do(m.Meeting.RunId, 0, func(r *run) { r.meeting(m.Meeting) })
+	case *synclinev1.ControlResponse_ClockPing:
+		rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
+			Id: m.ClockPing.Id, TimeNs: clock.Now(),
+		}}})
 	case *synclinev1.ControlResponse_Settle:
 		rs.do(m.Settle.RunId, m.Settle.Epoch, func(r *run) { r.settle(m.Settle) })
 	case *synclinev1.ControlResponse_Drain:
@@ -86,6 +102,9 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	if rs.byID[p.RunId] != nil {
 		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
 	}
+	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
+		return err
+	}
 	r, err := newRun(rs, p, tappable)
 	if err != nil {
 		return err
@@ -118,6 +137,30 @@ func (rs *runs) send(m *synclinev1.ControlRequest) {
 	if l != nil {
 		l.send(m)
 	}
+}
+
+// control is this host's end and the other end of the connection to the controller;
+// zero if there is none, or if it is a Unix socket.
+func (rs *runs) control() (local, remote netip.AddrPort) {
+	rs.mu.Lock()
+	l := rs.link
+	rs.mu.Unlock()
+	if l == nil {
+		return local, remote
+	}
+	p, ok := peer.FromContext(l.stream.Context())
+	if !ok {
+		return local, remote
+	}
+	return tcpAddress(p.LocalAddr), tcpAddress(p.Addr)
+}
+
+func tcpAddress(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		at := t.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	}
+	return netip.AddrPort{}
 }
 
 // attach makes l the way to the controller, and repeats what it may have missed:

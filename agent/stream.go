@@ -140,6 +140,12 @@ func (s *stream) finish() (lastEvent, lastChunk uint64) {
 	return s.events, s.chunks
 }
 
+// flush sends off what there is, and says how many events that makes.
+func (s *stream) flush() (lastEvent uint64) {
+	lastEvent, _ = s.finish()
+	return lastEvent
+}
+
 // cut numbers what waits and encodes it. A chunk leaves when it is full, when its
 // oldest event has waited long enough, or when the stream ends.
 func (s *stream) cut(final bool) {

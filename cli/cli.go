@@ -69,9 +69,9 @@ honest error bar on every time that crosses hosts.`,
 	root.PersistentFlags().StringVar(&a.controller, "controller", envOr("SYNCLINE_CONTROLLER", "127.0.0.1:7443"), "the controller, HOST:PORT or unix:PATH (SYNCLINE_CONTROLLER)")
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
 	root.AddCommand(
-		a.demoCommand(), a.validateCommand(), a.runCommand(),
+		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
 		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(),
-		a.controllerCommand(), a.agentCommand(), a.versionCommand(),
+		a.controllerCommand(), a.agentCommand(), a.versionCommand(), languageTopic(),
 	)
 	return root
 }

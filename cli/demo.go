@@ -72,7 +72,7 @@ what that lacks and how to get it.`,
 }
 
 func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, keep bool) (err error) {
-	exp, source, err := a.readExperiment(file, opts.repeat)
+	exp, source, err := a.readExperiment(file, opts.plan())
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 	if err := l.await(ctx, cl); err != nil {
 		return err
 	}
-	verdict := operator.demonstrate(ctx, cl, file, source, opts, look)
+	verdict := operator.demonstrate(ctx, cl, exp, file, source, opts, look)
 	var failed *exitError
 	if keep && (verdict == nil || errors.As(verdict, &failed) && failed.err == nil) {
 		kept = true
@@ -113,7 +113,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 }
 
 // demonstrate runs the experiment, draws a repetition and judges all of them.
-func (a *app) demonstrate(ctx context.Context, cl *client, file string, source []byte, opts runOptions, look ladderOptions) error {
+func (a *app) demonstrate(ctx context.Context, cl *client, exp *experiment.Experiment, file string, source []byte, opts runOptions, look ladderOptions) error {
 	run, err := a.execute(ctx, cl, file, source, opts)
 	if err != nil {
 		return err
@@ -134,7 +134,7 @@ func (a *app) demonstrate(ctx context.Context, cl *client, file string, source [
 			return err
 		}
 	}
-	return outcome(run, summary)
+	return outcome(exp, run, summary)
 }
 
 // lab is the demo's lab and its processes.
@@ -207,7 +207,10 @@ func (l *lab) start(ctx context.Context) error {
 	}
 	for _, h := range l.exp.Hosts {
 		host := l.Host(l.bindings[h.Name])
-		args := []string{"agent", "serve", "--controller", address, "--name", host.Name, "--address", host.Address.String()}
+		args := []string{"agent", "serve", "--controller", address, "--name", host.Name, "--address", host.Address.String(), "--state", filepath.Join(l.Dir(), "agent-"+host.Name)}
+		if host.Address6.IsValid() {
+			args = append(args, "--address", host.Address6.String())
+		}
 		for k, v := range h.Pick {
 			args = append(args, "--label", k+"="+v)
 		}
@@ -305,7 +308,7 @@ func (l *lab) sayMissing(agents []*synclinev1.Agent) {
 	said := map[string]bool{}
 	for _, g := range agents {
 		for _, c := range g.Capabilities {
-			line := fmt.Sprintf("missing: %s: %s; %s", enumWord(c.Source.String(), "SOURCE_"), c.Reason, c.Remedy)
+			line := fmt.Sprintf("missing: %s: %s; %s", strings.ReplaceAll(enumWord(c.Source.String(), "SOURCE_"), "_", "-"), c.Reason, c.Remedy)
 			if !c.Available && !said[line] {
 				said[line] = true
 				fmt.Fprintln(l.app.Err, line)

@@ -100,14 +100,18 @@ func first(all []string) string {
 	return all[0]
 }
 
+// sources says what an agent can see: all there is, or what it cannot.
 func sources(all []*synclinev1.Capability) string {
-	var names []string
+	var missing []string
 	for _, c := range all {
-		if c.Available {
-			names = append(names, enumWord(c.Source.String(), "SOURCE_"))
+		if !c.Available {
+			missing = append(missing, strings.ReplaceAll(enumWord(c.Source.String(), "SOURCE_"), "_", "-"))
 		}
 	}
-	return strings.Join(names, ",")
+	if len(missing) == 0 {
+		return "all"
+	}
+	return "no " + strings.Join(missing, ", ")
 }
 
 func labels(all map[string]string) string {

@@ -26,8 +26,6 @@ type testLab struct {
 // newTestLab brings up a lab for an experiment, as the demo does.
 func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
 	t.Helper()
-	t.Setenv(asProgram, "1")
-	t.Setenv("GORACE", atOnce)
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
 	l, err := a.makeLab(exp, false)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"syncline/agent/lane"
 )
 
 // asProgram makes the test binary behave as the program syncline, so that tests
@@ -21,9 +23,15 @@ const asProgram = "SYNCLINE_TEST_AS_PROGRAM"
 const atOnce = "atexit_sleep_ms=0"
 
 func TestMain(m *testing.M) {
+	if lane.Child() {
+		return
+	}
 	if os.Getenv(asProgram) != "" {
 		program()
 	}
+	// What the tests start of themselves is the program.
+	os.Setenv(asProgram, "1")
+	os.Setenv("GORACE", atOnce)
 	testscript.Main(leakCheck{m}, map[string]func(){"syncline": program})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"syncline/controller"
+	"syncline/controller/experiment"
 	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -31,11 +33,17 @@ type runOptions struct {
 	repeat   int
 	bindings map[string]string
 	timeout  time.Duration
+	// sets are as they were given; set is what check read of them.
+	sets  []string
+	set   map[string]string
+	cases []string
 }
 
 func (o *runOptions) flags(c *cobra.Command) {
 	c.Flags().IntVar(&o.repeat, "repeat", 0, "repetitions (default: what the file says)")
 	c.Flags().DurationVar(&o.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
+	c.Flags().StringArrayVar(&o.sets, "set", nil, "NAME=VALUE, another value for a variable of the file; may be repeated")
+	c.Flags().StringArrayVar(&o.cases, "case", nil, "run this case of the file only; may be repeated")
 }
 
 func (o *runOptions) check(c *cobra.Command) error {
@@ -45,7 +53,20 @@ func (o *runOptions) check(c *cobra.Command) error {
 	if c.Flags().Changed("timeout") && o.timeout <= 0 {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--timeout %v: give a time above 0, as in 30s", o.timeout)}
 	}
+	o.set = map[string]string{}
+	for _, s := range o.sets {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return &exitError{code: exitUsage, err: fmt.Errorf("--set %s: write NAME=VALUE, as in port=9000", s)}
+		}
+		o.set[name] = value
+	}
 	return nil
+}
+
+// plan is what the options change of a file.
+func (o *runOptions) plan() experiment.Options {
+	return experiment.Options{Runs: o.repeat, Set: o.set, Cases: o.cases}
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -100,7 +121,7 @@ func parseBindings(all []string) (map[string]string, error) {
 }
 
 func (a *app) runFile(ctx context.Context, file string, opts runOptions, output string) error {
-	_, source, err := a.readExperiment(file, opts.repeat)
+	exp, source, err := a.readExperiment(file, opts.plan())
 	if err != nil {
 		return err
 	}
@@ -133,7 +154,7 @@ func (a *app) runFile(ctx context.Context, file string, opts runOptions, output 
 	if summary.tally.Repetitions > 0 {
 		fmt.Fprintf(a.Err, "next: syncline ladder %s\n", ladderRef(run.Id, summary))
 	}
-	return outcome(run, summary)
+	return outcome(exp, run, summary)
 }
 
 // execute starts a run and follows it to its final state. Interrupted or timed out,
@@ -141,7 +162,7 @@ func (a *app) runFile(ctx context.Context, file string, opts runOptions, output 
 func (a *app) execute(ctx context.Context, cl *client, file string, source []byte, opts runOptions) (*synclinev1.Run, error) {
 	created, err := cl.runs.CreateRun(ctx, &synclinev1.CreateRunRequest{
 		RequestId: rand.Text(), FileName: file, Source: source,
-		Repetitions: uint32(opts.repeat), Bindings: opts.bindings,
+		Repetitions: uint32(opts.repeat), Bindings: opts.bindings, Set: opts.set, Cases: opts.cases,
 	})
 	if err != nil {
 		return nil, answered(err)
@@ -245,9 +266,56 @@ func (p *progress) end() {
 // runSummary is what all repetitions of a run came to.
 type runSummary struct {
 	tally             timeline.Summary
+	variants          []*variantSummary
 	matched, segments uint64
-	// worst is the first repetition that did not pass, 0 if all did.
-	worst uint32
+	// worst is the first repetition that did not pass, 0 if all did; one that was not
+	// reproduced only if there is nothing worse, which skipped says.
+	worst   uint32
+	skipped bool
+}
+
+// variantSummary is what the repetitions of one variant came to.
+type variantSummary struct {
+	name  string
+	tally timeline.Summary
+	// reproduced counts the repetitions that showed what they were to show.
+	reproduced int
+}
+
+// of is the summary of a variant; they come in the order in which they ran.
+func (s *runSummary) of(variant string) *variantSummary {
+	for _, v := range s.variants {
+		if v.name == variant {
+			return v
+		}
+	}
+	v := &variantSummary{name: variant}
+	s.variants = append(s.variants, v)
+	return v
+}
+
+func (s *runSummary) add(repetition int, variant string, verdicts []timeline.Verdict) {
+	s.tally.Add(repetition, verdicts)
+	v := s.of(variant)
+	v.tally.Add(repetition, verdicts)
+	if !slices.ContainsFunc(verdicts, func(v timeline.Verdict) bool { return v.Ruling == timeline.NotReproduced }) {
+		v.reproduced++
+	}
+}
+
+// ruling speaks for the run. Where a file repeats until something was reproduced often
+// enough, the repetitions in which it was not are no shortcoming.
+func (s *runSummary) ruling(exp *experiment.Experiment) timeline.Ruling {
+	ruling := s.tally.Ruling()
+	if ruling != timeline.NotReproduced || exp.Repeat.UntilReproduced == 0 {
+		return ruling
+	}
+	for _, v := range s.variants {
+		if v.reproduced < exp.Repeat.UntilReproduced {
+			return ruling
+		}
+	}
+	return timeline.Pass
 }
 
 func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*runSummary, error) {
@@ -268,11 +336,11 @@ func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*run
 		for _, v := range m.Verdicts {
 			verdicts = append(verdicts, controller.VerdictFromProto(v))
 		}
-		s.tally.Add(int(m.Repetition), verdicts)
+		s.add(int(m.Repetition), m.Variant, verdicts)
 		s.matched += uint64(m.SegmentsMatched)
 		s.segments += uint64(m.Segments)
-		if s.worst == 0 && timeline.Worst(verdicts) != timeline.Pass {
-			s.worst = m.Repetition
+		if worst := timeline.Worst(verdicts); worst != timeline.Pass && (s.worst == 0 || s.skipped && worst != timeline.NotReproduced) {
+			s.worst, s.skipped = m.Repetition, worst == timeline.NotReproduced
 		}
 	}
 }
@@ -286,7 +354,18 @@ func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladd
 	if err != nil {
 		return err
 	}
-	return drawSummary(w, &s.tally, a.drawing(w, look))
+	if len(s.variants) < 2 {
+		return drawSummary(w, &s.tally, a.drawing(w, look))
+	}
+	for _, v := range s.variants {
+		if _, err := fmt.Fprintf(w, "%s, %d repetitions\n", v.name, v.tally.Repetitions); err != nil {
+			return err
+		}
+		if err := drawSummary(w, &v.tally, a.drawing(w, look)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drawing is how pictures are drawn on w.
@@ -312,13 +391,14 @@ func notWhole(run *synclinev1.Run) error {
 
 // outcome is the exit code of a run: what its worst verdict says, but a run that is
 // not whole can say nothing better than that it cannot tell.
-func outcome(run *synclinev1.Run, s *runSummary) error {
+func outcome(exp *experiment.Experiment, run *synclinev1.Run, s *runSummary) error {
+	ruling := s.ruling(exp)
 	switch {
-	case s.tally.Ruling() == timeline.Fail:
+	case ruling == timeline.Fail:
 		return &exitError{code: exitFailed}
 	case run.State != synclinev1.RunState_RUN_STATE_SEALED:
 		return notWhole(run)
-	case s.tally.Ruling() != timeline.Pass:
+	case ruling != timeline.Pass:
 		return &exitError{code: exitInconclusive}
 	}
 	return nil

@@ -14,22 +14,30 @@ import (
 )
 
 func (a *app) validateCommand() *cobra.Command {
-	return &cobra.Command{
+	var expand bool
+	var opts runOptions
+	c := &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check experiment files, without a controller",
-		Long:  "Check experiment files, without a controller. Every error of every file is shown, with its place.",
+		Long: `Check experiment files, without a controller. Every error of every file is shown,
+with its place. --expand writes out what a file comes to: its variants, and every
+expectation with the ready-made ones as what they stand for.`,
 		Example: `  syncline validate handshake.yaml
-  syncline validate basic-open-close        a scenario of the library`,
+  syncline validate basic-open-close        a scenario of the library
+  syncline validate handshake.yaml --expand`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &exitError{code: exitUsage, err: errors.New("validate which file? Try: syncline validate FILE")}
 			}
 			return nil
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := opts.check(c); err != nil {
+				return err
+			}
 			bad := 0
 			for _, arg := range args {
-				exp, _, err := a.readExperiment(arg, 0)
+				exp, _, err := a.readExperiment(arg, opts.plan())
 				if err != nil {
 					bad++
 					if err := a.sayInvalid(err); err != nil {
@@ -37,7 +45,9 @@ func (a *app) validateCommand() *cobra.Command {
 					}
 					continue
 				}
-				fmt.Fprintf(a.Out, "%s: %s: %d hosts, %d lanes, %d expectations: valid\n", arg, exp.Name, len(exp.Hosts), len(exp.Lanes), len(exp.Expect))
+				if err := a.sayValid(arg, exp, expand); err != nil {
+					return err
+				}
 			}
 			if bad > 0 {
 				return &exitError{code: exitUsage}
@@ -45,6 +55,34 @@ func (a *app) validateCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&expand, "expand", false, "write out variants and expectations")
+	c.Flags().StringArrayVar(&opts.sets, "set", nil, "NAME=VALUE, another value for a variable of the file; may be repeated")
+	return c
+}
+
+// sayValid says what a file without errors comes to.
+func (a *app) sayValid(arg string, exp *experiment.Experiment, expand bool) error {
+	variants := ""
+	if n := len(exp.Variants); n > 1 {
+		variants = fmt.Sprintf(", %d variants", n)
+	}
+	fmt.Fprintf(a.Out, "%s: %s: %d hosts, %d lanes, %d expectations%s: valid\n", arg, exp.Name, len(exp.Hosts), len(exp.Lanes), len(exp.Expect), variants)
+	if !expand {
+		return nil
+	}
+	for v := range exp.Variants {
+		e, err := exp.At(v, 1)
+		if err != nil {
+			return err
+		}
+		if name := exp.Variants[v].Name; name != "" {
+			fmt.Fprintf(a.Out, "\n%s\n", name)
+		}
+		for _, line := range e.Expanded() {
+			fmt.Fprintf(a.Out, "  - %s\n", line)
+		}
+	}
+	return nil
 }
 
 // sayInvalid prints what is wrong with one file and goes on to the next; any other
@@ -59,13 +97,14 @@ func (a *app) sayInvalid(err error) error {
 }
 
 // readExperiment reads and checks a file, "-" for standard input, or a scenario of
-// the library by its name. runs replaces repeat.runs unless it is 0.
-func (a *app) readExperiment(arg string, runs int) (*experiment.Experiment, []byte, error) {
+// the library by its name. The options say what is changed of it.
+func (a *app) readExperiment(arg string, opts experiment.Options) (*experiment.Experiment, []byte, error) {
 	source, err := a.readSource(arg)
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
 	}
-	exp, err := experiment.Parse(source, experiment.Options{FileName: arg, Runs: runs})
+	opts.FileName = arg
+	exp, err := experiment.Parse(source, opts)
 	var all experiment.Errors
 	if errors.As(err, &all) {
 		_, width := terminal(a.Err)

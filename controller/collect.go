@@ -57,7 +57,7 @@ func (r *runner) bring(ctx context.Context, cause error) {
 // collecting is the change that says how far the run came. One that never ran its
 // lanes goes to its final state from where it is.
 func (r *runner) collecting() store.RunChange {
-	change := store.RunChange{RepetitionsDone: r.done}
+	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants)}
 	if r.run.State == store.Running {
 		change.State = store.Collecting
 	}

@@ -3,12 +3,10 @@ package controller
 import (
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"time"
 
 	"syncline/controller/clock"
-	"syncline/controller/experiment"
 	"syncline/controller/store"
 	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -63,23 +61,27 @@ func capabilitiesToProto(all []store.Capability) []*synclinev1.Capability {
 }
 
 func sourceFromProto(s synclinev1.Source) string {
-	switch s {
-	case synclinev1.Source_SOURCE_SYSCALLS:
-		return string(timeline.Syscalls)
-	case synclinev1.Source_SOURCE_PACKETS:
-		return string(timeline.Packets)
+	for name, source := range sources {
+		if source == s {
+			return string(name)
+		}
 	}
 	return ""
 }
 
-func sourceToProto(s string) synclinev1.Source {
-	switch timeline.Source(s) {
-	case timeline.Syscalls:
-		return synclinev1.Source_SOURCE_SYSCALLS
-	case timeline.Packets:
-		return synclinev1.Source_SOURCE_PACKETS
-	}
-	return synclinev1.Source_SOURCE_UNSPECIFIED
+func sourceToProto(s string) synclinev1.Source { return sources[timeline.Source(s)] }
+
+// sources pairs the names of sources with those of the contract. A source that no
+// agent of this version can give has no number.
+var sources = map[timeline.Source]synclinev1.Source{
+	timeline.Syscalls:    synclinev1.Source_SOURCE_SYSCALLS,
+	timeline.Packets:     synclinev1.Source_SOURCE_PACKETS,
+	timeline.TCPStates:   synclinev1.Source_SOURCE_TCP_STATES,
+	timeline.TCPInfo:     synclinev1.Source_SOURCE_TCP_INFO,
+	timeline.CounterData: synclinev1.Source_SOURCE_COUNTERS,
+	timeline.AcceptQueue: synclinev1.Source_SOURCE_ACCEPT_QUEUE,
+	timeline.ICMP:        synclinev1.Source_SOURCE_ICMP,
+	timeline.ARP:         synclinev1.Source_SOURCE_ARP,
 }
 
 // runStates pairs the states of the log with those of the API.
@@ -104,12 +106,15 @@ func runToProto(r store.Run) *synclinev1.Run {
 	for _, h := range r.Hosts {
 		m.Hosts = append(m.Hosts, runHostToProto(h))
 	}
+	for _, v := range r.Variants {
+		m.Variants = append(m.Variants, &synclinev1.RunVariant{Name: v.Name, First: uint32(v.First), Last: uint32(v.Last)})
+	}
 	return m
 }
 
 func runHostToProto(h store.RunHost) *synclinev1.RunHost {
 	return &synclinev1.RunHost{
-		Name: h.Name, Agent: h.Agent, Address: h.Address, Kernel: h.Kernel, ClockId: h.ClockID,
+		Name: h.Name, Agent: h.Agent, Address: h.Address, Address6: h.Address6, Kernel: h.Kernel, ClockId: h.ClockID,
 		Capabilities: capabilitiesToProto(h.Capabilities),
 	}
 }
@@ -132,6 +137,11 @@ func timelineHost(h store.RunHost, observe []string) (timeline.Host, error) {
 		Name: h.Name, Agent: h.Agent, Address: address, Kernel: h.Kernel, ClockID: h.ClockID,
 		Missing: map[timeline.Source]string{},
 	}
+	if h.Address6 != "" {
+		if host.Address6, err = netip.ParseAddr(h.Address6); err != nil {
+			return timeline.Host{}, err
+		}
+	}
 	for _, source := range observe {
 		for _, c := range h.Capabilities {
 			if c.Source == source && !c.Available {
@@ -140,213 +150,6 @@ func timelineHost(h store.RunHost, observe []string) (timeline.Host, error) {
 		}
 	}
 	return host, nil
-}
-
-// lanesToProto are the lanes of one role, their roles turned into addresses.
-func lanesToProto(exp *experiment.Experiment, role string, address func(role string) string) []*synclinev1.Lane {
-	var lanes []*synclinev1.Lane
-	for _, l := range exp.Lanes {
-		if l.Host != role {
-			continue
-		}
-		m := &synclinev1.Lane{Name: l.Name}
-		for _, s := range l.Steps {
-			m.Steps = append(m.Steps, stepToProto(s, address))
-		}
-		lanes = append(lanes, m)
-	}
-	return lanes
-}
-
-func stepToProto(s experiment.Step, address func(role string) string) *synclinev1.Step {
-	m := &synclinev1.Step{
-		Text: s.Text, Label: s.Label, Socket: s.Socket, Makes: s.Makes, TimeoutNs: int64(s.Timeout),
-	}
-	if o := s.Outcome; o != nil {
-		m.Outcome = &synclinev1.Outcome{Ok: o.OK, Values: o.Values, Errnos: o.Errnos, Timeout: o.Timeout}
-	}
-	at := func(a experiment.Address) string {
-		if a.Role == "" {
-			return netip.AddrPortFrom(a.IP, a.Port).String()
-		}
-		return netip.AddrPortFrom(netip.MustParseAddr(address(a.Role)), a.Port).String()
-	}
-	switch a := s.Args.(type) {
-	case experiment.SocketArgs:
-		m.Call = &synclinev1.Step_SocketCall{SocketCall: &synclinev1.SocketCall{Domain: uint32(a.Domain), Type: uint32(a.Type), Protocol: uint32(a.Protocol)}}
-	case experiment.BindArgs:
-		m.Call = &synclinev1.Step_Bind{Bind: &synclinev1.BindCall{Address: at(a.Address)}}
-	case experiment.ListenArgs:
-		m.Call = &synclinev1.Step_Listen{Listen: &synclinev1.ListenCall{Backlog: int32(a.Backlog)}}
-	case experiment.ConnectArgs:
-		m.Call = &synclinev1.Step_Connect{Connect: &synclinev1.ConnectCall{Address: at(a.Address)}}
-	case experiment.SendArgs:
-		m.Call = &synclinev1.Step_Send{Send: &synclinev1.SendCall{Data: a.Data}}
-	case experiment.RecvArgs:
-		m.Call = &synclinev1.Step_Recv{Recv: &synclinev1.RecvCall{Size: uint32(a.Size)}}
-	case experiment.ShutdownArgs:
-		m.Call = &synclinev1.Step_Shutdown{Shutdown: &synclinev1.ShutdownCall{How: int32(a.How)}}
-	case experiment.SetSockOptArgs:
-		m.Call = &synclinev1.Step_Setsockopt{Setsockopt: &synclinev1.SetSockOptCall{Level: int32(a.Level), Name: int32(a.Name), Value: a.Value}}
-	case experiment.SleepArgs:
-		m.Call = &synclinev1.Step_Sleep{Sleep: &synclinev1.SleepCall{DurationNs: int64(a.Duration)}}
-	case experiment.SignalArgs:
-		m.Call = &synclinev1.Step_Signal{Signal: &synclinev1.SignalCall{Name: a.Name}}
-	case experiment.WaitArgs:
-		m.Call = &synclinev1.Step_Wait{Wait: &synclinev1.WaitCall{Lane: a.Lane, Signal: a.Signal}}
-	case nil:
-		switch s.Call {
-		case "accept":
-			m.Call = &synclinev1.Step_Accept{Accept: &synclinev1.AcceptCall{}}
-		case "close":
-			m.Call = &synclinev1.Step_Close{Close: &synclinev1.CloseCall{}}
-		default:
-			panic("no message for call " + s.Call)
-		}
-	default:
-		panic(fmt.Sprintf("no message for arguments %T", s.Args))
-	}
-	return m
-}
-
-// eventFromProto returns nil for a fact that no timeline is made of.
-func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
-	if e == nil {
-		return nil, errors.New("an event is missing")
-	}
-	native := &timeline.Event{Number: e.Number, Repetition: int(e.Repetition), At: clock.Local(e.TimeNs)}
-	var err error
-	switch f := e.Fact.(type) {
-	case *synclinev1.Event_Call:
-		native.Call, err = callFromProto(f.Call)
-	case *synclinev1.Event_Packet:
-		native.Packet, err = packetFromProto(f.Packet)
-	case *synclinev1.Event_Signal:
-		native.Signal = &timeline.Signal{Lane: f.Signal.Lane, Name: f.Signal.Name, Sent: f.Signal.Sent}
-	case *synclinev1.Event_Mark:
-		native.Mark = &timeline.Mark{Kind: timeline.MarkKind(f.Mark.Kind), Detail: f.Mark.Detail, Frames: f.Mark.Frames}
-	case *synclinev1.Event_Loss:
-		native.Loss = &timeline.Loss{
-			Source: timeline.Source(sourceFromProto(f.Loss.Source)), Count: f.Loss.Count,
-			Since: clock.Local(f.Loss.SinceNs), Where: f.Loss.Where,
-		}
-	case *synclinev1.Event_ClockStep:
-		native.Step = &timeline.ClockStep{Step: f.ClockStep.StepNs, Since: clock.Local(f.ClockStep.SinceNs)}
-	case *synclinev1.Event_ClockSample:
-		return nil, nil
-	default:
-		return nil, fmt.Errorf("a fact of kind %T is unknown to this controller", e.Fact)
-	}
-	return native, err
-}
-
-func eventToProto(e *timeline.Event) *synclinev1.Event {
-	m := &synclinev1.Event{Number: e.Number, Repetition: uint32(e.Repetition), TimeNs: int64(e.At)}
-	switch {
-	case e.Call != nil:
-		m.Fact = &synclinev1.Event_Call{Call: callToProto(e.Call)}
-	case e.Packet != nil:
-		m.Fact = &synclinev1.Event_Packet{Packet: packetToProto(e.Packet)}
-	case e.Signal != nil:
-		m.Fact = &synclinev1.Event_Signal{Signal: &synclinev1.Signal{Lane: e.Signal.Lane, Name: e.Signal.Name, Sent: e.Signal.Sent}}
-	case e.Mark != nil:
-		m.Fact = &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: synclinev1.MarkKind(e.Mark.Kind), Detail: e.Mark.Detail, Frames: e.Mark.Frames}}
-	case e.Loss != nil:
-		m.Fact = &synclinev1.Event_Loss{Loss: &synclinev1.Loss{
-			Source: sourceToProto(string(e.Loss.Source)), Count: e.Loss.Count, SinceNs: int64(e.Loss.Since), Where: e.Loss.Where,
-		}}
-	case e.Step != nil:
-		m.Fact = &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{StepNs: e.Step.Step, SinceNs: int64(e.Step.Since)}}
-	}
-	return m
-}
-
-func callFromProto(c *synclinev1.Call) (*timeline.Call, error) {
-	local, err := addrPort(c.LocalAddress)
-	if err != nil {
-		return nil, err
-	}
-	peer, err := addrPort(c.PeerAddress)
-	if err != nil {
-		return nil, err
-	}
-	return &timeline.Call{
-		Lane: c.Lane, Step: int(c.Step), Name: c.Name, Socket: c.Socket, Makes: c.Makes, Label: c.Label,
-		Arguments: c.Arguments, Thread: int(c.Thread), FD: int(c.Fd), Return: clock.Local(c.ReturnNs),
-		Result: c.Result, Errno: c.Errno, EndedBy: timeline.EndedBy(c.EndedBy),
-		Local: local, Peer: peer, ByLab: c.ByLab, Failure: c.Failure,
-	}, nil
-}
-
-func callToProto(c *timeline.Call) *synclinev1.Call {
-	return &synclinev1.Call{
-		Lane: c.Lane, Step: uint32(c.Step), Name: c.Name, Socket: c.Socket, Makes: c.Makes, Label: c.Label,
-		Arguments: c.Arguments, Thread: uint32(c.Thread), Fd: int32(c.FD), ReturnNs: int64(c.Return),
-		Result: c.Result, Errno: c.Errno, EndedBy: synclinev1.EndedBy(c.EndedBy),
-		LocalAddress: addrPortText(c.Local), PeerAddress: addrPortText(c.Peer), ByLab: c.ByLab, Failure: c.Failure,
-	}
-}
-
-// addrPort reads "IP:port"; "" is the zero value.
-func addrPort(s string) (netip.AddrPort, error) {
-	if s == "" {
-		return netip.AddrPort{}, nil
-	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return a, fmt.Errorf("address %q: %w", s, err)
-	}
-	return a, nil
-}
-
-func addrPortText(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}
-
-func packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
-	source, ok := netip.AddrFromSlice(p.Source)
-	if !ok {
-		return nil, fmt.Errorf("source address of %d bytes", len(p.Source))
-	}
-	destination, ok := netip.AddrFromSlice(p.Destination)
-	if !ok {
-		return nil, fmt.Errorf("destination address of %d bytes", len(p.Destination))
-	}
-	switch {
-	case p.SourcePort > math.MaxUint16 || p.DestinationPort > math.MaxUint16:
-		return nil, fmt.Errorf("ports %d and %d of a packet", p.SourcePort, p.DestinationPort)
-	case p.ErrorNs < 0:
-		// It would make a bound narrower than what is known.
-		return nil, fmt.Errorf("an error of %d ns", p.ErrorNs)
-	}
-	return &timeline.Packet{
-		Interface: p.Interface, Direction: timeline.Direction(p.Direction),
-		Realtime: p.RealtimeNs, Err: p.ErrorNs,
-		WireLength: int(p.WireLength), Segments: int(p.Segments),
-		Source:      netip.AddrPortFrom(source, uint16(p.SourcePort)),
-		Destination: netip.AddrPortFrom(destination, uint16(p.DestinationPort)),
-		TTL:         int(p.Ttl), IPID: p.IpId, TrafficClass: uint8(p.TrafficClass), DontFragment: p.DontFragment,
-		Seq: p.Sequence, Ack: p.Acknowledgment, Flags: timeline.Flags(p.Flags),
-		Window: int(p.Window), Urgent: int(p.Urgent), Options: p.Options,
-		PayloadLength: int(p.PayloadLength), Payload: p.Payload,
-	}, nil
-}
-
-func packetToProto(p *timeline.Packet) *synclinev1.Packet {
-	return &synclinev1.Packet{
-		Interface: p.Interface, Direction: synclinev1.Direction(p.Direction),
-		RealtimeNs: p.Realtime, ErrorNs: p.Err,
-		WireLength: uint32(p.WireLength), Segments: uint32(p.Segments),
-		Source: p.Source.Addr().AsSlice(), SourcePort: uint32(p.Source.Port()),
-		Destination: p.Destination.Addr().AsSlice(), DestinationPort: uint32(p.Destination.Port()),
-		Ttl: uint32(p.TTL), IpId: p.IPID, TrafficClass: uint32(p.TrafficClass), DontFragment: p.DontFragment,
-		Sequence: p.Seq, Acknowledgment: p.Ack, Flags: uint32(p.Flags),
-		Window: uint32(p.Window), Urgent: uint32(p.Urgent), Options: p.Options,
-		PayloadLength: uint32(p.PayloadLength), Payload: p.Payload,
-	}
 }
 
 func verdictToProto(v timeline.Verdict) *synclinev1.Verdict {
@@ -370,6 +173,7 @@ func timelineToProto(t *timeline.Timeline, run store.Run) *synclinev1.Timeline {
 	m := &synclinev1.Timeline{
 		Schema: TimelineSchema, RunId: t.RunID, Experiment: t.Experiment, Repetition: uint32(t.Repetition),
 		Reference: uint32(t.Reference), ZeroNs: int64(t.Zero), Warnings: t.Warnings, Incomplete: t.Incomplete,
+		Variant: t.Variant,
 	}
 	for i := range t.Hosts {
 		m.Hosts = append(m.Hosts, timelineHostToProto(t.Clocks[i], run.Hosts[i]))
@@ -447,6 +251,9 @@ func endToProto(e timeline.End) *synclinev1.ConnectionEnd {
 	if e.HasISN {
 		m.InitialSequence = &e.ISN
 	}
+	for _, s := range e.States {
+		m.States = append(m.States, &synclinev1.State{Name: s.Name, Moment: indexToProto(s.Moment), Known: s.Known})
+	}
 	return m
 }
 
@@ -460,6 +267,7 @@ func TimelineFromProto(m *synclinev1.Timeline) (*timeline.Timeline, error) {
 	t := &timeline.Timeline{
 		RunID: m.RunId, Experiment: m.Experiment, Repetition: int(m.Repetition),
 		Reference: int(m.Reference), Zero: clock.Lab(m.ZeroNs), Warnings: m.Warnings, Incomplete: m.Incomplete,
+		Variant: m.Variant,
 	}
 	for _, h := range m.Hosts {
 		host, clk, err := timelineHostFromProto(h)
@@ -537,6 +345,11 @@ func timelineHostFromProto(h *synclinev1.TimelineHost) (timeline.Host, timeline.
 		Name: h.Host.Name, Agent: h.Host.Agent, Address: address, Kernel: h.Host.Kernel, ClockID: h.Host.ClockId,
 		Missing: map[timeline.Source]string{},
 	}
+	if h.Host.Address6 != "" {
+		if host.Address6, err = netip.ParseAddr(h.Host.Address6); err != nil {
+			return host, clk, fmt.Errorf("IPv6 address of host %s: %w", h.Host.Name, err)
+		}
+	}
 	for _, c := range h.Host.Capabilities {
 		if !c.Available {
 			host.Missing[timeline.Source(sourceFromProto(c.Source))] = c.Reason
@@ -581,10 +394,10 @@ func indexFromProto(i *uint32) int {
 func connectionFromProto(m *synclinev1.Connection, moments, hosts int) (timeline.Connection, error) {
 	var c timeline.Connection
 	var err error
-	if c.Client, err = endFromProto(m.GetClient(), hosts); err != nil {
+	if c.Client, err = endFromProto(m.GetClient(), moments, hosts); err != nil {
 		return c, err
 	}
-	if c.Server, err = endFromProto(m.GetServer(), hosts); err != nil {
+	if c.Server, err = endFromProto(m.GetServer(), moments, hosts); err != nil {
 		return c, err
 	}
 	for _, g := range m.Segments {
@@ -604,7 +417,7 @@ func connectionFromProto(m *synclinev1.Connection, moments, hosts int) (timeline
 	return c, nil
 }
 
-func endFromProto(m *synclinev1.ConnectionEnd, hosts int) (timeline.End, error) {
+func endFromProto(m *synclinev1.ConnectionEnd, moments, hosts int) (timeline.End, error) {
 	if m == nil {
 		return timeline.End{}, errors.New("a connection of the timeline lacks an end")
 	}
@@ -614,6 +427,13 @@ func endFromProto(m *synclinev1.ConnectionEnd, hosts int) (timeline.End, error) 
 	}
 	if m.InitialSequence != nil {
 		e.ISN, e.HasISN = *m.InitialSequence, true
+	}
+	for _, s := range m.States {
+		state := timeline.State{Name: s.Name, Moment: indexFromProto(s.Moment), Known: s.Known}
+		if state.Moment >= moments {
+			return e, fmt.Errorf("state %s of the timeline names moment %d of %d", s.Name, state.Moment, moments)
+		}
+		e.States = append(e.States, state)
 	}
 	var err error
 	e.Address, err = addrPort(m.Address)

@@ -64,7 +64,7 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		At:         clock.Local(rapid.Int64().Draw(t, "at")),
 	}
 	text := rapid.String()
-	switch rapid.IntRange(0, 5).Draw(t, "fact") {
+	switch rapid.IntRange(0, 10).Draw(t, "fact") {
 	case 0:
 		e.Call = &timeline.Call{
 			Lane: text.Draw(t, "lane"), Step: rapid.IntRange(0, math.MaxUint32).Draw(t, "step"), Name: text.Draw(t, "name"),
@@ -72,8 +72,9 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 			Arguments: text.Draw(t, "arguments"), Thread: rapid.IntRange(0, math.MaxUint32).Draw(t, "thread"),
 			FD: int(rapid.Int32().Draw(t, "fd")), Return: clock.Local(rapid.Int64().Draw(t, "return")),
 			Result: rapid.Int64().Draw(t, "result"), Errno: rapid.Uint32().Draw(t, "errno"),
-			EndedBy: timeline.EndedBy(rapid.IntRange(1, 3).Draw(t, "ended")),
-			Local:   drawAddrPort(t), Peer: drawAddrPort(t),
+			EndedBy: timeline.EndedBy(rapid.IntRange(1, 4).Draw(t, "ended")),
+			Data:    rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "data"), Shown: text.Draw(t, "shown"), Process: rapid.IntRange(0, 1<<22).Draw(t, "process"),
+			Local: drawAddrPort(t), Peer: drawAddrPort(t),
 			ByLab: rapid.Bool().Draw(t, "bylab"), Failure: text.Draw(t, "failure"),
 		}
 	case 1:
@@ -89,6 +90,21 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		}
 	case 5:
 		e.Step = &timeline.ClockStep{Step: rapid.Int64().Draw(t, "by"), Since: clock.Local(rapid.Int64().Draw(t, "since"))}
+	case 6:
+		e.Counters = &timeline.Counters{
+			Since: clock.Local(rapid.Int64().Draw(t, "since")), Deltas: rapid.MapOf(text, rapid.Int64()).Draw(t, "deltas"),
+		}
+	case 7:
+		count := rapid.IntRange(0, 1<<20)
+		e.Queue = &timeline.Queue{Address: drawAddrPort(t), Length: count.Draw(t, "length"), Limit: count.Draw(t, "limit"), Requests: count.Draw(t, "requests")}
+	case 8:
+		e.Socket = &timeline.SocketState{Local: drawAddrPort(t), Peer: drawAddrPort(t), State: rapid.IntRange(1, 12).Draw(t, "state"), Final: rapid.Bool().Draw(t, "final")}
+	case 9:
+		e.Change = &timeline.Change{Text: text.Draw(t, "text"), Name: text.Draw(t, "name"), Undone: rapid.Bool().Draw(t, "undone")}
+	case 10:
+		e.Process = &timeline.Process{
+			Lane: text.Draw(t, "lane"), PID: rapid.IntRange(0, 1<<22).Draw(t, "pid"), Gone: rapid.Bool().Draw(t, "gone"), Signal: rapid.IntRange(0, 64).Draw(t, "signal"),
+		}
 	}
 	return e
 }
@@ -105,6 +121,9 @@ func drawPacket(t *rapid.T) *timeline.Packet {
 		Window: rapid.IntRange(0, 65535).Draw(t, "window"), Urgent: rapid.IntRange(0, 65535).Draw(t, "urgent"),
 		Options:       rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(t, "options"),
 		PayloadLength: rapid.IntRange(0, 65535).Draw(t, "length"), Payload: rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "payload"),
+		Protocol: rapid.SampledFrom([]int{0, 1, 6, 17, 58}).Draw(t, "protocol"),
+		ICMPType: rapid.IntRange(0, 255).Draw(t, "type"), ICMPCode: rapid.IntRange(0, 255).Draw(t, "code"), ICMPRest: rapid.Uint32().Draw(t, "rest"),
+		ARP: rapid.IntRange(0, 2).Draw(t, "arp"),
 	}
 }
 
@@ -126,12 +145,17 @@ func drawTimeline(t *rapid.T) (*timeline.Timeline, store.Run) {
 		Reference: rapid.IntRange(0, hosts-1).Draw(t, "reference"), Zero: clock.Lab(rapid.Int64().Draw(t, "zero")),
 		Incomplete: rapid.SliceOf(rapid.String()).Draw(t, "incomplete"),
 		Warnings:   rapid.SliceOf(rapid.String()).Draw(t, "warnings"),
+		Variant:    rapid.String().Draw(t, "variant"),
 	}
 	run := store.Run{ID: "r-1"}
 	for i := range hosts {
 		address := netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})
 		host := timeline.Host{Name: string(rune('A' + i)), Agent: "vm", Address: address, Kernel: "6.1", ClockID: "boot", Missing: map[timeline.Source]string{}}
 		stored := store.RunHost{Name: host.Name, Agent: host.Agent, Address: address.String(), Kernel: host.Kernel, ClockID: host.ClockID}
+		if rapid.Bool().Draw(t, "both families") {
+			stored.Address6 = "fd77::1"
+			host.Address6 = netip.MustParseAddr(stored.Address6)
+		}
 		if rapid.Bool().Draw(t, "missing") {
 			host.Missing[timeline.Packets] = "no CAP_NET_RAW"
 			stored.Capabilities = []store.Capability{{Source: "packets", Reason: "no CAP_NET_RAW"}}
@@ -179,6 +203,12 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 		}
 		if rapid.Bool().Draw(t, "isn") {
 			e.ISN, e.HasISN = rapid.Uint32().Draw(t, "number"), true
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "states") {
+			e.States = append(e.States, timeline.State{
+				Name: rapid.SampledFrom([]string{"SYN_SENT", "CLOSED"}).Draw(t, "state"), Moment: rapid.IntRange(-1, moments-1).Draw(t, "by"),
+				Known: rapid.SampledFrom([]string{timeline.KnownPacket, timeline.KnownDump}).Draw(t, "known"),
+			})
 		}
 		return e
 	}

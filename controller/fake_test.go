@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -70,7 +71,12 @@ type fakeAgent struct {
 	saying sync.Mutex
 	stream grpc.BidiStreamingClient[synclinev1.ControlRequest, synclinev1.ControlResponse]
 
-	refuse string // the error of its Prepared
+	refuse    string // the error of its Prepared
+	unchanged string // the error of its Configured
+	// booted is when its clock showed 0.
+	booted time.Time
+	// meetings are those it was told of.
+	meetings chan *synclinev1.Meeting
 	// start and finish replace its answers.
 	start  func(*synclinev1.Start)
 	finish func(run string) (lastEvent, lastChunk uint64)
@@ -80,6 +86,8 @@ type fakeAgent struct {
 func (c *testController) newFake(role, address string) *fakeAgent {
 	return &fakeAgent{
 		testController: c,
+		booted:         time.Now(),
+		meetings:       make(chan *synclinev1.Meeting, 64),
 		hello: &synclinev1.Hello{
 			Name: role, Addresses: []string{address}, BootId: "boot of " + role, Incarnation: 1,
 			ProtocolMin: Protocol, ProtocolMax: Protocol, Labels: map[string]string{"role": role},
@@ -146,6 +154,16 @@ func (f *fakeAgent) answer() {
 			}}})
 		case *synclinev1.ControlResponse_Arm:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: &synclinev1.Armed{RunId: m.Arm.RunId}}})
+		case *synclinev1.ControlResponse_Configure:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Configured{Configured: &synclinev1.Configured{
+				RunId: m.Configure.RunId, Epoch: m.Configure.Epoch, Error: f.unchanged,
+			}}})
+		case *synclinev1.ControlResponse_ClockPing:
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
+				Id: m.ClockPing.Id, TimeNs: time.Since(f.booted).Nanoseconds(),
+			}}})
+		case *synclinev1.ControlResponse_Meeting:
+			f.meetings <- m.Meeting
 		case *synclinev1.ControlResponse_Start:
 			if f.start != nil {
 				f.start(m.Start)

@@ -29,7 +29,7 @@ type runService struct {
 
 // ValidateExperiment parses and checks a file.
 func (s *runService) ValidateExperiment(_ context.Context, q *synclinev1.ValidateExperimentRequest) (*synclinev1.ValidateExperimentResponse, error) {
-	exp, err := parse(q.FileName, q.Source, 0)
+	exp, err := parse(q.Source, experiment.Options{FileName: q.FileName})
 	if err != nil {
 		return nil, err
 	}
@@ -37,8 +37,9 @@ func (s *runService) ValidateExperiment(_ context.Context, q *synclinev1.Validat
 }
 
 // parse reads an experiment file; its errors become field violations.
-func parse(name string, source []byte, runs int) (*experiment.Experiment, error) {
-	exp, err := experiment.Parse(source, experiment.Options{FileName: name, Runs: runs})
+func parse(source []byte, opts experiment.Options) (*experiment.Experiment, error) {
+	exp, err := experiment.Parse(source, opts)
+	name := opts.FileName
 	var all experiment.Errors
 	if !errors.As(err, &all) {
 		return exp, err
@@ -67,9 +68,16 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if q.Repetitions > maxRepetitions {
 		return nil, status.Errorf(codes.InvalidArgument, "%d repetitions; at most %d", q.Repetitions, maxRepetitions)
 	}
-	exp, err := parse(q.FileName, q.Source, int(q.Repetitions))
+	exp, err := parse(q.Source, experiment.Options{FileName: q.FileName, Runs: int(q.Repetitions), Set: q.Set, Cases: q.Cases})
 	if err != nil {
 		return nil, err
+	}
+	repetitions, variants, err := plannedRepetitions(exp)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if repetitions > maxRepetitions {
+		return nil, status.Errorf(codes.InvalidArgument, "%d variants and %d repetitions in all; at most %d", len(variants), repetitions, maxRepetitions)
 	}
 	c.creating.Lock()
 	defer c.creating.Unlock()
@@ -82,7 +90,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	}
 	run := store.Run{
 		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,
-		Repetitions: exp.Repeat.Runs,
+		Repetitions: repetitions, Variants: variants, Set: q.Set, Cases: q.Cases, Runs: int(q.Repetitions),
 	}
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]
@@ -118,8 +126,22 @@ func (c *Controller) runHost(role string, b experiment.Candidate) store.RunHost 
 	h := store.RunHost{Name: role, Agent: b.Name, Address: b.Address.String()}
 	if a, ok := c.store.Agent(b.Name); ok {
 		h.Kernel, h.ClockID = a.Kernel, a.ClockID
+		if b.Address.Is4() {
+			h.Address6 = firstIPv6(a.Addresses)
+		}
 	}
 	return h
+}
+
+// firstIPv6 is the first IPv6 address of an agent, "" if it has none. The addresses
+// were checked when the agent said hello.
+func firstIPv6(addresses []string) string {
+	for _, a := range addresses {
+		if ip := netip.MustParseAddr(a); ip.Is6() && !ip.Is4In6() {
+			return a
+		}
+	}
+	return ""
 }
 
 // newRunID is short enough to type and long enough not to meet another one: 32

@@ -61,7 +61,8 @@ type runner struct {
 	controller *Controller
 	log        *slog.Logger
 	// run as it was last committed. Its ID and Hosts' agents are fixed.
-	run        store.Run
+	run store.Run
+	// experiment is the first variant in its first repetition.
 	experiment *experiment.Experiment
 	agents     []string
 
@@ -75,6 +76,13 @@ type runner struct {
 	finished map[string]*synclinev1.Finished
 	// absent is an agent that something could not be sent to.
 	absent string
+	// recorded is, by agent, the last event of the repetition that was drained last.
+	recorded map[string]uint64
+	// configured is set once hosts were changed: the next variant then undoes it.
+	configured bool
+	clocks     *agentClocks
+	// variants are as the log will hear of them with the next progress.
+	variants []store.RunVariant
 	// done counts the repetitions that are through; committed is when the log last
 	// heard of it.
 	done      int
@@ -92,7 +100,10 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		chunks:   make(chan struct{}, 1),
 		cancels:  make(chan string, 1),
 		finished: map[string]*synclinev1.Finished{},
+		recorded: map[string]uint64{},
+		clocks:   newAgentClocks(run.Hosts),
 		done:     run.RepetitionsDone,
+		variants: slices.Clone(run.Variants),
 	}
 	for _, h := range run.Hosts {
 		r.agents = append(r.agents, h.Agent)
@@ -144,7 +155,7 @@ func (r *runner) bury(ctx context.Context) {
 	r.bring(ctx, fmt.Errorf("the controller restarted in repetition %d of %d", r.run.RepetitionsDone+1, r.run.Repetitions))
 }
 
-// play runs every repetition.
+// play runs every repetition of every variant.
 func (r *runner) play(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
@@ -152,17 +163,9 @@ func (r *runner) play(ctx context.Context) error {
 	if err := r.arm(ctx); err != nil {
 		return err
 	}
-	for n := 1; n <= r.run.Repetitions; n++ {
-		if err := r.repeat(ctx, n); err != nil {
-			return fmt.Errorf("repetition %d of %d: %w", n, r.run.Repetitions, err)
-		}
-		if err := r.progress(ctx, n); err != nil {
+	for v := range r.experiment.Variants {
+		if err := r.playVariant(ctx, v); err != nil {
 			return err
-		}
-		if n < r.run.Repetitions {
-			if err := r.pause(ctx, r.experiment.Repeat.Gap); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -212,15 +215,26 @@ func observed(all []store.Capability, sources []string) []store.Capability {
 func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
 	p := &synclinev1.Prepare{RunId: r.run.ID, Epoch: r.run.Epoch, Host: h.Name, Flows: &synclinev1.Flows{}}
 	for _, s := range r.experiment.Observe {
-		p.Sources = append(p.Sources, sourceToProto(s))
+		if source := sourceToProto(s); source != synclinev1.Source_SOURCE_UNSPECIFIED {
+			p.Sources = append(p.Sources, source)
+		}
 	}
 	for _, other := range r.run.Hosts {
-		p.Hosts = append(p.Hosts, &synclinev1.HostAddress{Host: other.Name, Agent: other.Agent, Address: other.Address})
+		p.Hosts = append(p.Hosts, &synclinev1.HostAddress{Host: other.Name, Agent: other.Agent, Address: other.Address, Address6: other.Address6})
 		p.Flows.Addresses = append(p.Flows.Addresses, other.Address)
+		if other.Address6 != "" {
+			p.Flows.Addresses = append(p.Flows.Addresses, other.Address6)
+		}
 	}
-	for _, port := range r.experiment.Ports() {
+	ports, ranges := r.experiment.Ports()
+	for _, port := range ports {
 		p.Flows.Ports = append(p.Flows.Ports, uint32(port))
 	}
+	for _, rg := range ranges {
+		p.Flows.Ranges = append(p.Flows.Ranges, &synclinev1.PortRange{Low: uint32(rg.Low), High: uint32(rg.High)})
+	}
+	p.Prompt = slices.ContainsFunc(r.experiment.Watches, func(w experiment.Watch) bool { return w.Packet != nil })
+	p.Requirements = part{exp: r.experiment, role: h.Name}.requirements()
 	return p
 }
 
@@ -247,8 +261,13 @@ func (r *runner) arm(ctx context.Context) error {
 // first every host's kernel has nothing left to send, then every tap has been
 // silent for a while and is read to its end. The two steps are apart because a
 // host that is quiet itself may still receive what another one sends.
-func (r *runner) repeat(ctx context.Context, n int) error {
-	if err := r.lanes(ctx, n); err != nil {
+func (r *runner) repeat(ctx context.Context, exp *experiment.Experiment, n int) error {
+	if len(exp.Meetings) > 0 {
+		if err := r.readClocks(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.lanes(ctx, exp, n); err != nil {
 		return err
 	}
 	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Settle{Settle: &synclinev1.Settle{
@@ -263,7 +282,9 @@ func (r *runner) repeat(ctx context.Context, n int) error {
 	}
 	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Drain{Drain: &synclinev1.Drain{
 		RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), SilenceNs: int64(silence),
+		Flush: exp.Repeat.UntilReproduced > 0,
 	}}})
+	clear(r.recorded)
 	return r.gather(ctx, "drain", drainAnswerLimit, func(m news) (bool, error) {
 		d := m.message.GetDrained()
 		if d.GetRunId() != r.run.ID || d.GetRepetition() != uint32(n) {
@@ -272,6 +293,7 @@ func (r *runner) repeat(ctx context.Context, n int) error {
 		if d.Error != "" {
 			return false, fmt.Errorf("agent %s: %s", m.agent, d.Error)
 		}
+		r.recorded[m.agent] = d.LastEvent
 		return true, nil
 	})
 }
@@ -279,9 +301,13 @@ func (r *runner) repeat(ctx context.Context, n int) error {
 // lanes starts the lanes of a repetition and waits for all of them. It relays
 // signals and ends between the hosts, and does nothing else to a lane that goes
 // its way. When one fails, or the repetition's time is up, the rest is cancelled.
-func (r *runner) lanes(ctx context.Context, n int) error {
-	left := r.startLanes(n)
-	timeout := time.NewTimer(r.experiment.Repeat.Timeout)
+func (r *runner) lanes(ctx context.Context, exp *experiment.Experiment, n int) error {
+	meetings := r.newMeetings(exp, n)
+	left, err := r.startLanes(exp, n)
+	if err != nil {
+		return err
+	}
+	timeout := time.NewTimer(exp.Repeat.Timeout)
 	defer timeout.Stop()
 	cancelled := false
 	cancel := func(reason string, grace time.Duration) {
@@ -299,12 +325,16 @@ func (r *runner) lanes(ctx context.Context, n int) error {
 			cancel("another lane failed", answerLimit)
 			continue
 		case errors.Is(err, errTimeout):
-			cancel(fmt.Sprintf("the repetition took longer than %v", r.experiment.Repeat.Timeout), answerLimit)
+			cancel(fmt.Sprintf("the repetition took longer than %v", exp.Repeat.Timeout), answerLimit)
 			continue
 		case err != nil:
 			return err
 		}
-		if r.relay(m, n, left) && !failed && !cancelled {
+		if a := m.message.GetArrived(); a.GetRunId() == r.run.ID && a.GetRepetition() == uint32(n) {
+			meetings.arrived(a.Meeting, a.Lane)
+			continue
+		}
+		if r.relay(m, exp, n, left) && !failed && !cancelled {
 			failed = true
 			timeout.Reset(graceLimit)
 		}
@@ -312,31 +342,44 @@ func (r *runner) lanes(ctx context.Context, n int) error {
 	return nil
 }
 
-// startLanes sends every host its lanes, and returns the names of all.
-func (r *runner) startLanes(n int) map[string]bool {
+// startLanes sends every host its lanes, and returns the names of all. Nothing is sent
+// if a part cannot be said.
+func (r *runner) startLanes(exp *experiment.Experiment, n int) (map[string]bool, error) {
 	left := map[string]bool{}
 	var names []string
-	for _, l := range r.experiment.Lanes {
+	for _, l := range exp.Lanes {
 		left[l.Name] = true
 		names = append(names, l.Name)
 	}
-	for _, h := range r.run.Hosts {
-		r.send(h.Agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Start{Start: &synclinev1.Start{
-			RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n),
-			Lanes: lanesToProto(r.experiment, h.Name, r.address), LaneNames: names,
-		}}})
+	starts := make([]*synclinev1.Start, len(r.run.Hosts))
+	for i, h := range r.run.Hosts {
+		p := part{exp, h.Name, r.run.Hosts}
+		lanes, err := p.lanes()
+		if err != nil {
+			return nil, err
+		}
+		watches, err := p.watches()
+		if err != nil {
+			return nil, err
+		}
+		starts[i] = &synclinev1.Start{
+			RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), Lanes: lanes, LaneNames: names, Watches: watches,
+		}
 	}
-	return left
+	for i, h := range r.run.Hosts {
+		r.send(h.Agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Start{Start: starts[i]}})
+	}
+	return left, nil
 }
 
 // relay brings a signal or the end of a lane to the other hosts. It reports
 // whether a lane failed.
-func (r *runner) relay(m news, n int, left map[string]bool) (failed bool) {
+func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[string]bool) (failed bool) {
 	var on *synclinev1.ControlResponse
 	switch {
 	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n):
 		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
-	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(m.agent, m.message.GetLaneEnded().GetLane()):
+	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(exp, m.agent, m.message.GetLaneEnded().GetLane()):
 		ended := m.message.GetLaneEnded()
 		delete(left, ended.Lane)
 		failed = ended.Failure != ""
@@ -353,50 +396,13 @@ func (r *runner) relay(m news, n int, left map[string]bool) (failed bool) {
 }
 
 // runs reports whether a lane is one of an agent's own.
-func (r *runner) runs(agent, lane string) bool {
-	for _, l := range r.experiment.Lanes {
+func (r *runner) runs(exp *experiment.Experiment, agent, lane string) bool {
+	for _, l := range exp.Lanes {
 		if l.Name == lane {
 			return slices.ContainsFunc(r.run.Hosts, func(h store.RunHost) bool { return h.Name == l.Host && h.Agent == agent })
 		}
 	}
 	return false
-}
-
-// address is where a role is found.
-func (r *runner) address(role string) string {
-	for _, h := range r.run.Hosts {
-		if h.Name == role {
-			return h.Address
-		}
-	}
-	return ""
-}
-
-// progress commits how far the run is, not too often: a restart then knows where
-// it was, and a watcher sees it move.
-func (r *runner) progress(ctx context.Context, n int) error {
-	r.done = n
-	if n < r.run.Repetitions && time.Since(r.committed) < progressEvery {
-		return nil
-	}
-	r.committed = time.Now()
-	return r.change(ctx, store.RunChange{RepetitionsDone: n})
-}
-
-// pause waits out the gap between two repetitions, hearing news.
-func (r *runner) pause(ctx context.Context, gap time.Duration) error {
-	if gap <= 0 {
-		return nil
-	}
-	timer := time.NewTimer(gap)
-	defer timer.Stop()
-	for {
-		if _, err := r.next(ctx, timer.C); errors.Is(err, errTimeout) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-	}
 }
 
 var errTimeout = errors.New("timeout")

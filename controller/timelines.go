@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"syncline/controller/experiment"
 	"syncline/controller/store"
 	"syncline/controller/timeline"
 	"syncline/proto/chunk"
@@ -32,9 +31,9 @@ type timelines struct {
 }
 
 type builder struct {
-	run store.Run
-	// expectations in the order in which a timeline judges them.
-	expectations []string
+	run   store.Run
+	plans *plans
+	hosts []timeline.Host
 	*timeline.Builder
 }
 
@@ -45,14 +44,11 @@ func (ts *timelines) builder(run store.Run) (*builder, error) {
 	if b := ts.find(run.ID); b != nil {
 		return b, nil
 	}
-	input, err := loadRun(ts.store, run)
+	input, plans, err := loadRun(ts.store, run)
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{run: run, Builder: timeline.NewBuilder(input), expectations: []string{timeline.EveryOutcome, timeline.EveryEvent}}
-	for _, e := range input.Experiment.Expect {
-		b.expectations = append(b.expectations, e.Text)
-	}
+	b := &builder{run: run, plans: plans, hosts: input.Hosts, Builder: timeline.NewBuilder(input)}
 	if run.State.Final() {
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
@@ -74,12 +70,13 @@ func (ts *timelines) find(id string) *builder {
 }
 
 // loadRun reads all that a timeline is computed from.
-func loadRun(s *store.Store, run store.Run) (*timeline.Run, error) {
-	exp, err := experiment.Parse(s.Source(run.ID), experiment.Options{FileName: run.Experiment, Runs: run.Repetitions})
+func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
+	plans, err := newPlans(run, s.Source(run.ID))
 	if err != nil {
-		return nil, fmt.Errorf("read the experiment of run %s: %w", run.ID, err)
+		return nil, nil, err
 	}
-	input := &timeline.Run{ID: run.ID, Experiment: exp, Incomplete: run.Incomplete}
+	exp := plans.first
+	input := &timeline.Run{ID: run.ID, Experiment: exp, Plan: plans.at, Incomplete: run.Incomplete}
 	if !run.State.Final() {
 		input.Incomplete = append(slices.Clip(input.Incomplete), fmt.Sprintf("the run is %s, events still arrive", run.State))
 	}
@@ -87,7 +84,7 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, error) {
 	for i, h := range run.Hosts {
 		host, err := timelineHost(h, exp.Observe)
 		if err != nil {
-			return nil, fmt.Errorf("host %s of run %s: %w", h.Name, run.ID, err)
+			return nil, nil, fmt.Errorf("host %s of run %s: %w", h.Name, run.ID, err)
 		}
 		input.Hosts = append(input.Hosts, host)
 		index[h.Agent] = i
@@ -110,7 +107,7 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, error) {
 		}
 		return nil
 	})
-	return input, err
+	return input, plans, err
 }
 
 // decodeChunks yields the events of a run, chunk by chunk.
@@ -160,6 +157,9 @@ func pick(ctx context.Context, b *builder, repetition int) (*timeline.Timeline, 
 		if err := ctx.Err(); err != nil {
 			return nil, status.FromContextError(err).Err()
 		}
+		if b.plans.warmup(n) {
+			continue
+		}
 		t, err := build(b, n)
 		if err != nil {
 			return nil, err
@@ -182,7 +182,7 @@ func build(b *builder, n int) (*timeline.Timeline, error) {
 	return t, nil
 }
 
-// ListVerdicts judges every repetition that was begun.
+// ListVerdicts judges every repetition that was begun, but for those of a warm-up.
 func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
 	run, err := s.controller.find(q.RunId)
 	if err != nil {
@@ -196,6 +196,9 @@ func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream
 		return status.Error(codes.Internal, err.Error())
 	}
 	for n := 1; n <= run.RepetitionsDone; n++ {
+		if b.plans.warmup(n) {
+			continue
+		}
 		answer, err := judge(b, n)
 		if err != nil {
 			return err
@@ -211,10 +214,15 @@ func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream
 // is not left out: that is its verdict.
 func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
 	answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
+	exp, err := b.plans.at(n)
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	answer.Variant = exp.Variants[exp.Variant].Name
 	t, err := b.Build(n)
 	switch {
 	case errors.Is(err, timeline.ErrNoEvents):
-		for _, expectation := range b.expectations {
+		for _, expectation := range timeline.Expectations(exp, b.hosts) {
 			nothing := timeline.Verdict{Expectation: expectation, Ruling: timeline.CannotTell, Reason: timeline.ErrNoEvents.Error()}
 			answer.Verdicts = append(answer.Verdicts, verdictToProto(nothing))
 		}

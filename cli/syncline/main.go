@@ -8,10 +8,15 @@ import (
 	"os/signal"
 	"syscall"
 
+	"syncline/agent/lane"
 	"syncline/cli"
 )
 
 func main() {
+	// The process of one lane is this program too, and nothing else of it.
+	if lane.Child() {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	// The first signal ends ctx and with it the command, in order. After that
 	// signals kill, as they do a program that does not listen to them.

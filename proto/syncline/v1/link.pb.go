@@ -803,7 +803,10 @@ type Prepare struct {
 	// All hosts of the run; an agent connects to no other address.
 	Hosts []*HostAddress `protobuf:"bytes,7,rep,name=hosts,proto3" json:"hosts,omitempty"`
 	// What must hold here before anything is changed or opened.
-	Requirements  []*Requirement `protobuf:"bytes,8,rep,name=requirements,proto3" json:"requirements,omitempty"`
+	Requirements []*Requirement `protobuf:"bytes,8,rep,name=requirements,proto3" json:"requirements,omitempty"`
+	// Lanes wait for packets: an agent is to hear of them as soon as it can, at the
+	// price of more wake-ups.
+	Prompt        bool `protobuf:"varint,9,opt,name=prompt,proto3" json:"prompt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +895,13 @@ func (x *Prepare) GetRequirements() []*Requirement {
 		return x.Requirements
 	}
 	return nil
+}
+
+func (x *Prepare) GetPrompt() bool {
+	if x != nil {
+		return x.Prompt
+	}
+	return false
 }
 
 // HostAddress is where a role is found.
@@ -2587,7 +2597,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"controller\x12!\n" +
 	"\fheartbeat_ns\x18\x03 \x01(\x03R\vheartbeatNs\x12$\n" +
 	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\"\v\n" +
-	"\tHeartbeat\"\xb2\x02\n" +
+	"\tHeartbeat\"\xca\x02\n" +
 	"\aPrepare\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -2597,7 +2607,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\vsnap_length\x18\x06 \x01(\rR\n" +
 	"snapLength\x12.\n" +
 	"\x05hosts\x18\a \x03(\v2\x18.syncline.v1.HostAddressR\x05hosts\x12<\n" +
-	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\"m\n" +
+	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\x12\x16\n" +
+	"\x06prompt\x18\t \x01(\bR\x06prompt\"m\n" +
 	"\vHostAddress\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +

@@ -1,0 +1,138 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"syncline/agent/kernel"
+	"syncline/agent/lane"
+	"syncline/agent/packet"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// lookout has what this host looks out for in one repetition. Its methods are safe for
+// concurrent use: packets come from the taps, sockets from the lanes.
+type lookout struct {
+	// seen is called once for each watch that has seen what it looks for.
+	seen func(*synclinev1.Watch)
+	// lost is called if a watch can never see it.
+	lost    func(*synclinev1.Watch, error)
+	packets []*packetWatch
+	states  []*synclinev1.Watch
+	looking sync.WaitGroup
+
+	mu sync.Mutex
+	// following are the watches of sockets that exist, so that their addresses can be
+	// told as soon as a call brings them.
+	following map[socketName][]*kernel.StateWatch
+	// accepted are the sockets that accept(2) makes.
+	accepted map[socketName]bool
+}
+
+type packetWatch struct {
+	watch   *synclinev1.Watch
+	matcher *packet.Matcher
+}
+
+// socketName is a socket as the experiment names it.
+type socketName struct{ lane, name string }
+
+// accepted are the names that lanes give to what accept(2) makes.
+func accepted(lanes []*synclinev1.Lane) map[socketName]bool {
+	names := map[socketName]bool{}
+	for _, l := range lanes {
+		for _, s := range l.Steps {
+			if s.GetAccept() != nil && s.Makes != "" {
+				names[socketName{l.Name, s.Makes}] = true
+			}
+		}
+	}
+	return names
+}
+
+// newLookout reads what is to be looked out for.
+func newLookout(all []*synclinev1.Watch, accepted map[socketName]bool, seen func(*synclinev1.Watch), lost func(*synclinev1.Watch, error)) (*lookout, error) {
+	l := &lookout{seen: seen, lost: lost, accepted: accepted, following: map[socketName][]*kernel.StateWatch{}}
+	for _, w := range all {
+		switch look := w.Look.(type) {
+		case *synclinev1.Watch_Packet:
+			matcher, err := packet.NewMatcher(look.Packet)
+			if err != nil {
+				return nil, fmt.Errorf("watch %s: %w", w.Text, err)
+			}
+			l.packets = append(l.packets, &packetWatch{w, matcher})
+		case *synclinev1.Watch_State:
+			l.states = append(l.states, w)
+		default:
+			return nil, fmt.Errorf("watch %s is of a kind this agent does not know", w.Text)
+		}
+	}
+	return l, nil
+}
+
+// heard looks at what a tap has heard.
+func (l *lookout) heard(events []*synclinev1.Event) {
+	if l == nil || len(l.packets) == 0 {
+		return
+	}
+	for _, e := range events {
+		p := e.GetPacket()
+		if p == nil {
+			continue
+		}
+		for _, w := range l.packets {
+			if w.matcher.Match(p) {
+				l.seen(w.watch)
+			}
+		}
+	}
+}
+
+// made begins to follow a socket, if a watch is for it, until ctx ends.
+func (l *lookout) made(ctx context.Context, s lane.Socket) {
+	name := socketName{s.Lane, s.Name}
+	for _, w := range l.states {
+		state := w.GetState()
+		if state.Lane != s.Lane || state.Socket != s.Name {
+			continue
+		}
+		follow := &kernel.StateWatch{Cookie: s.Cookie, Descriptor: -1, Accepted: l.accepted[name], Wanted: kernel.State(state.State)}
+		l.mu.Lock()
+		l.following[name] = append(l.following[name], follow)
+		l.mu.Unlock()
+		l.looking.Go(func() {
+			_, err := follow.Run(ctx)
+			switch {
+			case err == nil:
+				l.seen(w)
+			case ctx.Err() == nil:
+				l.lost(w, err)
+			}
+		})
+	}
+}
+
+// called learns the addresses that a call has brought its socket.
+func (l *lookout) called(c *synclinev1.Call) {
+	if l == nil || len(l.states) == 0 || c == nil || c.LocalAddress == "" || c.PeerAddress == "" {
+		return
+	}
+	local, err := netip.ParseAddrPort(c.LocalAddress)
+	peer, err2 := netip.ParseAddrPort(c.PeerAddress)
+	if errors.Join(err, err2) != nil {
+		// Unix sockets have no TCP state, and no address of this form.
+		return
+	}
+	name := socketName{c.Lane, c.Socket}
+	if c.Makes != "" {
+		name.name = c.Makes
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, follow := range l.following[name] {
+		follow.Found(local, peer)
+	}
+}

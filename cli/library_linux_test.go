@@ -1,0 +1,204 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"syncline/controller/experiment"
+	"syncline/controller/timeline"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// How thorough the test of the library is. `make library` asks for 20 repetitions of
+// every scenario; the test of every day makes fewer, and of slow scenarios one.
+var (
+	libraryRepeat = flag.Int("library.repeat", 0, "repetitions of every scenario of the library (default: 5, of slow ones 1)")
+	libraryBreaks = flag.Bool("library.breaks", true, "run the deliberate breaks of every scenario")
+)
+
+const (
+	// slow is how long one pass through the variants of a scenario takes at least for
+	// it to run beside others: what takes long mostly waits.
+	slow = 1500 * time.Millisecond
+	// side is how many slow scenarios run at once.
+	side = 10
+)
+
+// wreck is one deliberate break of a scenario: a change of its file that must make it
+// fail or not be reproduced. testdata/breaks/NAME.yaml lists those of a scenario.
+type wreck struct {
+	// Break says what is broken, in words.
+	Break string `yaml:"break"`
+	// Replace is text that the file has exactly once, With what stands there instead.
+	Replace string `yaml:"replace"`
+	With    string `yaml:"with"`
+	// Repeat is how many repetitions of each variant are made, at least 2.
+	Repeat int `yaml:"repeat"`
+	// Case limits the break to one case of the file: in the others it may change nothing.
+	Case string `yaml:"case"`
+}
+
+func wrecks(t *testing.T, name string) []wreck {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join("testdata", "breaks", name+".yaml"))
+	if err != nil {
+		t.Fatalf("no deliberate break of %s: %v", name, err)
+	}
+	var all []wreck
+	if err := yaml.UnmarshalWithOptions(source, &all, yaml.Strict()); err != nil {
+		t.Fatalf("the breaks of %s: %v", name, err)
+	}
+	if len(all) == 0 {
+		t.Fatalf("testdata/breaks/%s.yaml is empty", name)
+	}
+	return all
+}
+
+// TestLibrary runs every scenario of the library in a lab of its own: every
+// repetition passes, or is not reproduced where a file repeats until it is; every
+// deliberate break makes it fail or not be reproduced; and afterwards each host is as
+// it was.
+func TestLibrary(t *testing.T) {
+	if err := flag.Set("test.parallel", strconv.Itoa(side)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range experiment.Library() {
+		t.Run(s.Name, func(t *testing.T) {
+			source, repeat := library(t, s.Name), *libraryRepeat
+			began := time.Now()
+			t.Run("once", func(t *testing.T) { everyRepetition(t, source, 1) })
+			switch took := time.Since(began); {
+			case t.Failed():
+				return
+			case took >= slow:
+				t.Parallel()
+			case repeat == 0:
+				repeat = 5
+			}
+			if repeat > 1 {
+				t.Run("repeated", func(t *testing.T) { everyRepetition(t, source, repeat) })
+			}
+			if *libraryBreaks {
+				t.Run("breaks", func(t *testing.T) { everyBreak(t, source, wrecks(t, s.Name)) })
+			}
+		})
+	}
+}
+
+func everyRepetition(t *testing.T, source []byte, repeat int) {
+	l := newTestLab(t, mustParse(t, source))
+	before := l.snapshots()
+	l.passes(source, l.exp, repeat)
+	l.unchanged(before)
+}
+
+func everyBreak(t *testing.T, source []byte, all []wreck) {
+	l := newTestLab(t, mustParse(t, source))
+	before := l.snapshots()
+	for _, w := range all {
+		l.breaks(string(source), w)
+	}
+	l.unchanged(before)
+}
+
+// passes runs a scenario and wants every repetition to pass.
+func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) {
+	l.t.Helper()
+	opts := runOptions{repeat: repeat, bindings: l.bindings}
+	if exp.Repeat.UntilReproduced > 0 {
+		// It repeats as often as it needs to.
+		opts.repeat = 0
+	}
+	run, err := l.operator.execute(l.t.Context(), l.client, exp.Name, source, opts)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s := l.verdicts(run)
+	if run.State != synclinev1.RunState_RUN_STATE_SEALED {
+		l.t.Fatalf("run is %v: %s", run.State, run.Reason)
+	}
+	for _, v := range s.variants {
+		if exp.Repeat.UntilReproduced > 0 {
+			l.t.Logf("%s: reproduced in %d of %d repetitions", strings.TrimSpace(exp.Name+" "+v.name), v.reproduced, v.tally.Repetitions)
+		}
+	}
+	if s.ruling(exp) == timeline.Pass && s.tally.Repetitions > 0 {
+		return
+	}
+	var b strings.Builder
+	if err := l.operator.drawRun(&b, run, s, ladderOptions{}); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Errorf("%s\n%s", &b, l.picture(run, s.worst))
+}
+
+// picture is the ladder of a repetition, for whoever has to find out what went wrong.
+func (l *testLab) picture(run *synclinev1.Run, repetition uint32) string {
+	var b strings.Builder
+	look := *l.operator
+	look.Out = &b
+	if err := look.showTimeline(l.t.Context(), l.client, run.Id, repetition, ladderOptions{output: "text", width: 120}); err != nil {
+		return err.Error()
+	}
+	return b.String()
+}
+
+// breaks runs a scenario with one deliberate break and wants it not to pass.
+func (l *testLab) breaks(source string, w wreck) {
+	l.t.Helper()
+	if n := strings.Count(source, w.Replace); n != 1 || w.Replace == "" {
+		l.t.Errorf("break %q: its text stands %d times in the file, not once", w.Break, n)
+		return
+	}
+	broken := []byte(strings.Replace(source, w.Replace, w.With, 1))
+	if _, err := experiment.Parse(broken, experiment.Options{FileName: "broken.yaml"}); err != nil {
+		l.t.Errorf("break %q: %v", w.Break, err)
+		return
+	}
+	opts := runOptions{repeat: max(w.Repeat, 2), bindings: l.bindings}
+	if w.Case != "" {
+		opts.cases = []string{w.Case}
+	}
+	run, err := l.operator.execute(l.t.Context(), l.client, "broken.yaml", broken, opts)
+	if err != nil {
+		l.t.Errorf("break %q: %v", w.Break, err)
+		return
+	}
+	s := l.verdicts(run)
+	if len(s.variants) == 1 && s.tally.Clean > 0 {
+		l.t.Errorf("break %q: %d of %d repetitions pass\n%s", w.Break, s.tally.Clean, s.tally.Repetitions, l.picture(run, 1))
+	}
+	if r := s.tally.Ruling(); r != timeline.Fail && r != timeline.NotReproduced {
+		l.t.Errorf("break %q is judged as %v, not as fail or not reproduced", w.Break, r)
+	}
+	var caught []string
+	for _, tally := range s.tally.Tallies {
+		if r := tally.Ruling(); r == timeline.Fail || r == timeline.NotReproduced {
+			caught = append(caught, fmt.Sprintf("%s: %v", tally.Expectation, r))
+		}
+	}
+	l.t.Logf("break %q: %s", w.Break, strings.Join(caught, "; "))
+}
+
+// unchanged wants every host to be as it was.
+func (l *testLab) unchanged(before map[string]snapshot) {
+	l.t.Helper()
+	var different []string
+	l.t.Cleanup(func() {
+		if len(different) > 0 {
+			l.t.Errorf("not as it was before:\n%s", strings.Join(different, "\n"))
+		}
+	})
+	await(l.t, "the hosts are as they were before", func() bool {
+		different = differences(before, l.snapshots())
+		return len(different) == 0
+	})
+}

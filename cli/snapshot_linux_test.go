@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+
+	"syncline/deploy/netlab"
+)
+
+// snapshot is all of a host that an experiment may change: by name, in words.
+type snapshot map[string]string
+
+// snapshots of the hosts of the experiment, by agent.
+func (l *testLab) snapshots() map[string]snapshot {
+	l.t.Helper()
+	all := map[string]snapshot{}
+	for _, h := range l.exp.Hosts {
+		name := l.bindings[h.Name]
+		s := snapshot{}
+		if err := l.Host(name).Do(s.read); err != nil {
+			l.t.Fatal(err)
+		}
+		all[name] = s
+	}
+	for _, m := range l.processes {
+		if all[m.name] != nil {
+			all[m.name]["children"] = strings.Join(children(l.t, m.Process), " ")
+		}
+	}
+	return all
+}
+
+// volatile are below /proc/sys/net and move by themselves.
+var volatile = []string{"nf_conntrack_count", "/neigh/", "tcp_fastopen_key"}
+
+// read fills in what the namespace of the calling thread holds.
+func (s snapshot) read() error {
+	err := filepath.WalkDir("/proc/sys/net", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || slices.ContainsFunc(volatile, func(v string) bool { return strings.Contains(path, v) }) {
+			return nil
+		}
+		// What may only be written (route/flush) has no state.
+		if value, err := os.ReadFile(path); err == nil {
+			s["sysctl "+strings.TrimPrefix(path, "/proc/sys/")] = strings.TrimSpace(string(value))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.readRules(); err != nil {
+		return fmt.Errorf("list nftables: %w", err)
+	}
+	return s.readLinks()
+}
+
+func (s snapshot) readRules() error {
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	tables, err := c.ListTables()
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		s[fmt.Sprintf("nft table %d %s", t.Family, t.Name)] = "there"
+	}
+	return nil
+}
+
+func (s snapshot) readLinks() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, link := range links {
+		a := link.Attrs()
+		s["link "+a.Name] = fmt.Sprintf("mtu %d, flags %v, queue %d", a.MTU, a.Flags, a.TxQLen)
+		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, address := range addresses {
+			s[fmt.Sprintf("address %s on %s", address.IPNet, a.Name)] = fmt.Sprintf("scope %d", address.Scope)
+		}
+		qdiscs, err := netlink.QdiscList(link)
+		if err != nil {
+			return err
+		}
+		for _, q := range qdiscs {
+			s[fmt.Sprintf("qdisc %s at %s", q.Type(), a.Name)] = fmt.Sprintf("handle %x", q.Attrs().Handle)
+		}
+		neighbours, err := netlink.NeighList(a.Index, netlink.FAMILY_ALL)
+		if err != nil {
+			return err
+		}
+		for _, n := range neighbours {
+			if n.State&netlink.NUD_PERMANENT != 0 {
+				s[fmt.Sprintf("neighbour %s on %s", n.IP, a.Name)] = n.HardwareAddr.String()
+			}
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		routes, err := netlink.RouteListFiltered(family, &netlink.Route{}, 0)
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			s["route "+r.String()] = "there"
+		}
+	}
+	return nil
+}
+
+// children are the processes that a process of the lab has started and not yet seen
+// the end of.
+func children(t testing.TB, p *netlab.Process) []string {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, task := range tasks {
+		// A thread may end while it is looked at.
+		if b, err := os.ReadFile(task); err == nil {
+			all = append(all, strings.Fields(string(b))...)
+		}
+	}
+	return all
+}
+
+// differences names what changed from before to after. A name that is new is only
+// allowed of sysctls: a module that the kernel loaded brings some.
+func differences(before, after map[string]snapshot) []string {
+	var all []string
+	for host, b := range before {
+		a := after[host]
+		for _, name := range slices.Sorted(maps.Keys(b)) {
+			if got, ok := a[name]; !ok {
+				all = append(all, fmt.Sprintf("%s: %s: %q is gone", host, name, b[name]))
+			} else if got != b[name] {
+				all = append(all, fmt.Sprintf("%s: %s: was %q, is %q", host, name, b[name], got))
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(a)) {
+			if _, ok := b[name]; !ok && !strings.HasPrefix(name, "sysctl ") {
+				all = append(all, fmt.Sprintf("%s: %s: %q is new", host, name, a[name]))
+			}
+		}
+	}
+	return all
+}
