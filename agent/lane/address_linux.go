@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,40 @@ import (
 
 // sockaddrSize is sizeof(struct sockaddr_storage).
 const sockaddrSize = unix.SizeofSockaddrAny
+
+// unixPrefix marks the name of a Unix socket. abstractPrefix is what the lab's names
+// begin with in the abstract namespace, unix(7), after its leading zero byte: it keeps
+// them apart from those of other programs.
+const (
+	unixPrefix     = "unix:"
+	abstractPrefix = "\x00syncline."
+)
+
+// encodeUnix makes the sockaddr of a name in the abstract namespace.
+func encodeUnix(name string) ([]byte, error) {
+	const limit = unix.SizeofSockaddrUnix - 2 - len(abstractPrefix)
+	if name == "" || len(name) > limit {
+		return nil, fmt.Errorf("the name of a Unix socket has 1 to %d bytes, found %d", limit, len(name))
+	}
+	b := binary.NativeEndian.AppendUint16(nil, unix.AF_UNIX)
+	return append(append(b, abstractPrefix...), name...), nil
+}
+
+// formatUnix shows the address of a Unix socket: "unix:name" for one of the lab's, as
+// ss(8) does for others, "" for none.
+func formatUnix(path string) string {
+	path = strings.ToValidUTF8(path, "\uFFFD")
+	if name, own := strings.CutPrefix(path, abstractPrefix); own {
+		return unixPrefix + name
+	}
+	if abstract, is := strings.CutPrefix(path, "\x00"); is {
+		return unixPrefix + "@" + abstract
+	}
+	if path = strings.TrimRight(path, "\x00"); path == "" {
+		return ""
+	}
+	return unixPrefix + path
+}
 
 // encodeAddress makes the sockaddr that a socket of the domain takes: an IPv4 address
 // is mapped into IPv6 for an AF_INET6 socket (ipv6(7)). An IPv6 address for an AF_INET
@@ -59,9 +94,12 @@ func scopeID(zone string) (uint32, error) {
 	return uint32(i.Index), nil
 }
 
-// formatAddress shows what getsockname(2) or getpeername(2) gave, "" if it is no IP
-// address. A mapped address is shown as the IPv4 address that is in the packets.
+// formatAddress shows what getsockname(2) or getpeername(2) gave: "IP:port",
+// "unix:name", or "" if it is neither. A mapped address is shown as the IPv4 address that is in the packets.
 func formatAddress(b []byte) string {
+	if len(b) >= 2 && binary.NativeEndian.Uint16(b) == unix.AF_UNIX {
+		return formatUnix(string(b[2:]))
+	}
 	if len(b) < unix.SizeofSockaddrInet4 {
 		return ""
 	}
@@ -79,9 +117,22 @@ func formatAddress(b []byte) string {
 	return ""
 }
 
+// formatFor is formatAddress for a socket of a kind: what a raw socket has where others
+// have a port is its protocol, and is not shown.
+func formatFor(k kind, b []byte) string {
+	shown := formatAddress(b)
+	if k.typ != unix.SOCK_RAW {
+		return shown
+	}
+	if at, err := netip.ParseAddrPort(shown); err == nil {
+		return at.Addr().String()
+	}
+	return shown
+}
+
 // addressOf asks the kernel for an address of a socket (trap is SYS_GETSOCKNAME or
 // SYS_GETPEERNAME), "" if it has none.
-func addressOf(trap uintptr, fd int32) string {
+func addressOf(trap uintptr, fd int32, k kind) string {
 	var b [sockaddrSize]byte
 	size := uint32(len(b))
 	_, _, errno := unix.RawSyscall(trap, uintptr(fd),
@@ -89,5 +140,5 @@ func addressOf(trap uintptr, fd int32) string {
 	if errno != 0 {
 		return ""
 	}
-	return formatAddress(b[:min(size, sockaddrSize)])
+	return formatFor(k, b[:min(size, sockaddrSize)])
 }

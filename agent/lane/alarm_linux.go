@@ -121,18 +121,18 @@ type sigaction struct {
 var interruptible = sync.OnceValue(func() error {
 	signal.Notify(make(chan os.Signal, 1), interrupt)
 	var action sigaction
-	if err := rtSigaction(nil, &action); err != nil {
+	if err := rtSigaction(syscall.Signal(interrupt), nil, &action); err != nil {
 		return err
 	}
 	action.flags &^= saRestart
-	return rtSigaction(&action, nil)
+	return rtSigaction(syscall.Signal(interrupt), &action, nil)
 })
 
-func rtSigaction(set, old *sigaction) error {
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(interrupt),
+func rtSigaction(s syscall.Signal, set, old *sigaction) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s),
 		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), unsafe.Sizeof(set.mask), 0, 0)
 	if errno != 0 {
-		return fmt.Errorf("rt_sigaction of signal %d: %w", int(interrupt), errno)
+		return fmt.Errorf("rt_sigaction of signal %d: %w", int(s), errno)
 	}
 	return nil
 }

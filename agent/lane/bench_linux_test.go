@@ -142,9 +142,10 @@ func BenchmarkReturnStamp(b *testing.B) {
 	n.widePorts(b)
 	sockaddr := &unix.RawSockaddrInet4{Family: unix.AF_INET, Port: 0x901f, Addr: [4]byte{127, 0, 0, 1}}
 	later := make([]int64, 0, b.N)
+	var during flight
 	accept := func(s int) (int, error) {
 		call := syscallArgs{trap: unix.SYS_ACCEPT4, a: [6]uintptr{uintptr(s)}}
-		stamps := stamped(&call)
+		stamps := stamped(&call, &during)
 		later = append(later, nanotime()-stamps.at)
 		if stamps.errno != 0 {
 			return -1, stamps.errno

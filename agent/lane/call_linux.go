@@ -1,10 +1,9 @@
 package lane
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -17,13 +16,19 @@ import (
 // perform makes the call of one step and writes what came of it into its record.
 func (l *lane) perform(r *record, o *op) {
 	var err error
-	switch c := o.step.Call.(type) {
+	l.received = nil
+	switch c := o.step.GetCall().(type) {
 	case *synclinev1.Step_Signal:
 		l.signal(r, c.Signal.GetName())
-	case *synclinev1.Step_Wait:
-		err = l.wait(r, o, c.Wait)
 	case *synclinev1.Step_Sleep:
 		err = l.sleep(r, o, c.Sleep.GetDurationNs())
+	case *synclinev1.Step_Meet:
+		err = l.meet(r, o)
+	case *synclinev1.Step_Fork:
+		err = l.fork(r, o, c.Fork.GetLane())
+	case *synclinev1.Step_Wait, *synclinev1.Step_Kill, *synclinev1.Step_Apply, *synclinev1.Step_Undo:
+		l.began(r)
+		err = l.ended(r, l.world.ask(l.ctx, o.step))
 	default:
 		err = l.system(r, o)
 	}
@@ -31,7 +36,7 @@ func (l *lane) perform(r *record, o *op) {
 		r.call.Failure = err.Error()
 		return
 	}
-	r.call.Failure = l.judge(o.step, &r.call)
+	r.call.Failure = judge(o.step, &r.call, l.received)
 }
 
 // refuse records a call that the lab did not make. Nothing ended it.
@@ -45,12 +50,14 @@ func (l *lane) refuse(r *record, err error) error {
 func (l *lane) system(r *record, o *op) error {
 	if o.socket != none {
 		r.call.Fd = l.fd(o.socket)
+		l.flight.fd = int64(r.call.Fd)
 	}
-	if o.call.trap == unix.SYS_CONNECT && l.cfg.Allow != nil {
-		if err := l.cfg.Allow(o.target); err != nil {
-			return l.refuse(r, fmt.Errorf("connect to %v is not allowed: %w", o.target, err))
+	if o.asks {
+		if err := l.world.allow(o.target); err != nil {
+			return l.refuse(r, fmt.Errorf("%s to %v is not allowed: %w", o.name, o.target, err))
 		}
 	}
+	l.complete(o, r.call.Fd)
 	err := l.limited(r, o)
 	if r.call.EndedBy == synclinev1.EndedBy_ENDED_BY_UNSPECIFIED {
 		return err
@@ -58,11 +65,49 @@ func (l *lane) system(r *record, o *op) error {
 	switch {
 	case o.call.trap == unix.SYS_CLOSE:
 		l.closed(o.socket)
-	case o.makesSocket():
+	case o.makesSocket:
 		l.keep(r, o)
 	}
 	l.readAddresses(r, o)
+	l.readAnswer(r, o)
 	return err
+}
+
+// complete fills in what only the moment of the call knows.
+func (l *lane) complete(o *op, fd int32) {
+	switch c := o.step.GetCall().(type) {
+	case *synclinev1.Step_Nonblock:
+		o.call.a[2] = uintptr(statusFlags(fd) &^ unix.O_NONBLOCK)
+		if c.Nonblock.GetOn() {
+			o.call.a[2] |= unix.O_NONBLOCK
+		}
+	case *synclinev1.Step_Poll:
+		l.poll = unix.PollFd{Fd: fd, Events: int16(c.Poll.GetEvents())}
+		o.call.a[0], o.call.a[2] = uintptr(unsafe.Pointer(&l.poll)), 0
+		if limit := c.Poll.GetTimeoutNs(); limit >= 0 {
+			l.until = unix.NsecToTimespec(wholeMilliseconds(limit))
+			o.call.a[2] = uintptr(unsafe.Pointer(&l.until))
+		}
+	}
+}
+
+// wholeMilliseconds rounds up to what poll(2) takes.
+func wholeMilliseconds(ns int64) int64 {
+	const ms = int64(time.Millisecond)
+	if rest := ns % ms; rest != 0 && ns <= 1<<63-1-ms {
+		ns += ms - rest
+	}
+	return ns
+}
+
+// statusFlags are those of fcntl(2), F_GETFL; 0 of a descriptor that is none, for
+// which the call that follows fails with EBADF.
+func statusFlags(fd int32) int {
+	flags, _, errno := unix.RawSyscall(unix.SYS_FCNTL, uintptr(fd), unix.F_GETFL, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(flags)
 }
 
 // limited makes the call under the step's own limit, if it has one.
@@ -84,35 +129,42 @@ func (l *lane) limited(r *record, o *op) error {
 // 0 if it was not.
 func (l *lane) enter(r *record, o *op, deadline int64) {
 	l.call = o.call
-	if o.call.trap != unix.SYS_SOCKET && o.call.trap != unix.SYS_CLOCK_NANOSLEEP {
+	if o.onSocket && o.call.trap != unix.SYS_PPOLL {
 		l.call.a[0] = uintptr(r.call.Fd)
 	}
-	s := stamped(&l.call)
+	s := stamped(&l.call, l.flight)
 	runtime.KeepAlive(o)
 	runtime.KeepAlive(l)
 	r.event.TimeNs, r.call.ReturnNs = s.enter, s.at
 	r.call.Result, r.call.Errno = s.result, uint32(s.errno)
 	r.call.EndedBy = synclinev1.EndedBy_ENDED_BY_KERNEL
-	if l.interrupted(o, &s) {
-		r.call.EndedBy = l.interruptedBy(s.at, deadline)
-	}
-	if r.call.EndedBy != synclinev1.EndedBy_ENDED_BY_KERNEL {
-		r.call.Errno = 0
+	if by := l.interruptedBy(s.at, deadline); by != synclinev1.EndedBy_ENDED_BY_KERNEL && l.interrupted(o, &s) {
+		r.call.EndedBy, r.call.Errno = by, 0
 	}
 }
 
-// interrupted reports whether a signal cut the call short: EINTR, or a send that went
-// in part, which a blocking socket does only then or when the connection broke.
+// interrupted reports whether a signal cut the call short: EINTR, or a call that went
+// in part, where a blocking socket does that only then or when the connection broke.
 func (l *lane) interrupted(o *op, s *stamps) bool {
 	if s.errno != 0 {
 		return s.errno == syscall.EINTR
 	}
-	return o.call.trap == unix.SYS_SENDTO && uint64(s.result) < uint64(o.call.a[2])
+	flags := o.call.a[3]
+	switch {
+	case uint64(s.result) >= uint64(o.call.a[2]) || flags&unix.MSG_DONTWAIT != 0:
+		return false
+	case o.call.trap == unix.SYS_RECVFROM && flags&unix.MSG_WAITALL == 0:
+		return false
+	case o.call.trap == unix.SYS_SENDTO || o.call.trap == unix.SYS_RECVFROM:
+		return statusFlags(int32(l.call.a[0]))&unix.O_NONBLOCK == 0
+	}
+	return false
 }
 
-// interruptedBy tells whose signal it was. Only the alarm's can be, and the alarm
-// rings only when the deadline is over or the repetition is. If neither is so, then the
-// kernel says EINTR for a reason of its own (SIGCONT after SIGSTOP, see signal(7)).
+// interruptedBy tells whose signal there can have been until a moment. Only the alarm's
+// can be, and the alarm rings only when the deadline is over or the repetition is. If
+// neither is so, then the kernel says EINTR for a reason of its own (SIGCONT after
+// SIGSTOP, see signal(7)).
 func (l *lane) interruptedBy(at, deadline int64) synclinev1.EndedBy {
 	switch {
 	case deadline != 0 && at >= deadline:
@@ -149,12 +201,21 @@ func (l *lane) keep(r *record, o *op) {
 		}
 		return
 	}
-	l.made = append(l.made, descriptor{fd: int32(r.call.Result), name: r.call.Makes})
+	d := descriptor{fd: int32(r.call.Result), name: r.call.Makes, kind: o.kind}
+	l.made = append(l.made, d)
 	if o.makes != none {
 		l.sockets[o.makes] = len(l.made) - 1
+		l.tell(d)
 	}
 	if o.call.trap == unix.SYS_SOCKET {
 		r.call.Fd = int32(r.call.Result)
+	}
+}
+
+// tell says which socket a name stands for now, to those who want to know.
+func (l *lane) tell(d descriptor) {
+	if l.watched {
+		l.world.made(identify(l.name, d))
 	}
 }
 
@@ -169,108 +230,183 @@ func (l *lane) readAddresses(r *record, o *op) {
 		return
 	}
 	if o.local {
-		r.call.LocalAddress = addressOf(unix.SYS_GETSOCKNAME, fd)
+		r.call.LocalAddress = addressOf(unix.SYS_GETSOCKNAME, fd, o.kind)
 	}
 	if o.peer {
-		r.call.PeerAddress = addressOf(unix.SYS_GETPEERNAME, fd)
+		r.call.PeerAddress = addressOf(unix.SYS_GETPEERNAME, fd, o.kind)
 	}
+}
+
+// readAnswer writes down what the kernel put into the lane's memory.
+func (l *lane) readAnswer(r *record, o *op) {
+	c := &r.call
+	if c.Result < 0 {
+		return
+	}
+	switch call := o.step.GetCall().(type) {
+	case *synclinev1.Step_Recv:
+		l.readData(c, o)
+	case *synclinev1.Step_Recvfrom:
+		l.readData(c, o)
+		c.PeerAddress = formatFor(o.kind, l.plan.address[:min(o.length, sockaddrSize)])
+	case *synclinev1.Step_Getsockname:
+		c.LocalAddress = formatFor(o.kind, l.plan.address[:min(o.length, sockaddrSize)])
+		c.Shown = c.LocalAddress
+	case *synclinev1.Step_Getpeername:
+		c.PeerAddress = formatFor(o.kind, l.plan.address[:min(o.length, sockaddrSize)])
+		c.Shown = c.PeerAddress
+	case *synclinev1.Step_Getsockopt:
+		l.readOption(c, o, call.Getsockopt.GetKind())
+	case *synclinev1.Step_Info:
+		c.Data = append([]byte(nil), l.answer(o)...)
+		c.Shown = formatTCPInfo(c.Data)
+	case *synclinev1.Step_Poll:
+		// ppoll counts descriptors; there is one, and its events say more.
+		c.Result = int64(uint16(l.poll.Revents))
+		c.Shown = maskNames(pollEvents, uint32(c.Result))
+	}
+}
+
+// readData keeps the beginning of what was received. The kernel may tell of more bytes
+// than it wrote (MSG_TRUNC).
+func (l *lane) readData(c *synclinev1.Call, o *op) {
+	l.received = o.memory[:min(c.Result, int64(len(o.memory)))]
+	if len(l.received) == 0 {
+		return
+	}
+	c.Data = append([]byte(nil), l.received[:min(len(l.received), MaxReported)]...)
+	if isText(c.Data) {
+		c.Shown = formatData(l.received)
+	}
+}
+
+// answer is what the kernel wrote where it was told the length.
+func (l *lane) answer(o *op) []byte { return o.memory[:min(int(o.length), len(o.memory))] }
+
+// readOption makes the value of an option that is a number the result of the call, which
+// is always 0 otherwise.
+func (l *lane) readOption(c *synclinev1.Call, o *op, k synclinev1.OptionKind) {
+	value := l.answer(o)
+	c.Data = append([]byte(nil), value...)
+	c.Shown = formatOption(k, value)
+	switch k {
+	case synclinev1.OptionKind_OPTION_KIND_INT, synclinev1.OptionKind_OPTION_KIND_ERRNO:
+		if len(value) == 4 {
+			c.Result = int64(nativeInt(value))
+		}
+	case synclinev1.OptionKind_OPTION_KIND_NAME:
+		value = optionText(value)
+	}
+	l.received = value
 }
 
 // sleep keeps the thread in clock_nanosleep(2) until a moment, not for a time: a process
 // that was stopped and continued sleeps no longer for it.
 func (l *lane) sleep(r *record, o *op, duration int64) error {
-	l.until = unix.NsecToTimespec(nanotime() + duration)
+	l.sleepUntil(o, nanotime()+duration)
+	return l.limited(r, o)
+}
+
+// sleepUntil makes the op sleep until a moment of CLOCK_MONOTONIC.
+func (l *lane) sleepUntil(o *op, moment int64) {
+	l.until = unix.NsecToTimespec(moment)
 	o.call = syscallArgs{trap: unix.SYS_CLOCK_NANOSLEEP, a: [6]uintptr{
 		unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, uintptr(unsafe.Pointer(&l.until)),
 	}}
-	return l.limited(r, o)
+}
+
+// began stamps the beginning of a call that the kernel does not know.
+func (l *lane) began(r *record) {
+	r.event.TimeNs = nanotime()
+	l.flight.enter = r.event.TimeNs
+}
+
+// ended stamps the end of such a call, and writes down what came of it.
+func (l *lane) ended(r *record, a answer) error {
+	r.call.ReturnNs = nanotime()
+	r.call.Result, r.call.Errno, r.call.EndedBy = a.Value, a.Errno, a.EndedBy
+	if a.Failure != "" {
+		return errors.New(a.Failure)
+	}
+	return nil
 }
 
 // signal posts a signal of this lane.
 func (l *lane) signal(r *record, name string) {
-	r.event.TimeNs = nanotime()
-	l.cfg.Board.Post(l.name, name)
-	if l.cfg.Signalled != nil {
-		l.cfg.Signalled(l.name, name)
-	}
-	r.call.ReturnNs = nanotime()
-	r.call.EndedBy = synclinev1.EndedBy_ENDED_BY_KERNEL
+	l.began(r)
+	l.world.post(name)
+	// Without an answer there can be no failure.
+	_ = l.ended(r, succeeded(0))
 }
 
-// wait blocks on the board.
-func (l *lane) wait(r *record, o *op, c *synclinev1.WaitCall) error {
-	r.event.TimeNs = nanotime()
-	ended, err := l.cfg.Board.wait(l.ctx, c.GetLane(), c.GetSignal(), time.Duration(o.step.GetTimeoutNs()))
-	r.call.ReturnNs = nanotime()
-	r.call.EndedBy = ended
-	if err != nil || ended != synclinev1.EndedBy_ENDED_BY_KERNEL {
-		r.call.Result = -1
+// fork passes the open sockets that have names to another lane, in the order of their
+// creation, and starts it.
+func (l *lane) fork(r *record, o *op, target string) error {
+	var inherited []descriptor
+	for i, d := range l.made {
+		if d.fd >= 0 && d.name != "" && l.names(i) {
+			inherited = append(inherited, d)
+		}
 	}
-	return err
+	l.began(r)
+	return l.ended(r, l.world.fork(l.ctx, target, time.Duration(o.step.GetTimeoutNs()), inherited))
 }
 
-// judge compares a call with the outcome its author named, or with success if none was
-// named. It returns "" if the outcome was met. The end of the repetition meets none.
-func (l *lane) judge(step *synclinev1.Step, c *synclinev1.Call) string {
-	if met(step.Outcome, c) {
-		return ""
+// names reports whether the name of a descriptor still stands for it: a later call may
+// have given the name to another.
+func (l *lane) names(made int) bool {
+	for _, i := range l.sockets {
+		if i == made {
+			return true
+		}
 	}
-	return "expected " + expected(step.Outcome) + ", got " + l.got(step, c)
+	return false
 }
 
-func met(o *synclinev1.Outcome, c *synclinev1.Call) bool {
-	success := c.EndedBy == synclinev1.EndedBy_ENDED_BY_KERNEL && c.Errno == 0
-	switch {
-	case o == nil || success && o.Ok:
-		return success
-	case success:
-		return slices.Contains(o.Values, c.Result)
-	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_TIMEOUT:
-		return o.Timeout
+// Spinning begins so long before the instant of a meeting: enough for a thread that
+// slept to get a CPU and a processor of the Go scheduler again.
+const spin = 300 * time.Microsecond
+
+// meet sleeps until shortly before the instant of the meeting and then looks at the
+// clock until it has come. The thread has all it needs to go on at once.
+func (l *lane) meet(r *record, o *op) error {
+	l.began(r)
+	a := l.world.ask(l.ctx, o.step)
+	if a.Failure != "" || a.EndedBy != synclinev1.EndedBy_ENDED_BY_KERNEL {
+		return l.ended(r, a)
 	}
-	return c.Errno != 0 && slices.Contains(o.Errnos, c.Errno)
+	at, latest := a.Value, int64(0)
+	if limit := o.step.GetTimeoutNs(); limit > 0 {
+		latest = r.event.TimeNs + limit
+	}
+	if latest != 0 && latest < at {
+		by := l.nap(latest)
+		if by == synclinev1.EndedBy_ENDED_BY_KERNEL {
+			by = synclinev1.EndedBy_ENDED_BY_TIMEOUT
+		}
+		return l.ended(r, endedBy(by))
+	}
+	if by := l.nap(at - int64(spin)); by != synclinev1.EndedBy_ENDED_BY_KERNEL {
+		return l.ended(r, endedBy(by))
+	}
+	for nanotime() < at {
+	}
+	return l.ended(r, succeeded(0))
 }
 
-// expected shows an outcome the way the experiment writes it.
-func expected(o *synclinev1.Outcome) string {
-	if o == nil {
-		return "success"
+// nap sleeps until a moment of CLOCK_MONOTONIC, or until the repetition ends.
+func (l *lane) nap(moment int64) synclinev1.EndedBy {
+	for nanotime() < moment {
+		if l.alarm.cancelled.Load() {
+			return synclinev1.EndedBy_ENDED_BY_CANCEL
+		}
+		l.until = unix.NsecToTimespec(moment)
+		// EINTR is the alarm's, or that of a process that was continued.
+		_, _, errno := unix.Syscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME,
+			uintptr(unsafe.Pointer(&l.until)), 0, 0, 0)
+		if errno != 0 && errno != unix.EINTR {
+			panic(fmt.Sprintf("clock_nanosleep until %d: %v", moment, errno))
+		}
 	}
-	var parts []string
-	if o.Ok {
-		parts = append(parts, "ok")
-	}
-	for _, v := range o.Values {
-		parts = append(parts, fmt.Sprint(v))
-	}
-	for _, e := range o.Errnos {
-		parts = append(parts, errnoName(e))
-	}
-	if o.Timeout {
-		parts = append(parts, "timeout")
-	}
-	return strings.Join(parts, " or ")
-}
-
-func (l *lane) got(step *synclinev1.Step, c *synclinev1.Call) string {
-	partly := ""
-	if c.Result > 0 {
-		partly = fmt.Sprintf(" after %d bytes", c.Result)
-	}
-	switch {
-	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_TIMEOUT:
-		return fmt.Sprintf("timeout (%v)%s", time.Duration(step.TimeoutNs), partly)
-	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_CANCEL:
-		return "the end of the repetition" + partly
-	case c.Errno != 0:
-		return fmt.Sprintf("%s (%v)", errnoName(c.Errno), syscall.Errno(c.Errno))
-	}
-	return fmt.Sprint(c.Result)
-}
-
-func errnoName(e uint32) string {
-	if name := unix.ErrnoName(syscall.Errno(e)); name != "" {
-		return name
-	}
-	return fmt.Sprintf("errno %d", e)
+	return synclinev1.EndedBy_ENDED_BY_KERNEL
 }

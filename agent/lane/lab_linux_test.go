@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"strings"
@@ -21,7 +22,16 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if Child() {
+		return
+	}
+	// A process with the race detector otherwise waits a second before it ends.
+	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must happen.
 const patience = 10 * time.Second
@@ -119,6 +129,7 @@ type stage struct {
 
 	mu     sync.Mutex
 	calls  map[string][]*synclinev1.Event
+	lives  []*synclinev1.Event
 	errs   map[string]error
 	thread map[string]int
 }
@@ -165,7 +176,11 @@ func (s *stage) config(l *synclinev1.Lane, board *Board) Config {
 		Emit: func(e *synclinev1.Event) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.calls[l.Name] = append(s.calls[l.Name], e)
+			if c := e.GetCall(); c != nil {
+				s.calls[c.Lane] = append(s.calls[c.Lane], e)
+			} else {
+				s.lives = append(s.lives, e)
+			}
 		},
 	}
 }
@@ -369,3 +384,5 @@ func dialling(address string, more ...*synclinev1.Step) *synclinev1.Lane {
 	steps := []*synclinev1.Step{wait("server", "ready"), socket("c"), connect("c", address)}
 	return newTestLane("client", append(steps, more...)...)
 }
+
+func refuseAll(netip.AddrPort) error { return errors.New("no") }

@@ -1,9 +1,11 @@
 package lane
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -27,40 +29,53 @@ var (
 	shutdownNames = map[int32]string{
 		unix.SHUT_RD: "SHUT_RD", unix.SHUT_WR: "SHUT_WR", unix.SHUT_RDWR: "SHUT_RDWR",
 	}
-	levelNames = map[int32]string{
-		unix.SOL_SOCKET: "SOL_SOCKET", unix.IPPROTO_TCP: "IPPROTO_TCP",
-		unix.IPPROTO_IP: "IPPROTO_IP", unix.IPPROTO_IPV6: "IPPROTO_IPV6",
+	// messageFlags are those of send(2) and recv(2), in the order of their numbers.
+	messageFlags = []bitName{
+		{unix.MSG_OOB, "MSG_OOB"}, {unix.MSG_PEEK, "MSG_PEEK"}, {unix.MSG_DONTROUTE, "MSG_DONTROUTE"},
+		{unix.MSG_TRUNC, "MSG_TRUNC"}, {unix.MSG_DONTWAIT, "MSG_DONTWAIT"}, {unix.MSG_EOR, "MSG_EOR"},
+		{unix.MSG_WAITALL, "MSG_WAITALL"}, {unix.MSG_CONFIRM, "MSG_CONFIRM"}, {unix.MSG_ERRQUEUE, "MSG_ERRQUEUE"},
+		{unix.MSG_NOSIGNAL, "MSG_NOSIGNAL"}, {unix.MSG_MORE, "MSG_MORE"}, {unix.MSG_ZEROCOPY, "MSG_ZEROCOPY"},
+		{unix.MSG_FASTOPEN, "MSG_FASTOPEN"},
 	}
-	// optionNames by level.
-	optionNames = map[int32]map[int32]string{
-		unix.SOL_SOCKET: {
-			unix.SO_REUSEADDR: "SO_REUSEADDR", unix.SO_REUSEPORT: "SO_REUSEPORT", unix.SO_LINGER: "SO_LINGER",
-			unix.SO_KEEPALIVE: "SO_KEEPALIVE", unix.SO_RCVBUF: "SO_RCVBUF", unix.SO_SNDBUF: "SO_SNDBUF",
-			unix.SO_RCVTIMEO: "SO_RCVTIMEO", unix.SO_SNDTIMEO: "SO_SNDTIMEO", unix.SO_OOBINLINE: "SO_OOBINLINE",
-			unix.SO_PRIORITY: "SO_PRIORITY", unix.SO_MARK: "SO_MARK", unix.SO_RCVLOWAT: "SO_RCVLOWAT",
-			unix.SO_DONTROUTE: "SO_DONTROUTE", unix.SO_BINDTODEVICE: "SO_BINDTODEVICE",
-			unix.SO_ZEROCOPY: "SO_ZEROCOPY", unix.SO_BUSY_POLL: "SO_BUSY_POLL",
-		},
-		unix.IPPROTO_TCP: {
-			unix.TCP_NODELAY: "TCP_NODELAY", unix.TCP_MAXSEG: "TCP_MAXSEG", unix.TCP_CORK: "TCP_CORK",
-			unix.TCP_KEEPIDLE: "TCP_KEEPIDLE", unix.TCP_KEEPINTVL: "TCP_KEEPINTVL", unix.TCP_KEEPCNT: "TCP_KEEPCNT",
-			unix.TCP_SYNCNT: "TCP_SYNCNT", unix.TCP_LINGER2: "TCP_LINGER2", unix.TCP_DEFER_ACCEPT: "TCP_DEFER_ACCEPT",
-			unix.TCP_WINDOW_CLAMP: "TCP_WINDOW_CLAMP", unix.TCP_QUICKACK: "TCP_QUICKACK",
-			unix.TCP_CONGESTION: "TCP_CONGESTION", unix.TCP_USER_TIMEOUT: "TCP_USER_TIMEOUT",
-			unix.TCP_FASTOPEN: "TCP_FASTOPEN", unix.TCP_FASTOPEN_CONNECT: "TCP_FASTOPEN_CONNECT",
-			unix.TCP_NOTSENT_LOWAT: "TCP_NOTSENT_LOWAT",
-		},
-		unix.IPPROTO_IP: {
-			unix.IP_TOS: "IP_TOS", unix.IP_TTL: "IP_TTL", unix.IP_MTU_DISCOVER: "IP_MTU_DISCOVER",
-			unix.IP_TRANSPARENT: "IP_TRANSPARENT", unix.IP_FREEBIND: "IP_FREEBIND",
-			unix.IP_BIND_ADDRESS_NO_PORT: "IP_BIND_ADDRESS_NO_PORT",
-		},
-		unix.IPPROTO_IPV6: {
-			unix.IPV6_V6ONLY: "IPV6_V6ONLY", unix.IPV6_UNICAST_HOPS: "IPV6_UNICAST_HOPS",
-			unix.IPV6_TCLASS: "IPV6_TCLASS", unix.IPV6_MTU_DISCOVER: "IPV6_MTU_DISCOVER",
-		},
+	// pollEvents are those of poll(2), spelled as experiments spell them, in the order in
+	// which people read them.
+	pollEvents = []bitName{
+		{unix.POLLIN, "IN"}, {unix.POLLPRI, "PRI"}, {unix.POLLOUT, "OUT"}, {unix.POLLERR, "ERR"},
+		{unix.POLLHUP, "HUP"}, {unix.POLLRDHUP, "RDHUP"}, {unix.POLLNVAL, "NVAL"},
+	}
+	// tcpStates are those of include/net/tcp_states.h.
+	tcpStates = map[uint32]string{
+		unix.BPF_TCP_ESTABLISHED: "ESTABLISHED", unix.BPF_TCP_SYN_SENT: "SYN_SENT", unix.BPF_TCP_SYN_RECV: "SYN_RECV",
+		unix.BPF_TCP_FIN_WAIT1: "FIN_WAIT1", unix.BPF_TCP_FIN_WAIT2: "FIN_WAIT2", unix.BPF_TCP_TIME_WAIT: "TIME_WAIT",
+		unix.BPF_TCP_CLOSE: "CLOSED", unix.BPF_TCP_CLOSE_WAIT: "CLOSE_WAIT", unix.BPF_TCP_LAST_ACK: "LAST_ACK",
+		unix.BPF_TCP_LISTEN: "LISTEN", unix.BPF_TCP_CLOSING: "CLOSING", unix.BPF_TCP_NEW_SYN_RECV: "NEW_SYN_RECV",
 	}
 )
+
+// bitName is one bit of a mask.
+type bitName struct {
+	bit  uint32
+	name string
+}
+
+// maskNames shows a mask as "IN|HUP", with what has no name as a number; "0" if it is
+// empty.
+func maskNames(names []bitName, mask uint32) string {
+	var parts []string
+	for _, n := range names {
+		if mask&n.bit != 0 {
+			parts = append(parts, n.name)
+			mask &^= n.bit
+		}
+	}
+	if mask != 0 {
+		parts = append(parts, fmt.Sprintf("%#x", mask))
+	}
+	if parts == nil {
+		return "0"
+	}
+	return strings.Join(parts, "|")
+}
 
 func nameOf[N int32 | uint32](names map[N]string, n N) string {
 	if s, ok := names[n]; ok {
@@ -81,27 +96,55 @@ func socketArguments(c *synclinev1.SocketCall) string {
 	return nameOf(domainNames, c.Domain) + ", " + nameOf(typeNames, c.Type) + ", " + protocol
 }
 
-// optionArguments shows "SOL_SOCKET, SO_REUSEADDR, 1".
-func optionArguments(c *synclinev1.SetSockOptCall) string {
-	return nameOf(levelNames, c.Level) + ", " + nameOf(optionNames[c.Level], c.Name) + ", " + optionValue(c)
-}
-
-// optionValue shows an int as a number, struct linger by its fields, the options that
-// take a name as text, and anything else byte by byte.
-func optionValue(c *synclinev1.SetSockOptCall) string {
-	isText := c.Level == unix.IPPROTO_TCP && c.Name == unix.TCP_CONGESTION ||
-		c.Level == unix.SOL_SOCKET && c.Name == unix.SO_BINDTODEVICE
-	isLinger := c.Level == unix.SOL_SOCKET && c.Name == unix.SO_LINGER
-	switch {
-	case isText:
-		return strconv.Quote(string(c.Value))
-	case isLinger && len(c.Value) == unix.SizeofLinger:
-		onoff, linger := nativeInt(c.Value), nativeInt(c.Value[4:])
-		return fmt.Sprintf("{l_onoff=%d, l_linger=%d}", onoff, linger)
-	case len(c.Value) == 4:
-		return strconv.Itoa(nativeInt(c.Value))
+// dataArguments shows "5 bytes, MSG_PEEK"; MSG_NOSIGNAL, which the lab adds, is not
+// shown.
+func dataArguments(size int, flags uint32) string {
+	s := strconv.Itoa(size) + " bytes"
+	if flags != 0 {
+		s += ", " + maskNames(messageFlags, flags)
 	}
-	return fmt.Sprintf("[% x]", c.Value)
+	return s
 }
 
-func nativeInt(b []byte) int { return int(int32(binary.NativeEndian.Uint32(b))) }
+// pollArguments shows "IN|OUT, 100ms".
+func pollArguments(c *synclinev1.PollCall) string {
+	s := maskNames(pollEvents, c.GetEvents())
+	if c.GetTimeoutNs() >= 0 {
+		s += ", " + time.Duration(c.GetTimeoutNs()).String()
+	}
+	return s
+}
+
+// waitArguments shows "server.ready", "all client.ready" of copies, or the watch.
+func waitArguments(c *synclinev1.WaitCall) string {
+	switch base, _, copies := strings.Cut(c.GetLane(), "["); {
+	case c.GetWatch() != "":
+		return c.GetWatch()
+	case len(c.GetMoreLanes()) > 0 && copies:
+		return "all " + base + "." + c.GetSignal()
+	default:
+		lanes := append([]string{c.GetLane()}, c.GetMoreLanes()...)
+		return strings.Join(lanes, "+") + "." + c.GetSignal()
+	}
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func signalName(n uint32) string {
+	if s := unix.SignalName(syscall.Signal(n)); s != "" {
+		return s
+	}
+	return fmt.Sprintf("signal %d", n)
+}
+
+func errnoName(e uint32) string {
+	if name := unix.ErrnoName(syscall.Errno(e)); name != "" {
+		return name
+	}
+	return fmt.Sprintf("errno %d", e)
+}

@@ -3,7 +3,7 @@ package lane
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
+	"strings"
 	"time"
 	"unsafe"
 
@@ -15,6 +15,9 @@ import (
 // none is the index of a socket that a call does not have.
 const none = -1
 
+// kind is what socket(2) was asked for.
+type kind struct{ domain, typ, protocol uint32 }
+
 // op is a step made ready: everything that can be known before the lane begins, so
 // that nothing is parsed, looked up or allocated between two calls.
 type op struct {
@@ -23,13 +26,21 @@ type op struct {
 	name, arguments string
 	// socket and makes are indices of names, or none.
 	socket, makes int
-	// call is the system call; its first argument is the descriptor of socket, filled in
-	// when it is made. trap is 0 for the lab's own calls.
+	// call is the system call; its trap is 0 for the lab's own calls.
 	call syscallArgs
+	// onSocket says that the call works on a socket. Its descriptor is then the first
+	// argument, filled in when the call is made, unless the call is a poll.
+	onSocket bool
+	// makesSocket says that a new descriptor comes of the call, of this kind.
+	makesSocket bool
+	kind        kind
 	// memory is what call points to.
 	memory []byte
-	// target is where a connect goes.
+	// length is what the kernel is told of memory for an answer, and tells back.
+	length uint32
+	// target is where a connect or sendto goes, if that must be allowed.
 	target netip.AddrPort
+	asks   bool
 	// local and peer tell which addresses the call can have changed.
 	local, peer bool
 }
@@ -39,36 +50,48 @@ type plan struct {
 	ops []op
 	// names of the sockets, each once.
 	names []string
+	// buffer takes what recv and getsockopt bring, address what recvfrom, getsockname
+	// and getpeername tell: of one call at a time.
+	buffer  []byte
+	address [sockaddrSize]byte
 }
 
 // planner follows the names of sockets through the steps.
 type planner struct {
 	plan
-	index   map[string]int
-	domains []uint32
-	buffer  []byte
+	index map[string]int
+	kinds []kind
 }
 
-// newPlan checks the lane and makes it ready. It is called on the lane's thread, since
-// the zone of an address is looked up in the network namespace of that thread.
-func newPlan(lane *synclinev1.Lane) (*plan, error) {
+// newPlan checks the lane and makes it ready; inherited are the sockets it begins with.
+// It is called on the lane's thread, since the zone of an address is looked up in the
+// network namespace of that thread.
+func newPlan(lane *synclinev1.Lane, inherited []descriptor) (*plan, error) {
 	p := &planner{index: make(map[string]int)}
-	p.buffer = make([]byte, largestReceive(lane))
+	for _, d := range inherited {
+		p.socketName(d.name, d.kind)
+	}
+	p.buffer = make([]byte, largestAnswer(lane))
 	p.ops = make([]op, len(lane.GetSteps()))
 	for i, step := range lane.GetSteps() {
 		if err := p.add(&p.ops[i], step); err != nil {
-			return nil, fmt.Errorf("step %d, %s: %w", i+1, step.Text, err)
+			return nil, fmt.Errorf("step %d, %s: %w", i+1, step.GetText(), err)
 		}
 	}
 	return &p.plan, nil
 }
 
-// largestReceive is the size of the one buffer that all recv calls share, within the
-// limit; add reports those beyond it.
-func largestReceive(lane *synclinev1.Lane) uint32 {
-	largest := uint32(0)
+// largestAnswer is the size of the one buffer that all calls of the lane share, within
+// the limits; add reports the calls beyond them.
+func largestAnswer(lane *synclinev1.Lane) uint32 {
+	largest := uint32(tcpInfoSize)
 	for _, step := range lane.GetSteps() {
-		if size := step.GetRecv().GetSize(); size <= MaxReceive {
+		for _, size := range []uint32{step.GetRecv().GetSize(), step.GetRecvfrom().GetSize()} {
+			if size <= MaxReceive {
+				largest = max(largest, size)
+			}
+		}
+		if size := step.GetGetsockopt().GetSize(); size <= MaxOption {
 			largest = max(largest, size)
 		}
 	}
@@ -77,155 +100,289 @@ func largestReceive(lane *synclinev1.Lane) uint32 {
 
 func (p *planner) add(o *op, step *synclinev1.Step) error {
 	o.step, o.socket, o.makes = step, none, none
-	if step.Socket != "" {
+	if step.GetSocket() != "" {
 		i, known := p.index[step.Socket]
 		if !known {
 			return fmt.Errorf("no earlier step makes a socket %s", step.Socket)
 		}
 		o.socket = i
+		o.kind = p.kinds[i]
 	}
-	domain, err := p.fill(o)
-	if err != nil {
+	if err := p.fill(o); err != nil {
 		return err
 	}
-	if step.Makes != "" {
-		o.makes = p.socketName(step.Makes, domain)
+	if err := o.checkSocket(); err != nil {
+		return err
+	}
+	if step.GetMakes() != "" {
+		o.makes = p.socketName(step.Makes, o.kind)
 	}
 	return nil
 }
 
 // socketName is the index of a name that has just been given.
-func (p *planner) socketName(name string, domain uint32) int {
+func (p *planner) socketName(name string, k kind) int {
 	i, known := p.index[name]
 	if !known {
 		i = len(p.names)
 		p.index[name] = i
 		p.names = append(p.names, name)
-		p.domains = append(p.domains, domain)
+		p.kinds = append(p.kinds, k)
 	}
-	p.domains[i] = domain
+	p.kinds[i] = k
 	return i
 }
 
-// fill sets what the call needs. It returns the domain of the socket it works on or makes.
-func (p *planner) fill(o *op) (domain uint32, err error) {
-	if _, isSocket := o.step.Call.(*synclinev1.Step_SocketCall); !isSocket && o.socket != none {
-		domain = p.domains[o.socket]
+// fill sets what the call needs.
+func (p *planner) fill(o *op) error {
+	if err, known := p.fillConnection(o); known {
+		return err
 	}
-	switch c := o.step.Call.(type) {
-	case *synclinev1.Step_SocketCall:
-		domain = c.SocketCall.Domain
-		o.planSocket(c.SocketCall)
-	case *synclinev1.Step_Bind:
-		err = o.planAddress("bind", unix.SYS_BIND, c.Bind.GetAddress(), domain)
-	case *synclinev1.Step_Connect:
-		err = o.planAddress("connect", unix.SYS_CONNECT, c.Connect.GetAddress(), domain)
-		o.peer = true
-	case *synclinev1.Step_Listen:
-		backlog := c.Listen.GetBacklog()
-		o.set("listen", strconv.Itoa(int(backlog)), unix.SYS_LISTEN, uintptr(backlog))
-		o.local = true
-	case *synclinev1.Step_Accept:
-		o.set("accept", "", unix.SYS_ACCEPT4, 0, 0, unix.SOCK_CLOEXEC)
-		o.local, o.peer = true, true
-	case *synclinev1.Step_Send:
-		o.planData("send", unix.SYS_SENDTO, c.Send.GetData(), unix.MSG_NOSIGNAL)
-	case *synclinev1.Step_Recv:
-		err = p.planReceive(o, c.Recv.GetSize())
-	case *synclinev1.Step_Shutdown:
-		how := c.Shutdown.GetHow()
-		o.set("shutdown", shutdownName(how), unix.SYS_SHUTDOWN, uintptr(how))
-	case *synclinev1.Step_Close:
-		o.set("close", "", unix.SYS_CLOSE)
-	case *synclinev1.Step_Setsockopt:
-		o.planOption(c.Setsockopt)
-	case *synclinev1.Step_Sleep:
-		o.set("sleep", time.Duration(c.Sleep.GetDurationNs()).String(), 0)
-	case *synclinev1.Step_Signal:
-		o.set("signal", c.Signal.GetName(), 0)
-	case *synclinev1.Step_Wait:
-		o.set("wait", c.Wait.GetLane()+"."+c.Wait.GetSignal(), 0)
-	default:
-		err = fmt.Errorf("no such call in this version: %T", c)
+	if err, known := p.fillQuestion(o); known {
+		return err
 	}
-	if err == nil {
-		err = o.checkSocket()
+	if fillLab(o) {
+		return nil
 	}
-	return domain, err
+	return fmt.Errorf("no such call in this version: %T", o.step.GetCall())
 }
 
-// makesSocket reports whether a new descriptor comes of the call.
-func (o *op) makesSocket() bool {
-	return o.call.trap == unix.SYS_SOCKET || o.call.trap == unix.SYS_ACCEPT4
+// fillConnection knows the calls of a connection's life.
+func (p *planner) fillConnection(o *op) (err error, known bool) {
+	switch c := o.step.GetCall().(type) {
+	case *synclinev1.Step_SocketCall:
+		o.planSocket(c.SocketCall)
+	case *synclinev1.Step_Bind:
+		err = o.planAddress("bind", unix.SYS_BIND, c.Bind.GetAddress())
+	case *synclinev1.Step_Listen:
+		o.on("listen", fmt.Sprint(c.Listen.GetBacklog()), unix.SYS_LISTEN, uintptr(c.Listen.GetBacklog()))
+		o.local = true
+	case *synclinev1.Step_Accept:
+		o.on("accept", "", unix.SYS_ACCEPT4, 0, 0, unix.SOCK_CLOEXEC)
+		o.makesSocket, o.local, o.peer = true, true, true
+	case *synclinev1.Step_Connect:
+		err = o.planAddress("connect", unix.SYS_CONNECT, c.Connect.GetAddress())
+		o.peer, o.asks = true, o.target.IsValid()
+	case *synclinev1.Step_Send:
+		o.planSend("send", c.Send.GetData(), c.Send.GetFlags())
+	case *synclinev1.Step_Sendto:
+		err = o.planSendTo(c.Sendto)
+	case *synclinev1.Step_Recv:
+		err = p.planReceive(o, "recv", c.Recv.GetSize(), c.Recv.GetFlags())
+	case *synclinev1.Step_Recvfrom:
+		err = p.planReceive(o, "recvfrom", c.Recvfrom.GetSize(), c.Recvfrom.GetFlags())
+		o.pointTo(4, p.address[:])
+	case *synclinev1.Step_Shutdown:
+		how := c.Shutdown.GetHow()
+		o.on("shutdown", shutdownName(how), unix.SYS_SHUTDOWN, uintptr(how))
+	case *synclinev1.Step_Close:
+		o.on("close", "", unix.SYS_CLOSE)
+	case *synclinev1.Step_Dup:
+		// Not dup(2), whose descriptor a program that is executed would inherit.
+		o.on("dup", "", unix.SYS_FCNTL, unix.F_DUPFD_CLOEXEC)
+		o.makesSocket = true
+	default:
+		return nil, false
+	}
+	return err, true
+}
+
+// fillQuestion knows the calls that set and ask.
+func (p *planner) fillQuestion(o *op) (err error, known bool) {
+	switch c := o.step.GetCall().(type) {
+	case *synclinev1.Step_Setsockopt:
+		o.planOption(c.Setsockopt)
+	case *synclinev1.Step_Getsockopt:
+		err = p.planQuestion(o, c.Getsockopt)
+	case *synclinev1.Step_Info:
+		o.on("info", "", unix.SYS_GETSOCKOPT, unix.IPPROTO_TCP, unix.TCP_INFO)
+		o.answerTo(3, p.buffer[:tcpInfoSize])
+	case *synclinev1.Step_Getsockname:
+		o.on("getsockname", "", unix.SYS_GETSOCKNAME)
+		o.answerTo(1, p.address[:])
+	case *synclinev1.Step_Getpeername:
+		o.on("getpeername", "", unix.SYS_GETPEERNAME)
+		o.answerTo(1, p.address[:])
+	case *synclinev1.Step_Nonblock:
+		o.on("nonblock", onOff(c.Nonblock.GetOn()), unix.SYS_FCNTL, unix.F_SETFL)
+	case *synclinev1.Step_Poll:
+		err = o.planPoll(c.Poll)
+	default:
+		return nil, false
+	}
+	return err, true
+}
+
+// fillLab knows the calls that the kernel does not.
+func fillLab(o *op) (known bool) {
+	switch c := o.step.GetCall().(type) {
+	case *synclinev1.Step_Sleep:
+		o.name, o.arguments = "sleep", time.Duration(c.Sleep.GetDurationNs()).String()
+	case *synclinev1.Step_Signal:
+		o.name, o.arguments = "signal", c.Signal.GetName()
+	case *synclinev1.Step_Wait:
+		o.name, o.arguments = "wait", waitArguments(c.Wait)
+	case *synclinev1.Step_Meet:
+		o.name, o.arguments = "meet", c.Meet.GetName()
+	case *synclinev1.Step_Fork:
+		o.name, o.arguments = "fork", c.Fork.GetLane()
+	case *synclinev1.Step_Kill:
+		o.name, o.arguments = "kill", c.Kill.GetLane()+", "+signalName(c.Kill.GetSignal())
+	case *synclinev1.Step_Apply:
+		o.name, o.arguments = "apply", c.Apply.GetName()
+	case *synclinev1.Step_Undo:
+		o.name, o.arguments = "undo", c.Undo.GetName()
+	default:
+		return false
+	}
+	return true
 }
 
 // checkSocket refuses a step whose call and socket do not fit together.
 func (o *op) checkSocket() error {
-	needs := o.call.trap != 0 && o.call.trap != unix.SYS_SOCKET
 	switch {
-	case needs && o.socket == none:
+	case o.onSocket && o.socket == none:
 		return fmt.Errorf("%s names no socket", o.name)
-	case !needs && o.socket != none:
+	case !o.onSocket && o.socket != none:
 		return fmt.Errorf("%s does not work on a socket", o.name)
-	case o.step.Makes != "" && !o.makesSocket():
+	case o.step.GetMakes() != "" && !o.makesSocket:
 		return fmt.Errorf("%s makes no socket", o.name)
 	}
 	return nil
 }
 
-// set gives the arguments after the descriptor.
-func (o *op) set(name, arguments string, trap uintptr, rest ...uintptr) {
+// on makes the op a call on a socket, with the arguments after the descriptor.
+func (o *op) on(name, arguments string, trap uintptr, rest ...uintptr) {
 	o.name, o.arguments = name, arguments
+	o.onSocket = true
 	o.call.trap = trap
 	copy(o.call.a[1:], rest)
 }
 
-// pointTo gives argument i the address of memory. The heap does not move, and the op
-// outlives the call.
+// pointTo gives argument i the address of memory, and the one after it the address of
+// its length. The heap does not move, and the op outlives the call.
 func (o *op) pointTo(i int, memory []byte) {
-	o.memory = memory
-	o.call.a[i] = uintptr(unsafe.Pointer(unsafe.SliceData(memory)))
+	o.call.a[i] = address(memory)
+	o.call.a[i+1] = uintptr(unsafe.Pointer(&o.length))
+	o.length = uint32(len(memory))
 }
+
+// answerTo is pointTo with the memory that the call is about.
+func (o *op) answerTo(i int, memory []byte) {
+	o.memory = memory
+	o.pointTo(i, memory)
+}
+
+// address is where memory begins, as the kernel takes it.
+func address(memory []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(memory))) }
 
 func (o *op) planSocket(c *synclinev1.SocketCall) {
 	o.name, o.arguments = "socket", socketArguments(c)
 	o.call.trap = unix.SYS_SOCKET
-	o.call.a[0] = uintptr(c.Domain)
-	o.call.a[1] = uintptr(c.Type | unix.SOCK_CLOEXEC)
-	o.call.a[2] = uintptr(c.Protocol)
+	o.call.a = [6]uintptr{uintptr(c.GetDomain()), uintptr(c.GetType() | unix.SOCK_CLOEXEC), uintptr(c.GetProtocol())}
+	// A type may come with SOCK_NONBLOCK, socket(2).
+	o.makesSocket, o.kind = true, kind{c.GetDomain(), c.GetType() &^ unix.SOCK_NONBLOCK, c.GetProtocol()}
 }
 
-func (o *op) planAddress(name string, trap uintptr, address string, domain uint32) error {
-	target, err := netip.ParseAddrPort(address)
+// planAddress is for calls whose second and third arguments are an address.
+func (o *op) planAddress(name string, trap uintptr, text string) error {
+	sockaddr, shown, err := o.encode(text)
 	if err != nil {
 		return err
 	}
-	sockaddr, err := encodeAddress(target, domain)
-	if err != nil {
-		return err
-	}
-	o.set(name, target.String(), trap, 0, uintptr(len(sockaddr)))
-	o.pointTo(1, sockaddr)
-	o.target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
+	o.on(name, shown, trap, address(sockaddr), uintptr(len(sockaddr)))
+	o.memory = sockaddr
 	o.local = true
 	return nil
 }
 
-func (o *op) planData(name string, trap uintptr, data []byte, flags uintptr) {
-	o.set(name, strconv.Itoa(len(data))+" bytes", trap, 0, uintptr(len(data)), flags)
-	o.pointTo(1, data)
+// encode makes the sockaddr of an address for the socket of the op, and the address as
+// it is shown. It sets target, if there is something to allow.
+func (o *op) encode(text string) (sockaddr []byte, shown string, err error) {
+	if name, is := strings.CutPrefix(text, unixPrefix); is {
+		sockaddr, err = encodeUnix(name)
+		return sockaddr, text, err
+	}
+	target, shown, err := o.parseTarget(text)
+	if err != nil {
+		return nil, "", err
+	}
+	if sockaddr, err = encodeAddress(target, o.kind.domain); err != nil {
+		return nil, "", err
+	}
+	o.target = netip.AddrPortFrom(target.Addr().Unmap(), target.Port())
+	return sockaddr, shown, nil
 }
 
-func (p *planner) planReceive(o *op, size uint32) error {
-	if size > MaxReceive {
-		return fmt.Errorf("recv of %d bytes: at most %d are allowed", size, MaxReceive)
+// parseTarget reads "IP:port", or "IP" for a raw socket.
+func (o *op) parseTarget(text string) (netip.AddrPort, string, error) {
+	if o.kind.typ == unix.SOCK_RAW {
+		if ip, err := netip.ParseAddr(text); err == nil {
+			return netip.AddrPortFrom(ip, 0), ip.String(), nil
+		}
 	}
-	o.planData("recv", unix.SYS_RECVFROM, p.buffer[:size], 0)
+	target, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return target, "", err
+	}
+	return target, target.String(), nil
+}
+
+func (o *op) planSend(name string, data []byte, flags uint32) {
+	o.on(name, dataArguments(len(data), flags), unix.SYS_SENDTO,
+		address(data), uintptr(len(data)), uintptr(flags|unix.MSG_NOSIGNAL))
+	o.memory = data
+}
+
+func (o *op) planSendTo(c *synclinev1.SendToCall) error {
+	sockaddr, shown, err := o.encode(c.GetAddress())
+	if err != nil {
+		return err
+	}
+	o.planSend("sendto", c.GetData(), c.GetFlags())
+	o.arguments += ", " + shown
+	o.call.a[4], o.call.a[5] = address(sockaddr), uintptr(len(sockaddr))
+	// The sockaddr is kept where the data is, since the op must keep both: the step has
+	// the data.
+	o.memory = sockaddr
+	o.asks = o.target.IsValid()
+	// The kernel gives an address to a socket that has none; and with MSG_FASTOPEN a peer.
+	o.local, o.peer = true, c.GetFlags()&unix.MSG_FASTOPEN != 0
+	return nil
+}
+
+func (p *planner) planReceive(o *op, name string, size, flags uint32) error {
+	if size > MaxReceive {
+		return fmt.Errorf("%s of %d bytes: at most %d are allowed", name, size, MaxReceive)
+	}
+	memory := p.buffer[:size]
+	o.on(name, dataArguments(int(size), flags), unix.SYS_RECVFROM, address(memory), uintptr(size), uintptr(flags))
+	o.memory = memory
 	return nil
 }
 
 func (o *op) planOption(c *synclinev1.SetSockOptCall) {
-	o.set("setsockopt", optionArguments(c), unix.SYS_SETSOCKOPT,
-		uintptr(c.Level), uintptr(c.Name), 0, uintptr(len(c.Value)))
-	o.pointTo(3, c.Value)
+	o.on("setsockopt", optionArguments(c), unix.SYS_SETSOCKOPT,
+		uintptr(c.GetLevel()), uintptr(c.GetName()), address(c.GetValue()), uintptr(len(c.GetValue())))
+	o.memory = c.GetValue()
+}
+
+func (p *planner) planQuestion(o *op, c *synclinev1.GetSockOptCall) error {
+	if c.GetSize() > MaxOption {
+		return fmt.Errorf("getsockopt of %d bytes: at most %d are allowed", c.GetSize(), MaxOption)
+	}
+	o.on("getsockopt", optionName(c.GetLevel(), c.GetName()), unix.SYS_GETSOCKOPT,
+		uintptr(c.GetLevel()), uintptr(c.GetName()))
+	o.answerTo(3, p.buffer[:c.GetSize()])
+	return nil
+}
+
+// planPoll is ppoll(2), which every architecture has; the lane fills in the descriptor
+// and the limit.
+func (o *op) planPoll(c *synclinev1.PollCall) error {
+	if c.GetEvents() > 0xffff {
+		return fmt.Errorf("poll for events %#x: they are a short", c.GetEvents())
+	}
+	o.on("poll", pollArguments(c), unix.SYS_PPOLL, 1)
+	return nil
 }

@@ -30,7 +30,7 @@ func FuzzPlan(f *testing.F) {
 		if proto.Unmarshal(b, l) != nil {
 			return
 		}
-		p, err := newPlan(l)
+		p, err := newPlan(l, nil)
 		if err != nil {
 			return
 		}
@@ -50,7 +50,15 @@ func checkOp(t *testing.T, p *plan, o *op) {
 		t.Error("a call without a name")
 	}
 	switch o.call.trap {
-	case unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_SENDTO, unix.SYS_RECVFROM:
+	case unix.SYS_SENDTO:
+		if to := o.step.GetSendto(); to != nil {
+			if o.call.a[5] != uintptr(len(o.memory)) || o.call.a[1] != address(to.Data) || o.call.a[2] != uintptr(len(to.Data)) {
+				t.Errorf("sendto is told of %d bytes to an address of %d", o.call.a[2], o.call.a[5])
+			}
+			return
+		}
+		fallthrough
+	case unix.SYS_BIND, unix.SYS_CONNECT, unix.SYS_RECVFROM:
 		if o.call.a[2] != uintptr(len(o.memory)) {
 			t.Errorf("%s is told of %d bytes, there are %d", o.name, o.call.a[2], len(o.memory))
 		}

@@ -11,50 +11,104 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// Run runs the lane on a thread of its own. It returns when every step is through, one
-// has failed or ctx is done; every descriptor of the lane is closed then. The error is
-// nil if every outcome was met, and says which step ended the lane if not. The thread
+// Run runs one lane on a thread of its own, in this process and with nothing around it
+// but the board: it can neither fork nor kill. It returns when every step is through,
+// one has failed or ctx is done; every descriptor of the lane is closed then. The error
+// is nil if every outcome was met, and says which step ended the lane if not. The thread
 // ends with the lane, within moments of the return.
 //
 // Run ends the lane on the board as soon as it can signal no more, before the
 // descriptors that it left open are closed.
 func Run(ctx context.Context, cfg Config) error {
+	return runHere(ctx, &member{cfg: &cfg, name: cfg.Lane.GetName()}, cfg.Lane, nanotime())
+}
+
+// runHere runs a lane on a thread of its own in this process.
+func runHere(ctx context.Context, m *member, l *synclinev1.Lane, begin int64) error {
 	done := make(chan error, 1)
 	go func() {
 		// Never unlocked, so that the thread, with the signals it blocks and whatever
 		// Prepare did to it, dies with this goroutine.
 		runtime.LockOSThread()
-		done <- run(ctx, cfg)
+		done <- func() (err error) {
+			defer func() { m.over(failureText(err)) }()
+			if m.cfg.Prepare != nil {
+				if err := m.cfg.Prepare(); err != nil {
+					return fmt.Errorf("preparing the thread of lane %s: %w", m.name, err)
+				}
+			}
+			return run(ctx, &life{lane: l, world: m, begin: begin, watched: m.cfg.Made != nil, flight: &flight{}})
+		}()
 	}()
 	return <-done
 }
 
-// run is the whole life of a lane, on its thread.
-func run(ctx context.Context, cfg Config) (err error) {
-	defer func() { cfg.Board.End(cfg.Lane.GetName(), failureText(err)) }()
-	if cfg.Prepare != nil {
-		if err := cfg.Prepare(); err != nil {
-			return fmt.Errorf("preparing the thread of lane %s: %w", cfg.Lane.GetName(), err)
-		}
-	}
-	plan, err := newPlan(cfg.Lane)
+// life is all that a lane's thread needs.
+type life struct {
+	lane  *synclinev1.Lane
+	world world
+	// begin is the moment of CLOCK_MONOTONIC that the start delay counts from.
+	begin int64
+	// watched says that somebody wants to know of each socket.
+	watched bool
+	flight  *flight
+	// process is the id of the lane's own process, 0 if it has none.
+	process uint32
+	// inherited are the sockets of a forked lane, the lane's to close from now on.
+	inherited []descriptor
+	// limits takes effect right before the first step. Nil does nothing.
+	limits func() error
+}
+
+// run is the life of a lane, on its thread, which is locked and dies with it.
+func run(ctx context.Context, f *life) (err error) {
+	name := f.lane.GetName()
+	plan, err := newPlan(f.lane, f.inherited)
 	if err != nil {
-		return fmt.Errorf("lane %s: %w", cfg.Lane.GetName(), err)
+		return errors.Join(fmt.Errorf("lane %s: %w", name, err), closeAll(f.inherited))
 	}
 	alarm, err := newAlarm()
 	if err != nil {
-		return fmt.Errorf("lane %s: %w", cfg.Lane.GetName(), err)
+		return errors.Join(fmt.Errorf("lane %s: %w", name, err), closeAll(f.inherited))
 	}
-	l := newLane(ctx, cfg, plan, alarm)
+	l := newLane(ctx, f, plan, alarm)
 	rung := make(chan error, 1)
 	stop := context.AfterFunc(ctx, func() { rung <- alarm.ring() })
-	err = l.steps()
-	cfg.Board.End(l.name, failureText(err))
+	l.nap(f.begin + f.lane.GetStartDelayNs())
+	if err = l.settle(f); err == nil {
+		err = l.steps()
+	}
+	l.world.over(failureText(err))
 	l.closeLeft()
 	if !stop() {
 		err = errors.Join(err, <-rung)
 	}
 	return errors.Join(err, alarm.close())
+}
+
+// closeAll gives up the sockets of a lane that cannot begin.
+func closeAll(all []descriptor) error {
+	var failed []error
+	for _, d := range all {
+		if err := unix.Close(int(d.fd)); err != nil {
+			failed = append(failed, fmt.Errorf("close the inherited socket %s: %w", d.name, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// settle makes the last things that come before the first step.
+func (l *lane) settle(f *life) error {
+	for _, d := range f.inherited {
+		l.tell(d)
+	}
+	if f.limits == nil {
+		return nil
+	}
+	if err := f.limits(); err != nil {
+		return fmt.Errorf("lane %s: %w", l.name, err)
+	}
+	return nil
 }
 
 func failureText(err error) string {
@@ -66,27 +120,27 @@ func failureText(err error) string {
 
 // lane is a lane that runs. It belongs to its thread.
 type lane struct {
-	ctx    context.Context
-	cfg    Config
-	name   string
-	thread uint32
-	plan   *plan
-	alarm  *alarm
+	ctx     context.Context
+	name    string
+	world   world
+	watched bool
+	process uint32
+	thread  uint32
+	plan    *plan
+	alarm   *alarm
+	flight  *flight
 	// sockets by the index of their name: what the name stands for now, or none.
 	sockets []int
-	// made are the descriptors in the order of their creation.
+	// made are the descriptors in the order of their creation, inherited ones first.
 	made []descriptor
 	// records of the steps, one each.
 	records []record
-	// call and until are what the kernel is given; they are here to be on the heap.
+	// call, until and poll are what the kernel is given; they are here to be on the heap.
 	call  syscallArgs
 	until unix.Timespec
-}
-
-// descriptor is an open socket; fd is -1 once it was closed.
-type descriptor struct {
-	fd   int32
-	name string
+	poll  unix.PollFd
+	// received are the bytes that the call under way brought back, in the plan's buffer.
+	received []byte
 }
 
 // record is an event and its parts in one piece of memory.
@@ -97,25 +151,30 @@ type record struct {
 }
 
 // newLane allocates all that the steps need, before the first of them.
-func newLane(ctx context.Context, cfg Config, p *plan, a *alarm) *lane {
+func newLane(ctx context.Context, f *life, p *plan, a *alarm) *lane {
 	l := &lane{
-		ctx: ctx, cfg: cfg, name: cfg.Lane.GetName(), thread: uint32(unix.Gettid()),
-		plan: p, alarm: a,
+		ctx: ctx, name: f.lane.GetName(), world: f.world, watched: f.watched,
+		process: f.process, thread: uint32(unix.Gettid()),
+		plan: p, alarm: a, flight: f.flight,
 		sockets: make([]int, len(p.names)),
 		records: make([]record, len(p.ops)),
 	}
 	for i := range l.sockets {
 		l.sockets[i] = none
 	}
-	makes := 0
+	makes := len(f.inherited)
 	for i := range p.ops {
 		o := &p.ops[i]
 		l.prefill(&l.records[i], o, i)
-		if o.makesSocket() {
+		if o.makesSocket {
 			makes++
 		}
 	}
-	l.made = make([]descriptor, 0, makes)
+	l.made = append(make([]descriptor, 0, makes), f.inherited...)
+	// The names of inherited sockets are the first of the plan, in the same order.
+	for i := range f.inherited {
+		l.sockets[i] = i
+	}
 	return l
 }
 
@@ -123,8 +182,13 @@ func newLane(ctx context.Context, cfg Config, p *plan, a *alarm) *lane {
 func (l *lane) prefill(r *record, o *op, step int) {
 	r.fact.Call = &r.call
 	r.event.Fact = &r.fact
-	c := &r.call
-	c.Lane, c.Step, c.Thread = l.name, uint32(step), l.thread
+	describe(&r.call, l.name, o, step)
+	r.call.Thread, r.call.Process = l.thread, l.process
+}
+
+// describe writes what the plan knows of a call.
+func describe(c *synclinev1.Call, lane string, o *op, step int) {
+	c.Lane, c.Step = lane, uint32(step)
 	c.Name, c.Arguments = o.name, o.arguments
 	c.Socket, c.Makes, c.Label = o.step.GetSocket(), o.step.GetMakes(), o.step.GetLabel()
 	c.Fd = -1
@@ -135,13 +199,15 @@ func (l *lane) steps() error {
 	for i := range l.plan.ops {
 		o := &l.plan.ops[i]
 		if l.ctx.Err() != nil {
-			return &overError{lane: l.name, step: i, text: o.step.Text, cause: context.Cause(l.ctx)}
+			return &overError{lane: l.name, step: i, text: o.step.GetText(), cause: context.Cause(l.ctx)}
 		}
 		r := &l.records[i]
+		l.flight.begin(i)
 		l.perform(r, o)
-		l.cfg.Emit(&r.event)
+		l.world.emit(&r.event)
+		l.flight.end()
 		if r.call.Failure != "" {
-			return fmt.Errorf("lane %s, step %d, %s: %s", l.name, i+1, o.step.Text, r.call.Failure)
+			return fmt.Errorf("lane %s, step %d, %s: %s", l.name, i+1, o.step.GetText(), r.call.Failure)
 		}
 	}
 	return nil
@@ -170,14 +236,14 @@ func (l *lane) closeLeft() {
 		if l.made[i].fd < 0 {
 			continue
 		}
-		o := &op{step: &synclinev1.Step{Socket: l.made[i].name}, name: "close"}
-		o.call.trap = unix.SYS_CLOSE
+		o := &op{step: &synclinev1.Step{Socket: l.made[i].name}}
+		o.on("close", "", unix.SYS_CLOSE)
 		r := &record{}
 		l.prefill(r, o, max(len(l.plan.ops)-1, 0))
 		r.call.ByLab = true
 		r.call.Fd = l.made[i].fd
 		l.enter(r, o, 0)
 		l.made[i].fd = -1
-		l.cfg.Emit(&r.event)
+		l.world.emit(&r.event)
 	}
 }

@@ -287,7 +287,7 @@ func TestPrepareFails(t *testing.T) {
 	if !errors.Is(err, wrong) {
 		t.Errorf("error %v, want %v", err, wrong)
 	}
-	if _, err := board.wait(context.Background(), "client", "x", 0); err == nil {
+	if _, err := board.wait(context.Background(), []string{"client"}, "x", 0); err == nil {
 		t.Error("the board does not know that the lane has ended")
 	}
 }

@@ -32,22 +32,24 @@ type stamps struct {
 	enter, at int64
 }
 
-// stamped makes a system call that may block.
+// stamped makes a system call that may block, and notes it in f as it goes.
 //
 // It does what syscall.Syscall6 does, with the clock read between the runtime's
 // bookkeeping and the kernel. After a call that blocked, exitsyscall has to find a
 // processor of the Go scheduler for the thread and may wait for one; a clock read after
 // it would add that to the call. Between entersyscall and exitsyscall the thread holds
 // no such processor, so that nothing there may grow the stack, allocate, or be
-// instrumented: nanotime and RawSyscall6 do none of it.
+// instrumented: nanotime and RawSyscall6 do none of it, nor do stores to a flight.
 //
 //go:nosplit
 //go:norace
-func stamped(c *syscallArgs) (s stamps) {
+func stamped(c *syscallArgs, f *flight) (s stamps) {
 	entersyscall()
 	s.enter = nanotime()
+	f.enter = s.enter
 	r, _, errno := syscall.RawSyscall6(c.trap, c.a[0], c.a[1], c.a[2], c.a[3], c.a[4], c.a[5])
 	s.at = nanotime()
+	f.result, f.errno, f.at = int64(r), int64(errno), s.at
 	exitsyscall()
 	s.result, s.errno = int64(r), errno
 	return s

@@ -138,7 +138,7 @@ func TestCancelEndsACall(t *testing.T) {
 func (b *Board) awaited(lane, name string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.lanes[lane].signals[name] != nil
+	return b.lanes[lane].waiting[name] != nil
 }
 
 func TestCancelBetweenCalls(t *testing.T) {
