@@ -1,0 +1,120 @@
+package experiment
+
+import (
+	"fmt"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/interpreter"
+)
+
+// NewThatProgram makes an expression ready to be evaluated, with the variables and
+// functions of ThatNames in its activation. It is safe for concurrent use.
+func NewThatProgram(ast *cel.Ast) (cel.Program, error) {
+	program, err := thatEnv().Program(ast, cel.CostLimit(MaxThatCost), cel.CustomDecoratorV2(operate))
+	if err != nil {
+		return nil, fmt.Errorf("plan an expression: %w", err)
+	}
+	return program, nil
+}
+
+// operate puts the lab's own operators into a program.
+func operate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	call, ok := i.(interpreter.InterpretableCall)
+	if !ok {
+		return i, nil
+	}
+	for _, o := range thatOperations {
+		if o.id == call.OverloadID() {
+			return &operation{call, o.do}, nil
+		}
+	}
+	return i, nil
+}
+
+// operation is a call of one of the lab's operators.
+type operation struct {
+	interpreter.InterpretableCall
+	do func(a, b ref.Val) ref.Val
+}
+
+// Exec evaluates both sides and then the operator; an error on either side is its own.
+func (o *operation) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	args := o.Args()
+	a := args[0].Exec(frame)
+	if types.IsUnknownOrError(a) {
+		return a
+	}
+	b := args[1].Exec(frame)
+	if types.IsUnknownOrError(b) {
+		return b
+	}
+	return o.do(a, b)
+}
+
+// Eval is Exec in an activation.
+func (o *operation) Eval(ctx interpreter.Activation) ref.Val {
+	return interpreter.EvalActivation(ctx, o.Exec)
+}
+
+// thatTypes are the types that expressions know: CEL's and the lab's.
+type thatTypes struct {
+	*types.Registry
+	objects map[string]thatObject
+}
+
+func newThatTypes() *thatTypes {
+	registry, err := types.NewRegistry()
+	if err != nil {
+		panic(fmt.Sprintf("the types of expressions: %v", err)) // no type is registered that could fail
+	}
+	t := &thatTypes{Registry: registry, objects: make(map[string]thatObject)}
+	for _, o := range thatObjects() {
+		t.objects[o.result.TypeName()] = o
+	}
+	return t
+}
+
+// FindStructType finds the lab's types beside CEL's.
+func (t *thatTypes) FindStructType(name string) (*types.Type, bool) {
+	if o, ok := t.objects[name]; ok {
+		return types.NewTypeTypeWithParam(o.result), true
+	}
+	return t.Registry.FindStructType(name)
+}
+
+// FindStructFieldNames lists the fields of a type.
+func (t *thatTypes) FindStructFieldNames(name string) ([]string, bool) {
+	o, ok := t.objects[name]
+	if !ok {
+		return t.Registry.FindStructFieldNames(name)
+	}
+	var names []string
+	for _, f := range o.fields {
+		names = append(names, f.name)
+	}
+	return names, true
+}
+
+// FindStructFieldType tells the type of a field.
+func (t *thatTypes) FindStructFieldType(name, field string) (*types.FieldType, bool) {
+	o, ok := t.objects[name]
+	if !ok {
+		return t.Registry.FindStructFieldType(name, field)
+	}
+	for _, f := range o.fields {
+		if f.name == field {
+			return &types.FieldType{Type: f.result}, true
+		}
+	}
+	return nil, false
+}
+
+// NewValue refuses to make a value of one of the lab's types: they are only observed.
+func (t *thatTypes) NewValue(name string, fields map[string]ref.Val) ref.Val {
+	if _, ok := t.objects[name]; ok {
+		return types.NewErr("a %s is observed, not made", thatTypeName(name))
+	}
+	return t.Registry.NewValue(name, fields)
+}
