@@ -144,23 +144,3 @@ func (b *binding) names() []string {
 	}
 	return names
 }
-
-// Ports are all ports that the experiment binds or connects to, in order, each once;
-// the packets of a run have one of them on either side. Port 0 of bind(2), any free
-// one, is not among them.
-func (e *Experiment) Ports() []uint16 {
-	var ports []uint16
-	for _, l := range e.Lanes {
-		for _, s := range l.Steps {
-			switch args := s.Args.(type) {
-			case BindArgs:
-				ports = append(ports, args.Address.Port)
-			case ConnectArgs:
-				ports = append(ports, args.Address.Port)
-			}
-		}
-	}
-	slices.Sort(ports)
-	ports = slices.Compact(ports)
-	return slices.DeleteFunc(ports, func(p uint16) bool { return p == 0 })
-}

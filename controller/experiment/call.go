@@ -1,10 +1,6 @@
 package experiment
 
-import (
-	"fmt"
-	"strconv"
-	"strings"
-)
+import "strings"
 
 // This file reads the one-line form of a step:
 //
@@ -119,7 +115,9 @@ func splitCommas(t phrase) []phrase {
 	for i := 0; i < len(t.text); i++ {
 		switch t.text[i] {
 		case '"':
-			i = textEnd(t.text, i) // closed: cutParentheses has seen to it
+			if i = textEnd(t.text, i); i < 0 {
+				i = len(t.text)
+			}
 		case '(', '{', '[':
 			depth++
 		case ')', '}', ']':
@@ -139,8 +137,8 @@ func (p *reading) cutTail(rest phrase, c *callText) bool {
 	if after, ok := strings.CutPrefix(rest.text, "->"); ok {
 		outcome := rest.from(len(rest.text) - len(after)).trim()
 		rest = outcome.from(len(outcome.text))
-		if i := strings.Index(" "+outcome.text+" ", " as "); i >= 0 {
-			outcome, rest = outcome.slice(0, max(i-1, 0)).trim(), outcome.from(i)
+		if i := labelAt(outcome); i >= 0 {
+			outcome, rest = outcome.slice(0, i).trim(), outcome.from(i)
 		}
 		c.outcome = &outcome
 	}
@@ -160,60 +158,50 @@ func (p *reading) cutTail(rest phrase, c *callText) bool {
 	return p.isName(words[1], "a label")
 }
 
-// outcome reads what an author accepts of a call: parts joined by "or".
-func (p *reading) outcome(t phrase) (Outcome, bool) {
-	var out Outcome
-	words := t.fields()
-	for i, w := range words {
-		if i%2 == 1 && w.text != "or" {
-			p.fault(w.pos(), "outcomes are joined by `or`, a label comes after `as`", "%q is not understood", shorten(w.text))
-			return out, false
+// words splits around the spaces that stand in no text and no parenthesis.
+func (p phrase) words() []phrase {
+	var words []phrase
+	depth, start := 0, -1
+	for i := 0; i < len(p.text); i++ {
+		c := p.text[i]
+		if c == ' ' && depth <= 0 {
+			if start >= 0 {
+				words = append(words, p.slice(start, i))
+			}
+			start = -1
+			continue
 		}
-		if i%2 == 0 && !p.outcomePart(w, &out) {
-			return out, false
+		if start < 0 {
+			start = i
+		}
+		switch c {
+		case '"':
+			if end := textEnd(p.text, i); end >= 0 {
+				i = end
+			}
+		case '(':
+			depth++
+		case ')':
+			depth--
 		}
 	}
-	if len(words)%2 == 0 {
-		p.fault(t.end(), "write ok, a number, the name of an errno or timeout", "an outcome is missing")
-		return out, false
+	if start >= 0 {
+		words = append(words, p.from(start))
 	}
-	return out, true
+	return words
 }
 
-func (p *reading) outcomePart(w phrase, out *Outcome) bool {
-	switch {
-	case w.text == "ok":
-		out.OK = true
-	case w.text == "timeout":
-		out.Timeout = true
-	case w.text[0] >= '0' && w.text[0] <= '9':
-		n, err := strconv.ParseInt(w.text, 10, 64)
-		if err != nil {
-			p.fault(w.pos(), "", "%q is no number", shorten(w.text))
-			return false
+// labelAt is where "as label" begins behind an outcome, -1 if there is none.
+func labelAt(t phrase) int {
+	at := 0
+	for _, w := range t.words() {
+		at += strings.Index(t.text[at:], w.text)
+		if w.text == "as" {
+			return at
 		}
-		out.Values = append(out.Values, n)
-	default:
-		n, ok := errnos[w.text]
-		if !ok {
-			p.fault(w.pos(), suggestErrno(w.text), "unknown outcome %q", shorten(w.text))
-			return false
-		}
-		out.Errnos = append(out.Errnos, n)
+		at += len(w.text)
 	}
-	return true
-}
-
-// succeeds reports whether the outcome leaves room for success.
-func (o *Outcome) succeeds() bool { return o == nil || o.OK || len(o.Values) > 0 }
-
-func suggestErrno(name string) string {
-	known := append(errnoNames(), "ok", "timeout")
-	const forms = "an outcome is ok, a number, the name of an errno as errno(3) lists it, or timeout"
-	if c := Closest(name, known); c != "" {
-		return fmt.Sprintf("did you mean %q? %s", c, forms)
-	}
-	return forms
+	return -1
 }
 
 // shorten keeps a quotation from filling the screen.

@@ -3,9 +3,58 @@ package experiment
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
+
+// laneKey is one row of the table of a lane's keys.
+type laneKey struct{ name, form, doc string }
+
+var laneKeys = []laneKey{
+	{"host", "host: A", "The role whose machine it runs on; a forked lane runs where the forking one does."},
+	{"do", "do: [c = socket(tcp), close(c)]", "Its steps, in order: calls, and loops `{ repeat: 3, do: [...] }`."},
+	{"copies", "copies: 5", "So many lanes that do the same, named `client[1]`, `client[2]`, …."},
+	{"start_gap", "start_gap: 20ms", "How long one copy begins after the one before it (0s)."},
+	{"process", "process: own", "It runs in a process of its own, which `kill` can end."},
+	{"limits", "limits: { nofile: 32 }", "Resource limits of its own process, setrlimit(2)."},
+	{"forked_by", "forked_by: server", "It begins when that lane calls `fork`, in a process of its own, and has the sockets that the other has open then."},
+}
+
+// laneReading is what reading the lanes, and the changes they apply, needs to know.
+type laneReading struct {
+	scripts []*script
+	// items counts the steps as the file has them, steps as they are written out, by
+	// loops and for all copies; textSize and sent are the bytes of these, overLimit is
+	// set when one of them is too much.
+	items, steps   int
+	textSize, sent int
+	overLimit      bool
+	// data counts the bytes of all data as the file has it.
+	data int
+	// changed counts changes and requirements.
+	changed int
+	noted   declarations
+}
+
+// script is a lane as it stands in the file, on its way to one lane or several.
+type script struct {
+	name phrase
+	lane Lane
+	// copies is 0 for a lane without.
+	copies int
+	gap    time.Duration
+	do     []*action
+	// forkedBy is where the file says so.
+	forkedBy phrase
+	// vague is set where a fault hides what the lane does.
+	vague bool
+	// inherited are the sockets that it begins with; those of a lane whose forking one
+	// is vague are not known.
+	inherited []socketLife
+	guess     bool
+	written   bool
+	// names are those of the copies.
+	names []string
+}
 
 func (p *reading) lanes(n *node) {
 	if n.kind != mapping || len(n.entries) == 0 {
@@ -16,254 +65,173 @@ func (p *reading) lanes(n *node) {
 	for i, e := range n.entries {
 		if i == MaxLanes {
 			p.fault(e.key.pos(), "", "more than %d lanes", MaxLanes)
-			return
+			p.vague.lanes, p.vague.laneNames = true, true
+			break
 		}
 		if !p.isName(e.key, "a lane") {
-			p.vague.lanes = true
+			p.vague.lanes, p.vague.laneNames = true, true
 			continue
 		}
-		p.exp.Lanes = append(p.exp.Lanes, p.lane(e))
+		s := p.script(e)
+		p.scripts = append(p.scripts, s)
+		p.vague.lanes = p.vague.lanes || s.vague
 	}
+	p.resolve()
+	for _, s := range p.scripts {
+		p.write(s)
+		p.vague.lanes = p.vague.lanes || s.vague
+	}
+	p.copyLanes()
 	if !p.vague.lanes {
-		p.checkWaits()
+		p.checkDeadlock()
 	}
 }
 
-func (p *reading) lane(e entry) Lane {
-	l := Lane{Name: e.key.text, Pos: e.key.pos()}
-	values := p.keys(e.value, "key", []string{"host", "do"})
-	if host := values["host"]; host == nil {
-		p.fault(l.Pos, "write `host: A`", "the lane %q has no host", l.Name)
-	} else if t, ok := p.scalar(host, "host"); ok {
-		p.isRole(t)
-		l.Host = t.text
+// script reads one lane; what it says of others is looked at when all are read.
+func (p *reading) script(e entry) *script {
+	s := &script{name: e.key, lane: Lane{Name: e.key.text, Base: e.key.text, Pos: e.key.pos()}}
+	names := make([]string, len(laneKeys))
+	for i, k := range laneKeys {
+		names[i] = k.name
 	}
+	values := p.keys(e.value, "key", names)
+	before := len(p.faults)
+	p.lanePlace(s, values)
+	p.laneCopies(s, values)
+	p.laneProcess(s, values)
 	steps := values["do"]
 	if steps == nil || steps.kind != list || len(steps.items) == 0 {
-		p.fault(l.Pos, "write its calls as a list under `do:`", "the lane %q does nothing", l.Name)
-		p.vague.lanes = true
-		return l
+		p.fault(s.lane.Pos, "write its calls as a list under `do:`", "the lane %q does nothing", s.lane.Name)
+		s.vague = true
+		return s
 	}
-	sockets := sockets{lane: l.Name}
-	for _, item := range steps.items {
-		if p.steps++; p.steps > MaxSteps {
-			p.fault(item.place, "", "more than %d steps", MaxSteps)
-			p.vague.lanes = true
-			return l
-		}
-		if s, ok := p.step(item, &sockets); ok {
-			p.label(s, place{len(p.exp.Lanes), len(l.Steps)})
-			l.Steps = append(l.Steps, s)
-		} else {
-			p.vague.lanes = true
-		}
-	}
-	return l
+	s.do = p.actions(steps.items)
+	s.vague = s.vague || len(p.faults) > before
+	return s
 }
 
-// step reads one item of a lane.
-func (p *reading) step(n *node, sockets *sockets) (Step, bool) {
-	if n.kind != scalar {
-		p.fault(n.place, "put a step that holds `: ` in quotes as a whole", "a step is one line of text, found %s", n.kind.describe())
-		return Step{}, false
-	}
-	t, ok := p.expand(n.phrase)
-	if !ok {
-		return Step{}, false
-	}
-	c, ok := p.cutCall(t)
-	if !ok {
-		return Step{}, false
-	}
-	row, ok := findCall(c.name.text)
-	if !ok {
-		p.fault(c.name.pos(), suggest(c.name.text, "calls", callNames()), "unknown call %q", shorten(c.name.text))
-		return Step{}, false
-	}
-	s := Step{Text: strings.TrimSpace(t.text), Pos: t.pos(), Call: row.name}
-	before := len(p.faults)
-	p.arguments(&s, row, c)
-	if _, ok := s.Args.(WaitArgs); ok {
-		p.waitAt[s.Pos] = c.args[0].pos()
-	}
-	p.extras(&s, c)
-	sockets.follow(p, &s, row, c)
-	return s, len(p.faults) == before
-}
-
-// arguments checks how many there are and reads them.
-func (p *reading) arguments(s *Step, row call, c callText) {
-	if len(c.args) != len(row.params) {
-		p.fault(c.closing, "", "%s takes (%s), found %s", row.name, strings.Join(row.params, ", "), plural(len(c.args), "argument"))
-		return
-	}
-	args := c.args
-	for i, a := range args {
-		if a.text == "" {
-			p.fault(a.pos(), "", "the %s is missing", row.params[i])
-			return
-		}
-	}
-	if row.onSocket {
-		s.Socket = args[0].text
-		args = args[1:]
-	}
-	if row.read != nil {
-		s.Args = row.read(p, args)
-	}
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// extras reads what any call can have: timeout=, an outcome, a label.
-func (p *reading) extras(s *Step, c callText) {
-	if c.timeout != nil {
-		s.Timeout = p.duration(*c.timeout, "timeout", time.Microsecond)
-	}
-	if c.outcome != nil {
-		if o, ok := p.outcome(*c.outcome); ok {
-			s.Outcome = &o
-			if o.Timeout && c.timeout == nil {
-				p.fault(c.outcome.pos(), "write timeout=2s among the arguments", "the outcome timeout needs the lab's own limit")
-			}
-		}
-	}
-	if c.label != nil {
-		s.Label = c.label.text
-	}
-}
-
-func (p *reading) label(s Step, at place) {
-	if s.Label == "" {
-		return
-	}
-	if _, ok := p.labels[s.Label]; ok {
-		p.fault(s.Pos, "labels are unique in the whole file", "the label %q is given twice", s.Label)
-		return
-	}
-	p.labels[s.Label] = at
-}
-
-// sockets follows which sockets a lane has while its steps are read.
-type sockets struct {
-	lane string
-	// all are in the order of their making; a name that is made again after its
-	// close stands here once.
-	all []socketLife
-}
-
-type socketLife struct {
-	name string
-	// domain is that of its socket call, 0 if accept made it.
-	domain int
-	// made and closed are lines; 0 is not yet.
-	made, closed int
-}
-
-func (l *sockets) find(name string) *socketLife {
-	for i := range l.all {
-		if l.all[i].name == name {
-			return &l.all[i]
-		}
-	}
-	return nil
-}
-
-// open are the names that can be used now.
-func (l *sockets) open() []string {
-	var names []string
-	for _, s := range l.all {
-		if s.closed == 0 {
-			names = append(names, s.name)
-		}
-	}
-	return names
-}
-
-// follow checks the sockets of one step and notes what it does to them.
-func (l *sockets) follow(p *reading, s *Step, row call, c callText) {
-	if row.onSocket && s.Socket != "" {
-		l.use(p, s, c.args[0].pos())
-		l.bindable(p, s, c)
-	}
+// lanePlace reads where a lane runs.
+func (p *reading) lanePlace(s *script, values map[string]*node) {
+	host, forked := values["host"], values["forked_by"]
 	switch {
-	case row.makes == mustMake && c.makes.text == "":
-		p.fault(c.name.pos(), fmt.Sprintf("write `c = %s(...)`", row.name), "nothing could use this socket without a name")
-	case row.makes == makesNone && c.makes.text != "":
-		p.fault(c.makes.pos(), "", "%s makes no socket to name", row.name)
-	case c.makes.text != "":
-		l.make(p, s, c.makes)
-	}
-}
-
-func (l *sockets) use(p *reading, s *Step, at Pos) {
-	known := l.find(s.Socket)
-	switch {
-	case known == nil:
-		p.fault(at, suggest(s.Socket, "sockets", l.open()), "the lane has made no socket %q before this step", shorten(s.Socket))
-	case known.closed != 0:
-		p.fault(at, "", "the socket %q was closed on line %d", s.Socket, known.closed)
-	case s.Call == "close":
-		known.closed = s.Pos.Line
-	}
-}
-
-func (l *sockets) make(p *reading, s *Step, name phrase) {
-	s.Makes = name.text
-	if !s.Outcome.succeeds() {
-		p.fault(name.pos(), "leave the name away", "with this outcome %s makes no socket", s.Call)
-	}
-	life := socketLife{name: name.text, made: s.Pos.Line}
-	if args, ok := s.Args.(SocketArgs); ok {
-		life.domain = args.Domain
-	}
-	known := l.find(name.text)
-	switch {
-	case known == nil:
-		l.all = append(l.all, life)
-	case known.closed == 0:
-		p.fault(name.pos(), "close it first, or take another name", "the socket %q of line %d is still open", name.text, known.made)
+	case forked != nil:
+		if t, ok := p.scalar(forked, "forked_by"); ok {
+			s.forkedBy, s.lane.ForkedBy, s.lane.OwnProcess = t, t.text, true
+		}
+		if host != nil {
+			p.fault(host.place, "leave `host` away", "a forked lane runs on the host of the lane that forks it")
+		}
+	case host == nil:
+		p.fault(s.lane.Pos, "write `host: A`", "the lane %q has no host", s.lane.Name)
 	default:
-		*known = life
+		if t, ok := p.scalar(host, "host"); ok {
+			p.isRole(t)
+			s.lane.Host = t.text
+		}
 	}
 }
 
-// bindable faults an IPv6 address for a socket of IPv4, unless the author means to
-// see it refused. The reverse is no fault: the agent maps an IPv4 address into IPv6.
-func (l *sockets) bindable(p *reading, s *Step, c callText) {
-	args, ok := s.Args.(BindArgs)
-	if !ok || args.Address.Role != "" || args.Address.IP.Is4() || !s.Outcome.succeeds() {
-		return
+// laneCopies reads how many of a lane there are.
+func (p *reading) laneCopies(s *script, values map[string]*node) {
+	copies, gap := values["copies"], values["start_gap"]
+	if copies != nil {
+		s.copies = 1
+		if t, ok := p.scalar(copies, "copies"); ok {
+			s.copies = p.number(t, "copies", 1, MaxCopies)
+		}
+		if values["forked_by"] != nil {
+			p.fault(copies.place, "write a lane for each fork", "a forked lane has no copies: one fork starts one lane")
+		}
 	}
-	if known := l.find(s.Socket); known != nil && known.domain == afInet {
-		p.fault(c.args[1].pos(), fmt.Sprintf("write %s = socket(tcp6), or 0.0.0.0", s.Socket),
-			"the socket %q of line %d is of IPv4 and cannot have the IPv6 address %s", s.Socket, known.made, args.Address.IP)
+	if gap != nil {
+		if t, ok := p.scalar(gap, "start_gap"); ok {
+			s.gap = p.duration(t, "start_gap", 0)
+		}
+		if copies == nil {
+			p.fault(gap.place, "add `copies: 5`", "start_gap is between the copies of a lane, and %q has none", s.lane.Name)
+		}
 	}
 }
 
-// laneNames are the names of all lanes.
+// laneProcess reads which process a lane runs in, and its limits.
+func (p *reading) laneProcess(s *script, values map[string]*node) {
+	if n := values["process"]; n != nil {
+		if t, ok := p.scalar(n, "process"); ok && t.text != "own" {
+			p.fault(t.pos(), "write `process: own`, or leave it away", "unknown process %q", shorten(t.text))
+		}
+		s.lane.OwnProcess = true
+	}
+	if n := values["limits"]; n != nil {
+		s.lane.Limits = p.resourceLimits(n)
+		if !s.lane.OwnProcess {
+			p.fault(n.place, "add `process: own`", "limits are those of a process, and the lane %q has none of its own", s.lane.Name)
+		}
+	}
+}
+
+// copyLanes makes the lanes of all scripts, in the order of the file, and notes labels.
+func (p *reading) copyLanes() {
+	for _, s := range p.scripts {
+		for i := range max(1, s.copies) {
+			if len(p.exp.Lanes) == MaxLanes {
+				p.fault(s.lane.Pos, "", "more than %d lanes, all copies counted", MaxLanes)
+				p.vague.lanes = true
+				return
+			}
+			l := s.lane
+			if s.copies > 0 {
+				l.Copy = i + 1
+				l.Name = copyName(l.Base, l.Copy)
+				l.Delay = time.Duration(i) * s.gap
+			}
+			if i == 0 {
+				p.labelSteps(l)
+			}
+			p.exp.Lanes = append(p.exp.Lanes, l)
+		}
+	}
+}
+
+func copyName(base string, n int) string { return fmt.Sprintf("%s[%d]", base, n) }
+
+// labelSteps notes the labels of a lane that is about to be added. The rounds of a loop
+// share the label of a step, and so do the copies of a lane.
+func (p *reading) labelSteps(l Lane) {
+	for i, s := range l.Steps {
+		if s.Label == "" {
+			continue
+		}
+		first, ok := p.labels[s.Label]
+		switch {
+		case !ok:
+			p.labels[s.Label] = place{len(p.exp.Lanes), i}
+		case first.lane == len(p.exp.Lanes) && l.Steps[first.step].Pos == s.Pos:
+		case s.Round <= 1:
+			p.fault(s.Pos, "labels are unique in the whole file", "the label %q is given twice", s.Label)
+		}
+	}
+}
+
+// laneNames are the names of all lanes as the file has them.
 func (p *reading) laneNames() []string {
-	names := make([]string, len(p.exp.Lanes))
-	for i, l := range p.exp.Lanes {
-		names[i] = l.Name
+	names := make([]string, len(p.scripts))
+	for i, s := range p.scripts {
+		names[i] = s.lane.Base
 	}
 	return names
 }
 
+// findLane is the index of the lane with this name; of the first copy if it is that of a
+// lane with copies.
 func (p *reading) findLane(name string) (int, bool) {
-	i := slices.Index(p.laneNames(), name)
+	i := slices.IndexFunc(p.exp.Lanes, func(l Lane) bool { return l.Name == name || l.Base == name })
 	return i, i >= 0
 }
 
 // checkSleeps faults lanes that sleep longer than a repetition may last.
 func (p *reading) checkSleeps() {
 	for _, l := range p.exp.Lanes {
-		var all time.Duration
+		all := l.Delay
 		for _, s := range l.Steps {
 			if sleep, ok := s.Args.(SleepArgs); ok {
 				all += sleep.Duration
@@ -271,6 +239,9 @@ func (p *reading) checkSleeps() {
 		}
 		if all >= p.exp.Repeat.Timeout {
 			p.fault(l.Pos, "raise `repeat: { timeout: ... }`", "the lane %q sleeps %s in all, and a repetition ends after %s", l.Name, brief(all), brief(p.exp.Repeat.Timeout))
+			if l.Copy > 0 {
+				return // the others begin still later
+			}
 		}
 	}
 }

@@ -44,8 +44,10 @@ type reading struct {
 	inFile *file
 	of     *variant
 	// offset is how far the fresh variables are from what the file says.
-	offset  int
-	isFresh map[string]bool
+	offset int
+	// isFresh are the fresh variables; they stay as they are written if asWritten is set.
+	isFresh   map[string]bool
+	asWritten bool
 	exp     *Experiment
 	faults  Errors
 	// needed are the sources that were missed already.
@@ -54,25 +56,21 @@ type reading struct {
 	used   map[string]bool
 	varPos map[string]Pos
 	labels map[string]place
-	// waitAt is where the argument of a wait stands, by the place of its step.
-	waitAt map[Pos]Pos
 	// packetsAt is where observe asks for packets.
 	packetsAt Pos
 	// byCall is filled by stepsOf once the lanes are read.
 	byCall []map[string][]int
-	steps  int
-	// data counts the bytes of all sends.
-	data int
+	laneReading
 	// vague is set where a fault hides what the file means, so that faults which
 	// may follow from it alone are not reported.
-	vague struct{ vars, hosts, lanes, observe bool }
+	vague struct{ vars, hosts, lanes, laneNames, observe, changes, meetings bool }
 }
 
 func newReading(f *file, of *variant) *reading {
 	return &reading{
 		inFile: f, of: of, exp: &Experiment{},
 		used: make(map[string]bool), varPos: make(map[string]Pos),
-		labels: make(map[string]place), needed: make(map[need]bool), waitAt: make(map[Pos]Pos),
+		labels: make(map[string]place), needed: make(map[need]bool),
 	}
 }
 
@@ -122,6 +120,12 @@ var sections = []section{
 		"Roles, and the labels an agent must have to play each.", (*reading).hosts},
 	{"observe", true, "observe: [syscalls, packets]",
 		"The sources of events.", (*reading).observe},
+	{"setup", false, "setup: { B: { sysctl: { net.ipv4.tcp_syncookies: 0 } } }",
+		"What is changed on the hosts while the experiment runs, and undone. See Setup.", (*reading).setup},
+	{"changes", false, "changes: { cut: { host: B, firewall: drop tcp/$port } }",
+		"What lanes change by `apply` and `undo`. See Setup.", (*reading).changes},
+	{"meetings", false, "meetings: { go: { lead: 100ms, max_spread: 10ms } }",
+		"How lanes are released together: how long before the instant the hosts are told it (20ms), and how far apart they may leave for the repetition to count (any).", (*reading).meetings},
 	{"lanes", true, "lanes: { client: { host: A, do: [c = socket(tcp), connect(c, B:$port)] } }",
 		"Threads, each on one host, and the calls it makes in order.", (*reading).lanes},
 	{"expect", false, "expect: [never: any RST]",
@@ -420,7 +424,7 @@ func (p *reading) observe(n *node) {
 
 // checkPorts faults a file whose packets nobody could tell from others.
 func (p *reading) checkPorts() {
-	if slices.Contains(p.exp.Observe, packetSource) && len(p.exp.Ports()) == 0 {
+	if slices.Contains(p.exp.Observe, packetSource) && !p.exp.namesPort() {
 		p.fault(p.packetsAt, "bind or connect to a port, or do not observe packets",
 			"packets are observed, but no lane names a port: there are none to look for")
 	}

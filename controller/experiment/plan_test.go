@@ -94,8 +94,9 @@ func TestBasicOpenClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]uint16{9090}, exp.Ports()); diff != "" {
-		t.Errorf("ports (-want +got):\n%s", diff)
+	ports, ranges := exp.Ports()
+	if diff := cmp.Diff([]uint16{9090}, ports); diff != "" || len(ranges) != 0 {
+		t.Errorf("ports (-want +got):\n%s, and ranges %v", diff, ranges)
 	}
 	if diff := cmp.Diff(Repeat{Runs: 3, Gap: 10 * time.Millisecond, Timeout: 5 * time.Second}, exp.Repeat); diff != "" {
 		t.Errorf("repeat (-want +got):\n%s", diff)

@@ -56,19 +56,17 @@ func tables() referenceTables {
 
 var packetExamples = []string{"A>B SYN", "B>A SYN+ACK", "A>B data", "ACK no data", "B>A packet"}
 
-// optionForms are the names of all options, those whose value is no plain number with
-// a value.
+// optionForms are the names of all options that can be set, those whose value is no
+// plain number with a value.
 func optionForms() []string {
-	values := map[string]string{
-		"SO_LINGER": "{1, 0}", "SO_RCVTIMEO": "100ms", "SO_SNDTIMEO": "100ms", "SO_BUSY_POLL": "50us",
-		"TCP_KEEPIDLE": "10s", "TCP_KEEPINTVL": "1s", "TCP_LINGER2": "5s", "TCP_DEFER_ACCEPT": "1s",
-		"TCP_CONGESTION": "cubic", "TCP_USER_TIMEOUT": "2s", "TCP_TX_DELAY": "10ms",
-	}
 	var forms []string
 	for _, o := range options {
+		if o.read == nil {
+			continue
+		}
 		form := o.name
-		if v, ok := values[o.name]; ok {
-			form += ", " + v
+		if o.example != "" {
+			form += ", " + o.example
 		}
 		forms = append(forms, form)
 	}
@@ -79,7 +77,7 @@ func quoted(texts []string) string { return "`" + strings.Join(texts, "`, `") + 
 
 // written is the call as an author writes it.
 func (c call) written() string {
-	text := c.name + "(" + strings.Join(c.params, ", ") + ")"
+	text := c.name + c.arguments()
 	switch c.makes {
 	case mayMake:
 		return "[name =] " + text

@@ -26,6 +26,8 @@ type file struct {
 	// mentions.
 	declared map[string]Pos
 	used     map[string]bool
+	// parts are the changes and meetings of all variants.
+	parts declarations
 	// vague is set where a fault hides which variables there are.
 	vague  bool
 	faults Errors
@@ -236,8 +238,9 @@ func (f *file) planAll(root *node) {
 			repetitions += exp.Repeat.Warmup + exp.Repeat.Runs
 		}
 		if len(faults) == 0 && len(exp.Repeat.Fresh) > 0 {
-			_, faults = f.plan(v, FreshValues-1)
-			found = gather(found, seen, faults, v.Name, freshText(exp))
+			var late *Experiment
+			late, faults = f.plan(v, FreshValues-1)
+			found = gather(found, seen, faults, v.Name, freshText(late))
 		}
 		work += weigh(v.root) + written(exp)
 		if last := i == len(f.variants)-1; !last && (work > maxPlanned || len(found) > maxShown) {

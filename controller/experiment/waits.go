@@ -2,151 +2,197 @@ package experiment
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// signalName names a signal of a lane.
-type signalName struct{ lane, signal string }
-
-func awaited(w WaitArgs) signalName { return signalName{w.Lane, w.Signal} }
+// waitForms are all ways to write what wait is for.
+var waitForms = []struct{ form, doc, example string }{
+	{"wait(lane.signal)", "That lane gave that signal.", "wait(server.listening)"},
+	{"wait(client[2].signal)", "One copy of a lane gave it.", "wait(client[2].settled)"},
+	{"wait(all lane.signal)", "All copies of a lane gave it.", "wait(all client.settled)"},
+	{"wait(lane.socket is STATE)", "The kernel has that socket in that TCP state.", "wait(client.c is ESTABLISHED)"},
+	{"wait(sent(HOST, packet))", "That packet left the host, at its tap. It is told by direction, flags, data and ICMP alone.", "wait(sent(A, SYN))"},
+	{"wait(received(HOST, packet) N times)", "That packet arrived at the host for the N-th time.", "wait(received(B, A>B SYN) 3 times)"},
+}
 
 // place is a step of a lane, by index.
 type place struct{ lane, step int }
 
-// checkWaits faults waits for signals that nobody gives, and waits that block each
-// other for ever.
-func (p *reading) checkWaits() {
-	given := p.signals()
-	known := true
-	for _, l := range p.exp.Lanes {
-		for _, s := range l.Steps {
-			if w, ok := s.Args.(WaitArgs); ok && !p.checkWait(s, w, given) {
-				known = false
+// resolve finds what the steps of each lane say of other lanes, of changes and of
+// meetings, and fills their arguments in before they are written out.
+func (p *reading) resolve() {
+	p.resolveForks()
+	p.checkSignals()
+	var failed []*script // what these do is known all the same
+	for _, s := range p.scripts {
+		before := len(p.faults)
+		s.each(func(a *action, rounds int) {
+			switch args := a.step.Args.(type) {
+			case WaitArgs:
+				a.step.Args = p.wait(s, a.text.args[0])
+			case KillArgs:
+				p.checkKill(s, args, a.text.args[0])
+			case MeetArgs:
+				p.comeTo(s, a, args.Name, rounds)
+			case ApplyArgs:
+				p.checkChange(s, args.Name, a.text.args[0])
+			case UndoArgs:
+				p.checkChange(s, args.Name, a.text.args[0])
 			}
+		})
+		if len(p.faults) > before {
+			failed = append(failed, s)
 		}
 	}
-	if known {
-		p.checkDeadlock(given)
+	for _, s := range failed {
+		s.vague = true
 	}
+	p.checkMeetings()
 }
 
-// signals finds where each signal is given.
-func (p *reading) signals() map[signalName]place {
-	given := make(map[signalName]place)
-	for i, l := range p.exp.Lanes {
-		for j, s := range l.Steps {
-			signal, ok := s.Args.(SignalArgs)
+func (p *reading) findScript(base string) *script {
+	for _, s := range p.scripts {
+		if s.lane.Base == base {
+			return s
+		}
+	}
+	return nil
+}
+
+// checkSignals faults signals that a lane gives twice.
+func (p *reading) checkSignals() {
+	for _, s := range p.scripts {
+		given := make(map[string]int)
+		s.each(func(a *action, rounds int) {
+			signal, ok := a.step.Args.(SignalArgs)
 			if !ok {
-				continue
+				return
 			}
-			key := signalName{l.Name, signal.Name}
-			if first, ok := given[key]; ok {
-				p.fault(s.Pos, fmt.Sprintf("a wait could not tell it from the one on line %d", l.Steps[first.step].Pos.Line),
-					"the lane %q gives the signal %q twice", l.Name, signal.Name)
-				continue
+			line, again := given[signal.Name]
+			switch {
+			case again:
+				p.fault(a.at, fmt.Sprintf("a wait could not tell it from the one on line %d", line),
+					"the lane %q gives the signal %q twice", s.lane.Base, signal.Name)
+			case rounds > 1:
+				p.fault(a.at, "give it before or after the loop", "the lane %q gives the signal %q in each of %d rounds; a lane gives a signal once", s.lane.Base, signal.Name, rounds)
+			default:
+				given[signal.Name] = a.at.Line
 			}
-			given[key] = place{i, j}
-		}
+		})
 	}
-	return given
 }
 
-func (p *reading) checkWait(s Step, w WaitArgs, given map[signalName]place) bool {
-	if _, ok := given[awaited(w)]; ok {
-		return true
-	}
-	at := p.waitAt[s.Pos]
-	lane, ok := p.findLane(w.Lane)
-	if !ok {
-		p.fault(at, suggest(w.Lane, "lanes", p.laneNames()), "unknown lane %q", shorten(w.Lane))
-		return false
-	}
+// signals are the names that a lane gives.
+func (s *script) signals() []string {
 	var names []string
-	for _, s := range p.exp.Lanes[lane].Steps {
-		if signal, ok := s.Args.(SignalArgs); ok && !slices.Contains(names, signal.Name) {
+	s.each(func(a *action, _ int) {
+		if signal, ok := a.step.Args.(SignalArgs); ok && !slices.Contains(names, signal.Name) {
 			names = append(names, signal.Name)
 		}
-	}
-	p.fault(at, suggest(w.Signal, "signals of that lane", names), "the lane %q never gives the signal %q", w.Lane, shorten(w.Signal))
-	return false
+	})
+	return names
 }
 
-// checkDeadlock lets the lanes run in thought: each goes on until it waits for a
-// signal that was not given yet. Lanes that are left then wait for ever, and each
-// waits for another of them, so that following them leads into a cycle.
-func (p *reading) checkDeadlock(given map[signalName]place) {
-	at := p.advance(given)
-	seen := make([]bool, len(at))
-	for first := range at {
-		var path []int
-		onPath := make(map[int]int)
-		for lane := first; at[lane] < len(p.exp.Lanes[lane].Steps); {
-			if i, ok := onPath[lane]; ok {
-				p.reportCycle(path[i:], at, given)
-				break
+// wait reads what a lane waits for, in one of the waitForms.
+func (p *reading) wait(s *script, t phrase) WaitArgs {
+	if strings.HasPrefix(t.text, "sent(") || strings.HasPrefix(t.text, "received(") {
+		return p.waitPacket(t)
+	}
+	if of, state, ok := t.cut(" is "); ok {
+		return p.waitState(of.trim(), state.trim())
+	}
+	rest, all := t, false
+	if strings.HasPrefix(t.text, "all ") {
+		rest, all = t.from(len("all ")).trim(), true
+	}
+	lane, signal, found := rest.cut(".")
+	if !found {
+		p.fault(t.pos(), "write wait(lane.signal); LANGUAGE.md shows the other forms", "%q names no lane and signal", shorten(t.text))
+		return WaitArgs{}
+	}
+	return p.waitSignal(s, lane, signal, all)
+}
+
+// waitSignal finds the lanes that a wait is for, and the signal.
+func (p *reading) waitSignal(s *script, lane, signal phrase, all bool) WaitArgs {
+	name, ok := p.laneName(lane, all)
+	if !ok {
+		return WaitArgs{}
+	}
+	base, _, _ := strings.Cut(name, "[")
+	of := p.findScript(base)
+	if known := of.signals(); !slices.Contains(known, signal.text) {
+		if !of.vague {
+			hint := ""
+			if p.hints() {
+				hint = suggest(signal.text, "signals of that lane", known)
 			}
-			if seen[lane] {
-				break
-			}
-			seen[lane] = true
-			onPath[lane] = len(path)
-			path = append(path, lane)
-			lane = given[awaited(p.exp.Lanes[lane].Steps[at[lane]].Args.(WaitArgs))].lane
+			p.fault(lane.pos(), hint, "the lane %q never gives the signal %q", base, shorten(signal.text))
+		}
+		return WaitArgs{}
+	}
+	w := WaitArgs{Lane: name, Signal: signal.text}
+	if all && of.copies > 0 {
+		w.Lanes = p.copyNames(of)
+	}
+	return w
+}
+
+// copyNames are the names of all copies of a lane, made once.
+func (p *reading) copyNames(s *script) []string {
+	if s.names == nil {
+		for i := range s.copies {
+			s.names = append(s.names, copyName(s.lane.Base, i+1))
 		}
 	}
+	return s.names
 }
 
-// advance returns the step at which each lane stops for ever, or its number of steps.
-// A lane is looked at again only when the signal that it waits for is given.
-func (p *reading) advance(given map[signalName]place) []int {
-	at := make([]int, len(p.exp.Lanes))
-	waiting := make(map[signalName][]int)
-	done := make(map[signalName]bool)
-	var ready []int
-	for i := range p.exp.Lanes {
-		ready = append(ready, i)
+var copyOf = regexp.MustCompile(`^(.*)\[(\d{1,6})\]$`)
+
+// laneName reads the name of one lane, client[2] for a copy, or of all copies of one if
+// all is set. A name without a number is that of a lane without copies.
+func (p *reading) laneName(t phrase, all bool) (string, bool) {
+	base, number := t, 0
+	if m := copyOf.FindStringSubmatch(t.text); m != nil {
+		base = t.slice(0, len(m[1]))
+		number, _ = strconv.Atoi(m[2]) // at most six digits
+	} else if i := strings.IndexByte(t.text, '['); i >= 0 {
+		p.fault(t.at(i), "write client[2]", "%q names no copy of a lane", shorten(t.text))
+		return "", false
 	}
-	for len(ready) > 0 {
-		lane := ready[len(ready)-1]
-		ready = ready[:len(ready)-1]
-		steps := p.exp.Lanes[lane].Steps
-		for ; at[lane] < len(steps); at[lane]++ {
-			s := steps[at[lane]]
-			if w, ok := s.Args.(WaitArgs); ok && !done[awaited(w)] && !endsByItself(s) {
-				waiting[awaited(w)] = append(waiting[awaited(w)], lane)
-				break
+	s := p.findScript(base.text)
+	switch {
+	case s == nil:
+		if !p.vague.laneNames {
+			hint := ""
+			if p.hints() {
+				hint = suggest(base.text, "lanes", p.laneNames())
 			}
-			if signal, ok := s.Args.(SignalArgs); ok {
-				key := signalName{p.exp.Lanes[lane].Name, signal.Name}
-				done[key] = true
-				ready = append(ready, waiting[key]...)
-				delete(waiting, key)
-			}
+			p.fault(t.pos(), hint, "unknown lane %q", shorten(base.text))
 		}
+		return "", false
+	case base.text != t.text && all:
+		p.fault(t.pos(), "write `all "+base.text+"`, or one copy without `all`", "%q is one copy, not all", t.text)
+	case base.text != t.text && (number < 1 || number > s.copies):
+		p.fault(t.pos(), "", "the lane %q has %s, counted from 1", base.text, copiesText(s.copies))
+	case base.text == t.text && s.copies > 0 && !all:
+		p.fault(t.pos(), fmt.Sprintf("write `all %s`, or one of them: %s", base.text, copyName(base.text, 1)), "the lane %q has %s", base.text, copiesText(s.copies))
+	default:
+		return t.text, true
 	}
-	return at
+	return "", false
 }
 
-// endsByItself reports whether a wait that is never met still lets its lane go on.
-func endsByItself(s Step) bool {
-	return s.Timeout > 0 && s.Outcome != nil && s.Outcome.Timeout
-}
-
-func (p *reading) reportCycle(lanes, at []int, given map[signalName]place) {
-	var parts []string
-	for _, i := range lanes {
-		l := p.exp.Lanes[i]
-		s := l.Steps[at[i]]
-		w := s.Args.(WaitArgs)
-		from := given[awaited(w)]
-		parts = append(parts, fmt.Sprintf("%s waits on line %d for %s.%s, which is given on line %d",
-			l.Name, s.Pos.Line, w.Lane, w.Signal, p.exp.Lanes[from.lane].Steps[from.step].Pos.Line))
+func copiesText(n int) string {
+	switch n {
+	case 0:
+		return "no copies"
+	case 1:
+		return "1 copy"
 	}
-	const most = 8
-	if len(parts) > most {
-		parts = append(parts[:most], fmt.Sprintf("and %d more", len(lanes)-most))
-	}
-	first := p.exp.Lanes[lanes[0]].Steps[at[lanes[0]]]
-	p.fault(first.Pos, "", "these waits block each other for ever: %s", strings.Join(parts, "; "))
+	return fmt.Sprintf("%d copies", n)
 }
