@@ -217,13 +217,16 @@ func (p *reading) add(name string, n *node, e Expectation) {
 	p.exp.Expect = append(p.exp.Expect, e)
 }
 
-// line is a value on one line, its variables replaced.
+// line is a value on one line, its variables replaced but for the fresh ones, so that
+// it is the same in every repetition.
 func (p *reading) line(n *node) string {
 	var parts []string
 	switch n.kind {
 	case scalar:
 		before := len(p.faults)
+		p.asWritten = true
 		t, _ := p.expand(n.phrase)
+		p.asWritten = false
 		p.faults = p.faults[:before]
 		return strings.Join(strings.Fields(t.text), " ")
 	case list:

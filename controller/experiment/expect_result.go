@@ -1,10 +1,8 @@
 package experiment
 
 import (
-	"maps"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // resultForms are the ways to say what a call returned.
@@ -41,7 +39,7 @@ func (p *reading) result(n *node) {
 		return
 	}
 	if form == "" {
-		out.Outcome = Outcome{OK: true, Errnos: slices.Compact(slices.Sorted(maps.Values(errnos))), Timeout: true}
+		out.Outcome = Outcome{OK: true, Errnos: allErrnos, Timeout: true}
 	} else if v, ok := p.scalar(values[form], form); ok {
 		out.Outcome, _ = p.resultOutcome(form, v, out.Of)
 	}
@@ -91,52 +89,9 @@ func (p *reading) resultOutcome(form string, v phrase, of MomentSelector) (Outco
 
 // outcomeOf reads an outcome of the call of a moment.
 func (p *reading) outcomeOf(m MomentSelector, t phrase) (Outcome, bool) {
-	return p.outcome(t)
-}
-
-// that reads an expression in CEL.
-func (p *reading) that(n *node) {
-	for _, item := range items(n) {
-		t, ok := p.scalar(item, "that")
-		if !ok {
-			continue
-		}
-		before := len(p.faults)
-		if strings.TrimSpace(t.text) == "" {
-			p.fault(t.pos(), "write `that: \"size(packets) < 20\"`", "the expression is empty")
-		}
-		p.checkThat(t)
-		if len(p.faults) == before {
-			p.add("that", item, Expectation{That: &ThatExpectation{Source: t.text}})
-		}
+	of, ok := p.laneOf(m.Lane)
+	if !ok {
+		return p.outcome(t)
 	}
-}
-
-var (
-	// celText is a text of CEL, in which no name stands for anything.
-	celText = regexp.MustCompile(`"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'`)
-	celName = regexp.MustCompile(`(^|[^.A-Za-z0-9_])([a-z_][A-Za-z0-9_]*)`)
-)
-
-// thatSources are the sources that the names of an expression rest on.
-var thatSources = map[string]string{
-	"calls": "syscalls", "packets": packetSource, "rtt": packetSource, "phase": packetSource,
-	"info": "tcp-info", "counters": "counters", "states": stateSource,
-}
-
-// checkThat checks an expression and the sources that it needs.
-func (p *reading) checkThat(t phrase) {
-	code := celText.ReplaceAllString(t.text, `""`)
-	for _, m := range celName.FindAllStringSubmatch(code, -1) {
-		if source, ok := thatSources[m[2]]; ok {
-			p.needs(source, t.pos())
-		}
-		if m[2] == "vars" { // every variable that is named may be looked up
-			for _, v := range p.exp.Vars {
-				if strings.Contains(t.text, v.Name) {
-					p.used[v.Name] = true
-				}
-			}
-		}
-	}
+	return p.outcomeIn(t, formsOf(&p.exp.Lanes[of.lane].Steps[m.Step]))
 }

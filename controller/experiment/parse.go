@@ -48,14 +48,16 @@ type reading struct {
 	// isFresh are the fresh variables; they stay as they are written if asWritten is set.
 	isFresh   map[string]bool
 	asWritten bool
-	exp     *Experiment
-	faults  Errors
+	exp       *Experiment
+	faults    Errors
 	// needed are the sources that were missed already.
 	needed map[need]bool
 	// used are the variables that something mentioned.
 	used   map[string]bool
 	varPos map[string]Pos
 	labels map[string]place
+	// thats counts the bytes of expressions.
+	thats int
 	// packetsAt is where observe asks for packets.
 	packetsAt Pos
 	// byCall is filled by stepsOf once the lanes are read.

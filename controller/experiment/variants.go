@@ -28,6 +28,7 @@ type file struct {
 	used     map[string]bool
 	// parts are the changes and meetings of all variants.
 	parts declarations
+	thats thatCache
 	// vague is set where a fault hides which variables there are.
 	vague  bool
 	faults Errors
@@ -461,7 +462,8 @@ func (e *Experiment) every(yield func(*Experiment)) {
 type condition [][]string
 
 // condition reads `burst`, `burst or trickle`, `burst and backlog=1`. What it names
-// must be there; it is not ok if something is not.
+// must be there, and some variant must be all that an alternative asks for; it is not
+// ok if not.
 func (p *reading) condition(t phrase) (condition, bool) {
 	known := p.inFile.words()
 	var c condition
@@ -472,6 +474,9 @@ func (p *reading) condition(t phrase) (condition, bool) {
 		case wanted:
 			if !slices.Contains(known, w.text) {
 				p.fault(w.pos(), suggest(w.text, "cases", known), "the file has no case %q", shorten(w.text))
+				ok = false
+			} else if other, both := p.inFile.excludes(words, w.text); both {
+				p.fault(w.pos(), "", "no variant is both %s and %s", other, w.text)
 				ok = false
 			}
 			words, wanted = append(words, w.text), false
@@ -489,6 +494,23 @@ func (p *reading) condition(t phrase) (condition, bool) {
 		return nil, false
 	}
 	return append(c, words), ok
+}
+
+// excludes finds one of several words that no variant has together with another: the
+// other of two cases, or of two values of a variable.
+func (f *file) excludes(words []string, word string) (other string, found bool) {
+	kind := func(w string) string {
+		variable, _, ofMatrix := strings.Cut(w, "=")
+		if !ofMatrix {
+			return ""
+		}
+		return variable
+	}
+	i := slices.IndexFunc(words, func(w string) bool { return w != word && kind(w) == kind(word) })
+	if i < 0 {
+		return "", false
+	}
+	return words[i], true
 }
 
 // holds reports whether the variant that is read is meant.

@@ -88,6 +88,9 @@ func (p *reading) value(name string, at Pos) string {
 	for _, v := range p.exp.Vars {
 		if v.Name == name {
 			p.used[name] = true
+			if p.asWritten && p.isFresh[name] {
+				return "$" + name
+			}
 			return v.Value
 		}
 		known = append(known, v.Name)
