@@ -2,6 +2,8 @@ package timeline
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
 
 	"syncline/controller/experiment"
 )
@@ -9,18 +11,16 @@ import (
 // maxStates bounds the work of trying all orders of one connection's packets.
 const maxStates = 1 << 16
 
-// lattice is every order in which the packets of a connection can have left. The
-// packets of one direction have one order, by their sender's clock; so an order of
-// all of them is a path that takes the next of the one or of the other side, and
-// needs says which steps are surely not allowed yet.
+// lattice is every order in which packets can have left. Those of one sender have one
+// order, by its own clock; so an order of all of them is a path that takes the next of
+// one side after the other, and needs says which steps are surely not allowed yet.
 type lattice struct {
-	tr         *trial
-	connection int
-	// sides are segment indices: from the client, from the server.
-	sides [2][]int
-	// needs[s][i] is how many packets of the other side surely left before packet i
-	// of side s.
-	needs [2][]int
+	tr *trial
+	// sides are moments, by sender: of a connection from its client and from its server.
+	sides [][]int
+	// needs[s][i][o] is how many packets of side o surely left before packet i of
+	// side s.
+	needs [][][]int
 	// taps are the hosts at the ends; blind is true if one end is no host of the run.
 	taps  []int
 	blind bool
@@ -29,45 +29,83 @@ type lattice struct {
 // element is the index-th packet of a side.
 type element struct{ side, index int }
 
+// newLattice is that of the segments of a connection.
 func (tr *trial) newLattice(connection int) *lattice {
-	l := &lattice{tr: tr, connection: connection}
+	l := &lattice{tr: tr, sides: make([][]int, 2)}
 	c := &tr.t.Connections[connection]
 	for i := range c.Segments {
 		side := 1
 		if c.Segments[i].FromClient {
 			side = 0
 		}
-		// A record that was cut into several on the way is one packet still.
-		if n := len(l.sides[side]); n > 0 && placeOf(&c.Segments[l.sides[side][n-1]]) == placeOf(&c.Segments[i]) {
-			continue
-		}
-		l.sides[side] = append(l.sides[side], i)
+		l.put(side, placeOf(&c.Segments[i]))
 	}
-	for side := range l.sides {
-		l.needs[side] = make([]int, len(l.sides[side]))
-		n := 0
-		for i := range l.sides[side] {
-			e := element{side, i}
-			for n < len(l.sides[1-side]) && l.surelyBefore(element{1 - side, n}, e) {
-				n++
-			}
-			l.needs[side][i] = n
-		}
-	}
+	l.work()
 	for _, end := range []End{c.Client, c.Server} {
-		if end.Host < 0 {
-			l.blind = true
-			continue
-		}
-		l.taps = append(l.taps, end.Host)
+		l.end(end.Host)
 	}
 	return l
 }
 
-// moment is where a packet left, or where it arrived if that alone was seen.
-func (l *lattice) moment(e element) int {
-	return placeOf(&l.tr.t.Connections[l.connection].Segments[l.sides[e.side][e.index]])
+// newWideLattice is that of any packets: each host is a side, by its own clock, and
+// what nobody of the run sent, or was not seen to send, is one by the clock of the tap
+// that saw it come. All that the hosts of the run send or get passes one of their taps.
+func (tr *trial) newWideLattice(sent []*Transmission) *lattice {
+	l := &lattice{tr: tr}
+	type sender struct {
+		host   int
+		tapped bool
+	}
+	side := make(map[sender]int)
+	for _, one := range sent {
+		from := sender{tr.t.Moments[one.First()].Event.Host, one.Departure >= 0}
+		if _, ok := side[from]; !ok {
+			side[from] = len(l.sides)
+			l.sides = append(l.sides, nil)
+		}
+		l.put(side[from], one.First())
+	}
+	l.work()
+	return l
 }
+
+// put adds a packet to a side. A record that was cut into several on the way is one
+// packet still.
+func (l *lattice) put(side, moment int) {
+	if n := len(l.sides[side]); n > 0 && l.sides[side][n-1] == moment {
+		return
+	}
+	l.sides[side] = append(l.sides[side], moment)
+}
+
+func (l *lattice) end(host int) {
+	switch {
+	case host < 0:
+		l.blind = true
+	case !slices.Contains(l.taps, host):
+		l.taps = append(l.taps, host)
+	}
+}
+
+// work finds out which packets surely left before which.
+func (l *lattice) work() {
+	l.needs = make([][][]int, len(l.sides))
+	for side := range l.sides {
+		l.needs[side] = make([][]int, len(l.sides[side]))
+		n := make([]int, len(l.sides))
+		for i := range l.sides[side] {
+			for other := range l.sides {
+				for other != side && n[other] < len(l.sides[other]) && l.surelyBefore(element{other, n[other]}, element{side, i}) {
+					n[other]++
+				}
+			}
+			l.needs[side][i] = slices.Clone(n)
+		}
+	}
+}
+
+// moment is where a packet left, or where it arrived if that alone was seen.
+func (l *lattice) moment(e element) int { return l.sides[e.side][e.index] }
 
 // placeOf is the moment that stands for a segment in the order of packets.
 func placeOf(s *Segment) int {
@@ -86,16 +124,24 @@ func (l *lattice) surelyBefore(a, b element) bool {
 
 // allowed reports whether side's next packet can be next, taken of each side being
 // gone already.
-func (l *lattice) allowed(side int, taken [2]int) bool {
+func (l *lattice) allowed(side int, taken []int) bool {
 	i := taken[side]
-	return i < len(l.sides[side]) && l.needs[side][i] <= taken[1-side]
+	if i >= len(l.sides[side]) {
+		return false
+	}
+	for other, n := range l.needs[side][i] {
+		if n > taken[other] {
+			return false
+		}
+	}
+	return true
 }
 
 // sequence is the order by the lab's clock. It ends early if the record contradicts
 // itself.
 func (l *lattice) sequence() []element {
 	var all []element
-	var taken [2]int
+	taken := make([]int, len(l.sides))
 	for {
 		side := -1
 		for s := range l.sides {
@@ -114,13 +160,13 @@ func (l *lattice) sequence() []element {
 	}
 }
 
-// unsettled finds the first two neighbours of opposite directions, in the order of
-// the lab's clock, that could as well be the other way round.
+// unsettled finds the first two neighbours of different senders, in the order of the
+// lab's clock, that could as well be the other way round.
 func (l *lattice) unsettled() (first, second element, ok bool) {
 	sequence := l.sequence()
 	for i := 1; i < len(sequence); i++ {
 		a, b := sequence[i-1], sequence[i]
-		if a.side != b.side && l.needs[b.side][b.index] <= a.index {
+		if a.side != b.side && l.needs[b.side][b.index][a.side] <= a.index {
 			return a, b, true
 		}
 	}
@@ -131,7 +177,7 @@ func (l *lattice) unsettled() (first, second element, ok bool) {
 func (l *lattice) settle(first, second element) {
 	needs := l.needs[second.side]
 	for i := second.index; i < len(needs); i++ {
-		needs[i] = max(needs[i], first.index+1)
+		needs[i][first.side] = max(needs[i][first.side], first.index+1)
 	}
 }
 
@@ -179,17 +225,34 @@ func (l *lattice) advance(pattern []experiment.PacketTerm, at terms, e element, 
 // answer says if some order matches and if some order does not.
 type answer struct{ match, mismatch, tooMany bool }
 
-// state is a place on the way through the lattice.
+// state is a place on the way through the lattice: how many packets of each side are
+// gone, four bytes a side so that it can be a key, and the places in the pattern.
 type state struct {
-	taken [2]int
+	taken string
 	at    terms
+}
+
+func packed(taken []int) string {
+	b := make([]byte, 0, 4*len(taken))
+	for _, n := range taken {
+		b = binary.BigEndian.AppendUint32(b, uint32(n))
+	}
+	return string(b)
+}
+
+func unpacked(s string) []int {
+	taken := make([]int, len(s)/4)
+	for i := range taken {
+		taken[i] = int(binary.BigEndian.Uint32([]byte(s[4*i:])))
+	}
+	return taken
 }
 
 // try matches every possible order against a pattern, all orders that share a state
 // at once.
 func (l *lattice) try(pattern []experiment.PacketTerm, holes bool) answer {
 	var a answer
-	frontier := map[state]bool{{at: startOf(pattern, holes)}: true}
+	frontier := map[state]bool{{packed(make([]int, len(l.sides))), startOf(pattern, holes)}: true}
 	for visited := 0; len(frontier) > 0; {
 		if visited += len(frontier); visited > maxStates {
 			a.tooMany = true
@@ -210,7 +273,8 @@ func (l *lattice) spread(pattern []experiment.PacketTerm, s state, holes bool, n
 		a.mismatch = true
 		return
 	}
-	if s.taken[0] == len(l.sides[0]) && s.taken[1] == len(l.sides[1]) {
+	taken := unpacked(s.taken)
+	if l.allTaken(taken) {
 		if s.at[len(pattern)] == live {
 			a.match = true
 		} else {
@@ -219,11 +283,21 @@ func (l *lattice) spread(pattern []experiment.PacketTerm, s state, holes bool, n
 		return
 	}
 	for side := range l.sides {
-		if !l.allowed(side, s.taken) {
+		if !l.allowed(side, taken) {
 			continue
 		}
-		after := state{taken: s.taken, at: l.advance(pattern, s.at, element{side, s.taken[side]}, holes)}
-		after.taken[side]++
-		next[after] = true
+		at := l.advance(pattern, s.at, element{side, taken[side]}, holes)
+		taken[side]++
+		next[state{packed(taken), at}] = true
+		taken[side]--
 	}
+}
+
+func (l *lattice) allTaken(taken []int) bool {
+	for side := range l.sides {
+		if taken[side] < len(l.sides[side]) {
+			return false
+		}
+	}
+	return true
 }

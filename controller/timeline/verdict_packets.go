@@ -2,14 +2,15 @@ package timeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"syncline/controller/experiment"
 )
 
-// packets judges that every connection of the experiment matches a pattern. One that
-// no call on record is of, and that may be the experiment's all the same, is judged as
-// well and can only leave the ruling in doubt.
+// packets judges that every connection of the experiment matches a pattern, or every
+// connection of a socket. One that no call on record is of, and that may be the
+// experiment's all the same, is judged as well and can only leave the ruling in doubt.
 //
 // Every packet that left is one segment, also a retransmission and one that was
 // lost on the way, and so is a copy that only the network can have made. What one tap
@@ -17,13 +18,20 @@ import (
 // opposite directions, every order that the record allows is tried, and the ruling
 // is definite only if all of them give it.
 //
+// A pattern that names packets which are no TCP is about all packets of the repetition
+// together, TCP of somebody else's apart; of a socket, about the segments of its
+// connections and the ICMP errors that quote them.
+//
 // A connection with events missing never passes. It fails only if no packets that
 // may be missing could make it match.
 func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
+	if namesOthers(e.Pattern) {
+		return tr.allPackets(e)
+	}
 	v := Verdict{Ruling: Pass}
 	seen, doubt := 0, ""
 	for i := range tr.t.Connections {
-		if len(tr.t.Connections[i].Segments) == 0 || tr.own.of[i] == foreign {
+		if len(tr.t.Connections[i].Segments) == 0 || tr.own.of[i] == foreign || !tr.isConnectionOf(&e.Of, i) {
 			continue
 		}
 		one := tr.connection(e.Pattern, i)
@@ -44,13 +52,64 @@ func (tr *trial) packets(e *experiment.PacketsExpectation) Verdict {
 	case doubt != "":
 		return doubted(v, doubt)
 	}
+	tr.empty = true
 	what := "no packet of a TCP connection"
 	if tr.own.left > 0 {
 		what += " of this experiment"
 	}
+	if e.Of != (experiment.SocketSelector{}) {
+		what = "no packet of a connection of " + socketSelectorText(&e.Of)
+	}
 	v.Ruling, v.Reason = Fail, "selects nothing: "+what+" was seen"
 	if cause := tr.hidden(gapsOf(Packets)); cause != "" {
 		v.Ruling, v.Reason = CannotTell, what+" is on record; "+cause
+	}
+	return v
+}
+
+// namesOthers reports whether a pattern names packets that are no TCP.
+func namesOthers(pattern []experiment.PacketTerm) bool {
+	return slices.ContainsFunc(pattern, func(t experiment.PacketTerm) bool {
+		return !t.Any && (t.Packet.ARP != 0 || t.Packet.Protocol != 0 && t.Packet.Protocol != ProtocolTCP)
+	})
+}
+
+// isConnectionOf reports whether a connection is one of a socket; of no socket, any is.
+func (tr *trial) isConnectionOf(sel *experiment.SocketSelector, connection int) bool {
+	if *sel == (experiment.SocketSelector{}) {
+		return true
+	}
+	return slices.ContainsFunc(tr.endsOf(sel), func(ref EndRef) bool { return ref.Connection == connection })
+}
+
+// allPackets judges the packets of all connections and those of none together.
+func (tr *trial) allPackets(e *experiment.PacketsExpectation) Verdict {
+	var sent []*Transmission
+	doubt := ""
+	for i := range tr.transmissions() {
+		one := &tr.sent[i]
+		if e.Of != (experiment.SocketSelector{}) && (one.Connection < 0 || !tr.isConnectionOf(&e.Of, one.Connection)) {
+			continue
+		}
+		switch why := tr.doubtOf(one.Connection); why {
+		case foreignText:
+			continue
+		case "":
+		default:
+			doubt = why
+		}
+		sent = append(sent, one)
+	}
+	touches := func(g *gap) bool { return gapsOf(Packets)(g) || gapsOf(ICMP)(g) || gapsOf(ARP)(g) }
+	v := Verdict{}
+	if len(sent) == 0 {
+		tr.empty = true
+		v = tr.absent("selects nothing: no packet was seen", tr.hidden(touches))
+	} else {
+		v = tr.newWideLattice(sent).judge(e.Pattern, touches)
+	}
+	if doubt != "" && v.Ruling != CannotTell {
+		return doubted(v, doubt)
 	}
 	return v
 }
@@ -87,7 +146,13 @@ func (tr *trial) unclearText(i int) string {
 // connection judges one connection.
 func (tr *trial) connection(pattern []experiment.PacketTerm, i int) Verdict {
 	l := tr.newLattice(i)
-	touches := gapsOf(Packets, l.taps...)
+	return l.judge(pattern, gapsOf(Packets, l.taps...))
+}
+
+// judge rules on all orders of some packets, of which those that the gaps touch may not
+// be all.
+func (l *lattice) judge(pattern []experiment.PacketTerm, touches func(*gap) bool) Verdict {
+	tr := l.tr
 	cause := tr.hidden(touches)
 	if l.blind {
 		cause = strings.TrimPrefix(cause+"; no tap stood at one end of the connection", "; ")

@@ -110,20 +110,25 @@ func TestOrderIsNeverWrong(t *testing.T) {
 // possible, partial order.
 func drawLattice(t *rapid.T) *lattice {
 	flags := []Flags{SYN, ACK, FIN}
-	tl := &Timeline{Hosts: []Host{{Name: "A"}, {Name: "B"}}, Connections: []Connection{{Client: End{Host: 0}, Server: End{Host: 1}}}}
-	l := &lattice{tr: newTrial(tl, &experiment.Experiment{})}
+	tl := &Timeline{Hosts: []Host{{Name: "A"}, {Name: "B"}, {Name: "C"}}, Connections: []Connection{{Client: End{Host: 0}, Server: End{Host: 1}}}}
+	sides := rapid.IntRange(2, 3).Draw(t, "sides")
+	l := &lattice{tr: newTrial(tl, &experiment.Experiment{}), sides: make([][]int, sides), needs: make([][][]int, sides)}
 	for n := range rapid.IntRange(0, 6).Draw(t, "packets") {
-		side := rapid.IntRange(0, 1).Draw(t, "side")
+		side := rapid.IntRange(0, sides-1).Draw(t, "side")
 		p := &Packet{Flags: rapid.SampledFrom(flags).Draw(t, "flags")}
 		tl.Moments = append(tl.Moments, Moment{Event: &Event{Host: side, Packet: p}, Segment: n})
 		tl.Connections[0].Segments = append(tl.Connections[0].Segments, Segment{FromClient: side == 0, Departure: n, Arrival: -1})
 		// At most as many as are there by now: the order of drawing stays possible.
-		l.needs[side] = append(l.needs[side], 0)
-		i := len(l.needs[side]) - 1
-		l.needs[side][i] = rapid.IntRange(0, len(l.sides[1-side])).Draw(t, "needs")
-		if i > 0 {
-			l.needs[side][i] = max(l.needs[side][i], l.needs[side][i-1])
+		needs := make([]int, sides)
+		for other := range needs {
+			if other != side {
+				needs[other] = rapid.IntRange(0, len(l.sides[other])).Draw(t, "needs")
+			}
+			if i := len(l.needs[side]); i > 0 {
+				needs[other] = max(needs[other], l.needs[side][i-1][other])
+			}
 		}
+		l.needs[side] = append(l.needs[side], needs)
 		l.sides[side] = append(l.sides[side], n)
 	}
 	return l
@@ -158,14 +163,14 @@ func matchesPlainly(tr *trial, pattern []experiment.PacketTerm, moments []int, h
 }
 
 // everyOrder calls visit with each order that a lattice allows.
-func everyOrder(l *lattice, taken [2]int, sofar []int, visit func([]int)) {
-	if taken[0] == len(l.sides[0]) && taken[1] == len(l.sides[1]) {
+func everyOrder(l *lattice, taken []int, sofar []int, visit func([]int)) {
+	if l.allTaken(taken) {
 		visit(sofar)
 		return
 	}
 	for side := range l.sides {
 		if l.allowed(side, taken) {
-			next := taken
+			next := slices.Clone(taken)
 			next[side]++
 			everyOrder(l, next, append(slices.Clone(sofar), l.moment(element{side, taken[side]})), visit)
 		}
@@ -179,7 +184,7 @@ func TestTryIsEveryOrder(t *testing.T) {
 		l, pattern := drawLattice(t), drawPattern(t)
 		holes := rapid.Bool().Draw(t, "holes")
 		var want answer
-		everyOrder(l, [2]int{}, nil, func(moments []int) {
+		everyOrder(l, make([]int, len(l.sides)), nil, func(moments []int) {
 			if matchesPlainly(l.tr, pattern, moments, holes) {
 				want.match = true
 			} else {
