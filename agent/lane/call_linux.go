@@ -3,6 +3,7 @@ package lane
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"syscall"
 	"time"
@@ -82,6 +83,11 @@ func (l *lane) complete(o *op, fd int32) {
 			o.call.a[2] |= unix.O_NONBLOCK
 		}
 	case *synclinev1.Step_Poll:
+		// poll(2) does not look at a negative descriptor at all; of one that no process can
+		// have it says POLLNVAL, as it would of one that was closed.
+		if fd < 0 {
+			fd = math.MaxInt32
+		}
 		l.poll = unix.PollFd{Fd: fd, Events: int16(c.Poll.GetEvents())}
 		o.call.a[0], o.call.a[2] = uintptr(unsafe.Pointer(&l.poll)), 0
 		if limit := c.Poll.GetTimeoutNs(); limit >= 0 {

@@ -122,7 +122,7 @@ func (n *namespace) blackhole(t *testing.T) string {
 type stage struct {
 	t     testing.TB
 	space *namespace
-	allow Config // Allow and Signalled of every lane
+	allow Config // functions of every lane
 	// longer, if set, is the context of the lane "server", so that its end does not
 	// reach the client as a packet.
 	longer context.Context
@@ -167,6 +167,7 @@ func (s *stage) start(ctx context.Context, lanes ...*synclinev1.Lane) (*Board, f
 func (s *stage) config(l *synclinev1.Lane, board *Board) Config {
 	return Config{
 		Lane: l, Board: board, Allow: s.allow.Allow, Signalled: s.allow.Signalled,
+		Made: s.allow.Made, Change: s.allow.Change,
 		Prepare: func() error {
 			s.mu.Lock()
 			s.thread[l.Name] = unix.Gettid()

@@ -143,6 +143,9 @@ func signalName(n uint32) string {
 }
 
 func errnoName(e uint32) string {
+	if e == uint32(unix.EOPNOTSUPP) {
+		return "EOPNOTSUPP" // ENOTSUP is the same number, and no man page of a socket call has it
+	}
 	if name := unix.ErrnoName(syscall.Errno(e)); name != "" {
 		return name
 	}
