@@ -250,7 +250,7 @@ func (p *picture) drawLabels(i int) {
 // packetWords are the words of a packet. Where the ladder shows several connections,
 // the number of its own goes with the first of them.
 func packetWords(l *timeline.Ladder, a *timeline.Arrow) []string {
-	if len(l.Connections) < 2 {
+	if len(l.Connections) < 2 || a.Connection < 0 {
 		return a.Words
 	}
 	words := slices.Clone(a.Words)

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -20,7 +22,62 @@ func callNames(l *timeline.Ladder, b *timeline.Bracket) []string {
 	if b.Calls > 1 || name == b.Call {
 		return []string{lane + b.Call}
 	}
-	return []string{lane + b.Call, lane + name}
+	names := []string{lane + b.Call, lane + name}
+	if _, number, ok := strings.Cut(b.Role, "["); ok && lane != "" {
+		// One of several copies: where room is short its number says which.
+		names = append(names, "["+number+" "+name)
+	}
+	return names
+}
+
+// rolesText names the lanes of a host, copies of one lane together: "client[1–8]".
+func rolesText(roles []string) string {
+	var bases []string
+	copies := make(map[string][]int)
+	for _, role := range roles {
+		base, number, isCopy := copyOf(role)
+		if !slices.Contains(bases, base) {
+			bases = append(bases, base)
+		}
+		if isCopy {
+			copies[base] = append(copies[base], number)
+		}
+	}
+	for i, base := range bases {
+		if numbers := copies[base]; len(numbers) > 0 {
+			slices.Sort(numbers)
+			bases[i] += "[" + rangesText(numbers) + "]"
+		}
+	}
+	return strings.Join(bases, ", ")
+}
+
+// rangesText is "1–3, 5" of 1, 2, 3 and 5.
+func rangesText(numbers []int) string {
+	var texts []string
+	for i := 0; i < len(numbers); {
+		n := i
+		for n+1 < len(numbers) && numbers[n+1] == numbers[n]+1 {
+			n++
+		}
+		text := strconv.Itoa(numbers[i])
+		if n > i {
+			text += "–" + strconv.Itoa(numbers[n])
+		}
+		texts = append(texts, text)
+		i = n + 1
+	}
+	return strings.Join(texts, ", ")
+}
+
+// copyOf takes "client[3]" apart.
+func copyOf(role string) (base string, number int, ok bool) {
+	base, rest, ok := strings.Cut(role, "[")
+	if !ok {
+		return role, 0, false
+	}
+	number, err := strconv.Atoi(strings.TrimSuffix(rest, "]"))
+	return base, number, err == nil
 }
 
 // callResults is what a call gave, as its bracket closes, in full and ever shorter.
@@ -46,8 +103,11 @@ func callResults(b *timeline.Bracket, full bool) []string {
 	return texts
 }
 
-// endedByLab reports whether the lab, not the kernel, let a call return.
-func endedByLab(b *timeline.Bracket) bool { return b.Result == "timeout" || b.Result == "cancelled" }
+// endedByLab reports whether the lab, not the kernel, let a call return: its limit, its
+// cancelling, or its killing the process.
+func endedByLab(b *timeline.Bracket) bool {
+	return b.Result == "timeout" || b.Result == "cancelled" || b.Result == "killed"
+}
 
 // rounded keeps three digits of a length of time.
 func rounded(ns int64) int64 {

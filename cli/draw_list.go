@@ -40,7 +40,7 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	for i := range l.Rows {
 		r := &l.Rows[i]
-		if r.Kind != timeline.RowMoment && r.Kind != timeline.RowNote {
+		if r.Kind != timeline.RowMoment && r.Kind != timeline.RowNote && r.Kind != timeline.RowDeed {
 			continue
 		}
 		a, e := timeText(l, r)
@@ -67,7 +67,8 @@ func listTexts(l *timeline.Ladder, row int) ([]string, style) {
 	case r.Bracket >= 0:
 		return listCall(l, &l.Brackets[r.Bracket], row)
 	}
-	return []string{"! " + r.Text}, red
+	text, st := rowText(r)
+	return []string{text}, st
 }
 
 func listPacket(l *timeline.Ladder, a *timeline.Arrow, row int) (string, style) {

@@ -60,7 +60,7 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 // as it is there, and the arrows the rest.
 func (p *picture) measure() {
 	for i := range p.l.Rows {
-		if p.l.Rows[i].Kind != timeline.RowMoment {
+		if k := p.l.Rows[i].Kind; k != timeline.RowMoment && k != timeline.RowDeed {
 			continue
 		}
 		at, err := timeText(p.l, &p.l.Rows[i])
@@ -225,7 +225,7 @@ func (p *picture) drawTop() {
 	for i, x := range p.lanes {
 		lane := &p.l.Lanes[i]
 		p.canvas.mark(x, 1, '┬', faint)
-		title := strings.TrimSpace(lane.Name + " " + strings.Join(lane.Roles, ", "))
+		title := strings.TrimSpace(lane.Name + " " + rolesText(lane.Roles))
 		room := p.o.Width
 		if i+1 < len(p.lanes) {
 			room = p.lanes[i+1] - x
@@ -264,14 +264,24 @@ func (p *picture) drawRow(i int) {
 	}
 	p.canvas.put(2+p.timeWidth-p.o.width(at), y, at, plain)
 	p.canvas.put(3+p.timeWidth, y, err, faint)
-	if r.Kind == timeline.RowNote {
+	if r.Kind == timeline.RowNote || r.Kind == timeline.RowDeed {
+		text, st := rowText(r)
 		x := p.timeColumn()
-		text := p.o.cut("! "+r.Text, p.o.Width-x)
+		text = p.o.cut(text, p.o.Width-x)
 		for clear := x; clear < p.o.Width; clear++ {
 			p.canvas.cells[y][clear] = cell{}
 		}
-		p.canvas.put(x, y, text, red)
+		p.canvas.put(x, y, text, st)
 	}
+}
+
+// rowText is the sentence of a row that has one: what the record lacks is set apart from
+// what was done.
+func rowText(r *timeline.Row) (string, style) {
+	if r.Kind == timeline.RowDeed {
+		return "– " + r.Text, plain
+	}
+	return "! " + r.Text, red
 }
 
 // middle is where a text starts that stands between the first two lanes.

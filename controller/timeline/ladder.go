@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"syncline/controller/clock"
@@ -16,7 +17,7 @@ type LadderOptions struct {
 	// LocalTimes shows each host's own clock, raw, instead of the lab's. The order of
 	// the rows stays that of the lab's clock.
 	LocalTimes bool
-	// HideLab leaves out the lab's own steps: sleep, signal, wait.
+	// HideLab leaves out the lab's own steps: sleep, signal, wait, meet, apply, undo.
 	HideLab bool
 }
 
@@ -85,6 +86,9 @@ const (
 	RowQuiet
 	// RowNote is a sentence about the record itself: a loss, a clock step.
 	RowNote
+	// RowDeed is a sentence about what was done to a host, or by its kernel, that no call
+	// and no packet shows: a change by the lab, a process, the length of a queue.
+	RowDeed
 )
 
 // Row is one row of a ladder.
@@ -110,7 +114,7 @@ type Row struct {
 	Arrow, Bracket int
 	// Quiet is the length of a RowQuiet in nanoseconds.
 	Quiet int64
-	// Text of a RowNote.
+	// Text of a RowNote and a RowDeed.
 	Text string
 }
 
@@ -124,6 +128,8 @@ type ladderer struct {
 	// arrows lists the arrows of a moment: a record that offloads cut or merged has
 	// several.
 	arrows map[int][]int
+	// ways are the timeline's own transmissions, by arrow.
+	ways []*Segment
 	// brackets has the bracket of a call.
 	brackets map[*Event]int
 }
@@ -205,24 +211,42 @@ func (b *ladderer) laneOf(host int) int {
 
 // shown lists the moments that the ladder is about, in order.
 func (b *ladderer) shown() []int {
+	meant := b.neighbourly()
 	var shown []int
 	for i := range b.t.Moments {
 		m := &b.t.Moments[i]
-		if b.opts.Connection != 0 && m.Connection >= 0 && m.Connection != b.opts.Connection-1 {
+		belongs := m.Connection >= 0 || m.Event.Packet != nil && !m.Event.Packet.TCP()
+		if b.opts.Connection != 0 && belongs && m.Connection != b.opts.Connection-1 {
 			continue
 		}
-		if b.wanted(m.Event) {
+		if b.wanted(m.Event) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
 			shown = append(shown, i)
 		}
 	}
 	return shown
 }
 
+// neighbourly are the moments of questions for a link address at the one who asked and
+// the one who was asked. All others on the link heard them too, which is not worth a
+// row.
+func (b *ladderer) neighbourly() map[int]bool {
+	meant := make(map[int]bool)
+	for i := range b.t.Others {
+		tr := &b.t.Others[i]
+		meant[tr.Departure], meant[tr.Arrival] = true, true
+	}
+	return meant
+}
+
+func isNeighbourly(p *Packet) bool {
+	return p != nil && (p.ARP != 0 || p.Protocol == ProtocolICMPv6 && (p.ICMPType == icmp6Solicitation || p.ICMPType == icmp6Advert))
+}
+
 func (b *ladderer) wanted(e *Event) bool {
 	switch {
 	case e.Call != nil:
 		return !b.opts.HideLab || !ofLab(e.Call)
-	case e.Packet != nil, e.Loss != nil, e.Step != nil:
+	case e.Packet != nil, e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
 		return true
 	}
 	return e.Mark != nil && e.Mark.Kind == MarkNotQuiet
@@ -230,8 +254,16 @@ func (b *ladderer) wanted(e *Event) bool {
 
 // ofLab reports whether a step is one of the lab's own, not a call of the kernel.
 func ofLab(c *Call) bool {
-	return c.Name == "sleep" || c.Name == "signal" || c.Name == "wait"
+	switch c.Name {
+	case "sleep", "signal", "wait", "meet", "apply", "undo":
+		return true
+	}
+	return false
 }
+
+// comesTogether reports whether a step of the lab waits for others: what counts is when
+// it is over.
+func comesTogether(c *Call) bool { return c.Name == "wait" || c.Name == "meet" }
 
 // layRows makes the rows: one per moment, a label after each departure that has a
 // delay to tell, and a fold wherever nothing happened for long.
@@ -274,6 +306,9 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	}
 	if row.Bracket < 0 && row.Arrow < 0 {
 		row.Kind, row.Text = RowNote, b.noteText(i)
+		if text := b.deedText(m.Event); text != "" {
+			row.Kind, row.Text = RowDeed, text
+		}
 	}
 	b.l.Rows = append(b.l.Rows, row)
 	if row.Arrow >= 0 && b.l.Arrows[row.Arrow].Departure == at && b.l.Arrows[row.Arrow].Delayed {
@@ -299,13 +334,67 @@ func (b *ladderer) noteText(moment int) string {
 	name := b.t.hostName(e.Host)
 	switch {
 	case e.Packet != nil:
-		return fmt.Sprintf("%s saw %s pass from %s to %s", name, e.Packet.Flags, e.Packet.Source, e.Packet.Destination)
+		return fmt.Sprintf("%s saw %s pass from %s to %s", name, kindOf(e.Packet), addressText(e.Packet.Source), addressText(e.Packet.Destination))
 	case e.Loss != nil:
 		return lossText(name, e.Loss)
 	case e.Step != nil:
 		return "the clock of " + name + " was stepped by " + signedSpan(e.Step.Step)
 	}
 	return "sockets of " + name + " are still busy: " + e.Mark.Detail
+}
+
+// kindOf is what a packet is, in a word or two.
+func kindOf(p *Packet) string {
+	if p.TCP() {
+		return p.Flags.String()
+	}
+	return otherWords(p)[0]
+}
+
+// addressText is an address with its port, if it has one.
+func addressText(a netip.AddrPort) string {
+	if a.Port() == 0 {
+		return a.Addr().String()
+	}
+	return a.String()
+}
+
+// deedText says what was done to a host or by its kernel, empty if this is none of it.
+func (b *ladderer) deedText(e *Event) string {
+	name := b.t.hostName(e.Host)
+	switch {
+	case e.Change != nil && e.Change.Undone:
+		return fmt.Sprintf("lab: took back %s at %s", e.Change.Text, name)
+	case e.Change != nil:
+		return fmt.Sprintf("lab: %s at %s", e.Change.Text, name)
+	case e.Process != nil && !e.Process.Gone:
+		return fmt.Sprintf("process %d of lane %s begins at %s", e.Process.PID, e.Process.Lane, name)
+	case e.Process != nil && e.Process.Signal != 0:
+		return fmt.Sprintf("process %d of lane %s at %s is killed by %s", e.Process.PID, e.Process.Lane, name, signalName(e.Process.Signal))
+	case e.Process != nil:
+		return fmt.Sprintf("process %d of lane %s at %s ends", e.Process.PID, e.Process.Lane, name)
+	case e.Queue != nil:
+		q := e.Queue
+		text := fmt.Sprintf("accept queue of %s at %s: %d of at most %d", addressText(q.Address), name, q.Length, q.Limit+1)
+		if q.Requests > 0 {
+			text += fmt.Sprintf(", %d in SYN_RECV", q.Requests)
+		}
+		return text
+	}
+	return ""
+}
+
+// signalNames are those of signal(7) by the numbers of Linux.
+var signalNames = map[int]string{
+	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 10: "SIGUSR1",
+	11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 18: "SIGCONT", 19: "SIGSTOP", 24: "SIGXCPU", 25: "SIGXFSZ",
+}
+
+func signalName(number int) string {
+	if name, ok := signalNames[number]; ok {
+		return name
+	}
+	return fmt.Sprintf("signal %d", number)
 }
 
 // gap is the time between two moments on the lab's clock, 0 if it is not known.

@@ -9,8 +9,10 @@ import (
 
 // Arrow is one packet on its way between two lanes.
 type Arrow struct {
-	// Connection and Segment index the timeline.
-	Connection, Segment int
+	// Connection and Segment index the timeline; Segment is -1 for a packet that is no
+	// TCP, and so is Connection, unless it is an ICMP error about a segment of one. Other
+	// indexes Timeline.Others then, and is -1 for TCP.
+	Connection, Segment, Other int
 	// From and To are lanes; -1 if no host of the run has the address.
 	From, To int
 	// Departure and Arrival are rows, -1 if that tap did not see it. Label is the row
@@ -27,11 +29,11 @@ type Arrow struct {
 	// As in Segment.
 	Lost, Duplicate, Impossible, Ambiguous bool
 	Copy                                   int
-	// Reset is true for a RST.
+	// Reset is true for a RST and for an ICMP error: they end what others began.
 	Reset bool
 }
 
-// layArrows makes an arrow for each segment of which a shown moment is an end.
+// layArrows makes an arrow for each transmission of which a shown moment is an end.
 func (b *ladderer) layArrows(shown []int) {
 	seen := make(map[int]bool)
 	for _, i := range shown {
@@ -41,43 +43,64 @@ func (b *ladderer) layArrows(shown []int) {
 		if b.opts.Connection != 0 && b.opts.Connection != ci+1 {
 			continue
 		}
-		for si := range b.t.Connections[ci].Segments {
-			s := &b.t.Connections[ci].Segments[si]
-			if !seen[s.Departure] && !seen[s.Arrival] {
-				continue
+		c := &b.t.Connections[ci]
+		for si := range c.Segments {
+			if s := &c.Segments[si]; seen[s.Departure] || seen[s.Arrival] {
+				b.layArrow(s, b.arrow(ci, si))
 			}
-			for _, end := range []int{s.Departure, s.Arrival} {
-				if end >= 0 {
-					b.arrows[end] = append(b.arrows[end], len(b.l.Arrows))
-				}
-			}
-			b.l.Arrows = append(b.l.Arrows, b.arrow(ci, si))
 		}
 	}
+	for i := range b.t.Others {
+		if s := &b.t.Others[i].Segment; seen[s.Departure] || seen[s.Arrival] {
+			b.layArrow(s, b.otherArrow(i))
+		}
+	}
+}
+
+func (b *ladderer) layArrow(s *Segment, a Arrow) {
+	for _, end := range []int{s.Departure, s.Arrival} {
+		if end >= 0 {
+			b.arrows[end] = append(b.arrows[end], len(b.l.Arrows))
+		}
+	}
+	b.ways = append(b.ways, s)
+	b.l.Arrows = append(b.l.Arrows, a)
 }
 
 func (b *ladderer) arrow(connection, segment int) Arrow {
 	c := &b.t.Connections[connection]
 	s := &c.Segments[segment]
-	a := Arrow{
-		Connection: connection, Segment: segment,
-		From: b.laneOf(c.Server.Host), To: b.laneOf(c.Client.Host),
-		Departure: -1, Label: -1, Arrival: -1,
-		Lost: s.Lost, Duplicate: s.Duplicate, Impossible: s.Impossible, Ambiguous: s.Ambiguous, Copy: s.Copy,
-	}
+	from, to := c.Server.Host, c.Client.Host
 	if s.FromClient {
-		a.From, a.To = a.To, a.From
+		from, to = to, from
+	}
+	a := b.wayArrow(s, from, to)
+	p := b.t.Packet(&Transmission{Segment: *s})
+	a.Connection, a.Segment, a.Other = connection, segment, -1
+	a.Reset = p.Flags&RST != 0
+	a.Words = packetWords(p, c, s)
+	return a
+}
+
+func (b *ladderer) otherArrow(i int) Arrow {
+	tr := &b.t.Others[i]
+	a := b.wayArrow(&tr.Segment, tr.From, tr.To)
+	p := b.t.Packet(tr)
+	a.Connection, a.Segment, a.Other = tr.Connection, -1, i
+	a.Reset = p.isICMPError()
+	a.Words = otherWords(p)
+	return a
+}
+
+// wayArrow is what the arrows of all protocols have in common.
+func (b *ladderer) wayArrow(s *Segment, from, to int) Arrow {
+	a := Arrow{
+		From: b.laneOf(from), To: b.laneOf(to), Departure: -1, Label: -1, Arrival: -1,
+		Lost: s.Lost, Duplicate: s.Duplicate, Impossible: s.Impossible, Ambiguous: s.Ambiguous, Copy: s.Copy,
 	}
 	if s.Departure >= 0 && s.Arrival >= 0 && s.OneWayErr < clock.Unbounded {
 		a.Delayed, a.Delay, a.DelayErr = true, s.OneWay, s.OneWayErr
 	}
-	moment := s.Departure
-	if moment < 0 {
-		moment = s.Arrival
-	}
-	p := b.t.Moments[moment].Event.Packet
-	a.Reset = p.Flags&RST != 0
-	a.Words = packetWords(p, c, s)
 	return a
 }
 
@@ -85,12 +108,10 @@ func (b *ladderer) arrow(connection, segment int) Arrow {
 // arrow that has an end there, -1 if none has.
 func (b *ladderer) endArrows(moment, row int) int {
 	for _, i := range b.arrows[moment] {
-		a := &b.l.Arrows[i]
-		s := &b.t.Connections[a.Connection].Segments[a.Segment]
-		if s.Departure == moment {
-			a.Departure = row
+		if b.ways[i].Departure == moment {
+			b.l.Arrows[i].Departure = row
 		} else {
-			a.Arrival = row
+			b.l.Arrows[i].Arrival = row
 		}
 	}
 	if len(b.arrows[moment]) == 0 {

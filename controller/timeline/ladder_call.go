@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,7 +50,9 @@ const atOnce = quietAtLeast
 
 // preparing are calls that send nothing and wait for nothing. Several in a row of
 // one lane are one row of the ladder.
-var preparing = []string{"socket", "setsockopt", "getsockopt", "bind", "listen", "signal"}
+var preparing = []string{
+	"socket", "setsockopt", "getsockopt", "bind", "listen", "signal", "nonblock", "dup", "getsockname", "getpeername",
+}
 
 // layCalls makes the brackets and returns the moments that keep a row of their own.
 func (b *ladderer) layCalls(shown []int) []int {
@@ -61,7 +64,7 @@ func (b *ladderer) layCalls(shown []int) []int {
 		switch {
 		case c == nil:
 			kept = append(kept, i)
-		case c.Name == "wait" && m.Edge == Enter, ofLab(c) && c.Name != "wait" && m.Edge == Return:
+		case comesTogether(c) && m.Edge == Enter, ofLab(c) && !comesTogether(c) && m.Edge == Return:
 			// The lab's own steps have one row: a wait when it is over, the others
 			// when they begin.
 		case b.follows(kept, n, shown):
@@ -113,7 +116,7 @@ func (b *ladderer) returnsNext(n int, shown []int) bool {
 
 // quietCall reports whether a call is a preparing one that went as it should.
 func quietCall(c *Call) bool {
-	return slices.Contains(preparing, c.Name) && c.Failure == "" && c.Errno == 0
+	return slices.Contains(preparing, c.Name) && c.Failure == "" && c.Errno == 0 && c.Shown == ""
 }
 
 // bracket makes the bracket of a call if it has none yet.
@@ -126,9 +129,18 @@ func (b *ladderer) bracket(e *Event) {
 	b.l.Brackets = append(b.l.Brackets, Bracket{
 		Lane: b.lane[e.Host], Enter: -1, Return: -1, Role: c.Lane, Calls: 1,
 		Call: b.shortCall(c), Result: shortResult(c), Remark: remark(c), Took: int64(c.Return - e.At),
-		Waits: c.Name == "accept" || c.Name == "recv" || c.Name == "wait", Failed: callFailure(c) != "",
+		Waits: waits(c), Failed: callFailure(c) != "",
 		Lab: ofLab(c) || c.ByLab, Tidy: c.ByLab,
 	})
+}
+
+// waits reports whether a call waits for the other side.
+func waits(c *Call) bool {
+	switch c.Name {
+	case "accept", "recv", "recvfrom", "poll", "wait", "meet":
+		return true
+	}
+	return false
 }
 
 // join adds a call to the row of another.
@@ -189,14 +201,15 @@ func (b *ladderer) shortCall(c *Call) string {
 	args := c.Arguments
 	for i := range b.t.Hosts {
 		h := &b.t.Hosts[i]
-		if !h.Address.IsValid() {
-			continue
+		for _, a := range []netip.Addr{h.Address, h.Address6} {
+			switch {
+			case !a.IsValid():
+			case a.Is6():
+				args = strings.ReplaceAll(args, "["+a.String()+"]:", h.Name+":")
+			default:
+				args = strings.ReplaceAll(args, a.String()+":", h.Name+":")
+			}
 		}
-		address := h.Address.String()
-		if h.Address.Is6() {
-			address = "[" + address + "]"
-		}
-		args = strings.ReplaceAll(args, address+":", h.Name+":")
 	}
 	if args == "" {
 		args = c.Socket
@@ -211,14 +224,29 @@ func shortResult(c *Call) string {
 		return "timeout"
 	case c.EndedBy == EndedByCancel:
 		return "cancelled"
+	case c.EndedBy == EndedByDeath:
+		return "killed"
 	case c.Errno != 0:
 		return experiment.ErrnoName(c.Errno)
-	case c.Name == "socket" || c.Name == "accept":
+	case c.Name == "socket" || c.Name == "accept" || c.Name == "dup":
 		return fmt.Sprintf("fd %d", c.Result)
-	case (c.Name == "recv" || c.Name == "send") && c.Result > 0:
+	case carries(c) && c.Result > 0:
 		return fmt.Sprintf("%d B", c.Result)
+	case c.Shown != "" && !carries(c):
+		return c.Shown
+	case c.Name == "fork":
+		return fmt.Sprintf("pid %d", c.Result)
 	}
 	return strconv.FormatInt(c.Result, 10)
+}
+
+// carries reports whether a call's result is a number of bytes.
+func carries(c *Call) bool {
+	switch c.Name {
+	case "send", "sendto", "recv", "recvfrom":
+		return true
+	}
+	return false
 }
 
 // remark explains a result: recv(2) returns 0 when the peer has closed its side.
