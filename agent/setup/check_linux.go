@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -105,23 +106,20 @@ func checkSysctl(s *synclinev1.SysctlIs) error {
 	if err != nil {
 		return err
 	}
-	name := sysctlName(path)
-	if s.GetValue() == "" {
-		_, err = os.Stat(path)
+	_, err = os.Stat(path)
+	var value string
+	if err == nil && s.GetValue() != "" {
+		value, err = readSysctl(sysctlName(path))
 	}
-	if err == nil {
-		var value string
-		if s.GetValue() != "" {
-			value, err = readSysctl(name)
-		}
-		if err == nil && !sameValue(value, s.GetValue()) {
-			return fmt.Errorf("%w: sysctl %s is %q", ErrUnmet, name, value)
-		}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: this kernel has no sysctl %s here", ErrUnmet, s.GetName())
+	case err != nil:
+		return err
+	case s.GetValue() != "" && !slices.Equal(strings.Fields(value), strings.Fields(s.GetValue())):
+		return fmt.Errorf("%w: sysctl %s is %q", ErrUnmet, s.GetName(), value)
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: this kernel has no sysctl %s here", ErrUnmet, name)
-	}
-	return err
+	return nil
 }
 
 func checkSocket(s *synclinev1.SocketKind) error {

@@ -10,9 +10,17 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// maxRules bounds a table: it is replaced as a whole, and the kernel answers for every
+// rule of it into one socket buffer of tableBuffer bytes, some 1000 an answer.
+const (
+	maxRules    = 256
+	tableBuffer = 1 << 20
 )
 
 // chainOf is where the kernel looks at the packets of a rule.
@@ -37,6 +45,9 @@ func chainOf(c *synclinev1.FirewallChange) *nftables.Chain {
 func (h *Host) prepareFirewall(t Target, c *synclinev1.FirewallChange) (plan, error) {
 	if err := checkRule(c); err != nil {
 		return plan{}, err
+	}
+	if len(h.rules(nil)) >= maxRules {
+		return plan{}, fmt.Errorf("%d rules of the firewall stand on this host, which is the limit", maxRules)
 	}
 	r := &rule{change: c, target: t}
 	if _, err := r.expressions(); err != nil {
@@ -144,7 +155,7 @@ func (h *Host) rules(but *entry) []*rule {
 // setTable replaces the table of this name as a whole, in one transaction of the
 // kernel: a packet meets all the old rules or all the new ones. No rules: no table.
 func (h *Host) setTable(name string, rules []*rule) error {
-	c, err := nftables.New()
+	c, err := nftables.New(nftables.WithSockOptions(func(c *netlink.Conn) error { return c.SetReadBuffer(tableBuffer) }))
 	if err != nil {
 		return fmt.Errorf("open an nftables connection: %w", err)
 	}

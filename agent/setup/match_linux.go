@@ -212,6 +212,10 @@ func verdict(c *synclinev1.FirewallChange) ([]expr.Any, error) {
 	if port := c.GetMasqueradePort(); port != 0 {
 		return rewritePort(expr.NATTypeSourceNAT, port), nil
 	}
+	if c.GetIdleTimeoutNs() != 0 && c.GetAction() == synclinev1.FirewallChange_ACTION_ACCEPT {
+		// To track a connection says nothing of its packets: the next rule is asked.
+		return nil, nil
+	}
 	switch c.GetAction() {
 	case synclinev1.FirewallChange_ACTION_DROP:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil

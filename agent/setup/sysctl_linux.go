@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -174,8 +173,3 @@ func (h *Host) restoreSysctl(b putBack) error {
 	}
 	return writeSysctl(b.Name, b.Old[0])
 }
-
-// fields compares values whatever blanks part them.
-func fields(value string) []string { return strings.Fields(value) }
-
-func sameValue(a, b string) bool { return slices.Equal(fields(a), fields(b)) }
