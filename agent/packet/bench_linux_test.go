@@ -3,12 +3,16 @@ package packet
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"syncline/agent/clock"
+	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // loop is a bare client and server: raw blocking calls, each on a thread of its own,
@@ -105,8 +109,23 @@ func (l *loop) time(b *testing.B, n int) time.Duration {
 // BenchmarkConnections is the rate of a bare loop of connect, accept and close between
 // two hosts of this machine, with a capture at both ends and without, in turns.
 func BenchmarkConnections(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		change func(*Config)
+	}{
+		{"TCP and UDP", func(*Config) {}},
+		{"with ICMP and ARP", func(cfg *Config) { cfg.ICMP, cfg.ARP = true, true }},
+		{"prompt", func(cfg *Config) { cfg.ICMP, cfg.ARP, cfg.Prompt = true, true, true }},
+	} {
+		b.Run(c.name, func(b *testing.B) { benchmarkConnections(b, c.change) })
+	}
+}
+
+func benchmarkConnections(b *testing.B, change func(*Config)) {
 	const turn = 2000
 	p := newPair(b)
+	cfg := p.config()
+	change(&cfg)
 	var ratios []float64
 	var bare, watched time.Duration
 	l := newLoop(b, p)
@@ -116,7 +135,7 @@ func BenchmarkConnections(b *testing.B) {
 		without := l.time(b, turn)
 		var captures []*record
 		for _, h := range []*host{p.client, p.server} {
-			captures = append(captures, h.record(p.config()))
+			captures = append(captures, h.record(cfg))
 		}
 		with := l.time(b, turn)
 		for _, r := range captures {
@@ -155,4 +174,44 @@ func BenchmarkDrain(b *testing.B) {
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// BenchmarkLatency is how long after its own stamp a packet becomes an event, on a host
+// that is otherwise idle: the SYN of a connection, then the pause until the next begins,
+// of a length that has nothing to do with the kernel's timers.
+func BenchmarkLatency(b *testing.B) {
+	for name, prompt := range map[string]bool{"prompt": true, "frugal": false} {
+		b.Run(name, func(b *testing.B) {
+			p := newPair(b)
+			l := newLoop(b, p)
+			cfg := p.config()
+			cfg.Prompt = prompt
+			heard := make(chan time.Duration, 1000)
+			c := p.client.open(cfg)
+			ended := make(chan error, 1)
+			go func() {
+				ended <- c.Run(b.Context(), func(events []*synclinev1.Event) {
+					now := clock.Now()
+					for _, e := range events {
+						if packet := e.GetPacket(); packet != nil && packet.Flags == 2 {
+							heard <- time.Duration(now - e.TimeNs)
+						}
+					}
+				})
+			}()
+			var took []time.Duration
+			for b.Loop() {
+				l.time(b, 1)
+				took = append(took, <-heard)
+				time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+			}
+			if err := errors.Join(c.Close(), <-ended); err != nil {
+				b.Fatal(err)
+			}
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			b.ReportMetric(float64(took[len(took)-1].Microseconds()), "most-µs")
+		})
+	}
 }

@@ -352,6 +352,14 @@ func TestFilterFitsTheKernel(t *testing.T) {
 	for i := range maxPrefixes {
 		addresses = append(addresses, netip.MustParseAddr(fmt.Sprintf("fd00:%x::1", i)))
 	}
+	largest := largestFlows()
+	flows := newFlows(&largest)
+	n := len(directions(true)) + len(filter(ethernetHeader, &flows, 0))
+	if n > 4096 || !flows.exact || len(flows.ports) != maxSpans || len(flows.ipv4) != maxSpans || len(flows.ipv6) != maxPrefixes {
+		t.Errorf("the largest exact filter has %d instructions for %d, %d and %d spans; exact: %v",
+			n, len(flows.ports), len(flows.ipv4), len(flows.ipv6), flows.exact)
+	}
+	t.Logf("the largest exact filter has %d instructions", n)
 	config := Config{Addresses: addresses, Ports: ports, ICMP: true, ARP: true}
 	full := newFlows(&config)
 	if n := len(directions(true)) + len(filter(ethernetHeader, &full, 0)); n > 4096 || full.exact || full.anyIPv6 {
@@ -373,6 +381,25 @@ func TestFilterFitsTheKernel(t *testing.T) {
 	if d := cmp.Diff([]span{{3, 7}, {9, 9}, {65000, 65535}}, consecutive.ports, cmp.AllowUnexported(span{})); d != "" || !consecutive.exact {
 		t.Errorf("spans of 3 to 7, 9, 65000 to 65535:\n%s", d)
 	}
+}
+
+// largestFlows fill all that a filter checks exactly: as many spans as may be, each of
+// two values, which cost more than one.
+func largestFlows() Config {
+	cfg := Config{ICMP: true, ARP: true}
+	for i := range maxSpans {
+		low := uint16(1000 + 3*i)
+		cfg.Ranges = append(cfg.Ranges, PortRange{low, low + 1})
+		for host := range byte(2) {
+			cfg.Addresses = append(cfg.Addresses, netip.AddrFrom4([4]byte{10, 1, byte(i), host}))
+		}
+	}
+	for i := range maxPrefixes {
+		for host := range 2 {
+			cfg.Addresses = append(cfg.Addresses, netip.MustParseAddr(fmt.Sprintf("fd00:%x::%d", i, host)))
+		}
+	}
+	return cfg
 }
 
 func TestSpansHoldEveryValue(t *testing.T) {

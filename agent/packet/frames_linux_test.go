@@ -29,6 +29,12 @@ func (p *pair) inject(frame []byte) {
 		}
 		return err
 	})
+	p.injectTo(to, frame)
+}
+
+// injectTo is inject to another address of the link.
+func (p *pair) injectTo(to net.HardwareAddr, frame []byte) {
+	p.server.t.Helper()
 	copy(frame, to)
 	p.server.do(func() error {
 		device, err := net.InterfaceByName("eth0")
@@ -237,6 +243,23 @@ func TestCookedTapAgrees(t *testing.T) {
 	}
 }
 
+// TestKernelTakesTheLargestFilter: it counts the instructions, and checks that no word
+// of scratch memory is read before it is written.
+func TestKernelTakesTheLargestFilter(t *testing.T) {
+	p := newPair(t)
+	cfg := largestFlows()
+	cfg.Interfaces = []string{"eth0"}
+	if err := p.client.open(cfg).Close(); err != nil {
+		t.Error(err)
+	}
+	for _, sources := range [][2]bool{{false, false}, {true, false}, {false, true}} {
+		cfg.ICMP, cfg.ARP = sources[0], sources[1]
+		if err := p.client.open(cfg).Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestAddressesTooManyForTheKernel: user space then refuses what is foreign, and the
 // count of frames knows nothing of it.
 func TestAddressesTooManyForTheKernel(t *testing.T) {
@@ -291,9 +314,19 @@ func TestConfigIsChecked(t *testing.T) {
 	if err := good.check(); err != nil {
 		t.Error(err)
 	}
+	for name, change := range map[string]func(*Config){
+		"a range": func(c *Config) { c.Ranges = []PortRange{{1, 65535}} }, "ICMP": func(c *Config) { c.ICMP = true }, "ARP": func(c *Config) { c.ARP = true },
+	} {
+		other := good
+		other.Ports = nil
+		change(&other)
+		if err := other.check(); err != nil {
+			t.Errorf("%s without a port: %v", name, err)
+		}
+	}
 	for name, spoil := range map[string]func(*Config){
 		"no interface": func(c *Config) { c.Interfaces = nil }, "no address": func(c *Config) { c.Addresses = nil },
-		"no port": func(c *Config) { c.Ports = nil }, "large snap length": func(c *Config) { c.SnapLength = MaxSnapLength + 1 },
+		"no port": func(c *Config) { c.Ports = nil }, "range backwards": func(c *Config) { c.Ranges = []PortRange{{2, 1}} }, "large snap length": func(c *Config) { c.SnapLength = MaxSnapLength + 1 },
 		"negative snap length": func(c *Config) { c.SnapLength = -1 }, "large ring": func(c *Config) { c.RingBytes = MaxRingBytes + 1 },
 		"small ring": func(c *Config) { c.RingBytes = 1 },
 	} {

@@ -43,14 +43,10 @@ var fields = []string{
 
 // TestAgreesWithTshark hears the same connections as Wireshark's own capture program.
 func TestAgreesWithTshark(t *testing.T) {
-	for _, program := range []string{"tshark", "dumpcap"} {
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%v (install tshark)", err)
-		}
-	}
+	needTshark(t)
 	p := newPair(t)
 	file := filepath.Join(t.TempDir(), "eth0.pcapng")
-	finish := p.client.dumpcap(file)
+	finish := p.client.dumpcap(file, "tcp")
 	r := p.client.record(p.config())
 	p.exchange(p.server4, 100, 5000)
 	p.exchange(p.server6, 10, 0)
@@ -69,6 +65,15 @@ func TestAgreesWithTshark(t *testing.T) {
 		t.Fatalf("tshark (-) and the capture (+) differ:\n%s", d)
 	}
 	checkStamps(t, ours, theirs, p.client4, p.client6)
+}
+
+func needTshark(t *testing.T) {
+	t.Helper()
+	for _, program := range []string{"tshark", "dumpcap"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%v (install tshark)", err)
+		}
+	}
 }
 
 // checkStamps: a packet that goes out has one stamp for all taps. One that comes in
@@ -92,10 +97,11 @@ func checkStamps(t *testing.T, ours, theirs []stamped, own ...netip.Addr) {
 	}
 }
 
-// dumpcap captures TCP on eth0 into a file, from its return until finish is called.
-func (h *host) dumpcap(file string) (finish func()) {
+// dumpcap captures what passes a filter on eth0 into a file, from its return until
+// finish is called.
+func (h *host) dumpcap(file, filter string) (finish func()) {
 	h.t.Helper()
-	cmd := exec.Command("dumpcap", "-i", "eth0", "-f", "tcp", "-w", file)
+	cmd := exec.Command("dumpcap", "-i", "eth0", "-f", filter, "-w", file)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		h.t.Fatal(err)
@@ -120,7 +126,16 @@ func (h *host) dumpcap(file string) (finish func()) {
 
 func readBack(t *testing.T, file string) (list []stamped) {
 	t.Helper()
-	args := []string{"-r", file, "-T", "fields", "-o", "tcp.relative_sequence_numbers:FALSE"}
+	for _, values := range tshark(file, fields) {
+		list = append(list, parseLine(t, values))
+	}
+	return list
+}
+
+// tshark gives the fields of each packet of a file; of a field that comes more than
+// once, as in what an error quotes, the first.
+func tshark(file string, fields []string) (rows [][]string) {
+	args := []string{"-r", file, "-T", "fields", "-E", "occurrence=f", "-o", "tcp.relative_sequence_numbers:FALSE"}
 	for _, f := range fields {
 		args = append(args, "-e", f)
 	}
@@ -128,9 +143,9 @@ func readBack(t *testing.T, file string) (list []stamped) {
 	// and fails, after the packets that are whole.
 	out, _ := exec.Command("tshark", args...).Output()
 	for text := range strings.Lines(string(out)) {
-		list = append(list, parseLine(t, strings.Split(strings.TrimSuffix(text, "\n"), "\t")))
+		rows = append(rows, strings.Split(strings.TrimSuffix(text, "\n"), "\t"))
 	}
-	return list
+	return rows
 }
 
 func parseLine(t *testing.T, f []string) stamped {

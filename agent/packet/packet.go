@@ -6,7 +6,8 @@
 // its exact number, and Frames tells both sums. Drain returns only when no frame
 // that the kernel has counted is still unread, which is how an agent knows that it
 // has seen the last packet of a repetition. Nothing outside the run's flows enters:
-// the filter is attached before the socket is tied to an interface.
+// the filter is attached before the socket is tied to an interface. Of a packet in
+// fragments the first alone is of the run, since the others have no ports.
 //
 // Every stamp is the kernel's CLOCK_REALTIME, kept as it is, and moved to
 // CLOCK_MONOTONIC with a bound that surely holds the truth. DESIGN.md has the
