@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,6 +100,18 @@ func callResults(b *timeline.Bracket, full bool) []string {
 	texts := []string{mark + b.Result + between + took, mark + b.Result + ", " + took, mark + b.Result}
 	if b.Remark != "" && full {
 		texts = append([]string{mark + b.Result + " (" + b.Remark + ")" + between + took}, texts...)
+	}
+	return texts
+}
+
+// returnTexts are callResults where the bracket closes, far from its name: with the
+// number of the copy that made the call.
+func returnTexts(b *timeline.Bracket, full bool) []string {
+	texts := callResults(b, full)
+	if _, number, isCopy := copyOf(b.Role); isCopy {
+		for i := range texts {
+			texts[i] = fmt.Sprintf("[%d] %s", number, texts[i])
+		}
 	}
 	return texts
 }

@@ -174,7 +174,7 @@ func (p *picture) widestCall(lane, most int) int {
 		}
 		wants := [][]string{callLines(p.l, b, p.full())}
 		if b.Enter != b.Return {
-			wants = [][]string{callNames(p.l, b), callResults(b, p.full())}
+			wants = [][]string{callNames(p.l, b), returnTexts(b, p.full())}
 		}
 		for _, texts := range wants {
 			widest = max(widest, p.o.width(p.o.fitting(texts, most)))
@@ -338,7 +338,7 @@ func (p *picture) drawCall(b *timeline.Bracket) {
 		return
 	}
 	p.drawCallText(b, b.Enter, callNames(p.l, b), st)
-	p.drawCallText(b, b.Return, callResults(b, p.full()), st)
+	p.drawCallText(b, b.Return, returnTexts(b, p.full()), st)
 }
 
 // drawCallText writes the first of texts that fits beyond the brackets of a lane, or

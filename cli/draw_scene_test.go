@@ -29,6 +29,12 @@ import (
 //	A>B SYN 0.031..20.05                 left A at 0.031, arrived at B at 20.05
 //	A>B ACK data 5 41..61                a segment with 5 bytes
 //	A>B SYN 0.031..? lost                ? is a tap that did not see it
+//	A>B UDP 5 41..61                     a datagram with 5 bytes; "other" packets have no connection
+//	B>A ICMP 3/3 62..82                  "ICMP 3/3 about" is about the one connection
+//	A>B ARP-request 1..2                 and ARP-reply
+//	change B cut 30 firewall drop tcp/8080     "back" instead of "cut": taken back
+//	process B victim 4711 30 born        or "ended", or "9": killed by SIGKILL
+//	queue B 30 2 1 3                     two in a queue of backlog 1, three in SYN_RECV
 //	loss B packets 12 10..20             between 10 ms and 20 ms
 //	step A 1000 10..20                   CLOCK_REALTIME moved by 1 s
 //	busy B 99                            sockets not quiet
@@ -55,6 +61,8 @@ type scene struct {
 // pendingSegment waits for the moments to be sorted.
 type pendingSegment struct {
 	connection int
+	// other is set for a packet that is no TCP.
+	other      *timeline.Transmission
 	segment    timeline.Segment
 	left, came *timeline.Event
 }
@@ -89,7 +97,9 @@ func parseScene(t testing.TB, text string) *timeline.Timeline {
 var (
 	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?(?: kernel (\w+))?$`)
 	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
-	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
+	otherForm  = regexp.MustCompile(`^(\w+)>(\w+) (UDP|ICMP|ARP-\w+)(?: (\S+))?( about)? (\S+)\.\.(\S+)((?: \w+)*)$`)
+	deedForm   = regexp.MustCompile(`^(change|process|queue) (\w+) (.*)$`)
+	callForm   = regexp.MustCompile(`^(\w+) ([\w\[\]]+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
 	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
@@ -97,6 +107,10 @@ func (s *scene) line(line string) {
 	s.t.Helper()
 	if m := hostForm.FindStringSubmatch(line); m != nil {
 		s.host(m)
+	} else if m := otherForm.FindStringSubmatch(line); m != nil {
+		s.other(m)
+	} else if m := deedForm.FindStringSubmatch(line); m != nil {
+		s.deed(s.hostIndex(m[2]), m[1], strings.Fields(m[3]))
 	} else if m := packetForm.FindStringSubmatch(line); m != nil {
 		s.packet(m)
 	} else if m := gapForm.FindStringSubmatch(line); m != nil {
@@ -184,7 +198,7 @@ func (s *scene) call(m []string) {
 	switch {
 	case both:
 		c.Socket, c.Arguments = socket, args
-	case c.Name == "sleep" || c.Name == "wait" || c.Name == "signal":
+	case slices.Contains([]string{"sleep", "wait", "signal", "meet", "apply", "undo", "fork", "kill"}, c.Name):
 		c.Arguments = socket
 	default:
 		c.Socket = socket
@@ -204,6 +218,9 @@ func (s *scene) result(c *timeline.Call, text string) {
 	switch text {
 	case "timeout":
 		c.EndedBy, c.Result = timeline.EndedByTimeout, -1
+		return
+	case "death":
+		c.EndedBy, c.Result = timeline.EndedByDeath, -1
 		return
 	case "cancel":
 		c.EndedBy, c.Result = timeline.EndedByCancel, -1
@@ -372,7 +389,95 @@ func (s *scene) finish() *timeline.Timeline {
 	return s.tl
 }
 
+// other adds a packet that is no TCP.
+func (s *scene) other(m []string) {
+	s.t.Helper()
+	from, to := s.hostIndex(m[1]), s.hostIndex(m[2])
+	p := &timeline.Packet{
+		Source: netip.AddrPortFrom(s.tl.Hosts[from].Address, 0), Destination: netip.AddrPortFrom(s.tl.Hosts[to].Address, 0), Segments: 1,
+	}
+	switch m[3] {
+	case "UDP":
+		p.Protocol = timeline.ProtocolUDP
+		p.PayloadLength, _ = strconv.Atoi(m[4])
+		p.Source, p.Destination = netip.AddrPortFrom(p.Source.Addr(), 40312), netip.AddrPortFrom(p.Destination.Addr(), 8080)
+	case "ICMP":
+		p.Protocol = timeline.ProtocolICMP
+		if _, err := fmt.Sscanf(m[4], "%d/%d", &p.ICMPType, &p.ICMPCode); err != nil {
+			s.t.Fatalf("scene: %q is no type and code", m[4])
+		}
+	case "ARP-request":
+		p.ARP = 1
+	default:
+		p.ARP = 2
+	}
+	tr := &timeline.Transmission{
+		Segment:    timeline.Segment{Departure: -1, Arrival: -1, OneWayErr: clock.Unbounded, Lost: strings.Contains(m[8], "lost")},
+		Connection: -1, Number: -1, From: from, To: to,
+	}
+	if m[5] != "" {
+		tr.Connection = 0
+	}
+	s.pending = append(s.pending, pendingSegment{other: tr, left: s.seen(from, timeline.Out, p, m[6]), came: s.seen(to, timeline.In, p, m[7])})
+}
+
+// deed adds what was done to a host, or by its kernel.
+func (s *scene) deed(host int, what string, words []string) {
+	s.t.Helper()
+	e := &timeline.Event{Host: host}
+	n := func(i int) int {
+		number, err := strconv.Atoi(words[i])
+		if err != nil {
+			s.t.Fatalf("scene: %q is no number", words[i])
+		}
+		return number
+	}
+	switch what {
+	case "change":
+		e.At, e.Change = s.at(host, words[1]), &timeline.Change{Text: strings.Join(words[2:], " "), Name: "cut", Undone: words[0] == "back"}
+	case "process":
+		p := &timeline.Process{Lane: words[0], PID: n(1), Gone: words[3] != "born"}
+		if words[3] != "born" && words[3] != "ended" {
+			p.Signal = n(3)
+		}
+		e.At, e.Process = s.at(host, words[2]), p
+	case "queue":
+		address := netip.AddrPortFrom(s.tl.Hosts[host].Address, 8080)
+		e.At, e.Queue = s.at(host, words[0]), &timeline.Queue{Address: address, Length: n(1), Limit: n(2), Requests: n(3)}
+	}
+	s.add(e, timeline.At, e.At)
+}
+
+// joinOther places a packet that is no TCP.
+func (s *scene) joinOther(p pendingSegment, where map[*timeline.Event]int) {
+	if p.left != nil {
+		p.other.Departure = where[p.left]
+		s.tl.Moments[where[p.left]].Connection = p.other.Connection
+	}
+	if p.came != nil {
+		p.other.Arrival = where[p.came]
+		s.tl.Moments[where[p.came]].Connection = p.other.Connection
+	}
+	if p.left != nil && p.came != nil {
+		s.timeOneWay(&p.other.Segment)
+	}
+	s.tl.Others = append(s.tl.Others, *p.other)
+}
+
+// timeOneWay fills in how long a packet was on its way.
+func (s *scene) timeOneWay(segment *timeline.Segment) {
+	from, to := &s.tl.Moments[segment.Departure], &s.tl.Moments[segment.Arrival]
+	segment.OneWay = int64(to.Stamp.At - from.Stamp.At)
+	if from.Stamp.Err < clock.Unbounded && to.Stamp.Err < clock.Unbounded {
+		segment.OneWayErr = from.Stamp.Err + to.Stamp.Err
+	}
+}
+
 func (s *scene) join(p pendingSegment, where map[*timeline.Event]int) {
+	if p.other != nil {
+		s.joinOther(p, where)
+		return
+	}
 	c := &s.tl.Connections[p.connection]
 	place := func(e *timeline.Event) int {
 		if e == nil {
@@ -384,11 +489,7 @@ func (s *scene) join(p pendingSegment, where map[*timeline.Event]int) {
 	}
 	p.segment.Departure, p.segment.Arrival = place(p.left), place(p.came)
 	if p.left != nil && p.came != nil {
-		from, to := &s.tl.Moments[p.segment.Departure], &s.tl.Moments[p.segment.Arrival]
-		p.segment.OneWay = int64(to.Stamp.At - from.Stamp.At)
-		if from.Stamp.Err < clock.Unbounded && to.Stamp.Err < clock.Unbounded {
-			p.segment.OneWayErr = from.Stamp.Err + to.Stamp.Err
-		}
+		s.timeOneWay(&p.segment)
 	}
 	c.Segments = append(c.Segments, p.segment)
 }

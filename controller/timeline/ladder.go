@@ -305,9 +305,8 @@ func (b *ladderer) layMoment(shown []int, n int) {
 		row.Arrow = b.endArrows(i, at)
 	}
 	if row.Bracket < 0 && row.Arrow < 0 {
-		row.Kind, row.Text = RowNote, b.noteText(i)
-		if text := b.deedText(m.Event); text != "" {
-			row.Kind, row.Text = RowDeed, text
+		if row.Kind, row.Text = RowDeed, b.deedText(m.Event); row.Text == "" {
+			row.Kind, row.Text = RowNote, b.noteText(i)
 		}
 	}
 	b.l.Rows = append(b.l.Rows, row)
@@ -370,12 +369,12 @@ func (b *ladderer) deedText(e *Event) string {
 	case e.Process != nil && !e.Process.Gone:
 		return fmt.Sprintf("process %d of lane %s begins at %s", e.Process.PID, e.Process.Lane, name)
 	case e.Process != nil && e.Process.Signal != 0:
-		return fmt.Sprintf("process %d of lane %s at %s is killed by %s", e.Process.PID, e.Process.Lane, name, signalName(e.Process.Signal))
+		return fmt.Sprintf("process %d of lane %s dies at %s: %s", e.Process.PID, e.Process.Lane, name, signalName(e.Process.Signal))
 	case e.Process != nil:
-		return fmt.Sprintf("process %d of lane %s at %s ends", e.Process.PID, e.Process.Lane, name)
+		return fmt.Sprintf("process %d of lane %s ends at %s", e.Process.PID, e.Process.Lane, name)
 	case e.Queue != nil:
 		q := e.Queue
-		text := fmt.Sprintf("accept queue of %s at %s: %d of at most %d", addressText(q.Address), name, q.Length, q.Limit+1)
+		text := fmt.Sprintf("accept queue of %s:%d: %d of %d", name, q.Address.Port(), q.Length, q.Limit+1)
 		if q.Requests > 0 {
 			text += fmt.Sprintf(", %d in SYN_RECV", q.Requests)
 		}

@@ -33,7 +33,7 @@ func (u TimeUnit) String() string {
 func (b *ladderer) chooseUnit() {
 	var longest int64
 	for i := range b.l.Rows {
-		if b.l.Rows[i].Kind == RowMoment {
+		if k := b.l.Rows[i].Kind; k == RowMoment || k == RowDeed {
 			longest = max(longest, magnitude(b.l.Rows[i].At))
 		}
 	}
@@ -49,7 +49,8 @@ func (b *ladderer) chooseUnit() {
 	}
 	for i := range b.l.Rows {
 		r := &b.l.Rows[i]
-		r.ShowErr = r.Kind == RowMoment && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
+		timed := r.Kind == RowMoment || r.Kind == RowDeed
+		r.ShowErr = timed && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
 	}
 }
 
