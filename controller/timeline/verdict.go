@@ -118,6 +118,8 @@ type trial struct {
 	calls []made
 	// column is what times are written with; see timeText.
 	column *Ladder
+	// others find the transmission of a packet that is no TCP.
+	others map[*Event]*Transmission
 	// sent is what Timeline.Transmissions gives; see transmissions.
 	sent []Transmission
 	// empty is set where the expectation that is judged selects nothing.
@@ -134,6 +136,15 @@ func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
 		lanes:  make(map[string]int),
 		plan:   make(map[string]*experiment.Lane),
 		calls:  callsMade(t),
+		others: make(map[*Event]*Transmission),
+	}
+	for i := range t.Others {
+		one := &t.Others[i]
+		for _, at := range []int{one.Departure, one.Arrival} {
+			if at >= 0 {
+				tr.others[t.Moments[at].Event] = one
+			}
+		}
 	}
 	tr.own = newOwnership(t, tr.gaps)
 	for i := range t.Hosts {

@@ -149,7 +149,7 @@ func (tr *trial) countCause(e *experiment.CountExpectation, w *window) string {
 	touches := func(*gap) bool { return true }
 	switch {
 	case e.Packet != nil:
-		touches = gapsOf(sourceOf(e.Packet), tr.tapsOf(e.Packet)...)
+		touches = gapsOfAny(wanted(e.Packet), tr.tapsOf(e.Packet)...)
 	case e.Moment != nil:
 		touches = tr.gapsAt(e.Moment)
 	}

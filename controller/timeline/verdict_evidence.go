@@ -120,6 +120,13 @@ func gapsOf(source Source, hosts ...int) func(*gap) bool {
 	}
 }
 
+// gapsOfAny selects the gaps that touch any of several sources.
+func gapsOfAny(sources []Source, hosts ...int) func(*gap) bool {
+	return func(g *gap) bool {
+		return slices.ContainsFunc(sources, func(s Source) bool { return gapsOf(s, hosts...)(g) })
+	}
+}
+
 // unlessGap turns a pass that a gap could have changed into CannotTell.
 func (tr *trial) unlessGap(v Verdict, touches func(*gap) bool) Verdict {
 	if v.Ruling != Pass {

@@ -100,7 +100,7 @@ func (tr *trial) allPackets(e *experiment.PacketsExpectation) Verdict {
 		}
 		sent = append(sent, one)
 	}
-	touches := func(g *gap) bool { return gapsOf(Packets)(g) || gapsOf(ICMP)(g) || gapsOf(ARP)(g) }
+	touches := gapsOfAny([]Source{Packets, ICMP, ARP})
 	v := Verdict{}
 	if len(sent) == 0 {
 		tr.empty = true

@@ -17,13 +17,42 @@ func (tr *trial) rtt(connection int) (l length, doubt string) {
 	c := &tr.t.Connections[connection]
 	ns, err, ok := tr.t.RTT(connection)
 	if !ok {
-		return l, "the round-trip time is not known: no SYN and the SYN+ACK that answers it are on record for " + tr.connectionText(connection)
+		ns, err, ok = tr.refusal(connection)
+	}
+	if !ok {
+		return l, "the round-trip time is not known: no SYN and its answer are on record for " + tr.connectionText(connection)
 	}
 	touches := gapsOf(Packets, c.Client.Host)
 	if cause := tr.causeOf(func(g *gap) bool { return touches(g) && (g.kind == gapLoss || g.kind == gapStep) }); cause != "" {
 		return l, "the round-trip time is in doubt: " + cause
 	}
 	return length{ns - err, ns + err}, ""
+}
+
+// refusal is the round-trip time of a connection that was refused: from the departure
+// of its only SYN to the arrival of the reset that acknowledges exactly it, RFC 9293
+// 3.10.7.1, at the client's own tap.
+func (tr *trial) refusal(connection int) (ns, err int64, ok bool) {
+	c := &tr.t.Connections[connection]
+	from, to := -1, -1
+	for i := range c.Segments {
+		s := &c.Segments[i]
+		p := tr.t.Moments[placeOf(s)].Event.Packet
+		switch {
+		case s.FromClient && p.Flags&(SYN|ACK) == SYN:
+			if from >= 0 || s.Departure < 0 {
+				return 0, 0, false
+			}
+			from = s.Departure
+		case !s.FromClient && to < 0 && p.Flags&(RST|ACK) == RST|ACK && c.Client.HasISN && p.Ack == c.Client.ISN+1:
+			to = s.Arrival
+		}
+	}
+	if from < 0 || to < 0 {
+		return 0, 0, false
+	}
+	lo, hi := tr.causes.apart(from, to)
+	return lo + (hi-lo)/2, (hi - lo + 1) / 2, true
 }
 
 // phase judges how long a phase lasted, wherever it is: on every connection of the

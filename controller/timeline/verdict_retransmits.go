@@ -35,7 +35,7 @@ func (tr *trial) retransmits(e *experiment.RetransmitsExpectation) Verdict {
 	for _, s := range all {
 		again += len(s.sent) - 1
 	}
-	touches := gapsOf(sourceOf(&e.Packet), tr.tapsOf(&e.Packet)...)
+	touches := gapsOfAny(wanted(&e.Packet), tr.tapsOf(&e.Packet)...)
 	cause := tr.hidden(touches)
 	if len(all) == 0 {
 		tr.empty = true

@@ -67,10 +67,8 @@ func (tr *trial) sighting(one *Transmission) (sighting, bool) {
 // is of the host whose tap saw it leave or come: nothing forwards it, RFC 4291 2.5.6.
 func (tr *trial) endsOfPacket(m *Moment) (from, to int) {
 	p := m.Event.Packet
-	for i := range tr.t.Others {
-		if one := &tr.t.Others[i]; one.Departure >= 0 && &tr.t.Moments[one.Departure] == m || one.Arrival >= 0 && &tr.t.Moments[one.Arrival] == m {
-			return one.From, one.To
-		}
+	if one := tr.others[m.Event]; one != nil {
+		return one.From, one.To
 	}
 	from, to = tr.hostOf(p.Source.Addr()), tr.hostOf(p.Destination.Addr())
 	if from < 0 && p.Direction == Out && p.Source.Addr().IsLinkLocalUnicast() {
@@ -135,29 +133,29 @@ func directionOf(sel *experiment.MomentSelector) Direction {
 	return Out
 }
 
-// sourceOf is the source that a packet of a selector would be on record by. A tap that
-// sees one sees all, but a host may not be asked for what is no TCP and no UDP.
-func sourceOf(sel *experiment.PacketSelector) Source {
+// wanted are the sources that a packet of a selector can be missing from: the taps lose
+// packets of any kind, and a host may not be able to look for what is no TCP and no UDP.
+func wanted(sel *experiment.PacketSelector) []Source {
 	const routerSolicitation, redirect = 133, 137
 	switch {
 	case sel.ARP != 0:
-		return ARP
+		return []Source{Packets, ARP}
 	case sel.Protocol == ProtocolICMPv6 && sel.ICMPType >= routerSolicitation && sel.ICMPType <= redirect:
-		return ARP
+		return []Source{Packets, ARP}
 	case sel.Protocol == ProtocolICMP, sel.Protocol == ProtocolICMPv6:
-		return ICMP
+		return []Source{Packets, ICMP}
 	}
-	return Packets
+	return []Source{Packets}
 }
 
-// evidence is where a selector's moments would be on record: their source, and the
+// evidence is where a selector's moments would be on record: their sources, and the
 // hosts, none if that may be any.
-func (tr *trial) evidence(sel *experiment.MomentSelector) (Source, []int) {
+func (tr *trial) evidence(sel *experiment.MomentSelector) ([]Source, []int) {
 	if ofPacket(sel) {
 		if host, ok := tr.hosts[sel.Host]; ok {
-			return sourceOf(&sel.Packet), []int{host}
+			return wanted(&sel.Packet), []int{host}
 		}
-		return sourceOf(&sel.Packet), nil
+		return wanted(&sel.Packet), nil
 	}
 	var hosts []int
 	for i := range tr.exp.Lanes {
@@ -167,9 +165,9 @@ func (tr *trial) evidence(sel *experiment.MomentSelector) (Source, []int) {
 		}
 	}
 	if slices.Contains(hosts, -1) {
-		return Syscalls, nil
+		hosts = nil
 	}
-	return Syscalls, hosts
+	return []Source{Syscalls}, hosts
 }
 
 // hasStep reports whether a lane is the one, or one of those, that a selector of calls
@@ -183,8 +181,8 @@ func (tr *trial) hasStep(sel *experiment.MomentSelector, lane *experiment.Lane) 
 
 // gapsAt selects the gaps that touch the moments of a selector.
 func (tr *trial) gapsAt(sel *experiment.MomentSelector) func(*gap) bool {
-	source, hosts := tr.evidence(sel)
-	return gapsOf(source, hosts...)
+	sources, hosts := tr.evidence(sel)
+	return gapsOfAny(sources, hosts...)
 }
 
 // selectsNothing is the verdict on an expectation about a moment that is not on

@@ -63,27 +63,43 @@ func (t *Tally) Ruling() Ruling {
 	return 0
 }
 
-// Summary counts the verdicts of a run over its repetitions, one Tally per verdict of
-// a repetition, in that order. The zero value is ready to use.
+// Summary counts the verdicts of a run over its repetitions, one Tally per expectation,
+// in the order in which they were first judged. Variants of a file may expect different
+// things: what they share is counted together. The zero value is ready to use.
 type Summary struct {
 	Tallies []Tally
 	// Repetitions that were added, and those of them in which everything passed.
 	Repetitions, Clean int
 }
 
-// Add counts the verdicts of one repetition. Verdicts of the same place in the list
-// belong together, as Judge gives them.
+// Add counts the verdicts of one repetition, as Judge gives them. Verdicts on the same
+// text belong together; where a text is there twice, the first with the first.
 func (s *Summary) Add(repetition int, verdicts []Verdict) {
 	s.Repetitions++
 	if Worst(verdicts) == Pass {
 		s.Clean++
 	}
+	counted := make(map[int]bool)
 	for i := range verdicts {
-		if i == len(s.Tallies) {
-			s.Tallies = append(s.Tallies, Tally{Expectation: verdicts[i].Expectation})
-		}
-		s.Tallies[i].add(repetition, &verdicts[i])
+		at := s.find(i, verdicts[i].Expectation, counted)
+		counted[at] = true
+		s.Tallies[at].add(repetition, &verdicts[i])
 	}
+}
+
+// find is the tally of a text that this repetition has not been counted in; a new one
+// if there is none.
+func (s *Summary) find(place int, text string, counted map[int]bool) int {
+	if place < len(s.Tallies) && s.Tallies[place].Expectation == text && !counted[place] {
+		return place
+	}
+	for i := range s.Tallies {
+		if s.Tallies[i].Expectation == text && !counted[i] {
+			return i
+		}
+	}
+	s.Tallies = append(s.Tallies, Tally{Expectation: text})
+	return len(s.Tallies) - 1
 }
 
 // Ruling is the worst ruling of the run.

@@ -113,7 +113,7 @@ func (tr *trial) never(e *experiment.NeverExpectation) Verdict {
 		}
 	}
 	hosts := tr.tapsOf(&e.Packet)
-	touches := gapsOf(sourceOf(&e.Packet), hosts...)
+	touches := gapsOfAny(wanted(&e.Packet), hosts...)
 	switch {
 	case len(v.Moments) > 0:
 		v.Ruling, v.Reason = Fail, tr.seenText(v.Moments[0])
