@@ -147,9 +147,10 @@ func (f *file) rewrite(l *ledger) (err error) {
 	if err != nil {
 		return errors.Join(fmt.Errorf("write the journal of changes anew (no change is made without it): %w", err), next.Close())
 	}
-	err = f.f.Close()
+	// The old file has no name any more, and nothing to lose.
+	f.f.Close()
 	f.f, f.size, f.stale = next, int64(len(text)), false
-	return err
+	return nil
 }
 
 func syncDir(name string) error {

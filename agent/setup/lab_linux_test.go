@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -201,7 +200,7 @@ func (h *host) opened(dir string) *Host {
 	h.t.Helper()
 	var o *Host
 	h.do(func() (err error) {
-		o, err = Open(dir, slog.New(slog.DiscardHandler))
+		o, err = Open(dir, quiet)
 		return err
 	})
 	h.t.Cleanup(func() { h.do(o.Close) })

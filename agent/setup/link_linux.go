@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -135,7 +136,8 @@ func setMTU(index, mtu int) error {
 }
 
 // watchLinks saves what hangs on an interface, or on all (0): its addresses, the routes
-// that leave by it or by none, the neighbours that somebody has fixed.
+// that somebody added and that leave by it or by none, the neighbours that somebody has
+// fixed. The kernel's own routes come with their addresses.
 func watchLinks(index int) ([]saved, error) {
 	var kept []saved
 	addresses, err := addresses()
@@ -153,7 +155,7 @@ func watchLinks(index int) ([]saved, error) {
 	}
 	var leaving []route
 	for _, r := range all {
-		if index == 0 || r.leavesBy(index) {
+		if !r.kernel() && (index == 0 || r.leavesBy(index)) {
 			leaving = append(leaving, r)
 		}
 	}
@@ -169,6 +171,9 @@ func watchLinks(index int) ([]saved, error) {
 	}
 	return kept, nil
 }
+
+// kernel reports whether the kernel made the route with an address.
+func (r route) kernel() bool { return r.message[5] == unix.RTPROT_KERNEL }
 
 func (r route) leavesBy(index int) bool {
 	for _, l := range r.links {
@@ -283,11 +288,17 @@ func prepareMTU(l link, c *synclinev1.LinkChange) (plan, error) {
 		return plan{}, err
 	}
 	kept = append(kept, watched...)
+	// IPv6 has an MTU of its own, which follows.
+	six := "net.ipv6.conf." + strings.ReplaceAll(l.name, ".", "/") + ".mtu"
+	if old, err := readSysctl(six); err == nil {
+		kept = append(kept, saved{key: key{Kind: kindSysctl, Name: six}, Old: []string{old}})
+	}
 	if c.GetMtu() < minIPv6MTU {
 		for _, tree := range []string{"net/ipv6/conf/", "net/ipv6/neigh/"} {
 			kept = append(kept, watchSysctls(procSys+tree+l.name)...)
 		}
 	}
+	kept = distinct(kept)
 	return plan{saved: kept, make: func() error {
 		if err := setMTU(l.index, int(c.GetMtu())); err != nil {
 			return fmt.Errorf("set the MTU of interface %s to %d: %w", l.name, c.GetMtu(), err)

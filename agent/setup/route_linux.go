@@ -433,6 +433,10 @@ func (h *Host) restoreRoutes(back []putBack) error {
 	if err != nil {
 		return err
 	}
+	own, err := addresses()
+	if err != nil {
+		return err
+	}
 	var missing []putBack
 	for _, b := range back {
 		current := slices.DeleteFunc(slices.Clone(now), func(r route) bool { return r.key != b.key })
@@ -449,6 +453,14 @@ func (h *Host) restoreRoutes(back []putBack) error {
 			}
 		}
 		for _, old := range b.Old {
+			lost, err := sourceLost(old, own)
+			if err != nil {
+				return err
+			}
+			if lost {
+				h.log.Info("a route that was changed had an address as its source that is gone, nothing is to be put back", "route", b.Name)
+				continue
+			}
 			one := b
 			one.Old = []string{old}
 			missing = append(missing, one)
@@ -462,6 +474,21 @@ func (h *Host) restoreRoutes(back []putBack) error {
 		}
 	}
 	return nil
+}
+
+// sourceLost reports whether a route prefers an address as its source that the host has
+// no more: the kernel drops such a route with the address.
+func sourceLost(text string, own []address) (bool, error) {
+	m, err := decode(text, routeHeader)
+	if err != nil {
+		return false, err
+	}
+	all, err := attributes(m, routeHeader)
+	if err != nil {
+		return false, err
+	}
+	source, ok := netip.AddrFromSlice(attribute(all, unix.RTA_PREFSRC))
+	return ok && !slices.ContainsFunc(own, func(a address) bool { return a.prefix.Addr() == source }), nil
 }
 
 func sameRoutes(current []route, old []string) (bool, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -18,7 +17,12 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-const childEnv = "SYNCLINE_SETUP_TEST_CHILD"
+// childEnv makes the test binary a child that changes its host, with its journal in
+// this directory; childLoops makes it apply and undo until it is killed.
+const (
+	childEnv   = "SYNCLINE_SETUP_TEST_CHILD"
+	childLoops = "SYNCLINE_SETUP_TEST_LOOPS"
+)
 
 // everything is a change of each kind, of host a of a pair. They can all stand at once.
 func everything() []*synclinev1.Change {
@@ -132,16 +136,38 @@ func TestAnErrorUndoesWhatWasMade(t *testing.T) {
 
 // childMain applies everything, says so, and waits to be killed.
 func childMain(dir string) int {
-	o, err := Open(dir, slog.New(slog.DiscardHandler))
+	o, err := Open(dir, quiet)
 	if err == nil {
-		err = o.Apply(context.Background(), childTarget(), &synclinev1.Setup{Changes: everything()}, nil)
+		err = childApply(o)
 	}
-	if err != nil {
-		fmt.Println(err)
-		return 1
+	fmt.Println(err)
+	return 1
+}
+
+func childApply(o *Host) error {
+	ctx := context.Background()
+	say := func(c *synclinev1.ChangeMade) {
+		if os.Getenv(childLoops) == "" {
+			return
+		}
+		if c.GetUndone() {
+			fmt.Println("undone", c.GetText())
+		} else {
+			fmt.Println("made", c.GetText())
+		}
 	}
-	fmt.Println("applied")
-	select {}
+	for {
+		if err := o.Apply(ctx, childTarget(), &synclinev1.Setup{Changes: everything()}, say); err != nil {
+			return err
+		}
+		if os.Getenv(childLoops) == "" {
+			fmt.Println("applied")
+			select {}
+		}
+		if err := o.UndoAll(ctx, say); err != nil {
+			return err
+		}
+	}
 }
 
 func childTarget() Target {
@@ -169,7 +195,7 @@ func TestAKilledProcessIsUndone(t *testing.T) {
 		t.Error("the child changed nothing")
 	}
 	err = p.a.try(func() error {
-		_, err := Open(dir, slog.New(slog.DiscardHandler))
+		_, err := Open(dir, quiet)
 		return err
 	})
 	if !errors.Is(err, ErrInUse) {
