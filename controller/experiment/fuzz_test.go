@@ -2,15 +2,21 @@ package experiment
 
 import (
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // FuzzParse holds Parse to its promises for whatever it is given: it returns within
 // bounded time, with an experiment or with errors whose places are in the file, and
-// what it returned as good can be planned with.
+// what it returned as good can be planned with, in every variant and any repetition.
 func FuzzParse(f *testing.F) {
 	for _, pattern := range []string{"library/*.yaml", "testdata/*.yaml"} {
 		files, err := filepath.Glob(pattern)
@@ -25,6 +31,18 @@ func FuzzParse(f *testing.F) {
 			f.Add(source)
 		}
 	}
+	f.Add([]byte(spreadFile))
+	for _, item := range []string{
+		"states: { client.c: [CLOSED, SYN_SENT, ...] }", "phase: { name: connect.blocked, of: client.c, within: [1 rtt, 1 rtt + 2ms] }",
+		"count: { of: return(client.connect) ok, before: enter(server.accept), at_most: 2 }", "retransmits: { of: A>B SYN, gaps: [1s, 2s, ...], tolerance: 10% }",
+		"counter: { host: B, name: TcpExt.ListenOverflows, increases: true }", "queue: { of: server.s, peak: { at_most: $backlog + 1 } }",
+		"result: { of: got, data: 'hex(00ff)', at_most: 2s }", "never: { packet: A>B SYN, after: return(client.connect) ok }",
+		"final: { TIME_WAIT: [client.c] }", "spread: { of: go, at_most: 10us }", "graceful-teardown", "time-wait-on: A",
+		"{ never: A>B UDP length 5, allow_empty: true, when: { kernel: '>= 6.12, < 7', host: B } }",
+		"that: 'phase(\"connect.blocked\", \"client.c\") < rtt * 2 && vars.port > 1'",
+	} {
+		f.Add([]byte(crowd + "expect:\n  - " + item + "\nrepeat: { fresh: [port], until_reproduced: 1, at_most: 2 }\n"))
+	}
 	f.Fuzz(func(t *testing.T, source []byte) {
 		begin := time.Now()
 		exp, err := Parse(source, Options{})
@@ -33,6 +51,7 @@ func FuzzParse(f *testing.F) {
 		}
 		if err == nil {
 			checkSound(t, exp)
+			checkPlans(t, source, exp)
 			return
 		}
 		var faults Errors
@@ -42,6 +61,37 @@ func FuzzParse(f *testing.F) {
 		checkPlaces(t, source, faults)
 		faults.Render("fuzz.yaml", source, 80)
 	})
+}
+
+// checkPlans fails if a variant cannot be planned, is not sound, or is another one when
+// it is planned again.
+func checkPlans(t *testing.T, source []byte, exp *Experiment) {
+	t.Helper()
+	again, err := Parse(source, Options{})
+	if err != nil {
+		t.Fatalf("parsed once, and not twice: %v", err)
+	}
+	const most = 16
+	for variant := range exp.Variants[:min(most, len(exp.Variants))] {
+		for _, repetition := range []int{1, 2, FreshValues, FreshValues + 1} {
+			plan, err := exp.At(variant, repetition)
+			if err != nil {
+				var faults Errors
+				if repetition == 2 && errors.As(err, &faults) {
+					continue // values between the first and the last may make no sense
+				}
+				t.Fatalf("At(%d, %d): %v", variant, repetition, err)
+			}
+			checkSound(t, plan)
+			other, err := again.At(variant, repetition)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(plan, other, cmpopts.IgnoreUnexported(Experiment{}), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateNaNs()); diff != "" {
+				t.Errorf("At(%d, %d) differs from one time to the next:\n%s", variant, repetition, diff)
+			}
+		}
+	}
 }
 
 // checkSound fails if an experiment that was taken mentions what it does not have.
@@ -63,15 +113,53 @@ func checkSound(t *testing.T, exp *Experiment) {
 		}
 	}
 	for _, e := range exp.Expect {
-		if e.Order != nil {
-			for _, m := range e.Order.Moments {
-				checkMoment(t, exp, m, roles)
+		if e.Text == "" || e.Pos == (Pos{}) || strings.Contains(e.Text, "\n") {
+			t.Errorf("the expectation %q at %v has no text or no place", e.Text, e.Pos)
+		}
+		moments, sockets := mentioned(e)
+		for _, m := range moments {
+			checkMoment(t, exp, m, roles)
+		}
+		for _, s := range sockets {
+			if !slices.ContainsFunc(exp.Lanes, func(l Lane) bool { return l.Name == s.Lane || l.Base == s.Lane }) || s.Socket == "" {
+				t.Errorf("%q: the socket %+v is of no lane", e.Text, s)
 			}
 		}
-		if e.Result != nil {
-			checkMoment(t, exp, e.Result.Of, roles)
+	}
+}
+
+// mentioned are the moments and sockets of an expectation.
+func mentioned(e Expectation) (moments []MomentSelector, sockets []SocketSelector) {
+	some := func(all ...*MomentSelector) {
+		for _, m := range all {
+			if m != nil {
+				moments = append(moments, *m)
+			}
 		}
 	}
+	switch {
+	case e.Packets != nil && e.Packets.Of.Text != "":
+		sockets = append(sockets, e.Packets.Of)
+	case e.States != nil:
+		sockets = append(sockets, e.States.Of)
+	case e.Order != nil:
+		moments = e.Order.Moments
+	case e.Phase != nil && e.Phase.Of.Text != "":
+		sockets = append(sockets, e.Phase.Of)
+	case e.Count != nil:
+		some(e.Count.Moment, e.Count.Before, e.Count.After)
+	case e.Queue != nil:
+		sockets = append(sockets, e.Queue.Of)
+	case e.Result != nil:
+		some(&e.Result.Of)
+	case e.Never != nil:
+		some(e.Never.Before, e.Never.After)
+	case e.Final != nil:
+		sockets = e.Final.Of
+	case e.Precondition != nil:
+		moments = e.Precondition.Order.Moments
+	}
+	return moments, sockets
 }
 
 func checkMoment(t *testing.T, exp *Experiment, m MomentSelector, roles map[string]bool) {
@@ -83,7 +171,11 @@ func checkMoment(t *testing.T, exp *Experiment, m MomentSelector, roles map[stri
 		return
 	}
 	for _, l := range exp.Lanes {
-		if l.Name == m.Lane && m.Step < len(l.Steps) && l.Steps[m.Step].Call == m.Call {
+		if l.Name != m.Lane && (l.Base != m.Lane || !m.Copies) {
+			continue
+		}
+		fits := func(s Step) bool { return s.Call == m.Call }
+		if m.Step >= 0 && m.Step < len(l.Steps) && fits(l.Steps[m.Step]) || m.Step == -1 && slices.ContainsFunc(l.Steps, fits) {
 			return
 		}
 	}

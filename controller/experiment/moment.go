@@ -195,12 +195,12 @@ func (p *reading) anyRound(m MomentSelector) int {
 // named. The rounds of a loop are one step, of which it is the first.
 func (p *reading) pickStep(lane int, name, socket phrase) (int, bool) {
 	l := p.exp.Lanes[lane]
-	var picked []int
-	for _, i := range p.stepsOf(lane)[name.text] {
-		s := l.Steps[i]
-		if socket.text == "" || s.Socket == socket.text || s.Makes == socket.text {
-			picked = append(picked, i)
-		}
+	picked := p.stepsOf(lane)[name.text]
+	if socket.text != "" {
+		picked = slices.DeleteFunc(slices.Clone(picked), func(i int) bool {
+			s := l.Steps[i]
+			return s.Socket != socket.text && s.Makes != socket.text
+		})
 	}
 	switch {
 	case len(picked) == 1:

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,8 +124,25 @@ func shapes() map[string]string {
 		"variables":          fill("vars: { v: "+strings.Repeat("y", 255)+" }\nhosts: { A: { pick: { l: ", "$v", " } } }"),
 		"big data":           fill(lane+"    - c = socket(tcp)\n", "    - send(c, bytes(1048576))\n", ""),
 		"no text":            fill("", "\x00", ""),
+		"many cases":         fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\ncases:\n", "  a: {}\n", ""),
+		"many variants":      head + "vars: { v: 1 }\nmatrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect: [" + strings.Repeat("never: A>B SYN, ", 900) + "never: SYM]\n",
+		"variants of loops":  head + "matrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [{ repeat: 100, do: [{ repeat: 99, do: [\"signal(a$v)\"] }] }] } }\n",
+		"right variants":     head + "matrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [c = socket(tcp), " + strings.Repeat("send(c, bytes($v)), ", 2000) + "connect(c, B:80)] } }\n",
+		"expressions":        fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n", "  - that: size(packets)>1+1+1+1+1+1+1&&x\n", ""),
+		"one expression":     head + "lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n  - that: '" + strings.Repeat("(", 90) + "1" + strings.Repeat("+1)", 90) + strings.Repeat(" + 1", 900) + "'\n",
+		"when conditions":    fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\ncases: { a: , b: }\nexpect:\n  when a", " or a", " or c: []\n"),
+		"ready-made":         fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n", "  - graceful-teardown\n", ""),
+		"arithmetic":         fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\nrepeat: { runs: ", "1 + ", "x }\n"),
 		"half of a sequence": fill("a: [", "\n x,", ""),
 	}
+}
+
+func manyNumbers(n int) string {
+	var words []string
+	for i := range n {
+		words = append(words, strconv.Itoa(i+1))
+	}
+	return strings.Join(words, ", ")
 }
 
 // TestUnpleasantShapes holds Parse and Render to less than a second for every shape,

@@ -14,7 +14,7 @@ import (
 
 // maxPlanned bounds the bytes of text of all variants of a file together, the steps
 // that loops and copies write out among them: what is planned takes time and memory.
-const maxPlanned = 2 << 20
+const maxPlanned = 4 << 20
 
 // file is a parsed file, from which At plans. It does not change after Parse.
 type file struct {
@@ -229,9 +229,10 @@ func (f *file) planAll(root *node) {
 	}
 	seen := make(map[Pos]bool)
 	var found []foundFault
-	work, repetitions := 0, 0
+	work, repetitions, checked := 0, 0, 0
 	for i, v := range f.variants {
 		exp, faults := f.plan(v, 0)
+		checked++
 		found = gather(found, seen, faults, v.Name, "")
 		if len(faults) == 0 {
 			exp.Variants = all
@@ -252,7 +253,7 @@ func (f *file) planAll(root *node) {
 			break
 		}
 	}
-	f.faults = append(f.faults, told(found, len(f.variants))...)
+	f.faults = append(f.faults, told(found, checked)...)
 	f.checkSet()
 	if len(f.faults) == 0 {
 		f.checkWhole(repetitions)
@@ -360,11 +361,12 @@ func gather(found []foundFault, seen map[Pos]bool, faults Errors, name, fresh st
 	return found
 }
 
-// told says of each fault in which variants it is, unless it is in all of them.
-func told(found []foundFault, variants int) Errors {
+// told says of each fault in which variants it is, unless it is in all that were
+// checked.
+func told(found []foundFault, checked int) Errors {
 	var faults Errors
 	for _, f := range found {
-		if n := len(f.variants); n < variants {
+		if n := len(f.variants); n < checked {
 			f.Message += ", in the variant " + strconv.Quote(f.variants[0])
 			if n > 1 {
 				f.Message += fmt.Sprintf(" and %d more", n-1)
