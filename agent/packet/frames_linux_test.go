@@ -55,7 +55,8 @@ func (p *pair) crafted() frame {
 	return frame{ethertypes: ethernet4, from: netip.AddrPortFrom(p.server4, port), to: netip.AddrPortFrom(p.client4, 40000)}
 }
 
-// await drains until n frames have passed, since what was injected arrives when it does.
+// await drains until n frames have passed, since what was injected arrives when it does,
+// and once more, so that all that have passed are events.
 func (r *record) await(n uint64) {
 	r.t.Helper()
 	deadline := time.Now().Add(5 * time.Second)
@@ -63,6 +64,7 @@ func (r *record) await(n uint64) {
 		r.drain()
 		passed, _ := r.Frames()
 		if passed >= n {
+			r.drain()
 			return
 		}
 		if time.Now().After(deadline) {
