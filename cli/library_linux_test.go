@@ -4,9 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,6 +109,79 @@ func everyBreak(t *testing.T, source []byte, all []wreck) {
 		l.breaks(string(source), w)
 	}
 	l.unchanged(before)
+}
+
+// TestLibraryLeavesNothing cancels every scenario in the middle, and kills its agents
+// in the middle of another run: when the agents are back, each host is as it was.
+func TestLibraryLeavesNothing(t *testing.T) {
+	for _, s := range experiment.Library() {
+		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
+			source := library(t, s.Name)
+			l := newTestLab(t, mustParse(t, source))
+			before := l.snapshots()
+			id := l.begin(source, "cancelled")
+			if _, err := l.client.runs.CancelRun(t.Context(), &synclinev1.CancelRunRequest{Id: id, Reason: "enough"}); err != nil {
+				t.Fatal(err)
+			}
+			if run, err := l.operator.follow(t.Context(), l.client, id); err != nil || run.State != synclinev1.RunState_RUN_STATE_CANCELLED {
+				t.Fatalf("the cancelled run ended as %v, %v", run, err)
+			}
+			l.unchanged(before)
+
+			l.begin(source, "killed")
+			for i := range l.processes {
+				if l.processes[i].name != controllerHost {
+					l.killAgent(i)
+				}
+			}
+			l.unchanged(before)
+		})
+	}
+}
+
+// begin starts a run that goes on for as long as a file can, and returns when its
+// lanes are at work.
+func (l *testLab) begin(source []byte, request string) string {
+	l.t.Helper()
+	created, err := l.client.runs.CreateRun(l.t.Context(), &synclinev1.CreateRunRequest{
+		RequestId: request, FileName: "test.yaml", Source: source, Repetitions: 300, Bindings: l.bindings,
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	await(l.t, "the run is at work", func() bool {
+		answer, err := l.client.runs.GetRun(l.t.Context(), &synclinev1.GetRunRequest{Id: created.Run.Id})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		if answer.Run.State > synclinev1.RunState_RUN_STATE_RUNNING {
+			l.t.Fatalf("the run is over: %v", answer.Run)
+		}
+		return answer.Run.State == synclinev1.RunState_RUN_STATE_RUNNING && answer.Run.Events > 0
+	})
+	return created.Run.Id
+}
+
+// killAgent ends an agent with SIGKILL and starts it again as it was.
+func (l *testLab) killAgent(i int) {
+	l.t.Helper()
+	old := l.processes[i]
+	if err := old.Signal(syscall.SIGKILL); err != nil {
+		l.t.Fatal(err)
+	}
+	<-old.Done()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := l.launch(l.Host(old.name), exec.Command(self, old.args...)); err != nil {
+		l.t.Fatal(err)
+	}
+	last := len(l.processes) - 1
+	l.processes[i], l.processes = l.processes[last], l.processes[:last]
+	// The journal is read and undone before the agent dials.
+	await(l.t, "the agent is back", func() bool { return strings.Contains(l.lastWords(old.name), `"connected"`) })
 }
 
 // passes runs a scenario and wants every repetition to pass.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,6 +35,7 @@ func (l *testLab) snapshots() map[string]snapshot {
 	for _, m := range l.processes {
 		if all[m.name] != nil {
 			all[m.name]["children"] = strings.Join(children(l.t, m.Process), " ")
+			all[m.name]["descriptors"] = strconv.Itoa(len(descriptors(l.t, m.Process)))
 		}
 	}
 	return all
@@ -57,10 +59,44 @@ func (s snapshot) read() error {
 	if err != nil {
 		return err
 	}
+	if err := s.readSockets(); err != nil {
+		return err
+	}
 	if err := s.readRules(); err != nil {
 		return fmt.Errorf("list nftables: %w", err)
 	}
 	return s.readLinks()
+}
+
+// readSockets counts sockets by what they are. TIME_WAIT, state 06, is what TCP leaves
+// behind for its minute; the lab's own connections are left out.
+func (s snapshot) readSockets() error {
+	for _, protocol := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
+		table, err := os.ReadFile("/proc/thread-self/net/" + protocol)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(table)) {
+			f := strings.Fields(line)
+			if len(f) < 4 || f[0] == "sl" || f[3] == "06" || strings.HasSuffix(f[1], labPort) || strings.HasSuffix(f[2], labPort) {
+				continue
+			}
+			s[fmt.Sprintf("socket %s %s %s", protocol, f[1], f[2])] = "state " + f[3]
+		}
+	}
+	return nil
+}
+
+// labPort is the controller's port as /proc/net/tcp has it.
+var labPort = fmt.Sprintf(":%04X", 7443)
+
+func descriptors(t testing.TB, p *netlab.Process) []os.DirEntry {
+	t.Helper()
+	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 func (s snapshot) readRules() error {
