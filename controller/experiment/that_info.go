@@ -6,7 +6,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
+	celref "cel.dev/cel-go/common/types/ref"
 )
 
 // infoField is a field of struct tcp_info, include/uapi/linux/tcp.h, which only ever
@@ -82,8 +82,8 @@ func thatInfoFields() []thatField {
 // NewThatInfo makes the value of info() of the bytes that getsockopt(2) gave for
 // TCP_INFO, on a little-endian machine, and the name of the TCP state that they begin
 // with. A field that the kernel did not fill in is ThatUndecided.
-func NewThatInfo(data []byte, state string) ref.Val {
-	return newThatRecord(thatInfo, func(field string) ref.Val {
+func NewThatInfo(data []byte, state string) celref.Val {
+	return newThatRecord(thatInfo, func(field string) celref.Val {
 		if field == "state" {
 			return types.String(state)
 		}

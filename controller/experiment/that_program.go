@@ -5,7 +5,7 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
+	celref "cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -36,11 +36,11 @@ func operate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error)
 // operation is a call of one of the lab's operators.
 type operation struct {
 	interpreter.InterpretableCall
-	do func(a, b ref.Val) ref.Val
+	do func(a, b celref.Val) celref.Val
 }
 
 // Exec evaluates both sides and then the operator; an error on either side is its own.
-func (o *operation) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+func (o *operation) Exec(frame *interpreter.ExecutionFrame) celref.Val {
 	args := o.Args()
 	a := args[0].Exec(frame)
 	if types.IsUnknownOrError(a) {
@@ -54,7 +54,7 @@ func (o *operation) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 }
 
 // Eval is Exec in an activation.
-func (o *operation) Eval(ctx interpreter.Activation) ref.Val {
+func (o *operation) Eval(ctx interpreter.Activation) celref.Val {
 	return interpreter.EvalActivation(ctx, o.Exec)
 }
 
@@ -112,7 +112,7 @@ func (t *thatTypes) FindStructFieldType(name, field string) (*types.FieldType, b
 }
 
 // NewValue refuses to make a value of one of the lab's types: they are only observed.
-func (t *thatTypes) NewValue(name string, fields map[string]ref.Val) ref.Val {
+func (t *thatTypes) NewValue(name string, fields map[string]celref.Val) celref.Val {
 	if _, ok := t.objects[name]; ok {
 		return types.NewErr("a %s is observed, not made", thatTypeName(name))
 	}

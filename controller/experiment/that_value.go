@@ -9,7 +9,7 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
+	celref "cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
 )
 
@@ -25,10 +25,10 @@ func (e *ThatUndecided) Error() string { return e.Reason }
 func (e *ThatNothing) Error() string   { return e.Reason }
 
 // NewThatUndecided is the value of what cannot be told.
-func NewThatUndecided(reason string) ref.Val { return types.WrapErr(&ThatUndecided{reason}) }
+func NewThatUndecided(reason string) celref.Val { return types.WrapErr(&ThatUndecided{reason}) }
 
 // NewThatNothing is the value of what is not there.
-func NewThatNothing(reason string) ref.Val { return types.WrapErr(&ThatNothing{reason}) }
+func NewThatNothing(reason string) celref.Val { return types.WrapErr(&ThatNothing{reason}) }
 
 // thatValue is what all of the lab's values have in common.
 type thatValue struct{ kind *cel.Type }
@@ -37,14 +37,14 @@ func (v thatValue) ConvertToNative(desc reflect.Type) (any, error) {
 	return nil, fmt.Errorf("a %s has no form as %v", thatTypeName(v.kind.String()), desc)
 }
 
-func (v thatValue) ConvertToType(to ref.Type) ref.Val {
+func (v thatValue) ConvertToType(to celref.Type) celref.Val {
 	if to == types.TypeType {
 		return v.kind
 	}
 	return types.NewErr("a %s cannot be made a %s", thatTypeName(v.kind.String()), to.TypeName())
 }
 
-func (v thatValue) Type() ref.Type { return v.kind }
+func (v thatValue) Type() celref.Type { return v.kind }
 
 // extent is a length of time that is surely within [lo, hi], in nanoseconds.
 type extent struct {
@@ -57,14 +57,14 @@ const thatUnbounded = int64(1) << 62
 
 // NewThatSpan makes a length of time that is surely within [lo, hi] nanoseconds. A
 // bound of 1<<62 or more either way is none.
-func NewThatSpan(lo, hi int64) ref.Val {
+func NewThatSpan(lo, hi int64) celref.Val {
 	return extent{thatValue{thatSpan}, max(lo, -thatUnbounded), min(hi, thatUnbounded)}
 }
 
 func (s extent) Value() any { return s }
 
 // Equal is true only where both are exact.
-func (s extent) Equal(other ref.Val) ref.Val {
+func (s extent) Equal(other celref.Val) celref.Val {
 	o, ok := other.(extent)
 	switch {
 	case !ok:
@@ -105,13 +105,13 @@ type instant struct {
 }
 
 // NewThatInstant makes a moment. The clock is asked when an expression compares it.
-func NewThatInstant(clock ThatClock, moment int) ref.Val {
+func NewThatInstant(clock ThatClock, moment int) celref.Val {
 	return instant{thatValue{thatInstant}, clock, moment}
 }
 
 func (i instant) Value() any { return i.moment }
 
-func (i instant) Equal(other ref.Val) ref.Val {
+func (i instant) Equal(other celref.Val) celref.Val {
 	o, ok := other.(instant)
 	if ok && o.moment == i.moment {
 		return types.True
@@ -126,28 +126,28 @@ func (i instant) Equal(other ref.Val) ref.Val {
 // record is a value with fields. They are asked for when an expression reads them.
 type record struct {
 	thatValue
-	get func(field string) ref.Val
+	get func(field string) celref.Val
 }
 
-func newThatRecord(kind *cel.Type, get func(string) ref.Val) ref.Val {
+func newThatRecord(kind *cel.Type, get func(string) celref.Val) celref.Val {
 	return record{thatValue{kind}, get}
 }
 
 // NewThatCall makes a call, and NewThatPacket a packet, of a function that gives each
 // field that ThatNames lists; nil for one that is not there.
-func NewThatCall(get func(field string) ref.Val) ref.Val { return newThatRecord(thatCall, get) }
+func NewThatCall(get func(field string) celref.Val) celref.Val { return newThatRecord(thatCall, get) }
 
 // NewThatPacket is described with NewThatCall.
-func NewThatPacket(get func(field string) ref.Val) ref.Val { return newThatRecord(thatPacket, get) }
+func NewThatPacket(get func(field string) celref.Val) celref.Val { return newThatRecord(thatPacket, get) }
 
 func (r record) Value() any { return r }
 
-func (r record) Equal(ref.Val) ref.Val {
+func (r record) Equal(celref.Val) celref.Val {
 	return types.NewErr("a %s is compared by its fields", thatTypeName(r.kind.String()))
 }
 
 // Get gives a field.
-func (r record) Get(index ref.Val) ref.Val {
+func (r record) Get(index celref.Val) celref.Val {
 	name, ok := index.(types.String)
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(index)
@@ -159,7 +159,7 @@ func (r record) Get(index ref.Val) ref.Val {
 }
 
 // IsSet answers has(p.sent).
-func (r record) IsSet(field ref.Val) ref.Val {
+func (r record) IsSet(field celref.Val) celref.Val {
 	name, ok := field.(types.String)
 	if !ok {
 		return types.MaybeNoSuchOverloadErr(field)
@@ -168,8 +168,8 @@ func (r record) IsSet(field ref.Val) ref.Val {
 }
 
 // ThatCounters is a map of counters in which one that did not move is 0.
-func ThatCounters(deltas map[string]int64) ref.Val {
-	values := make(map[ref.Val]ref.Val, len(deltas))
+func ThatCounters(deltas map[string]int64) celref.Val {
+	values := make(map[celref.Val]celref.Val, len(deltas))
 	for name, n := range deltas {
 		values[types.String(name)] = types.Int(n)
 	}
@@ -179,7 +179,7 @@ func ThatCounters(deltas map[string]int64) ref.Val {
 type counterMap struct{ traits.Mapper }
 
 // Find gives 0 for what is not there.
-func (m counterMap) Find(key ref.Val) (ref.Val, bool) {
+func (m counterMap) Find(key celref.Val) (celref.Val, bool) {
 	if v, ok := m.Mapper.Find(key); ok || v != nil {
 		return v, ok
 	}
@@ -187,7 +187,7 @@ func (m counterMap) Find(key ref.Val) (ref.Val, bool) {
 }
 
 // Get is Find.
-func (m counterMap) Get(key ref.Val) ref.Val {
+func (m counterMap) Get(key celref.Val) celref.Val {
 	v, _ := m.Find(key)
 	return v
 }
@@ -197,14 +197,14 @@ func (m counterMap) Get(key ref.Val) ref.Val {
 type thatOperation struct {
 	operator, id        string
 	left, right, result *cel.Type
-	do                  func(a, b ref.Val) ref.Val
+	do                  func(a, b celref.Val) celref.Val
 }
 
 var thatOperations = allOperations()
 
 func allOperations() []thatOperation {
 	var all []thatOperation
-	add := func(operator, id string, left, right, result *cel.Type, do func(a, b ref.Val) ref.Val) {
+	add := func(operator, id string, left, right, result *cel.Type, do func(a, b celref.Val) celref.Val) {
 		all = append(all, thatOperation{operator, id, left, right, result, do})
 	}
 	for _, pair := range []struct {
@@ -213,29 +213,29 @@ func allOperations() []thatOperation {
 	}{{"span_span", thatSpan, thatSpan}, {"span_duration", thatSpan, cel.DurationType}, {"duration_span", cel.DurationType, thatSpan}} {
 		add(operators.Less, "less_"+pair.id, pair.left, pair.right, cel.BoolType, spans(less))
 		add(operators.LessEquals, "less_equals_"+pair.id, pair.left, pair.right, cel.BoolType, spans(lessEquals))
-		add(operators.Greater, "greater_"+pair.id, pair.left, pair.right, cel.BoolType, spans(func(a, b extent) ref.Val { return less(b, a) }))
-		add(operators.GreaterEquals, "greater_equals_"+pair.id, pair.left, pair.right, cel.BoolType, spans(func(a, b extent) ref.Val { return lessEquals(b, a) }))
+		add(operators.Greater, "greater_"+pair.id, pair.left, pair.right, cel.BoolType, spans(func(a, b extent) celref.Val { return less(b, a) }))
+		add(operators.GreaterEquals, "greater_equals_"+pair.id, pair.left, pair.right, cel.BoolType, spans(func(a, b extent) celref.Val { return lessEquals(b, a) }))
 		add(operators.Add, "add_"+pair.id, pair.left, pair.right, thatSpan, spans(plus))
-		add(operators.Subtract, "subtract_"+pair.id, pair.left, pair.right, thatSpan, spans(func(a, b extent) ref.Val { return plus(a, b.negative()) }))
+		add(operators.Subtract, "subtract_"+pair.id, pair.left, pair.right, thatSpan, spans(func(a, b extent) celref.Val { return plus(a, b.negative()) }))
 	}
 	for _, number := range []*cel.Type{cel.IntType, cel.DoubleType} {
-		add(operators.Multiply, "multiply_span_"+number.String(), thatSpan, number, thatSpan, func(a, b ref.Val) ref.Val { return a.(extent).times(b) })
-		add(operators.Multiply, "multiply_"+number.String()+"_span", number, thatSpan, thatSpan, func(a, b ref.Val) ref.Val { return b.(extent).times(a) })
+		add(operators.Multiply, "multiply_span_"+number.String(), thatSpan, number, thatSpan, func(a, b celref.Val) celref.Val { return a.(extent).times(b) })
+		add(operators.Multiply, "multiply_"+number.String()+"_span", number, thatSpan, thatSpan, func(a, b celref.Val) celref.Val { return b.(extent).times(a) })
 	}
-	add(operators.Subtract, "subtract_instant_instant", thatInstant, thatInstant, thatSpan, instants(func(a, b instant) ref.Val {
+	add(operators.Subtract, "subtract_instant_instant", thatInstant, thatInstant, thatSpan, instants(func(a, b instant) celref.Val {
 		lo, hi := a.clock.Apart(b.moment, a.moment)
 		return NewThatSpan(lo, hi)
 	}))
 	add(operators.Less, "less_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(before))
-	add(operators.Greater, "greater_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(func(a, b instant) ref.Val { return before(b, a) }))
+	add(operators.Greater, "greater_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(func(a, b instant) celref.Val { return before(b, a) }))
 	add(operators.LessEquals, "less_equals_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(notAfter))
-	add(operators.GreaterEquals, "greater_equals_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(func(a, b instant) ref.Val { return notAfter(b, a) }))
+	add(operators.GreaterEquals, "greater_equals_instant_instant", thatInstant, thatInstant, cel.BoolType, instants(func(a, b instant) celref.Val { return notAfter(b, a) }))
 	return all
 }
 
 // spans makes an operation of spans take durations as well, which are exact.
-func spans(do func(a, b extent) ref.Val) func(a, b ref.Val) ref.Val {
-	return func(a, b ref.Val) ref.Val {
+func spans(do func(a, b extent) celref.Val) func(a, b celref.Val) celref.Val {
+	return func(a, b celref.Val) celref.Val {
 		x, ok1 := asSpan(a)
 		y, ok2 := asSpan(b)
 		if !ok1 || !ok2 {
@@ -245,7 +245,7 @@ func spans(do func(a, b extent) ref.Val) func(a, b ref.Val) ref.Val {
 	}
 }
 
-func asSpan(v ref.Val) (extent, bool) {
+func asSpan(v celref.Val) (extent, bool) {
 	switch v := v.(type) {
 	case extent:
 		return v, true
@@ -255,8 +255,8 @@ func asSpan(v ref.Val) (extent, bool) {
 	return extent{}, false
 }
 
-func instants(do func(a, b instant) ref.Val) func(a, b ref.Val) ref.Val {
-	return func(a, b ref.Val) ref.Val {
+func instants(do func(a, b instant) celref.Val) func(a, b celref.Val) celref.Val {
+	return func(a, b celref.Val) celref.Val {
 		x, ok1 := a.(instant)
 		y, ok2 := b.(instant)
 		if !ok1 || !ok2 {
@@ -267,7 +267,7 @@ func instants(do func(a, b instant) ref.Val) func(a, b ref.Val) ref.Val {
 }
 
 // less is true only if every length that a can have is below every one of b.
-func less(a, b extent) ref.Val {
+func less(a, b extent) celref.Val {
 	switch {
 	case a.hi < b.lo:
 		return types.True
@@ -277,7 +277,7 @@ func less(a, b extent) ref.Val {
 	return undecidedSpans(a, b)
 }
 
-func lessEquals(a, b extent) ref.Val {
+func lessEquals(a, b extent) celref.Val {
 	switch {
 	case a.hi <= b.lo:
 		return types.True
@@ -287,11 +287,11 @@ func lessEquals(a, b extent) ref.Val {
 	return undecidedSpans(a, b)
 }
 
-func undecidedSpans(a, b extent) ref.Val {
+func undecidedSpans(a, b extent) celref.Val {
 	return NewThatUndecided(fmt.Sprintf("which is longer, %s or %s, cannot be told", a, b))
 }
 
-func plus(a, b extent) ref.Val { return NewThatSpan(sum(a.lo, b.lo), sum(a.hi, b.hi)) }
+func plus(a, b extent) celref.Val { return NewThatSpan(sum(a.lo, b.lo), sum(a.hi, b.hi)) }
 
 // sum keeps a bound that is none, and what would be too much is none either.
 func sum(a, b int64) int64 {
@@ -306,7 +306,7 @@ func sum(a, b int64) int64 {
 
 func (s extent) negative() extent { return extent{s.thatValue, -s.hi, -s.lo} }
 
-func (s extent) times(n ref.Val) ref.Val {
+func (s extent) times(n celref.Val) celref.Val {
 	var factor float64
 	switch n := n.(type) {
 	case types.Int:
@@ -335,7 +335,7 @@ func scaled(ns int64, factor float64, round func(float64) float64) int64 {
 
 // notAfter and before tell the order of two moments as `order` does: two stamps of one
 // clock may be equal.
-func notAfter(a, b instant) ref.Val {
+func notAfter(a, b instant) celref.Val {
 	isNot, is := a.clock.Order(a.moment, b.moment)
 	switch {
 	case isNot:
@@ -347,7 +347,7 @@ func notAfter(a, b instant) ref.Val {
 	return NewThatUndecided(fmt.Sprintf("which of two moments came first cannot be told: the second is %s after the first", NewThatSpan(lo, hi)))
 }
 
-func before(a, b instant) ref.Val {
+func before(a, b instant) celref.Val {
 	v := notAfter(b, a)
 	if known, ok := v.(types.Bool); ok {
 		return !known
