@@ -12,13 +12,22 @@ type flight struct {
 	enter int64
 	// at is the stamp of the return, 0 before; result and errno are then what it gave.
 	at, result, errno int64
+	// meeting is the one before this step, if it is not reported yet; its step as above.
+	meeting struct{ step, enter, at int64 }
 }
 
 // begin notes that a step is about to be made.
 func (f *flight) begin(step int) {
-	*f = flight{fd: -1}
+	f.fd, f.enter, f.at = -1, 0, 0
 	f.step = int64(step) + 1
 }
 
 // end notes that the step is through and reported.
 func (f *flight) end() { f.step = 0 }
+
+// defers notes a meeting that is through and will be reported after the next step.
+func (f *flight) defers(r *record) {
+	f.meeting.enter, f.meeting.at = r.event.TimeNs, r.call.ReturnNs
+	f.meeting.step = int64(r.call.Step) + 1
+	f.end()
+}

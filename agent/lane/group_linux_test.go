@@ -207,12 +207,11 @@ func TestKilledInACall(t *testing.T) {
 			t.Run(v.name+" "+unix.SignalName(signal), func(t *testing.T) {
 				s := newStage(t)
 				killer := newTestLane("killer", socket("s"), bind("s", "127.0.0.1:8081"), listen("s", 1), signalOf("ready"),
-					wait("victim", "there"), wait("", ""), expects(kill("victim", signal), zero),
+					wait("victim", "there"), waitFor("blocked"), expects(kill("victim", signal), zero),
 					expects(kill("victim", signal), fails(unix.ESRCH)))
-				killer.Steps[5].GetWait().Watch = "blocked"
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				board, wait := s.act(ctx, own(newTestLane("victim", append(v.steps, closeOf("none"))[:len(v.steps)]...)), killer)
+				board, wait := s.act(ctx, own(newTestLane("victim", v.steps...)), killer)
 				s.blockedProcess("victim", v.trap)
 				board.Post("", "blocked")
 				wait()

@@ -25,14 +25,15 @@ type heard struct {
 	// over and ended are the frames; failure is the text of the last of them.
 	over, ended bool
 	failure     string
-	// hearErr is why the group stopped listening before the end.
-	hearErr error
+	// hasTaken says that took is closed.
+	hasTaken bool
 }
 
 // hear does what the process says until the process is gone: everything that it has
 // written is read first. What the process asked for and may take time is done meanwhile,
 // and given up when the process is gone.
-func (p *process) hear(ctx context.Context) {
+// Its error is about what the process said.
+func (p *process) hear(ctx context.Context) error {
 	asking, done := context.WithCancel(ctx)
 	var asks sync.WaitGroup
 	defer asks.Wait()
@@ -43,12 +44,10 @@ func (p *process) hear(ctx context.Context) {
 			err = p.heed(asking, &asks, &f)
 		}
 		if errors.Is(err, io.EOF) {
-			return
+			return nil
 		}
 		if err != nil {
-			p.hearErr = err
-			p.destroy()
-			return
+			return err
 		}
 	}
 }
@@ -67,6 +66,10 @@ func (p *process) heed(ctx context.Context, asks *sync.WaitGroup, f *frame) erro
 		}
 		p.m.made(s)
 	case frameTook:
+		if p.hasTaken {
+			return errors.New("it has its sockets for the second time")
+		}
+		p.hasTaken = true
 		close(p.took)
 	case frameOver:
 		p.over, p.failure = true, string(f.body)
@@ -134,7 +137,7 @@ func (p *process) noted() *flight { return (*flight)(unsafe.Pointer(unsafe.Slice
 // reportDeath tells of the call that the process died in, if it was in one, and of its
 // death.
 func (p *process) reportDeath(err error) {
-	if e := p.unfinished(err); e != nil {
+	for _, e := range p.unreported(err) {
 		p.m.emit(e)
 	}
 	gone := &synclinev1.LaneProcess{Lane: p.m.name, Process: p.pid(), Gone: true}
@@ -144,32 +147,55 @@ func (p *process) reportDeath(err error) {
 	p.m.emit(p.event(p.goneAt, gone))
 }
 
-// unfinished is the call that was under way, nil if there was none, or if the process
-// had told of it.
-func (p *process) unfinished(err error) *synclinev1.Event {
-	f := p.noted()
-	i := f.step - 1
-	if p.over || i < 0 || i >= int64(len(p.lane.GetSteps())) || f.enter == 0 || f.step == p.reported {
-		return nil
-	}
+// unreported are the calls that the process did not come to tell of: the one under way,
+// and a meeting before it.
+func (p *process) unreported(err error) []*synclinev1.Event {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	plan, planErr := newPlan(p.lane, p.inherited)
-	p.mu.Unlock()
-	if planErr != nil {
+	if p.over || planErr != nil {
 		return nil // such a plan has not made a call
 	}
+	var all []*synclinev1.Event
+	f := p.noted()
+	if met := &f.meeting; p.missing(plan, met.step) {
+		e := p.recover(plan, met.step, met.enter)
+		c := e.GetCall()
+		c.ReturnNs, c.EndedBy = met.at, synclinev1.EndedBy_ENDED_BY_KERNEL
+		all = append(all, e)
+	}
+	if p.missing(plan, f.step) && f.enter != 0 {
+		all = append(all, p.interrupted(plan, f, err))
+	}
+	return all
+}
+
+// missing reports whether a step, counted from 1, is one that was not reported.
+func (p *process) missing(plan *plan, step int64) bool {
+	return step > p.reported && step <= int64(len(plan.ops))
+}
+
+// recover makes the event of a call from what the group knows of it.
+func (p *process) recover(plan *plan, step, enter int64) *synclinev1.Event {
 	c := &synclinev1.Call{}
-	o := &plan.ops[i]
-	describe(c, p.m.name, o, int(i))
-	c.Thread, c.Process, c.Fd = p.thread, p.pid(), int32(f.fd)
+	describe(c, p.m.name, &plan.ops[step-1], int(step-1))
+	c.Thread, c.Process = p.thread, p.pid()
+	return &synclinev1.Event{TimeNs: enter, Fact: &synclinev1.Event_Call{Call: c}}
+}
+
+// interrupted is the call that the process died in. If the kernel was through with it,
+// and only the report is missing, it is what the kernel said.
+func (p *process) interrupted(plan *plan, f *flight, err error) *synclinev1.Event {
+	e := p.recover(plan, f.step, f.enter)
+	c := e.GetCall()
+	c.Fd = int32(f.fd)
 	c.ReturnNs, c.Result, c.EndedBy = p.goneAt, -1, synclinev1.EndedBy_ENDED_BY_DEATH
-	if f.at != 0 && o.tellsAll() {
-		// The kernel was through with it, and the process did not come to say so.
+	if f.at != 0 && plan.ops[f.step-1].tellsAll() {
 		c.ReturnNs, c.Result, c.Errno, c.EndedBy = f.at, f.result, uint32(f.errno), synclinev1.EndedBy_ENDED_BY_KERNEL
 	} else if err != nil && !errors.Is(err, ErrKilled) {
 		c.Failure = err.Error()
 	}
-	return &synclinev1.Event{TimeNs: f.enter, Fact: &synclinev1.Event_Call{Call: c}}
+	return e
 }
 
 // tellsAll reports whether the result of the system call is that of the step; that of

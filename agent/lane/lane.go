@@ -64,7 +64,8 @@ type Config struct {
 	// are not asked for. Its error is the failure of the call, which is not made then.
 	// Nil allows all.
 	Allow func(netip.AddrPort) error
-	// Emit takes each call once it is through, and the births and deaths of processes.
+	// Emit takes each call once it is through, in order, and the births and deaths of
+	// processes. A meeting that a system call follows is told together with that call.
 	// The event is the receiver's from then on; TimeNs and Fact are set, number and
 	// repetition are not. It must not block.
 	Emit func(*synclinev1.Event)

@@ -2,10 +2,14 @@ package lane
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -121,4 +125,61 @@ func TestCancelEndsAMeeting(t *testing.T) {
 			}
 		}
 	})
+}
+
+// The lane is in a hurry from before the instant to the end of the call after it.
+func TestHurryEndsWithTheNextCall(t *testing.T) {
+	s := newStage(t)
+	var policies []uint32
+	look := func() {
+		attributes, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		policies = append(policies, attributes.Policy)
+	}
+	s.allow.Allow = func(netip.AddrPort) error { look(); return nil }
+	s.allow.Signalled = func(string, string) { look() }
+	s.play(newTestLane("client", socket("c"), signalOf("x"), meet("a"),
+		expects(connect("c", v4), fails(unix.ECONNREFUSED)), signalOf("y"), meet("b"), signalOf("z")))
+	s.ok()
+	want := []uint32{unix.SCHED_NORMAL, unix.SCHED_FIFO, unix.SCHED_NORMAL, unix.SCHED_NORMAL}
+	if unix.Geteuid() != 0 {
+		want[1] = unix.SCHED_NORMAL
+	}
+	if diff := cmp.Diff(want, policies); diff != "" {
+		t.Errorf("scheduling before, at and after a meeting (-want +got):\n%s", diff)
+	}
+	want2 := []string{"c = socket(AF_INET, SOCK_STREAM, 0)", "signal(x) 0", "meet(a) 0", "connect(c " + v4 + ") ECONNREFUSED",
+		"signal(y) 0", "meet(b) 0", "signal(z) 0", "close(c) 0 by lab"}
+	if diff := cmp.Diff(want2, s.summaries("client")); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+}
+
+// A process that dies in the call after a meeting has told of neither.
+func TestKilledAfterAMeeting(t *testing.T) {
+	s := newStage(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	board, wait := s.act(ctx, own(newTestLane("victim", socket("s"), bind("s", v4), listen("s", 1), signalOf("there"), meet("a"), accept("a", "s"))),
+		newTestLane("killer", waitFor("blocked"), kill("victim", unix.SIGKILL)))
+	s.blockedProcess("victim", unix.SYS_ACCEPT4)
+	board.Post("", "blocked")
+	wait()
+	if diff := cmp.Diff([]string{"signal(there) 0", "meet(a) 0", "a = accept(s) ENDED_BY_DEATH"}, s.summaries("victim")[3:]); diff != "" {
+		t.Errorf("calls (-want +got):\n%s", diff)
+	}
+	met, accept := s.event("victim", "meet"), s.event("victim", "accept")
+	if met.GetCall().ReturnNs-met.TimeNs < 15e6 || accept.TimeNs < met.GetCall().ReturnNs || met.GetCall().Thread != accept.GetCall().Thread {
+		t.Errorf("met from %d to %d, then accepted from %d", met.TimeNs, met.GetCall().ReturnNs, accept.TimeNs)
+	}
+}
+
+// waitFor waits for a watch.
+func waitFor(watch string) *synclinev1.Step {
+	s := wait("", "")
+	s.GetWait().Watch = watch
+	return s
 }

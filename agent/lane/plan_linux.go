@@ -56,6 +56,9 @@ type plan struct {
 	address [sockaddrSize]byte
 }
 
+// isSystemCall reports whether there is a step i that the kernel makes.
+func (p *plan) isSystemCall(i int) bool { return i < len(p.ops) && p.ops[i].call.trap != 0 }
+
 // planner follows the names of sockets through the steps.
 type planner struct {
 	plan

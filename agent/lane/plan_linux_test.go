@@ -2,7 +2,9 @@ package lane
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
@@ -18,6 +20,11 @@ func FuzzPlan(f *testing.F) {
 		listening(v6, accept("a", "s"), recv("a", 100), closeOf("a")),
 		dialling(v4, linger("c", 0), send("c", 10), shutdown("c", unix.SHUT_RDWR)),
 		newTestLane("x", within(sleep(1), 1), signalOf("a"), wait("x", "a"), recv("x", 1<<31)),
+		newTestLane("x", udp("u"), sendto("u", v4, "data", unix.MSG_MORE), recvfrom("u", 9), poll("u", unix.POLLIN, 1), dup("d", "u"),
+			nonblock("d", true), info("d"), pending("u"), getsockname("u"), getpeername("d")),
+		newTestLane("x", meet("m"), fork("y"), kill("y", unix.SIGKILL), apply("c"), undo("c"), waitAll("z", "x[1]", "x[2]"),
+			socketOf("r", unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_ICMPV6), connect("r", "::1"),
+			socketOf("l", unix.AF_UNIX, unix.SOCK_STREAM, 0), bind("l", "unix:name")),
 	} {
 		b, err := proto.Marshal(l)
 		if err != nil {
@@ -95,6 +102,9 @@ func FuzzFormatAddress(f *testing.F) {
 	f.Add([]byte{unix.AF_UNIX, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := formatAddress(b)
+		if strings.HasPrefix(s, unixPrefix) && utf8.ValidString(s) {
+			return
+		}
 		if _, err := netip.ParseAddrPort(s); s != "" && err != nil {
 			t.Errorf("%x is shown as %q: %v", b, s, err)
 		}
@@ -110,6 +120,9 @@ func TestOptionsAreShownByName(t *testing.T) {
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, []byte{1, 0, 0, 0}, "SOL_SOCKET, SO_REUSEADDR, 1"},
 		{unix.SOL_SOCKET, unix.SO_LINGER, []byte{1, 0, 0, 0, 5, 0, 0, 0}, "SOL_SOCKET, SO_LINGER, {l_onoff=1, l_linger=5}"},
 		{unix.IPPROTO_TCP, unix.TCP_CONGESTION, []byte("cubic"), `IPPROTO_TCP, TCP_CONGESTION, "cubic"`},
+		{unix.SOL_SOCKET, unix.SO_SNDTIMEO, []byte{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, "SOL_SOCKET, SO_SNDTIMEO, 1s"},
+		{unix.IPPROTO_UDP, unix.UDP_CORK, []byte{1, 0, 0, 0}, "IPPROTO_UDP, UDP_CORK, 1"},
+		{unix.IPPROTO_TCP, unix.TCP_MD5SIG, make([]byte, 216), "IPPROTO_TCP, TCP_MD5SIG, [" + strings.Repeat("00 ", 32) + "… 216 bytes]"},
 		{unix.IPPROTO_TCP, 999, []byte{1, 2}, "IPPROTO_TCP, 999, [01 02]"},
 		{12345, unix.SO_REUSEADDR, nil, "12345, 2, []"},
 	} {

@@ -75,9 +75,11 @@ func (p *process) run(ctx context.Context) error {
 		p.cancel(context.Cause(ctx))
 	})
 	begun := p.awaitBegin()
+	var senseless error
 	if begun {
-		p.hear(ctx)
-	} else {
+		senseless = p.hear(ctx)
+	}
+	if !begun || senseless != nil {
 		p.destroy()
 	}
 	<-p.gone
@@ -85,6 +87,9 @@ func (p *process) run(ctx context.Context) error {
 		<-cancelled
 	}
 	err := p.verdict(ctx)
+	if senseless != nil {
+		err = fmt.Errorf("lane %s: its process said something that makes no sense: %w", p.m.name, senseless)
+	}
 	if begun {
 		p.reportDeath(err)
 	}
@@ -278,8 +283,6 @@ func (p *process) verdict(ctx context.Context) error {
 		return fmt.Errorf("lane %s was %w (%s)", p.m.name, ErrKilled, signalName(uint32(signal)))
 	case p.forced || !p.begun:
 		return p.forcedError(context.Cause(ctx))
-	case p.hearErr != nil:
-		return fmt.Errorf("lane %s: what its process said makes no sense: %w", p.m.name, p.hearErr)
 	}
 	err := fmt.Errorf("lane %s: its process died, and no step killed it: %v", p.m.name, p.state)
 	if said := p.stderr.String(); said != "" {

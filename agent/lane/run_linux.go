@@ -133,12 +133,16 @@ type lane struct {
 	sockets []int
 	// made are the descriptors in the order of their creation, inherited ones first.
 	made []descriptor
-	// records of the steps, one each.
-	records []record
+	// records of the steps, one each; unreported is that of a meeting right before the
+	// step under way.
+	records    []record
+	unreported *record
 	// call, until and poll are what the kernel is given; they are here to be on the heap.
 	call  syscallArgs
 	until unix.Timespec
 	poll  unix.PollFd
+	// ordinary is how the thread is scheduled when it is not in a hurry; nil if it is not.
+	ordinary *unix.SchedAttr
 	// received are the bytes that the call under way brought back, in the plan's buffer.
 	received []byte
 }
@@ -199,18 +203,44 @@ func (l *lane) steps() error {
 	for i := range l.plan.ops {
 		o := &l.plan.ops[i]
 		if l.ctx.Err() != nil {
+			l.reportMeeting()
 			return &overError{lane: l.name, step: i, text: o.step.GetText(), cause: context.Cause(l.ctx)}
 		}
 		r := &l.records[i]
 		l.flight.begin(i)
 		l.perform(r, o)
-		l.world.emit(&r.event)
-		l.flight.end()
+		if o.step.GetMeet() != nil && r.call.Failure == "" && l.plan.isSystemCall(i+1) {
+			l.flight.defers(r)
+			l.unreported = r
+			continue
+		}
+		if err := l.report(r); err != nil {
+			return err
+		}
 		if r.call.Failure != "" {
 			return fmt.Errorf("lane %s, step %d, %s: %s", l.name, i+1, o.step.GetText(), r.call.Failure)
 		}
 	}
 	return nil
+}
+
+// report tells of a call, and of a meeting right before it.
+func (l *lane) report(r *record) error {
+	err := l.calm()
+	l.reportMeeting()
+	l.world.emit(&r.event)
+	l.flight.end()
+	return err
+}
+
+// reportMeeting tells of a meeting that a system call was to follow at once.
+func (l *lane) reportMeeting() {
+	if l.unreported == nil {
+		return
+	}
+	l.world.emit(&l.unreported.event)
+	l.unreported = nil
+	l.flight.meeting.step = 0
 }
 
 // overError says that the repetition ended before a step. Its text is for the people
