@@ -2,10 +2,10 @@ package experiment
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
+// firewallForm is a rule as a person reads it. An ACTION is one of firewallActions.
 const firewallForm = "ACTION [in|out] [PROTOCOL[/PORT]] [from HOST] [to HOST] [sport N] [flags SYN+ACK] [type N] [longer than N] [state new] [with REASON]"
 
 // firewallActions are what a rule begins with. Those that rewrite a port, and the one
@@ -18,7 +18,7 @@ var firewallActions = []struct {
 	{"reject", "Packets vanish and are answered; `with` says how.", FirewallReject},
 	{"accept", "Packets pass, and rules further down do not see them.", FirewallAccept},
 	{"redirect", "`redirect to 8081 tcp/80`: packets for port 80 get to port 8081 of this host.", FirewallAccept},
-	{"masquerade", "`masquerade to 4000 out udp/53`: packets leave from port 4000.", FirewallAccept},
+	{"masquerade", "`masquerade to 4000 udp/53`: packets for a peer's port 53 leave from port 4000; the direction is out.", FirewallAccept},
 	{"track", "`track tcp/80 idle 2s`: connections are tracked, and forgotten when nothing was seen of them for so long.", FirewallAccept},
 }
 
@@ -44,9 +44,8 @@ type ruleReader struct {
 	verb  string
 	words []phrase
 	seen  []string
-	// withPort and withFlags are where the rule says so.
+	// portAt, … are where the rule says so.
 	portAt, flagsAt, typeAt, reasonAt phrase
-	saidProtocol                      bool
 }
 
 // firewall reads one rule.
@@ -172,7 +171,7 @@ func (r *ruleReader) protocol(w phrase) {
 	if !r.once("protocol", w) {
 		return
 	}
-	r.rule.Protocol, r.saidProtocol = number, true
+	r.rule.Protocol = number
 	if found {
 		r.rule.Port, r.portAt = r.port(port), port
 	}
@@ -320,7 +319,7 @@ func (r *ruleReader) reason(t phrase) {
 func (r *ruleReader) check(t phrase) {
 	p, rule := r.p, &r.rule
 	ports := rule.Protocol == ipprotoTCP || rule.Protocol == ipprotoUDP
-	if rule.Mask != 0 && !r.saidProtocol {
+	if rule.Mask != 0 && !slices.Contains(r.seen, "protocol") {
 		rule.Protocol = ipprotoTCP
 	}
 	switch {
@@ -336,12 +335,8 @@ func (r *ruleReader) check(t phrase) {
 		p.fault(t.end(), "write "+r.verb+" to 8081 tcp/80", "%s does not say to which port", r.verb)
 	case (r.verb == "redirect" || r.verb == "masquerade") && !ports:
 		p.fault(t.pos(), "write "+r.verb+" to 8081 tcp/80", "%s is for tcp or udp", r.verb)
-	case r.verb == "redirect" && rule.Out:
-		p.fault(t.pos(), "", "redirect is for packets that come in")
-	case r.verb == "masquerade" && !rule.Out && slices.Contains(r.seen, "direction"):
-		p.fault(t.pos(), "", "masquerade is for packets that go out")
-	case r.verb == "track" && (rule.IdleTimeout == 0 || rule.Protocol != ipprotoTCP):
-		p.fault(t.pos(), "write track tcp/80 idle 2s", "track needs tcp and an idle time")
+	case r.verb == "track" && (rule.IdleTimeout == 0 || !ports):
+		p.fault(t.pos(), "write track tcp/80 idle 2s", "track needs tcp or udp, and an idle time")
 	case r.verb != "track" && rule.IdleTimeout != 0:
 		p.fault(r.reasonAt.pos(), "write track tcp/80 idle 2s", "only track has an idle time")
 	case r.typeAt.columns != nil:
@@ -350,7 +345,9 @@ func (r *ruleReader) check(t phrase) {
 	if rule.Action == FirewallReject && rule.RejectWith == "" {
 		rule.RejectWith = rejectReasons[0]
 	}
-	rule.Out = rule.Out || r.verb == "masquerade"
+	if r.verb == "masquerade" && !slices.Contains(r.seen, "direction") {
+		rule.Out = true
+	}
 	six := rule.Protocol == ipprotoICMPv6
 	rule.From.Six, rule.To.Six = six && rule.From.Role != "", six && rule.To.Role != ""
 }
@@ -376,13 +373,4 @@ func (r *ruleReader) icmpType() {
 		return
 	}
 	r.rule.ICMPType = r.p.number(r.typeAt, "a type", 0, 255)
-}
-
-// firewallText lists the actions for people.
-func firewallText() string {
-	var names []string
-	for _, a := range firewallActions {
-		names = append(names, a.name)
-	}
-	return strings.Join(names, "|")
 }

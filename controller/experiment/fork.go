@@ -4,14 +4,17 @@ package experiment
 // that it names, and runs on the host of that.
 func (p *reading) resolveForks() {
 	forked := make(map[string]Pos)
+	var failed []*script // what these do is known all the same
 	for _, s := range p.scripts {
+		before := len(p.faults)
 		s.each(func(a *action, rounds int) {
 			if fork, ok := a.step.Args.(ForkArgs); ok {
-				before := len(p.faults)
 				p.checkFork(s, fork, a, rounds, forked)
-				s.vague = s.vague || len(p.faults) > before
 			}
 		})
+		if len(p.faults) > before {
+			failed = append(failed, s)
+		}
 	}
 	for _, s := range p.scripts {
 		if s.lane.ForkedBy == "" {
@@ -30,6 +33,9 @@ func (p *reading) resolveForks() {
 			s.vague = true
 		}
 		p.forkHost(s)
+	}
+	for _, s := range failed {
+		s.vague = true
 	}
 }
 
@@ -76,7 +82,7 @@ func (p *reading) checkFork(s *script, fork ForkArgs, a *action, rounds int, for
 
 // checkKill faults the kill of a lane that has no process of its own on this host.
 func (p *reading) checkKill(s *script, kill KillArgs, at phrase) {
-	name, ok := p.laneName(at, false)
+	name, ok := p.laneName(at, false, "")
 	if !ok {
 		return
 	}

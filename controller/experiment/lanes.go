@@ -33,6 +33,8 @@ type laneReading struct {
 	// changed counts changes and requirements.
 	changed int
 	noted   declarations
+	// applierCount is what appliers found.
+	applierCount map[string]int
 }
 
 // script is a lane as it stands in the file, on its way to one lane or several.
@@ -52,8 +54,10 @@ type script struct {
 	inherited []socketLife
 	guess     bool
 	written   bool
-	// names are those of the copies.
-	names []string
+	// names are those of the copies, gives and given the signals, sockets what the lane
+	// makes; all are found when they are asked for.
+	names, gives   []string
+	given, sockets map[string]bool
 }
 
 func (p *reading) lanes(n *node) {

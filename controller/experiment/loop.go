@@ -48,7 +48,7 @@ func (p *reading) actions(items []*node) []*action {
 // loop reads `{ repeat: 3, do: [...] }`.
 func (p *reading) loop(n *node) (*action, bool) {
 	a := &action{at: n.place, rounds: 1}
-	values := p.keys(n, "key of a loop", []string{"repeat", "do"})
+	values := p.keys(n, "key", []string{"repeat", "do"})
 	if repeat := values["repeat"]; repeat == nil {
 		p.fault(n.place, "write `{ repeat: 3, do: [...] }`", "the loop does not say how often")
 	} else if t, ok := p.scalar(repeat, "repeat"); ok {
@@ -200,7 +200,7 @@ func (p *reading) write(s *script) {
 			p.write(by)
 		}
 	}
-	w := &writing{p: p, script: s, sockets: newSockets(s)}
+	w := &writing{p: p, script: s, sockets: newSockets(s), applied: make(inForce)}
 	before := len(p.faults)
 	w.all(s.do, 0)
 	s.vague = s.vague || len(p.faults) > before
@@ -208,8 +208,9 @@ func (p *reading) write(s *script) {
 
 // writing is a script on its way to the steps of a lane.
 type writing struct {
-	p      *reading
-	script *script
+	p       *reading
+	script  *script
+	applied inForce
 	sockets
 }
 
@@ -247,8 +248,11 @@ func (w *writing) one(a *action, round int) bool {
 		return false
 	}
 	w.follow(p, &s, a.text)
+	if len(a.text.args) > 0 {
+		w.change(&s, a.text.args[0].pos())
+	}
 	if fork, ok := s.Args.(ForkArgs); ok {
-		if child := p.findScript(fork.Lane); child != nil && !child.written {
+		if child := p.findScript(fork.Lane); child != nil {
 			child.inherited, child.guess = w.living(), w.script.vague
 		}
 	}

@@ -9,6 +9,8 @@ import (
 // than a message takes to any of them.
 const defaultLead = 20 * time.Millisecond
 
+const maxMeetings = 256
+
 // meetings reads `meetings: { go: { lead: 100ms, max_spread: 10ms } }`.
 func (p *reading) meetings(n *node) {
 	if n.kind == null {
@@ -51,7 +53,10 @@ func (p *reading) meetings(n *node) {
 func (p *reading) comeTo(s *script, a *action, name string, rounds int) {
 	i := slices.IndexFunc(p.exp.Meetings, func(m Meeting) bool { return m.Name == name })
 	if i < 0 {
-		i = len(p.exp.Meetings)
+		if i = len(p.exp.Meetings); i == maxMeetings {
+			p.fault(a.at, "", "more than %d meetings", maxMeetings)
+			return
+		}
 		p.exp.Meetings = append(p.exp.Meetings, Meeting{Name: name, Lead: defaultLead, Pos: a.at})
 	}
 	p.use("meeting", name)
@@ -85,7 +90,7 @@ func (p *reading) checkMeetings() {
 	}
 	for _, m := range p.exp.Meetings {
 		if len(m.Lanes) == 1 && copyOf.FindString(m.Lanes[0]) == "" {
-			p.fault(m.Pos, suggest(m.Name, "meetings", slices.DeleteFunc(known, func(n string) bool { return n == m.Name })),
+			p.fault(m.Pos, suggest(m.Name, "other meetings", slices.DeleteFunc(slices.Clone(known), func(n string) bool { return n == m.Name })),
 				"the lane %q comes to the meeting %q alone", m.Lanes[0], m.Name)
 		}
 	}

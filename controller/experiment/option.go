@@ -32,6 +32,17 @@ type optionForm struct {
 // isNumber reports whether getsockopt gives a number that an outcome can be.
 func (f optionForm) isNumber() bool { return f.kind == OptionInt || f.kind == OptionErrno }
 
+// isBytes reports whether getsockopt gives bytes that an outcome can be.
+func (o *option) isBytes() bool { return o != nil && (o.kind == OptionName || o.kind == OptionBytes) }
+
+// outcomeHint says what the outcome of reading an option that is no number can be.
+func (o *option) outcomeHint() string {
+	if o.isBytes() {
+		return `write ok, or the bytes: "cubic"`
+	}
+	return "write ok"
+}
+
 // Levels of socket options, Linux.
 const (
 	solSocket = 1

@@ -99,7 +99,7 @@ func (p *reading) optionPair(t phrase) ([]byte, bool) {
 		}
 	}
 	if len(values) != 2 || len(members(t)) != 2 {
-		p.fault(t.pos(), "write {1, 0}: for SO_LINGER on, and seconds to linger", "this option takes {onoff, seconds}, found %q", shorten(t.text))
+		p.fault(t.pos(), "write {1, 0}: for SO_LINGER on, and seconds to linger", "this option takes two numbers, found %q", shorten(t.text))
 		return nil, false
 	}
 	return int32Bytes(values...), true
@@ -125,7 +125,7 @@ func (p *reading) optionPortRange(t phrase) ([]byte, bool) {
 // most TCP_CA_NAME_MAX - 1 bytes.
 func (p *reading) optionName(t phrase) ([]byte, bool) {
 	if len(t.text) > 15 || !plainName.MatchString(t.text) {
-		p.fault(t.pos(), "write a name without quotes: cubic", "this option takes a name, found %q", shorten(t.text))
+		p.fault(t.pos(), "write a name without quotes: cubic", "this option takes a name, found %s", shorten(t.text))
 		return nil, false
 	}
 	return []byte(t.text), true
@@ -140,7 +140,7 @@ func (p *reading) optionDevice(t phrase) ([]byte, bool) {
 		return []byte{0}, true
 	}
 	if !interfaceName.MatchString(t.text) {
-		p.fault(t.pos(), `write a name without quotes: eth0, or ""`, "this option takes the name of an interface, found %q", shorten(t.text))
+		p.fault(t.pos(), `write a name without quotes: eth0, or ""`, "this option takes the name of an interface, found %s", shorten(t.text))
 		return nil, false
 	}
 	return []byte(t.text), true
@@ -206,7 +206,7 @@ const (
 func (p *reading) optionSignature(t phrase) ([]byte, bool) {
 	parts := members(t)
 	if len(parts) != 2 || !isData(parts[1].text) {
-		p.fault(t.pos(), "", `this option takes {HOST, "key"}, found %q`, shorten(t.text))
+		p.fault(t.pos(), "", `this option takes {HOST, "key"}, found %s`, shorten(t.text))
 		return nil, false
 	}
 	return p.md5(parts[1], 0, 0)
@@ -217,7 +217,7 @@ func (p *reading) optionSignature(t phrase) ([]byte, bool) {
 func (p *reading) optionSignatureExt(t phrase) ([]byte, bool) {
 	parts := members(t)
 	if len(parts) != 3 || !isData(parts[2].text) {
-		p.fault(t.pos(), "", `this option takes {HOST, prefix, "key"}, found %q`, shorten(t.text))
+		p.fault(t.pos(), "", `this option takes {HOST, prefix, "key"}, found %s`, shorten(t.text))
 		return nil, false
 	}
 	prefix, ok := calculate(parts[1].text)

@@ -68,10 +68,13 @@ func (p *reading) outcomePart(t phrase, words []phrase, forms outcomeForms, out 
 		out.OK, out.Errnos = true, allErrnos
 	case isArithmetic(w.text):
 		return p.outcomeNumber(w, forms, out)
-	case forms.data && isData(w.text):
+	case isData(w.text) && (forms.data || forms.option.isBytes()):
 		data, ok := p.bytes(w)
 		out.Data = append(out.Data, data)
 		return ok
+	case isData(w.text):
+		p.fault(w.pos(), "what recv, recvfrom and getsockopt get can be an outcome", "this call gives no data that could be %s", shorten(w.text))
+		return false
 	case forms.events && isEvents(w.text):
 		mask, ok := p.mask(w, "event", pollEvents)
 		out.accept(int64(mask))
@@ -88,7 +91,7 @@ func (p *reading) outcomePart(t phrase, words []phrase, forms outcomeForms, out 
 
 // isArithmetic reports whether a word is a number, or a piece of a sum of such.
 func isArithmetic(w string) bool {
-	return strings.Trim(w, "0123456789+-*") == ""
+	return strings.Trim(w, "0123456789+-* ") == ""
 }
 
 func isTime(w string) bool {
@@ -130,7 +133,7 @@ func (p *reading) outcomeNumber(w phrase, forms outcomeForms, out *Outcome) bool
 		p.fault(w.pos(), "name the events that come, IN|HUP; 0 is none of them in time", "poll gives events, not the number %d", n)
 		return false
 	case forms.option != nil && !forms.option.isNumber():
-		p.fault(w.pos(), "write ok", "the value of %s is no number", forms.option.name)
+		p.fault(w.pos(), forms.option.outcomeHint(), "the value of %s is no number", forms.option.name)
 		return false
 	case n < 0 && forms.option == nil:
 		p.fault(w.pos(), "write the name of the errno", "a call that fails gives an errno, not %d", n)
@@ -164,16 +167,18 @@ var allErrnos = slices.Compact(slices.Sorted(maps.Values(errnos)))
 
 func (p *reading) suggestOutcome(name string, forms outcomeForms) string {
 	text := "an outcome is ok, a number, the name of an errno as errno(3) lists it, timeout or any"
-	known := append(errnoNames(), "ok", "timeout", "any")
 	switch {
 	case forms.data:
 		text += `; what is received may be "text" too`
 	case forms.events:
 		text += "; poll gives events: IN|HUP"
-		known = append(known, maskNames(pollEvents)...)
 	}
 	if !p.hints() {
 		return text
+	}
+	known := append(errnoNames(), "ok", "timeout", "any")
+	if forms.events {
+		known = append(known, maskNames(pollEvents)...)
 	}
 	if c := Closest(name, known); c != "" {
 		return fmt.Sprintf("did you mean %q? %s", c, text)

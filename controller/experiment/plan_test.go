@@ -54,12 +54,103 @@ func TestArguments(t *testing.T) {
 		{"sleep(1.5ms)", SleepArgs{1500 * time.Microsecond}},
 		{"signal(here)", SignalArgs{"here"}},
 		{"close(c)", nil},
+		{"e = socket(udp)", SocketArgs{2, 2, 17}},
+		{"e = socket(udp6)", SocketArgs{10, 2, 17}},
+		{"e = socket(unix)", SocketArgs{1, 1, 0}},
+		{"e = socket(mptcp)", SocketArgs{2, 1, 262}},
+		{"e = socket(mptcp6)", SocketArgs{10, 1, 262}},
+		{"e = socket(raw icmp)", SocketArgs{2, 3, 1}},
+		{"e = socket(raw  icmp6)", SocketArgs{10, 3, 58}},
+		{"connect(c, 10.0.0.1:$port + 1)", ConnectArgs{Address{IP: netip.MustParseAddr("10.0.0.1"), Port: 81}}},
+		{"connect(d, B:$port)", ConnectArgs{Address{Role: "B", Port: 80, Six: true}}},
+		{"bind(x, unix:door)", BindArgs{Address{Unix: "door"}}},
+		{"connect(r, B)", ConnectArgs{Address{Role: "B", NoPort: true}}},
+		{"connect(r, 10.0.0.1)", ConnectArgs{Address{IP: netip.MustParseAddr("10.0.0.1"), NoPort: true}}},
+		{"bind(r6, [fd00::1])", BindArgs{Address{IP: netip.MustParseAddr("fd00::1"), NoPort: true}}},
+		{"bind(r6, fd00::1)", BindArgs{Address{IP: netip.MustParseAddr("fd00::1"), NoPort: true}}},
+		{"connect(r6, B)", ConnectArgs{Address{Role: "B", NoPort: true, Six: true}}},
+		{"listen(c, $port - 10 * 2)", ListenArgs{60}},
+		{"send(c, hex(0a 1B), MSG_MORE|MSG_DONTWAIT)", SendArgs{Data: []byte{10, 27}, Flags: 0x8040}},
+		{"send(c, bytes(2 * 2 - 1))", SendArgs{Data: []byte{0, 0, 0}}},
+		{"recv(c, 10, MSG_PEEK)", RecvArgs{Size: 10, Flags: 2}},
+		{"sendto(u, B:$port, \"x\")", SendToArgs{Address: Address{Role: "B", Port: 80}, Data: []byte("x")}},
+		{"sendto(u, [fd00::2]:9, \"x\", MSG_CONFIRM) -> EAFNOSUPPORT", SendToArgs{Address: Address{IP: netip.MustParseAddr("fd00::2"), Port: 9}, Data: []byte("x"), Flags: 0x800}},
+		{"sendto(c, B:$port, \"x\", MSG_FASTOPEN)", SendToArgs{Address: Address{Role: "B", Port: 80}, Data: []byte("x"), Flags: 0x20000000}},
+		{"recvfrom(u, 9, MSG_ERRQUEUE)", RecvFromArgs{Size: 9, Flags: 0x2000}},
+		{"recvfrom(u, 9)", RecvFromArgs{Size: 9}},
+		{"nonblock(c)", NonblockArgs{On: true}},
+		{"nonblock(c, off)", NonblockArgs{}},
+		{"poll(c, IN|OUT)", PollArgs{Events: 5, Limit: -1}},
+		{"poll(c, POLLRDHUP|PRI|HUP|ERR, 0s)", PollArgs{Events: 0x201a}},
+		{"poll(c, OUT, 100ms)", PollArgs{Events: 4, Limit: 100 * time.Millisecond}},
+		{"e = dup(c)", nil},
+		{"getsockname(c)", nil},
+		{"getpeername(c)", nil},
+		{"info(c)", nil},
+		{"getsockopt(c, SO_ERROR)", GetSockOptArgs{1, 4, 4, OptionErrno}},
+		{"getsockopt(c, SO_LINGER)", GetSockOptArgs{1, 13, 8, OptionLinger}},
+		{"getsockopt(c, SO_RCVTIMEO)", GetSockOptArgs{1, 20, 16, OptionTimeval}},
+		{"getsockopt(c, TCP_MAXSEG)", GetSockOptArgs{6, 2, 4, OptionInt}},
+		{"getsockopt(c, TCP_CONGESTION)", GetSockOptArgs{6, 13, 16, OptionName}},
+		{"getsockopt(c, IP_MTU)", GetSockOptArgs{0, 14, 4, OptionInt}},
+		{"getsockopt(c, SO_COOKIE)", GetSockOptArgs{1, 57, 8, OptionBytes}},
+		{"setsockopt(c, SO_MARK, 0x10)", SetSockOptArgs{Level: 1, Name: 36, Value: []byte{16, 0, 0, 0}}},
+		{"setsockopt(c, IP_MTU_DISCOVER, IP_PMTUDISC_DO)", SetSockOptArgs{Level: 0, Name: 10, Value: []byte{2, 0, 0, 0}}},
+		{"setsockopt(c, IPV6_MTU_DISCOVER, PROBE)", SetSockOptArgs{Level: 41, Name: 23, Value: []byte{3, 0, 0, 0}}},
+		{"setsockopt(c, IP_LOCAL_PORT_RANGE, {40000, 40010})", SetSockOptArgs{Level: 0, Name: 51, Value: []byte{0x40, 0x9c, 0x4a, 0x9c}}},
+		{"setsockopt(c, SO_BINDTODEVICE, eth0.1)", SetSockOptArgs{Level: 1, Name: 25, Value: []byte("eth0.1")}},
+		{"setsockopt(u, IP_ADD_MEMBERSHIP, {224.0.0.251, 10.0.0.1})", SetSockOptArgs{Level: 0, Name: 35, Value: []byte{224, 0, 0, 251, 10, 0, 0, 1}}},
+		{"setsockopt(u, IP_ADD_SOURCE_MEMBERSHIP, {232.1.1.1, 0.0.0.0, 10.0.0.1})", SetSockOptArgs{Level: 0, Name: 39, Value: []byte{232, 1, 1, 1, 0, 0, 0, 0, 10, 0, 0, 1}}},
+		{"setsockopt(d, IPV6_ADD_MEMBERSHIP, {ff02::fb, 3})", SetSockOptArgs{Level: 41, Name: 20, Value: []byte{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfb, 3, 0, 0, 0}}},
+		{"setsockopt(c, TCP_FASTOPEN_KEY, hex(00112233445566778899aabbccddeeff))", SetSockOptArgs{Level: 6, Name: 33, Value: []byte{0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff}}},
+		{"setsockopt(c, TCP_MD5SIG, {B, \"key\"})", SetSockOptArgs{Level: 6, Name: 14, Value: md5Struct(0, 0, "key"), Peer: Address{Role: "B", NoPort: true}}},
+		{"setsockopt(d, TCP_MD5SIG, {B, \"key\"})", SetSockOptArgs{Level: 6, Name: 14, Value: md5Struct(0, 0, "key"), Peer: Address{Role: "B", NoPort: true, Six: true}}},
+		{"setsockopt(c, TCP_MD5SIG_EXT, {10.0.0.0, 8, \"k, }\"})", SetSockOptArgs{Level: 6, Name: 32, Value: md5Struct(1, 8, "k, }"), Peer: Address{IP: netip.MustParseAddr("10.0.0.0"), NoPort: true}}},
 	}
 	for _, test := range tests {
 		t.Run(test.call, func(t *testing.T) {
-			steps := parseLane(t, "c = socket(tcp)", "d = socket(tcp6)", "'"+test.call+"'")
-			if diff := cmp.Diff(test.want, steps[2].Args, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			steps := parseLane(t, "c = socket(tcp)", "d = socket(tcp6)", "u = socket(udp)", "x = socket(unix)",
+				"r = socket(raw icmp)", "r6 = socket(raw icmp6)", "'"+test.call+"'")
+			if diff := cmp.Diff(test.want, steps[6].Args, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("arguments (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// md5Struct is struct tcp_md5sig of include/uapi/linux/tcp.h without an address.
+func md5Struct(flags, prefix byte, key string) []byte {
+	out := make([]byte, 128, 216) // sockaddr_storage
+	out = append(out, flags, prefix, byte(len(key)), 0, 0, 0, 0, 0)
+	return append(out, append([]byte(key), make([]byte, 80-len(key))...)...)
+}
+
+func TestOutcomes(t *testing.T) {
+	tests := []struct {
+		call string
+		want Outcome
+	}{
+		{"connect(c, B:80) -> EINPROGRESS", Outcome{Errnos: []uint32{115}}},
+		{"connect(c, B:80, timeout=1s)  ->  ok or  ECONNREFUSED or timeout", Outcome{OK: true, Errnos: []uint32{111}, Timeout: true}},
+		{"connect(c, B:80) -> any", Outcome{OK: true, Errnos: allErrnos}},
+		{"connect(c, B:80) -> EAGAIN or EWOULDBLOCK", Outcome{Errnos: []uint32{11}}},
+		{"recv(c, 10) -> $port * 2 + 1 or 0", Outcome{Values: []int64{161, 0}}},
+		{"recv(c, 10) -> \"a or b as c\" or 0 as hello", Outcome{Values: []int64{0}, Data: [][]byte{[]byte("a or b as c")}}},
+		{"recvfrom(u, 10) -> hex(00ff) or pattern(2, 1234567)", Outcome{Data: [][]byte{{0, 0xff}, {0x85, 0xfc}}}},
+		{"poll(c, OUT) -> OUT", Outcome{Values: []int64{4}}},
+		{"poll(c, OUT, 1s) -> IN|HUP|RDHUP or ERR or 0", Outcome{Values: []int64{0x2011, 8, 0}}},
+		{"poll(c, OUT) -> EINTR or NVAL", Outcome{Values: []int64{32}, Errnos: []uint32{4}}},
+		{"getsockopt(c, SO_ERROR) -> ECONNREFUSED", Outcome{Values: []int64{111}}},
+		{"getsockopt(c, SO_ERROR) -> 0 or EPIPE", Outcome{Values: []int64{0, 32}}},
+		{"getsockopt(c, TCP_LINGER2) -> -1 or 2m", Outcome{Values: []int64{-1, 120}}},
+		{"getsockopt(c, TCP_NODELAY) -> 1 or ENOPROTOOPT", Outcome{Values: []int64{1}, Errnos: []uint32{92}}},
+		{"getsockopt(c, TCP_CONGESTION) -> \"cubic\" or \"reno\"", Outcome{Data: [][]byte{[]byte("cubic"), []byte("reno")}}},
+	}
+	for _, test := range tests {
+		t.Run(test.call, func(t *testing.T) {
+			steps := parseLane(t, "c = socket(tcp)", "u = socket(udp)", "bind(c, 0.0.0.0:$port)", "'"+test.call+"'")
+			if diff := cmp.Diff(&test.want, steps[3].Outcome); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
 			}
 		})
 	}

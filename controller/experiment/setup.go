@@ -82,7 +82,12 @@ func (p *reading) changes(n *node) {
 		p.vague.changes = true
 		return
 	}
-	for _, e := range n.entries {
+	for i, e := range n.entries {
+		if i == MaxChanges {
+			p.fault(e.key.pos(), "", "more than %d changes", MaxChanges)
+			p.vague.changes = true
+			return
+		}
 		if !p.isName(e.key, "a change") {
 			p.vague.changes = true
 			continue
@@ -203,5 +208,59 @@ func (p *reading) checkChange(s *script, name string, at phrase) {
 	}
 	if !p.vague.changes {
 		p.fault(at.pos(), suggest(name, "changes", known), "unknown change %q", shorten(name))
+	}
+}
+
+// checkUndo faults the undoing of what no lane applies.
+func (p *reading) checkUndo(name string, at phrase) {
+	if slices.ContainsFunc(p.exp.Changes, func(c Setup) bool { return c.Name == name }) && p.appliers(name) == 0 {
+		p.fault(at.pos(), "write `apply("+name+")` before it", "no lane applies the change %q", name)
+	}
+}
+
+// appliers is how many lanes apply or undo a change, copies counted; 0 if none applies
+// it.
+func (p *reading) appliers(name string) int {
+	if n, ok := p.applierCount[name]; ok {
+		return n
+	}
+	n, applied := 0, false
+	for _, s := range p.scripts {
+		touches := false
+		s.each(func(a *action, _ int) {
+			applies, undoes := a.step.Args == any(ApplyArgs{name}), a.step.Args == any(UndoArgs{name})
+			touches = touches || applies || undoes
+			applied = applied || applies
+		})
+		if touches {
+			n += max(1, s.copies)
+		}
+	}
+	if !applied {
+		n = 0
+	}
+	if p.applierCount == nil {
+		p.applierCount = make(map[string]int)
+	}
+	p.applierCount[name] = n
+	return n
+}
+
+// inForce follows which changes a lane has applied, while its steps are written out. Of
+// those that several lanes apply and undo, only the run knows the order.
+type inForce map[string]Pos
+
+func (w *writing) change(s *Step, at Pos) {
+	switch args := s.Args.(type) {
+	case ApplyArgs:
+		if first, ok := w.applied[args.Name]; ok && w.p.appliers(args.Name) == 1 {
+			w.p.fault(at, "write `undo("+args.Name+")` between them", "the change %q has been in force since line %d", args.Name, first.Line)
+		}
+		w.applied[args.Name] = s.Pos
+	case UndoArgs:
+		if _, ok := w.applied[args.Name]; !ok && w.p.appliers(args.Name) == 1 {
+			w.p.fault(at, "write `apply("+args.Name+")` before it", "the change %q is not in force here", args.Name)
+		}
+		delete(w.applied, args.Name)
 	}
 }

@@ -289,6 +289,7 @@ func (f *file) plan(v *variant, offset int) (*Experiment, Errors) {
 	for name := range p.used {
 		f.used[name] = true
 	}
+	f.note(p.noted)
 	f.vague = f.vague || p.vague.vars
 	return p.exp, p.faults
 }
@@ -312,6 +313,7 @@ func (f *file) checkWhole(repetitions int) {
 			f.fault(at, "", "the variable %q is used nowhere", name)
 		}
 	}
+	f.checkUsed()
 	if repetitions > MaxRuns && len(f.variants) > 1 {
 		f.fault(Pos{}, "", "%d repetitions of all %d variants together; at most %d can be had", repetitions, len(f.variants), MaxRuns)
 	}

@@ -3,7 +3,6 @@ package experiment
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -41,6 +40,7 @@ func (p *reading) resolve() {
 				p.checkChange(s, args.Name, a.text.args[0])
 			case UndoArgs:
 				p.checkChange(s, args.Name, a.text.args[0])
+				p.checkUndo(args.Name, a.text.args[0])
 			}
 		})
 		if len(p.faults) > before {
@@ -85,15 +85,18 @@ func (p *reading) checkSignals() {
 	}
 }
 
-// signals are the names that a lane gives.
+// signals are the names that a lane gives, in its order.
 func (s *script) signals() []string {
-	var names []string
-	s.each(func(a *action, _ int) {
-		if signal, ok := a.step.Args.(SignalArgs); ok && !slices.Contains(names, signal.Name) {
-			names = append(names, signal.Name)
-		}
-	})
-	return names
+	if s.given == nil {
+		s.given = make(map[string]bool)
+		s.each(func(a *action, _ int) {
+			if signal, ok := a.step.Args.(SignalArgs); ok && !s.given[signal.Name] {
+				s.given[signal.Name] = true
+				s.gives = append(s.gives, signal.Name)
+			}
+		})
+	}
+	return s.gives
 }
 
 // wait reads what a lane waits for, in one of the waitForms.
@@ -110,7 +113,7 @@ func (p *reading) wait(s *script, t phrase) WaitArgs {
 	}
 	lane, signal, found := rest.cut(".")
 	if !found {
-		p.fault(t.pos(), "write wait(lane.signal); LANGUAGE.md shows the other forms", "%q names no lane and signal", shorten(t.text))
+		p.fault(t.pos(), "write wait(server.listening), wait(all client.done), wait(client.c is SYN_SENT) or wait(sent(A, SYN))", "%q names no lane and signal", shorten(t.text))
 		return WaitArgs{}
 	}
 	return p.waitSignal(s, lane, signal, all)
@@ -118,13 +121,13 @@ func (p *reading) wait(s *script, t phrase) WaitArgs {
 
 // waitSignal finds the lanes that a wait is for, and the signal.
 func (p *reading) waitSignal(s *script, lane, signal phrase, all bool) WaitArgs {
-	name, ok := p.laneName(lane, all)
+	name, ok := p.laneName(lane, all, "all "+lane.text)
 	if !ok {
 		return WaitArgs{}
 	}
 	base, _, _ := strings.Cut(name, "[")
 	of := p.findScript(base)
-	if known := of.signals(); !slices.Contains(known, signal.text) {
+	if known := of.signals(); !of.given[signal.text] {
 		if !of.vague {
 			hint := ""
 			if p.hints() {
@@ -154,8 +157,9 @@ func (p *reading) copyNames(s *script) []string {
 var copyOf = regexp.MustCompile(`^(.*)\[(\d{1,6})\]$`)
 
 // laneName reads the name of one lane, client[2] for a copy, or of all copies of one if
-// all is set. A name without a number is that of a lane without copies.
-func (p *reading) laneName(t phrase, all bool) (string, bool) {
+// all is set. A name without a number is that of a lane without copies; together is how
+// all copies are written, empty if only one can be meant.
+func (p *reading) laneName(t phrase, all bool, together string) (string, bool) {
 	base, number := t, 0
 	if m := copyOf.FindStringSubmatch(t.text); m != nil {
 		base = t.slice(0, len(m[1]))
@@ -177,10 +181,16 @@ func (p *reading) laneName(t phrase, all bool) (string, bool) {
 		return "", false
 	case base.text != t.text && all:
 		p.fault(t.pos(), "write `all "+base.text+"`, or one copy without `all`", "%q is one copy, not all", t.text)
+	case base.text != t.text && s.copies == 0:
+		p.fault(t.pos(), "write "+base.text, "the lane %q has no copies", base.text)
 	case base.text != t.text && (number < 1 || number > s.copies):
 		p.fault(t.pos(), "", "the lane %q has %s, counted from 1", base.text, copiesText(s.copies))
 	case base.text == t.text && s.copies > 0 && !all:
-		p.fault(t.pos(), fmt.Sprintf("write `all %s`, or one of them: %s", base.text, copyName(base.text, 1)), "the lane %q has %s", base.text, copiesText(s.copies))
+		hint := "write one of them: " + copyName(base.text, 1)
+		if together != "" {
+			hint = fmt.Sprintf("write `%s`, or one of them: %s", together, copyName(base.text, 1))
+		}
+		p.fault(t.pos(), hint, "the lane %q has %s", base.text, copiesText(s.copies))
 	default:
 		return t.text, true
 	}
@@ -188,10 +198,7 @@ func (p *reading) laneName(t phrase, all bool) (string, bool) {
 }
 
 func copiesText(n int) string {
-	switch n {
-	case 0:
-		return "no copies"
-	case 1:
+	if n == 1 {
 		return "1 copy"
 	}
 	return fmt.Sprintf("%d copies", n)

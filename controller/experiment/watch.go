@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -14,16 +15,15 @@ func (p *reading) waitState(of, state phrase) WaitArgs {
 		return WaitArgs{}
 	}
 	st, ok1 := p.tcpState(state)
-	name, ok2 := p.laneName(lane, false)
+	name, ok2 := p.laneName(lane, false, "")
 	if !ok1 || !ok2 {
 		return WaitArgs{}
 	}
 	base, _, _ := strings.Cut(name, "[")
 	s := p.findScript(base)
-	known, guess := p.socketNames(s)
-	if !slices.Contains(known, socket.text) {
+	if known, guess := p.socketNames(s); !known[socket.text] {
 		if !guess {
-			p.fault(socket.pos(), suggest(socket.text, "sockets of that lane", known), "the lane %q makes no socket %q", base, shorten(socket.text))
+			p.fault(socket.pos(), suggest(socket.text, "sockets of that lane", slices.Sorted(maps.Keys(known))), "the lane %q makes no socket %q", base, shorten(socket.text))
 		}
 		return WaitArgs{}
 	}
@@ -35,21 +35,21 @@ func (p *reading) waitState(of, state phrase) WaitArgs {
 
 // socketNames are those that a lane makes or inherits; guess is set if there may be
 // more.
-func (p *reading) socketNames(s *script) (names []string, guess bool) {
-	for range MaxLanes { // forked lanes fork others, and a fault may make it a circle
+func (p *reading) socketNames(s *script) (names map[string]bool, guess bool) {
+	if s.sockets == nil {
+		s.sockets = make(map[string]bool)
+		if by := p.findScript(s.lane.ForkedBy); by != nil { // in a circle: the empty map of s ends it
+			inherited, _ := p.socketNames(by)
+			maps.Copy(s.sockets, inherited)
+		}
 		s.each(func(a *action, _ int) {
-			if a.step.Makes != "" && !slices.Contains(names, a.step.Makes) {
-				names = append(names, a.step.Makes)
+			if a.step.Makes != "" {
+				s.sockets[a.step.Makes] = true
 			}
 		})
-		guess = guess || s.vague
-		by := p.findScript(s.lane.ForkedBy)
-		if by == nil {
-			return names, guess
-		}
-		s = by
 	}
-	return names, true
+	by := p.findScript(s.lane.ForkedBy)
+	return s.sockets, s.vague || s.lane.ForkedBy != "" && (by == nil || by.vague)
 }
 
 // waitPacket reads `sent(A, FIN)` or `received(B, A>B SYN) 3 times`.
