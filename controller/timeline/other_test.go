@@ -130,8 +130,8 @@ func TestBroadcastIsOfItsTarget(t *testing.T) {
 	}
 }
 
-// A server forks a worker, dups its socket and uses names
-// again in a loop; ends are found by all of them.
+// A server forks a worker, dups its socket, and uses its names again in a loop: the
+// ends are found by all of them.
 func TestEndsOfAllNames(t *testing.T) {
 	w := newWorld(6, randomClocks(6, 2)...)
 	w.repeat(1, 0, func(at int64) int64 {
@@ -147,7 +147,7 @@ func TestEndsOfAllNames(t *testing.T) {
 			k.call(1, at+16_000, at+17_000, Call{Lane: "worker", Name: "close", Socket: "copy"})
 			k.call(1, at+18_000, at+30_000, Call{Lane: "worker", Name: "close", Socket: "a"})
 			at = k.down(at+20_000, FIN|ACK, 1, 1, 0, fate{}) + 50_000
-			k.up(at, ACK, 1, 2, 0, fate{})
+			k.up(at, ACK, 1, 2, 0, fate{delay: 20_000})
 			k.call(0, at+60_000, at+61_000, Call{Lane: "client", Name: "close", Socket: "c"})
 			k.up(at+60_500, FIN|ACK, 1, 2, 0, fate{delay: 20_000})
 			at = k.down(at+90_000, ACK, 2, 2, 0, fate{}) + 100_000

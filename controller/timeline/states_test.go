@@ -117,11 +117,10 @@ type script struct {
 }
 
 type scriptSegment struct {
-	flags        string
-	first, next  uint32
-	left, came   int64
-	packet       Packet
-	acknowledges uint32
+	flags       string
+	first, next uint32
+	left, came  int64
+	packet      Packet
 }
 
 func newScript(t *testing.T, text string) *script {
