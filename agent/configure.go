@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"syncline/agent/clock"
 	"syncline/agent/setup"
@@ -16,6 +17,8 @@ type changes struct {
 	host   *setup.Host
 	target setup.Target
 	emit   func(*synclinev1.ChangeMade)
+	// goingDown is told before an interface is taken down.
+	goingDown func()
 	// byName are the changes that lanes may apply; set by configure, while no lane runs.
 	byName map[string]*synclinev1.Setup
 }
@@ -33,6 +36,7 @@ func (c *changes) configure(ctx context.Context, m *synclinev1.Configure) error 
 		c.byName[s.Name] = s
 	}
 	for _, s := range m.Setups {
+		c.warn(s)
 		if err := c.host.Apply(ctx, c.target, s, c.emit); err != nil {
 			return errors.Join(err, c.undo(ctx))
 		}
@@ -49,7 +53,15 @@ func (c *changes) named(ctx context.Context, name string, undo bool) error {
 	case undo:
 		return c.host.Undo(ctx, name, c.emit)
 	}
+	c.warn(s)
 	return c.host.Apply(ctx, c.target, s, c.emit)
+}
+
+// warn tells the taps that the lab itself takes their interface down.
+func (c *changes) warn(s *synclinev1.Setup) {
+	if slices.ContainsFunc(s.Changes, func(c *synclinev1.Change) bool { return c.GetLink().GetDown() }) {
+		c.goingDown()
+	}
 }
 
 // undoNamed takes back what lanes applied and left in place.
@@ -81,6 +93,13 @@ func (r *run) newChanges() *changes {
 		target: setup.Target{
 			Own: r.own, Peers: r.flows.Addresses, RunID: r.plan.RunId,
 		},
+	}
+	c.goingDown = func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.capture != nil {
+			r.capture.ExpectDown()
+		}
 	}
 	c.emit = func(made *synclinev1.ChangeMade) {
 		r.emit(&synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Change{Change: made}})

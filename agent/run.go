@@ -63,7 +63,7 @@ type run struct {
 	finishing bool
 	finished  *synclinev1.Finished
 
-	// Owned by work.
+	// Owned by work; others read capture with mu held.
 	capture *packet.Capture
 	tapping sync.WaitGroup
 	tapErr  error
@@ -218,7 +218,9 @@ func (r *run) openTaps() error {
 	if err != nil {
 		return fmt.Errorf("open the capture on %s: %w", strings.Join(interfaces, ", "), err)
 	}
+	r.mu.Lock()
 	r.capture = capture
+	r.mu.Unlock()
 	r.tapping.Go(func() {
 		r.tapErr = capture.Run(r.ctx, r.heard)
 	})

@@ -195,6 +195,11 @@ func timelineToProto(t *timeline.Timeline, run store.Run) *synclinev1.Timeline {
 	for _, c := range t.Connections {
 		m.Connections = append(m.Connections, connectionToProto(c))
 	}
+	for _, o := range t.Others {
+		m.Others = append(m.Others, &synclinev1.Transmission{
+			Segment: segmentToProto(o.Segment), From: indexToProto(o.From), To: indexToProto(o.To), Connection: indexToProto(o.Connection),
+		})
+	}
 	for _, v := range t.Verdicts {
 		m.Verdicts = append(m.Verdicts, verdictToProto(v))
 	}
@@ -232,14 +237,18 @@ func indexToProto(i int) *uint32 {
 func connectionToProto(c timeline.Connection) *synclinev1.Connection {
 	m := &synclinev1.Connection{Client: endToProto(c.Client), Server: endToProto(c.Server)}
 	for _, s := range c.Segments {
-		g := &synclinev1.Segment{
-			FromClient: s.FromClient, Departure: indexToProto(s.Departure), Arrival: indexToProto(s.Arrival),
-			Copy: uint32(s.Copy), Duplicate: s.Duplicate, Lost: s.Lost, Impossible: s.Impossible, Ambiguous: s.Ambiguous,
-		}
-		if g.OneWayErrorNs = bounded(s.OneWayErr); g.OneWayErrorNs != nil {
-			g.OneWayNs = &s.OneWay
-		}
-		m.Segments = append(m.Segments, g)
+		m.Segments = append(m.Segments, segmentToProto(s))
+	}
+	return m
+}
+
+func segmentToProto(s timeline.Segment) *synclinev1.Segment {
+	m := &synclinev1.Segment{
+		FromClient: s.FromClient, Departure: indexToProto(s.Departure), Arrival: indexToProto(s.Arrival),
+		Copy: uint32(s.Copy), Duplicate: s.Duplicate, Lost: s.Lost, Impossible: s.Impossible, Ambiguous: s.Ambiguous,
+	}
+	if m.OneWayErrorNs = bounded(s.OneWayErr); m.OneWayErrorNs != nil {
+		m.OneWayNs = &s.OneWay
 	}
 	return m
 }
@@ -302,6 +311,13 @@ func TimelineFromProto(m *synclinev1.Timeline) (*timeline.Timeline, error) {
 			return nil, err
 		}
 		t.Connections = append(t.Connections, connection)
+	}
+	for _, o := range m.Others {
+		other, err := otherFromProto(o, t)
+		if err != nil {
+			return nil, err
+		}
+		t.Others = append(t.Others, other)
 	}
 	for _, v := range m.Verdicts {
 		t.Verdicts = append(t.Verdicts, VerdictFromProto(v))
@@ -401,20 +417,49 @@ func connectionFromProto(m *synclinev1.Connection, moments, hosts int) (timeline
 		return c, err
 	}
 	for _, g := range m.Segments {
-		s := timeline.Segment{
-			FromClient: g.FromClient, Departure: indexFromProto(g.Departure), Arrival: indexFromProto(g.Arrival),
-			OneWayErr: orUnbounded(g.OneWayErrorNs), Copy: int(g.Copy),
-			Duplicate: g.Duplicate, Lost: g.Lost, Impossible: g.Impossible, Ambiguous: g.Ambiguous,
-		}
-		if g.OneWayNs != nil {
-			s.OneWay = *g.OneWayNs
-		}
-		if s.Departure >= moments || s.Arrival >= moments {
-			return c, fmt.Errorf("a segment of the timeline names a moment that is not there")
+		s, err := segmentFromProto(g, moments)
+		if err != nil {
+			return c, err
 		}
 		c.Segments = append(c.Segments, s)
 	}
 	return c, nil
+}
+
+func segmentFromProto(g *synclinev1.Segment, moments int) (timeline.Segment, error) {
+	s := timeline.Segment{
+		FromClient: g.FromClient, Departure: indexFromProto(g.Departure), Arrival: indexFromProto(g.Arrival),
+		OneWayErr: orUnbounded(g.OneWayErrorNs), Copy: int(g.Copy),
+		Duplicate: g.Duplicate, Lost: g.Lost, Impossible: g.Impossible, Ambiguous: g.Ambiguous,
+	}
+	if g.OneWayNs != nil {
+		s.OneWay = *g.OneWayNs
+	}
+	if s.Departure >= moments || s.Arrival >= moments {
+		return s, errors.New("a segment of the timeline names a moment that is not there")
+	}
+	return s, nil
+}
+
+// otherFromProto reads the way of a packet that is no TCP.
+func otherFromProto(m *synclinev1.Transmission, t *timeline.Timeline) (timeline.Transmission, error) {
+	if m.Segment == nil {
+		return timeline.Transmission{}, errors.New("a transmission of the timeline has neither departure nor arrival")
+	}
+	s, err := segmentFromProto(m.Segment, len(t.Moments))
+	if err != nil {
+		return timeline.Transmission{}, err
+	}
+	o := timeline.Transmission{Segment: s, Number: -1, From: indexFromProto(m.From), To: indexFromProto(m.To), Connection: indexFromProto(m.Connection)}
+	switch {
+	case o.From >= len(t.Hosts) || o.To >= len(t.Hosts) || o.Connection >= len(t.Connections):
+		return o, errors.New("a transmission of the timeline names a host or a connection that is not there")
+	case o.First() < 0:
+		return o, errors.New("a transmission of the timeline has neither departure nor arrival")
+	case t.Moments[o.First()].Event.Packet == nil || o.Arrival >= 0 && t.Moments[o.Arrival].Event.Packet == nil:
+		return o, errors.New("a transmission of the timeline names a moment that is no packet")
+	}
+	return o, nil
 }
 
 func endFromProto(m *synclinev1.ConnectionEnd, moments, hosts int) (timeline.End, error) {

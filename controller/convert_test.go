@@ -175,6 +175,14 @@ func drawTimeline(t *rapid.T) (*timeline.Timeline, store.Run) {
 			Connection: -1, Segment: -1,
 		})
 	}
+	for i := range tl.Moments {
+		if tl.Moments[i].Event.Packet != nil {
+			tl.Others = append(tl.Others, timeline.Transmission{
+				Segment: timeline.Segment{Departure: i, Arrival: -1, OneWayErr: clock.Unbounded, Lost: true}, Connection: -1, Number: -1,
+				From: rapid.IntRange(-1, hosts-1).Draw(t, "sender"), To: rapid.IntRange(-1, hosts-1).Draw(t, "receiver"),
+			})
+		}
+	}
 	if moments > 0 {
 		tl.Connections = append(tl.Connections, drawConnection(t, moments, hosts))
 		tl.Moments[0].Connection, tl.Moments[0].Segment = 0, 0

@@ -31,6 +31,9 @@ func (*Capture) Run(context.Context, func([]*synclinev1.Event)) error { return e
 // Drain fails with ErrUnavailable.
 func (*Capture) Drain(context.Context, time.Duration) error { return errLinuxOnly }
 
+// ExpectDown does nothing.
+func (*Capture) ExpectDown() {}
+
 // Frames is nothing.
 func (*Capture) Frames() (passed, lost uint64) { return 0, 0 }
 

@@ -373,7 +373,9 @@ type Timeline struct {
 	// What is known to be missing from the run as a whole.
 	Incomplete []string `protobuf:"bytes,13,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
 	// The variant the repetition was of; empty if the file has one only.
-	Variant       string `protobuf:"bytes,14,opt,name=variant,proto3" json:"variant,omitempty"`
+	Variant string `protobuf:"bytes,14,opt,name=variant,proto3" json:"variant,omitempty"`
+	// Packets that are no TCP, on their way from one host to another.
+	Others        []*Transmission `protobuf:"bytes,15,rep,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -506,6 +508,86 @@ func (x *Timeline) GetVariant() string {
 	return ""
 }
 
+func (x *Timeline) GetOthers() []*Transmission {
+	if x != nil {
+		return x.Others
+	}
+	return nil
+}
+
+// Transmission is one packet on its way that belongs to no TCP connection as a segment
+// of it.
+type Transmission struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Departure, arrival and what they tell; from_client means nothing.
+	Segment *Segment `protobuf:"bytes,1,opt,name=segment,proto3" json:"segment,omitempty"`
+	// Indices into Timeline.hosts; unset if no host of the run has the address.
+	From *uint32 `protobuf:"varint,2,opt,name=from,proto3,oneof" json:"from,omitempty"`
+	To   *uint32 `protobuf:"varint,3,opt,name=to,proto3,oneof" json:"to,omitempty"`
+	// The connection that an ICMP error is about; unset if there is none.
+	Connection    *uint32 `protobuf:"varint,4,opt,name=connection,proto3,oneof" json:"connection,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Transmission) Reset() {
+	*x = Transmission{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transmission) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transmission) ProtoMessage() {}
+
+func (x *Transmission) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transmission.ProtoReflect.Descriptor instead.
+func (*Transmission) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Transmission) GetSegment() *Segment {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
+func (x *Transmission) GetFrom() uint32 {
+	if x != nil && x.From != nil {
+		return *x.From
+	}
+	return 0
+}
+
+func (x *Transmission) GetTo() uint32 {
+	if x != nil && x.To != nil {
+		return *x.To
+	}
+	return 0
+}
+
+func (x *Transmission) GetConnection() uint32 {
+	if x != nil && x.Connection != nil {
+		return *x.Connection
+	}
+	return 0
+}
+
 // TimelineEvent is an event and whose it is.
 type TimelineEvent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -518,7 +600,7 @@ type TimelineEvent struct {
 
 func (x *TimelineEvent) Reset() {
 	*x = TimelineEvent{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -530,7 +612,7 @@ func (x *TimelineEvent) String() string {
 func (*TimelineEvent) ProtoMessage() {}
 
 func (x *TimelineEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -543,7 +625,7 @@ func (x *TimelineEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEvent.ProtoReflect.Descriptor instead.
 func (*TimelineEvent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TimelineEvent) GetHost() uint32 {
@@ -585,7 +667,7 @@ type TimelineHost struct {
 
 func (x *TimelineHost) Reset() {
 	*x = TimelineHost{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -597,7 +679,7 @@ func (x *TimelineHost) String() string {
 func (*TimelineHost) ProtoMessage() {}
 
 func (x *TimelineHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -610,7 +692,7 @@ func (x *TimelineHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineHost.ProtoReflect.Descriptor instead.
 func (*TimelineHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *TimelineHost) GetHost() *RunHost {
@@ -668,7 +750,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +762,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +775,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Moment) GetEvent() uint32 {
@@ -757,7 +839,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -769,7 +851,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -782,7 +864,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Connection) GetClient() *ConnectionEnd {
@@ -824,7 +906,7 @@ type ConnectionEnd struct {
 
 func (x *ConnectionEnd) Reset() {
 	*x = ConnectionEnd{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -836,7 +918,7 @@ func (x *ConnectionEnd) String() string {
 func (*ConnectionEnd) ProtoMessage() {}
 
 func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -849,7 +931,7 @@ func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionEnd.ProtoReflect.Descriptor instead.
 func (*ConnectionEnd) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ConnectionEnd) GetHost() uint32 {
@@ -909,7 +991,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1003,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1016,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *State) GetName() string {
@@ -982,7 +1064,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -994,7 +1076,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1007,7 +1089,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Segment) GetFromClient() bool {
@@ -1094,7 +1176,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1188,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1201,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Verdict) GetExpectation() string {
@@ -1171,7 +1253,7 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\bverdicts\x18\x02 \x03(\v2\x14.syncline.v1.VerdictR\bverdicts\x12)\n" +
 	"\x10segments_matched\x18\x03 \x01(\rR\x0fsegmentsMatched\x12\x1a\n" +
 	"\bsegments\x18\x04 \x01(\rR\bsegments\x12\x18\n" +
-	"\avariant\x18\x05 \x01(\tR\avariant\"\x87\x04\n" +
+	"\avariant\x18\x05 \x01(\tR\avariant\"\xba\x04\n" +
 	"\bTimeline\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
@@ -1193,7 +1275,18 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\n" +
 	"incomplete\x18\r \x03(\tR\n" +
 	"incomplete\x12\x18\n" +
-	"\avariant\x18\x0e \x01(\tR\avariant\"o\n" +
+	"\avariant\x18\x0e \x01(\tR\avariant\x121\n" +
+	"\x06others\x18\x0f \x03(\v2\x19.syncline.v1.TransmissionR\x06others\"\xb0\x01\n" +
+	"\fTransmission\x12.\n" +
+	"\asegment\x18\x01 \x01(\v2\x14.syncline.v1.SegmentR\asegment\x12\x17\n" +
+	"\x04from\x18\x02 \x01(\rH\x00R\x04from\x88\x01\x01\x12\x13\n" +
+	"\x02to\x18\x03 \x01(\rH\x01R\x02to\x88\x01\x01\x12#\n" +
+	"\n" +
+	"connection\x18\x04 \x01(\rH\x02R\n" +
+	"connection\x88\x01\x01B\a\n" +
+	"\x05_fromB\x05\n" +
+	"\x03_toB\r\n" +
+	"\v_connection\"o\n" +
 	"\rTimelineEvent\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\rR\x04host\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12(\n" +
@@ -1295,7 +1388,7 @@ func file_syncline_v1_timeline_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_timeline_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_syncline_v1_timeline_proto_goTypes = []any{
 	(Edge)(0),                    // 0: syncline.v1.Edge
 	(Ruling)(0),                  // 1: syncline.v1.Ruling
@@ -1304,42 +1397,45 @@ var file_syncline_v1_timeline_proto_goTypes = []any{
 	(*ListVerdictsRequest)(nil),  // 4: syncline.v1.ListVerdictsRequest
 	(*ListVerdictsResponse)(nil), // 5: syncline.v1.ListVerdictsResponse
 	(*Timeline)(nil),             // 6: syncline.v1.Timeline
-	(*TimelineEvent)(nil),        // 7: syncline.v1.TimelineEvent
-	(*TimelineHost)(nil),         // 8: syncline.v1.TimelineHost
-	(*Moment)(nil),               // 9: syncline.v1.Moment
-	(*Connection)(nil),           // 10: syncline.v1.Connection
-	(*ConnectionEnd)(nil),        // 11: syncline.v1.ConnectionEnd
-	(*State)(nil),                // 12: syncline.v1.State
-	(*Segment)(nil),              // 13: syncline.v1.Segment
-	(*Verdict)(nil),              // 14: syncline.v1.Verdict
-	(*Event)(nil),                // 15: syncline.v1.Event
-	(*RunHost)(nil),              // 16: syncline.v1.RunHost
+	(*Transmission)(nil),         // 7: syncline.v1.Transmission
+	(*TimelineEvent)(nil),        // 8: syncline.v1.TimelineEvent
+	(*TimelineHost)(nil),         // 9: syncline.v1.TimelineHost
+	(*Moment)(nil),               // 10: syncline.v1.Moment
+	(*Connection)(nil),           // 11: syncline.v1.Connection
+	(*ConnectionEnd)(nil),        // 12: syncline.v1.ConnectionEnd
+	(*State)(nil),                // 13: syncline.v1.State
+	(*Segment)(nil),              // 14: syncline.v1.Segment
+	(*Verdict)(nil),              // 15: syncline.v1.Verdict
+	(*Event)(nil),                // 16: syncline.v1.Event
+	(*RunHost)(nil),              // 17: syncline.v1.RunHost
 }
 var file_syncline_v1_timeline_proto_depIdxs = []int32{
 	6,  // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
-	14, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
-	8,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
-	9,  // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
-	10, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
-	14, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
-	7,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
-	15, // 7: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
-	16, // 8: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
-	0,  // 9: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
-	11, // 10: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
-	11, // 11: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
-	13, // 12: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
-	12, // 13: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
-	1,  // 14: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
-	2,  // 15: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
-	4,  // 16: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
-	3,  // 17: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
-	5,  // 18: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
-	17, // [17:19] is the sub-list for method output_type
-	15, // [15:17] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	15, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
+	9,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
+	10, // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
+	11, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
+	15, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
+	8,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
+	7,  // 7: syncline.v1.Timeline.others:type_name -> syncline.v1.Transmission
+	14, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
+	16, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
+	17, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
+	0,  // 11: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
+	12, // 12: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
+	12, // 13: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
+	14, // 14: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
+	13, // 15: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
+	1,  // 16: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
+	2,  // 17: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
+	4,  // 18: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
+	3,  // 19: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
+	5,  // 20: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_timeline_proto_init() }
@@ -1349,18 +1445,19 @@ func file_syncline_v1_timeline_proto_init() {
 	}
 	file_syncline_v1_event_proto_init()
 	file_syncline_v1_run_proto_init()
-	file_syncline_v1_timeline_proto_msgTypes[6].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[5].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[7].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[9].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[8].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[10].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[11].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[12].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_timeline_proto_rawDesc), len(file_syncline_v1_timeline_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
