@@ -47,7 +47,7 @@ func TestPathReachesClose(t *testing.T) {
 		p := newPath(Close, c.accepted)
 		reached := false
 		for _, s := range c.steps {
-			reached = p.step(s)
+			reached = p.step(s, false)
 		}
 		if reached != c.want {
 			t.Errorf("%s: %v", c.name, reached)
@@ -55,14 +55,20 @@ func TestPathReachesClose(t *testing.T) {
 	}
 }
 
+func TestPathOfASocketThatWasConnected(t *testing.T) {
+	if p := newPath(Close, false); !p.step(Close, true) {
+		t.Error("it is in Close, and not closed")
+	}
+}
+
 func TestPathOfASecondConnection(t *testing.T) {
 	p := newPath(SynRecv, false)
 	for _, s := range []State{SynSent, Established, Close, SynSent} {
-		if p.step(s) {
+		if p.step(s, false) {
 			t.Errorf("%v on the way to %v", p.wanted, s)
 		}
 	}
-	if !p.step(SynRecv) {
+	if !p.step(SynRecv, false) {
 		t.Error("SYN_RECV was not seen")
 	}
 }

@@ -44,8 +44,9 @@ type StateWatch struct {
 	local, remote netip.AddrPort
 }
 
-// Found tells the addresses of a connected socket, which spares Run the search for a
-// socket of another process. Any goroutine may call it at any time.
+// Found tells the addresses of a socket that was connected, which spares Run the
+// search for a socket of another process; and if it is not there any more, Run knows
+// that it was. Any goroutine may call it at any time.
 func (w *StateWatch) Found(local, remote netip.AddrPort) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -96,8 +97,9 @@ func newPath(wanted State, accepted bool) path {
 }
 
 // step takes the path to what was seen now, and reports whether the wanted state was
-// reached on the way.
-func (p *path) step(now State) bool {
+// reached on the way. A socket that was connected, as somebody else knows, is no new
+// one when it is seen in Close first.
+func (p *path) step(now State, connected bool) bool {
 	from := p.last
 	p.last = now
 	if now != from || len(p.seen) == 0 {
@@ -105,7 +107,7 @@ func (p *path) step(now State) bool {
 	}
 	switch {
 	case p.wanted == Close:
-		return now == Close && from != Close
+		return now == Close && (from != Close || connected)
 	case now == Close:
 		// An accepted socket has its SYN_RECV behind it.
 		return from == p.wanted

@@ -29,8 +29,9 @@ func SocketCookie(fd int) (uint64, error) {
 // *MissedError), or with the cause when ctx is done. The network namespace is that of
 // the thread that calls it, throughout.
 //
-// Of a socket of another process that is in no table of the kernel's, it cannot be
-// told if it is closed or yet to be connected; Run goes on looking for it.
+// Of a socket of another process that is in no table of the kernel's, and was not when
+// Run first looked, it cannot be told if it is closed or yet to be connected: Run goes on
+// looking for it, unless it is Accepted or Found.
 func (w *StateWatch) Run(ctx context.Context) (Sighting, error) {
 	if w.Cookie == 0 {
 		return Sighting{}, errNoCookie
@@ -40,7 +41,7 @@ func (w *StateWatch) Run(ctx context.Context) (Sighting, error) {
 		return Sighting{}, err
 	}
 	defer d.close()
-	f := follower{watch: w, diag: d, descriptor: w.Descriptor}
+	f := follower{watch: w, diag: d, descriptor: w.Descriptor, connected: w.Accepted}
 	p := newPath(w.Wanted, w.Accepted)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -50,7 +51,7 @@ func (w *StateWatch) Run(ctx context.Context) (Sighting, error) {
 		if err != nil {
 			return Sighting{}, fmt.Errorf("watch for %v of a socket: %w", w.Wanted, err)
 		}
-		if at.known && p.step(at.state) || at.gone && w.Wanted == Close {
+		if at.known && p.step(at.state, f.connected) || at.gone && w.Wanted == Close {
 			return Sighting{TimeNs: clock.Now(), State: at.state}, nil
 		}
 		if at.gone {
@@ -88,7 +89,8 @@ type follower struct {
 	local, remote netip.AddrPort
 	link          uint32
 	cookie        uint64
-	seen          bool
+	// seen in a state once; connected, as the caller knows.
+	seen, connected bool
 }
 
 func (f *follower) look() (place, error) {
@@ -119,7 +121,7 @@ func (f *follower) look() (place, error) {
 	}
 	// It had a descriptor here, which is closed: nothing can connect it again.
 	gone := f.watch.Descriptor >= 0
-	return place{state: Close, known: f.seen || gone, gone: gone, pause: walkPause}, nil
+	return place{state: Close, known: f.seen || f.connected || gone, gone: gone, pause: walkPause}, nil
 }
 
 // there answers with a state, and looks at the request sockets of a listener if
@@ -187,7 +189,7 @@ func (f *follower) learn(local, remote netip.AddrPort, link uint32) error {
 // byAddresses looks where the socket was last.
 func (f *follower) byAddresses() (State, bool, error) {
 	if local, remote := f.watch.addresses(); !f.remote.IsValid() && remote.IsValid() {
-		f.local, f.remote, f.cookie = local, remote, f.watch.Cookie
+		f.local, f.remote, f.cookie, f.connected = local, remote, f.watch.Cookie, true
 	}
 	if !f.remote.IsValid() {
 		return 0, false, nil

@@ -66,10 +66,10 @@ func TestWatchFollowsAConnectionToItsEnd(t *testing.T) {
 		check(unix.Connect(int(c), sockaddr(a, port)))
 		s := l.accept()
 		wantSeen(established, Established)
-		// The watches know the socket before it is closed, and follow it beyond.
-		timeWait, lastAck := look(of(c, TimeWait, elsewhere)), of(s, Close, elsewhere)
-		lastAck.Accepted = true
-		closed := look(lastAck)
+		timeWait, gone := look(of(c, TimeWait, elsewhere)), of(s, Close, elsewhere)
+		// Whether it looks before the end or after.
+		gone.Accepted = true
+		closed := look(gone)
 		closeWait := look(of(s, CloseWait, elsewhere))
 		check(unix.Shutdown(int(c), unix.SHUT_WR))
 		wantSeen(look(of(c, FinWait2, elsewhere)), FinWait2)
@@ -120,13 +120,14 @@ func TestWatchSeesSynSentAndItsEnd(t *testing.T) {
 				check(netlink.AddrAdd(must(netlink.LinkByName("eth0")), must(netlink.ParseAddr("10.9.0.1/24"))))
 				c := tcp(unix.AF_INET)
 				check(unix.SetNonblock(int(c), true))
-				synSent, closed := look(of(c, SynSent, elsewhere)), look(of(c, Close, elsewhere))
+				synSent, gone := look(of(c, SynSent, elsewhere)), of(c, Close, elsewhere)
 				if err := unix.Connect(int(c), sockaddr(netip.MustParseAddr("10.9.0.2"), port)); !errors.Is(err, unix.EINPROGRESS) {
 					panic(err)
 				}
 				wantSeen(synSent, SynSent)
-				// Not before every watch has found it: closed, it is nowhere.
-				wantSeen(look(of(c, SynSent, elsewhere)), SynSent)
+				local, _ := endsOf(int(c))
+				gone.Found(local, netip.MustParseAddrPort("10.9.0.2:8080"))
+				closed := look(gone)
 				c.close()
 				wantSeen(closed, Close)
 			})
