@@ -30,14 +30,49 @@ var (
 	span  = regexp.MustCompile("`([^`]+)`")
 )
 
-// notParsed are what stands in LANGUAGE.md between backticks and is no example: the
-// grammar, and words that mean something only within an example.
+// notParsed are what stands in LANGUAGE.md between backticks and is no example: forms,
+// and words that mean something only within an example.
 var notParsed = []string{
-	"syncline validate FILE", ": ", " #", "<", "<=", "≤", "timeout=2s", "timeout=", "timeout", "gap", "or", "rtt", "sendto",
-	"spread: { of: go, at_most: 10us }", // until there are meetings
+	"syncline validate FILE", "syncline validate --expand FILE", "--set gap=5ms", "--case burst",
+	": ", " #", "<", "<=", "≤", "+", "-", "*", "timeout=2s", "timeout=", "...",
+	"timeout", "gap", "or", "rtt", "with", "in", "out", "within", "always", "when CASE", "allow_empty: true",
+	"[name =] call(arguments) [-> outcome] [as label]", "{ repeat: 3, do: [...] }", "client[1]", "client[2]",
+	"wait(lane.signal)", "wait(client[2].signal)", "wait(all lane.signal)", "wait(lane.socket is STATE)",
+	"wait(sent(HOST, packet))", "wait(received(HOST, packet) N times)", "Group.Name", "burst backlog=1", "host:port",
+	"until_reproduced", "0 or 5", firewallForm,
+}
 
-	"[name =] call(arguments) [-> outcome] [as label]", "[any|third] [A>B] [FLAG+FLAG|packet] [data|no data]",
-	"enter(lane.call [socket]|label)", "return(lane.call [socket]|label) [outcome]", "sent(HOST, packet)", "received(HOST, packet)",
+// words are the names that the tables of the parser have: they are examples of nothing.
+func words() map[string]bool {
+	known := make(map[string]bool)
+	add := func(names ...string) {
+		for _, n := range names {
+			known[n] = true
+		}
+	}
+	add(notParsed...)
+	for _, s := range sections {
+		add(s.name)
+	}
+	for _, k := range laneKeys {
+		add(k.name)
+	}
+	for _, k := range repeatKeys() {
+		add(k.name)
+	}
+	for _, c := range calls {
+		add(c.name, c.written())
+	}
+	for _, m := range momentForms {
+		add(m.form)
+	}
+	add("require", "no-rst")
+	add(changeNames()...)
+	add(maskNames(processLimits)...)
+	add(tcpStateNames()...)
+	add(counterGroups...)
+	add(readOptions()...)
+	return known
 }
 
 // TestReferenceExamples parses everything that LANGUAGE.md shows, so that a reader can
@@ -47,29 +82,24 @@ func TestReferenceExamples(t *testing.T) {
 	for _, block := range fence.FindAllStringSubmatch(text, -1) {
 		mustParse(t, completed(block[1]))
 	}
-	grammar := map[string]bool{}
-	for _, w := range notParsed {
-		grammar[w] = true
-	}
-	for _, c := range calls {
-		grammar[strings.ReplaceAll(c.written(), "|", `\|`)] = true
-	}
-	seen := 0
+	known := words()
+	tried := make(map[string]bool)
 	for _, s := range span.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
-		if grammar[s[1]] {
+		example := strings.ReplaceAll(s[1], `\|`, "|")
+		if known[example] || tried[example] {
 			continue
 		}
-		seen++
-		if !isExample(s[1]) {
-			t.Errorf("LANGUAGE.md shows `%s`, which can be written nowhere", s[1])
+		tried[example] = true
+		if !isExample(example) {
+			t.Errorf("LANGUAGE.md shows `%s`, which can be written nowhere", example)
 		}
 	}
-	if least := len(sections) + len(calls) + len(options) + 20; seen < least {
-		t.Errorf("found %d examples, expected %d or more", seen, least)
+	if least := len(sections) + len(calls) + len(nouns()) + len(optionForms()) + 20; len(tried) < least {
+		t.Errorf("found %d examples, expected %d or more", len(tried), least)
 	}
 }
 
-func mustParse(t *testing.T, text string) *Experiment {
+func mustParse(t testing.TB, text string) *Experiment {
 	t.Helper()
 	exp, err := Parse([]byte(text), Options{})
 	if err != nil {
@@ -84,7 +114,10 @@ var minimal = []struct{ key, text string }{
 	{"vars", "vars: { port: 8080 }"},
 	{"hosts", "hosts: { A: , B: }"},
 	{"observe", "observe: [syscalls, packets, tcp-states, tcp-info, counters, accept-queue, icmp, arp]"},
-	{"lanes", `lanes:
+	{"lanes", minimalLanes},
+}
+
+const minimalLanes = `lanes:
   server:
     host: B
     do:
@@ -103,8 +136,7 @@ var minimal = []struct{ key, text string }{
       - c = socket(tcp)
       - connect(c, B:$port)
       - signal(done)
-      - close(c)`},
-}
+      - close(c)`
 
 // completed adds the keys that a part of a file lacks.
 func completed(part string) string {
@@ -118,29 +150,87 @@ func completed(part string) string {
 
 // isExample tries a text in all places of a file.
 func isExample(text string) bool {
-	step := "{ host: A, do: [connect(c, B:$port), "
-	for _, name := range []string{"s", "c", "a"} {
-		if !strings.HasPrefix(text, name+" = ") {
-			step = strings.Replace(step, "[", "["+name+" = socket(tcp), ", 1)
-		}
-	}
-	if strings.HasPrefix(text, "c = ") {
-		step = strings.Replace(step, "connect(c, B:$port), ", "", 1)
-	}
-	for _, form := range []string{
-		"%s",
-		"%s\nhosts: { A: { pick: { l: $backlog } }, B: }",
-		"expect: [%s]",
-		"expect: [order: [%[1]s < %[1]s]]",
-		"expect: [never: %s]",
-		minimal[4].text + "\n  other: " + step + "%s] }",
-		minimal[4].text + "\n  other: " + step + "connect(c, B:$port, timeout=1s) -> %s] }",
-		minimal[4].text + "\n  other: " + step + "setsockopt(c, %s)] }",
-		minimal[4].text + "\n  other: " + step + "setsockopt(c, %s, 1)] }",
-	} {
+	for _, form := range exampleForms(text) {
 		if _, err := Parse([]byte(completed(fmt.Sprintf(form, text))), Options{}); err == nil {
 			return true
 		}
 	}
 	return false
+}
+
+var (
+	keyed    = regexp.MustCompile(`^(- )?[a-z_-]+: `)
+	optioned = regexp.MustCompile(`^[A-Z0-9]+_[A-Z0-9_]+`)
+)
+
+// exampleForms are the places of a file that a text may stand at by its looks, as a
+// file each.
+func exampleForms(text string) []string {
+	const (
+		withOther = minimalLanes + "\n  other: "
+		meeting   = minimalLanes + "\n  one: { host: A, do: [meet(go)] }\n  two: { host: B, do: [meet(go)] }\n"
+	)
+	step := "%s"
+	if !strings.HasPrefix(text, "c = ") {
+		step = "connect(c, B:$port), " + step
+	}
+	for _, name := range []string{"s", "c", "a"} {
+		if !strings.HasPrefix(text, name+" = ") {
+			step = name + " = socket(tcp), " + step
+		}
+	}
+	step = withOther + "{ host: A, do: [u = socket(udp), " + step + "] }"
+	within := func(argument string) string { return strings.Replace(step, "%s", argument, 1) }
+	copies := strings.Replace(minimalLanes, "  client:\n    host: A\n", "  client:\n    host: A\n    copies: 3\n", 1)
+	copies = strings.Replace(copies, "signal(done)", "signal(settled)", 1)
+	switch {
+	case optioned.MatchString(text):
+		return []string{within("setsockopt(c, %s)"), within("setsockopt(c, %s, 1)"), "expect: [never: %s]", within("connect(c, B:$port, timeout=1s) -> %s")}
+	case keyed.MatchString(text):
+		return []string{
+			"%s",
+			"expect: [%s]",
+			"expect:\n  - %s",
+			"repeat: { %s }",
+			"setup: { B: { %s } }",
+			"%s\nhosts: { A: { pick: { l: $backlog } }, B: }",
+			"%s\n" + minimalLanes + "\n  cutting: { host: B, do: [apply(cut)] }",
+			"%s\n" + meeting,
+			withOther + "{ do: [sleep(1ms)], %s }",
+			withOther + "{ host: A, %s }",
+			withOther + "{ host: A, do: [sleep(1ms)], %s }",
+			withOther + "{ host: A, do: [sleep(1ms)], copies: 2, %s }",
+			withOther + "{ host: A, do: [sleep(1ms)], process: own, %s }",
+			strings.Replace(minimalLanes, "signal(listening)", "signal(listening)\n      - fork(other)", 1) + "\n  other: { do: [sleep(1ms)], %s }",
+			"expect: [{ never: SYN, %s }]",
+			"expect: [phase: { name: connect.rtt, %s }]",
+			meeting + "expect: [%s]",
+		}
+	case strings.Contains(text, "("):
+		return []string{
+			step,
+			"expect: [order: [%[1]s < %[1]s]]",
+			step + "\n  third: { host: B, do: [meet(go)] }",
+			step + "\n  worker: { forked_by: other, do: [sleep(1ms)] }",
+			step + "\n  victim: { host: A, process: own, do: [sleep(1ms)] }",
+			step + "\nchanges: { cut: { host: A, firewall: drop tcp/$port } }",
+			within("apply(cut), %s") + "\nchanges: { cut: { host: A, firewall: drop tcp/$port } }",
+			copies + "\n  other: { host: A, do: [%s] }",
+			within("send(c, %s)"),
+		}
+	}
+	return []string{
+		"expect: [never: %s]",
+		"expect: [%s]",
+		within("connect(c, B:$port, timeout=1s) -> %s"),
+		"setup: { B: { route: '%s' } }",
+		"setup: { B: { neighbour: '%s' } }",
+		"setup: { B: { address: '%s' } }",
+		"setup: { B: { firewall: '%s' } }",
+		"setup: { B: { firewall: 'drop tcp %s' } }",
+		"setup: { B: { require: '%s' } }",
+		copies + "\nexpect: [final: { CLOSED: ['%s'] }]",
+		"expect: [phase: { name: connect.rtt, at_most: %s }]",
+		"cases: { burst: , trickle: }\nmatrix: { backlog: [1, 2] }\nhosts: { A: { pick: { l: $backlog } }, B: }\nexpect: { when %s: [no-rst] }",
+	}
 }
