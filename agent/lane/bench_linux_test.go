@@ -167,3 +167,29 @@ func BenchmarkReturnStamp(b *testing.B) {
 	b.ReportMetric(float64(later[len(later)*99/100]), "ns-later-p99")
 	b.ReportMetric(float64(later[len(later)-1]), "ns-later-max")
 }
+
+// BenchmarkProcess is the whole life of a process with a lane of one step.
+func BenchmarkProcess(b *testing.B) {
+	s := newStage(b)
+	for range b.N {
+		clear(s.errs)
+		s.play(own(newTestLane("client", signalOf("x"))))
+	}
+	s.ok()
+}
+
+// BenchmarkFork is fork, from its entry to its return, with one socket.
+func BenchmarkFork(b *testing.B) {
+	s := newStage(b)
+	took := make([]int64, 0, b.N)
+	for range b.N {
+		clear(s.errs)
+		clear(s.calls)
+		s.play(newTestLane("server", socket("s"), fork("worker")), forkedBy("server", newTestLane("worker")))
+		e := s.event("server", "fork")
+		took = append(took, e.GetCall().ReturnNs-e.TimeNs)
+	}
+	s.ok()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2]), "ns-fork-p50")
+}

@@ -335,7 +335,9 @@ func TestReceivedDataIsJudged(t *testing.T) {
 func TestShortSendThatDoesNotBlock(t *testing.T) {
 	s := newStage(t)
 	s.play(listening(v4, wait("client", "sent")), dialling(v4, nonblock("c", true),
-		within(send("c", full), time.Nanosecond), expects(within(send("c", 1<<20), time.Nanosecond), fails(unix.EAGAIN)), signalOf("sent")))
+		within(send("c", full), time.Nanosecond),
+		// The peer may have made room meanwhile.
+		expects(within(send("c", 1<<20), time.Nanosecond), &synclinev1.Outcome{Ok: true, Errnos: []uint32{uint32(unix.EAGAIN)}}), signalOf("sent")))
 	s.ok()
 	if c := s.call("client", "send"); c.EndedBy != synclinev1.EndedBy_ENDED_BY_KERNEL || c.Result <= 0 || c.Result >= full {
 		t.Errorf("the send ended by %v with %d", c.EndedBy, c.Result)
@@ -406,11 +408,12 @@ func TestStartDelay(t *testing.T) {
 		const gap = 30 * time.Millisecond
 		lanes := []*synclinev1.Lane{home(newTestLane("client[1]", signalOf("x"))), home(newTestLane("client[2]", signalOf("x")))}
 		lanes[1].StartDelayNs = int64(gap)
+		began := nanotime()
 		s.play(append(lanes, newTestLane("all", waitAll("x", "client[1]", "client[2]")))...)
 		s.ok()
-		first, second := s.event("client[1]", "signal").TimeNs, s.event("client[2]", "signal").TimeNs
-		if d := time.Duration(second - first); d < gap/2 {
-			t.Errorf("the second began %v after the first, want about %v", d, gap)
+		second := s.event("client[2]", "signal").TimeNs
+		if d := time.Duration(second - began); d < gap {
+			t.Errorf("the second began after %v, not before %v was asked for", d, gap)
 		}
 		if all := s.call("all", "wait"); all.ReturnNs < second || all.Arguments != "all client.x" {
 			t.Errorf("wait(%s) returned %v after the last signal", all.Arguments, time.Duration(all.ReturnNs-second))
