@@ -113,7 +113,11 @@ func (r *run) configure(m *synclinev1.Configure) {
 		answer := &synclinev1.Configured{RunId: r.plan.RunId, Epoch: r.plan.Epoch}
 		// What must stay untouched, so that the controller can take all this back.
 		r.changes.target.Control, r.changes.target.Controller = r.runs.control()
-		if err := r.changes.configure(r.steps, m); err != nil {
+		err := r.changes.configure(r.steps, m)
+		if err == nil {
+			err = r.readCounters() // what the changes did to them is nobody's
+		}
+		if err != nil {
 			answer.Error = err.Error()
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Configured{Configured: answer}})

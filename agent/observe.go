@@ -17,7 +17,8 @@ type sampler struct {
 	flows   kernel.Flows
 	sources []synclinev1.Source
 	emit    func(...*synclinev1.Event)
-	before  kernel.Counters
+	// before are the counters as the repetition before left them, see run.counters.
+	before kernel.Counters
 	// queues ends with stop; its error is the loss of the source.
 	queues  chan error
 	stopped context.CancelFunc
@@ -25,21 +26,14 @@ type sampler struct {
 
 func (s *sampler) has(source synclinev1.Source) bool { return slices.Contains(s.sources, source) }
 
-// begin reads the counters and begins to sample queues.
-func (s *sampler) begin(ctx context.Context) error {
-	var err error
-	if s.has(synclinev1.Source_SOURCE_COUNTERS) {
-		if s.before, err = kernel.ReadCounters(); err != nil {
-			return err
-		}
-	}
+// begin begins to sample queues.
+func (s *sampler) begin(ctx context.Context) {
 	if s.has(synclinev1.Source_SOURCE_ACCEPT_QUEUE) {
 		ctx, s.stopped = context.WithCancel(ctx)
 		s.queues = make(chan error, 1)
 		watch := &kernel.QueueWatch{Flows: s.flows}
 		go func() { s.queues <- watch.Run(ctx, func(e *synclinev1.Event) { s.emit(e) }) }()
 	}
-	return nil
 }
 
 // end stops sampling and reports what is left. It may be called without begin.
@@ -75,4 +69,21 @@ func (s *sampler) endQueues() error {
 		return nil
 	}
 	return err
+}
+
+// readCounters keeps the counters for the repetition that comes next. It is done
+// before this host answers that it is ready for that one, and not when its own lanes
+// start: a host whose start comes late has heard another one's packets by then.
+func (r *run) readCounters() error {
+	if !slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_COUNTERS) {
+		return nil
+	}
+	read, err := kernel.ReadCounters()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.counters = read
+	r.mu.Unlock()
+	return nil
 }

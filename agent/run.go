@@ -59,7 +59,9 @@ type run struct {
 	// comes late may hear another one's first packet before. No host starts the next
 	// repetition before all have read their taps, so no packet is counted to the
 	// wrong one.
-	number    uint32
+	number uint32
+	// counters are those of the kernel before the next repetition.
+	counters  kernel.Counters
 	finishing bool
 	finished  *synclinev1.Finished
 
@@ -186,7 +188,11 @@ func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, f
 func (r *run) arm() {
 	r.later(func() {
 		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch}
-		if err := r.openTaps(); err != nil {
+		err := r.openTaps()
+		if err == nil {
+			err = r.readCounters()
+		}
+		if err != nil {
 			answer.Error = err.Error()
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: answer}})
@@ -280,17 +286,16 @@ func (r *run) start(s *synclinev1.Start) {
 		r.repetition.cancel()
 	}
 	r.repetition, r.number = rep, s.Repetition
+	rep.sampler.before = r.counters
 	r.mu.Unlock()
 	r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
-	if err == nil {
-		err = rep.sampler.begin(ctx)
-	}
 	if err != nil {
 		for _, l := range s.Lanes {
 			r.laneEndedHere(rep, l.Name, err)
 		}
 		return
 	}
+	rep.sampler.begin(ctx)
 	group := r.group(ctx, rep, s.Lanes)
 	rep.lanes.Go(func() { group.Run(ctx) })
 }
@@ -435,6 +440,9 @@ func (r *run) drain(d *synclinev1.Drain) {
 		err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs))
 		if rep := r.current(d.Repetition); err == nil && rep != nil {
 			err = rep.sampler.end()
+		}
+		if err == nil {
+			err = r.readCounters()
 		}
 		if err != nil {
 			answer.Error = err.Error()
