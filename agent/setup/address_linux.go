@@ -230,7 +230,7 @@ func (h *Host) restoreAddresses(back []putBack) error {
 		if at[1] == unix.AF_INET {
 			errs = append(errs, restoreOrdered(current, group))
 		} else {
-			errs = append(errs, restoreIPv6(current, group))
+			errs = append(errs, h.restoreIPv6(current, group))
 		}
 	}
 	return errors.Join(errs...)
@@ -263,7 +263,7 @@ func restoreOrdered(current []address, group []putBack) error {
 // restoreIPv6 adds the last first: the kernel puts a new address before the others. One
 // that is there and tentative, the kernel's own link-local one after the interface came
 // up, is made anew, so that it need not be waited for.
-func restoreIPv6(current []address, group []putBack) error {
+func (h *Host) restoreIPv6(current []address, group []putBack) error {
 	for _, b := range slices.Backward(group) {
 		wanted, err := messages([]putBack{b})
 		if err != nil {
@@ -279,7 +279,7 @@ func restoreIPv6(current []address, group []putBack) error {
 			}
 		}
 		for _, m := range wanted {
-			if err := addIPv6(b, m); err != nil {
+			if err := h.unlessCovered(b, addIPv6(m)); err != nil {
 				return err
 			}
 		}
@@ -311,7 +311,7 @@ func addAddress(m []byte) error {
 
 // addIPv6 adds an address without asking others whether they have it, which it was
 // found out before, and then gives it its own flags.
-func addIPv6(b putBack, m []byte) error {
+func addIPv6(m []byte) error {
 	all, err := attributes(m, addressHeader)
 	if err != nil {
 		return err
@@ -327,10 +327,6 @@ func addIPv6(b putBack, m []byte) error {
 	err = addAddress(sure)
 	if err == nil && flags&unix.IFA_F_NODAD == 0 {
 		err = addAddress(m)
-	}
-	if err != nil && b.Covered {
-		// IPv6 is off on the interface now; a newer change puts the address back.
-		return nil
 	}
 	return err
 }

@@ -106,6 +106,8 @@ func TestRejectionsReachTheCaller(t *testing.T) {
 	o := p.b.opened(t.TempDir())
 	p.b.listen(netip.AddrPortFrom(p.b4, 9))
 	p.b.listen(netip.AddrPortFrom(p.b6, 9))
+	// Else the kernel sends a burst of six to one destination, and then one a second.
+	p.b.apply(o, p.targetB(), "", sysctl("net.ipv4.icmp_ratelimit", "0"), sysctl("net.ipv6.icmp.ratelimit", "0"))
 	for _, row := range []struct {
 		with     string
 		to       netip.Addr

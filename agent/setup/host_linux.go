@@ -157,6 +157,8 @@ type plan struct {
 	// saved is what it replaces; empty: there is nothing to undo.
 	saved []saved
 	rule  *rule
+	// holds is entry.Holds.
+	holds bool
 	// make changes the host; nil: there is nothing to do.
 	make func() error
 }
@@ -173,7 +175,7 @@ func (h *Host) apply(ctx context.Context, t Target, setup string, batch uint64, 
 	if len(h.ledger.entries) >= maxChanges {
 		return nil, fmt.Errorf("%d changes stand on this host, which is the limit", maxChanges)
 	}
-	e := &entry{ID: h.nextID, Run: t.RunID, Setup: setup, Text: c.GetText(), Saved: p.saved, rule: p.rule}
+	e := &entry{ID: h.nextID, Run: t.RunID, Setup: setup, Text: c.GetText(), Saved: p.saved, Holds: p.holds, rule: p.rule}
 	if e.rule != nil {
 		e.rule.batch = batch
 		if e.rule.tracks() {

@@ -56,6 +56,9 @@ type entry struct {
 	Setup string  `json:"setup,omitempty"`
 	Text  string  `json:"text"`
 	Saved []saved `json:"saved"`
+	// Holds: the change keeps an interface down, or IPv6 off, and with it what hangs on
+	// the interface.
+	Holds bool `json:"holds,omitempty"`
 	// Peers are set if the change made the kernel track connections: it is to forget
 	// those with them.
 	Peers []netip.Addr `json:"peers,omitempty"`
@@ -84,40 +87,48 @@ type ledger struct{ entries []*entry }
 // putBack is one thing that the kernel is given back.
 type putBack struct {
 	saved
-	// Covered: a newer change that stands watches the thing, and will see to it if it
-	// cannot be put back now, because its interface is down.
+	// Covered: another change that stands may keep the thing off, and puts it back in its
+	// turn. That it cannot be put back now is no error.
 	Covered bool
 }
 
 // handOver is an older value that a newer change is to restore in its own time.
 type handOver struct {
-	to  *entry
-	at  int
-	old []string
+	to *entry
+	saved
 }
 
 // undoing says what it takes to undo e while newer changes stand. A thing that a newer
 // change has replaced keeps that change's value; the newer change inherits what e
 // would have put back. A thing that a newer change watches is put back, and the newer
 // change learns of it.
+//
+// A newer change that keeps the interface down or IPv6 off stands in the way of what
+// hangs on the interface, and did not see it if e had taken it off before. The first
+// such change is made to watch it too: it is off because of that one from now on. An
+// older such change stands in the way again if e had outweighed it; it has seen what
+// was there before it, and the rest is of changes that stand.
 func (l *ledger) undoing(e *entry) (back []putBack, pass []handOver) {
-	newer := l.entries[slices.Index(l.entries, e)+1:]
+	at := slices.Index(l.entries, e)
+	newer := l.entries[at+1:]
+	held := slices.ContainsFunc(l.entries[:at], func(e *entry) bool { return e.Holds })
 	for _, s := range e.Saved {
-		owned, covered := false, false
+		inherited, covered := false, false
 		for _, n := range newer {
-			i := n.find(s.key)
-			if i < 0 {
+			watched := true
+			if i := n.find(s.key); i >= 0 {
+				watched = n.Saved[i].Watched
+			} else if covered || !n.Holds || !s.hangs() {
 				continue
 			}
-			pass = append(pass, handOver{to: n, at: i, old: s.Old})
-			if !n.Saved[i].Watched {
-				owned = true
+			pass = append(pass, handOver{to: n, saved: saved{key: s.key, Old: s.Old, Watched: watched}})
+			if inherited = !watched; inherited {
 				break
 			}
 			covered = true
 		}
-		if !owned {
-			back = append(back, putBack{saved: s, Covered: covered})
+		if !inherited {
+			back = append(back, putBack{saved: s, Covered: covered || held && s.hangs()})
 		}
 	}
 	slices.SortStableFunc(back, func(a, b putBack) int {
@@ -126,10 +137,20 @@ func (l *ledger) undoing(e *entry) (back []putBack, pass []handOver) {
 	return back, pass
 }
 
+// hangs reports whether the thing goes with its interface when that goes down, or when
+// IPv6 goes off.
+func (s saved) hangs() bool {
+	return s.Watched || slices.Contains([]kind{kindAddress, kindRoute, kindNeighbour}, s.Kind)
+}
+
 // undone takes e out and lets newer changes inherit.
 func (l *ledger) undone(e *entry, pass []handOver) {
 	for _, p := range pass {
-		p.to.Saved[p.at].Old = p.old
+		if i := p.to.find(p.key); i >= 0 {
+			p.to.Saved[i].Old = p.Old
+		} else {
+			p.to.Saved = append(p.to.Saved, p.saved)
+		}
 	}
 	i := slices.Index(l.entries, e)
 	l.entries = slices.Delete(l.entries, i, i+1)

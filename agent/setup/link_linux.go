@@ -211,6 +211,7 @@ func (h *Host) prepareLink(t Target, c *synclinev1.LinkChange) (plan, error) {
 		return plan{}, errors.New("a change of the link that says none of down, mtu, rate, no offload")
 	}
 	p.saved = distinct(p.saved)
+	p.holds = c.GetDown() || c.GetMtu() != 0 && c.GetMtu() < minIPv6MTU
 	p.make = func() error {
 		for _, m := range makes {
 			if err := m(); err != nil {
@@ -282,23 +283,20 @@ func prepareMTU(l link, c *synclinev1.LinkChange) (plan, error) {
 	if c.GetMtu() == 0 {
 		return plan{}, nil
 	}
-	kept := []saved{{key: key{Kind: kindMTU, Link: l.index, Name: l.name}, Old: []string{strconv.Itoa(l.mtu)}}}
+	old := saved{key: key{Kind: kindMTU, Link: l.index, Name: l.name}, Old: []string{strconv.Itoa(l.mtu)}}
+	if six, err := readSysctl(mtuOfIPv6(l)); err == nil {
+		old.Old = append(old.Old, six)
+	}
 	watched, err := watchLinks(l.index)
 	if err != nil {
 		return plan{}, err
 	}
-	kept = append(kept, watched...)
-	// IPv6 has an MTU of its own, which follows.
-	six := "net.ipv6.conf." + strings.ReplaceAll(l.name, ".", "/") + ".mtu"
-	if old, err := readSysctl(six); err == nil {
-		kept = append(kept, saved{key: key{Kind: kindSysctl, Name: six}, Old: []string{old}})
-	}
+	kept := append([]saved{old}, watched...)
 	if c.GetMtu() < minIPv6MTU {
 		for _, tree := range []string{"net/ipv6/conf/", "net/ipv6/neigh/"} {
 			kept = append(kept, watchSysctls(procSys+tree+l.name)...)
 		}
 	}
-	kept = distinct(kept)
 	return plan{saved: kept, make: func() error {
 		if err := setMTU(l.index, int(c.GetMtu())); err != nil {
 			return fmt.Errorf("set the MTU of interface %s to %d: %w", l.name, c.GetMtu(), err)
@@ -307,26 +305,42 @@ func prepareMTU(l link, c *synclinev1.LinkChange) (plan, error) {
 	}}, nil
 }
 
-// restoreMTU and restoreLink know an interface that is gone: what it had went with it.
-func (h *Host) restoreMTU(b putBack) error {
-	if len(b.Old) != 1 {
-		return fmt.Errorf("the MTU of %s: %w", b.Name, errDamaged)
-	}
-	mtu, err := strconv.Atoi(b.Old[0])
-	if err != nil {
-		return fmt.Errorf("the MTU of %s: %w: %w", b.Name, errDamaged, err)
-	}
-	l, err := h.surviving(b.key)
-	if err != nil || l.index == 0 || l.mtu == mtu {
-		return err
-	}
-	if err := setMTU(l.index, mtu); err != nil {
-		return fmt.Errorf("set the MTU of interface %s back to %d: %w", l.name, mtu, err)
-	}
-	return nil
+// mtuOfIPv6 is the sysctl of the MTU that IPv6 has on an interface. It follows the
+// interface's own whenever that changes, and may then be set lower.
+func mtuOfIPv6(l link) string {
+	return "net.ipv6.conf." + strings.ReplaceAll(l.name, ".", "/") + ".mtu"
 }
 
-// surviving looks up the interface of a key; index 0: it is gone.
+// restoreMTU sets the MTU back, and IPv6's if it had one.
+func (h *Host) restoreMTU(b putBack) error {
+	var numbers []int
+	for _, text := range b.Old {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("the MTU of %s: %w: %w", b.Name, errDamaged, err)
+		}
+		numbers = append(numbers, n)
+	}
+	if len(numbers) != 1 && len(numbers) != 2 {
+		return fmt.Errorf("the MTU of %s: %d values: %w", b.Name, len(numbers), errDamaged)
+	}
+	l, err := h.surviving(b.key)
+	if err != nil || l.index == 0 {
+		return err
+	}
+	if l.mtu != numbers[0] {
+		if err := setMTU(l.index, numbers[0]); err != nil {
+			return fmt.Errorf("set the MTU of interface %s back to %d: %w", l.name, numbers[0], err)
+		}
+	}
+	if len(numbers) == 1 {
+		return nil
+	}
+	return h.restoreSysctl(putBack{saved: saved{key: key{Kind: kindSysctl, Name: mtuOfIPv6(l)}, Old: b.Old[1:]}})
+}
+
+// surviving looks up the interface of a key; index 0: it is gone, and what it had went
+// with it.
 func (h *Host) surviving(k key) (link, error) {
 	l, err := linkByIndex(k.Link)
 	if errors.Is(err, unix.ENODEV) {

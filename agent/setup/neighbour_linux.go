@@ -200,7 +200,7 @@ func (h *Host) restoreNeighbour(b putBack) error {
 		return err
 	}
 	err = command(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, m)
-	if errors.Is(err, unix.ENODEV) || b.Covered && errors.Is(err, unix.ENETDOWN) {
+	if errors.Is(err, unix.ENODEV) {
 		return nil
 	}
 	if err != nil {

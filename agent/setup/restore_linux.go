@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -31,31 +32,20 @@ func (h *Host) prepare(t Target, c *synclinev1.Change) (plan, error) {
 // every thing put back is one less.
 func (h *Host) restore(ctx context.Context, e *entry, back []putBack) error {
 	var errs []error
-	var addresses, routes []putBack
-	for _, b := range back {
-		switch b.Kind {
-		case kindMTU:
-			errs = append(errs, h.restoreMTU(b))
-		case kindSysctl:
-			errs = append(errs, h.restoreSysctl(b))
-		case kindLink:
-			errs = append(errs, h.restoreLink(ctx, b))
-		case kindOffload:
-			errs = append(errs, h.restoreOffload(b))
-		case kindQueue:
-			errs = append(errs, h.restoreQueue(b))
-		case kindAddress:
-			addresses = append(addresses, b)
-		case kindRoute:
-			routes = append(routes, b)
+	each := func(kind kind, put func(putBack) error) {
+		for _, b := range back {
+			if b.Kind == kind {
+				errs = append(errs, h.unlessCovered(b, put(b)))
+			}
 		}
 	}
-	errs = append(errs, h.restoreAddresses(addresses), h.restoreRoutes(routes))
-	for _, b := range back {
-		if b.Kind == kindNeighbour {
-			errs = append(errs, h.restoreNeighbour(b))
-		}
-	}
+	each(kindMTU, h.restoreMTU)
+	each(kindSysctl, h.restoreSysctl)
+	each(kindLink, func(b putBack) error { return h.restoreLink(ctx, b) })
+	each(kindOffload, h.restoreOffload)
+	each(kindQueue, h.restoreQueue)
+	errs = append(errs, h.restoreAddresses(ofKind(back, kindAddress)), h.restoreRoutes(ofKind(back, kindRoute)))
+	each(kindNeighbour, h.restoreNeighbour)
 	// Rules of other changes may share the table, whatever stands.
 	for _, s := range e.Saved {
 		if s.Kind == kindTable {
@@ -65,5 +55,19 @@ func (h *Host) restore(ctx context.Context, e *entry, back []putBack) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("put back what it replaced: %w", err)
 	}
+	return nil
+}
+
+func ofKind(back []putBack, kind kind) []putBack {
+	return slices.DeleteFunc(slices.Clone(back), func(b putBack) bool { return b.Kind != kind })
+}
+
+// unlessCovered lets another change that stands see to what cannot be put back now.
+func (h *Host) unlessCovered(b putBack, err error) error {
+	if err == nil || !b.Covered {
+		return err
+	}
+	h.log.Info("another change stands in the way of what one replaced, and will put it back",
+		"kind", string(b.Kind), "name", b.Name, "now", err)
 	return nil
 }

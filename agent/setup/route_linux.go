@@ -423,8 +423,9 @@ func familyOf(a netip.Addr) byte {
 	return unix.AF_INET6
 }
 
-// restoreRoutes makes the routes of each key what they were. Routes on the link come
-// before those by a gateway on it.
+// restoreRoutes makes the routes of each key what they were, but for those that the
+// kernel has made since with an address. Routes on the link come before those by a
+// gateway on it.
 func (h *Host) restoreRoutes(back []putBack) error {
 	if len(back) == 0 {
 		return nil
@@ -440,40 +441,52 @@ func (h *Host) restoreRoutes(back []putBack) error {
 	var missing []putBack
 	for _, b := range back {
 		current := slices.DeleteFunc(slices.Clone(now), func(r route) bool { return r.key != b.key })
-		same, err := sameRoutes(current, b.Old)
+		added, err := h.replaceOthers(b, current, own)
 		if err != nil {
 			return err
 		}
-		if same {
-			continue
-		}
-		for _, r := range current {
-			if err := deleteRoute(encode(r.message)); err != nil {
-				return err
-			}
-		}
-		for _, old := range b.Old {
-			lost, err := sourceLost(old, own)
-			if err != nil {
-				return err
-			}
-			if lost {
-				h.log.Info("a route that was changed had an address as its source that is gone, nothing is to be put back", "route", b.Name)
-				continue
-			}
-			one := b
-			one.Old = []string{old}
-			missing = append(missing, one)
-		}
+		missing = append(missing, added...)
 	}
 	for _, gateways := range []bool{false, true} {
 		for _, b := range missing {
-			if err := addRoute(b, gateways); err != nil {
+			if err := h.unlessCovered(b, addRoute(b, gateways)); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// replaceOthers deletes the routes of b's key if they are not those that were saved,
+// and returns, one by one, those to be added.
+func (h *Host) replaceOthers(b putBack, current []route, own []address) ([]putBack, error) {
+	var wanted []putBack
+	for _, old := range b.Old {
+		lost, err := sourceLost(old, own)
+		if err != nil {
+			return nil, err
+		}
+		if lost {
+			h.log.Info("a route that was changed had an address as its source that is gone, nothing is to be put back", "route", b.Name)
+			continue
+		}
+		one := b
+		one.Old = []string{old}
+		wanted = append(wanted, one)
+	}
+	same, err := sameRoutes(current, wanted)
+	if same || err != nil {
+		return nil, err
+	}
+	for _, r := range current {
+		if r.kernel() {
+			continue
+		}
+		if err := deleteRoute(encode(r.message)); err != nil {
+			return nil, err
+		}
+	}
+	return wanted, nil
 }
 
 // sourceLost reports whether a route prefers an address as its source that the host has
@@ -491,12 +504,12 @@ func sourceLost(text string, own []address) (bool, error) {
 	return ok && !slices.ContainsFunc(own, func(a address) bool { return a.prefix.Addr() == source }), nil
 }
 
-func sameRoutes(current []route, old []string) (bool, error) {
-	if len(current) != len(old) {
+func sameRoutes(current []route, wanted []putBack) (bool, error) {
+	if len(current) != len(wanted) {
 		return false, nil
 	}
-	for i, text := range old {
-		m, err := decode(text, routeHeader)
+	for i, b := range wanted {
+		m, err := decode(b.Old[0], routeHeader)
 		if err != nil {
 			return false, err
 		}
@@ -527,8 +540,6 @@ func addRoute(b putBack, gateways bool) error {
 		return nil
 	case errors.Is(err, unix.ENODEV):
 		// Its interface is gone, and the route with it.
-		return nil
-	case b.Covered && (errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.EINVAL)):
 		return nil
 	}
 	return fmt.Errorf("put back the route %s: %w", b.Name, err)

@@ -108,7 +108,8 @@ func (h *Host) prepareSysctl(c *synclinev1.SysctlChange) (plan, error) {
 			kept = append(kept, s)
 		}
 	}
-	return plan{saved: kept, make: func() error { return writeSysctl(name, c.GetValue()) }}, nil
+	holds := strings.HasPrefix(name, "net.ipv6.conf.") && strings.HasSuffix(name, ".disable_ipv6")
+	return plan{saved: kept, holds: holds, make: func() error { return writeSysctl(name, c.GetValue()) }}, nil
 }
 
 // besideSysctl saves what the kernel changes with some sysctls: forwarding and conf.all
@@ -147,6 +148,10 @@ func watchSysctls(root string) []saved {
 			return nil
 		}
 		name := sysctlName(path)
+		if strings.HasPrefix(name, "net.ipv6.conf.") && strings.HasSuffix(name, ".mtu") {
+			// It follows the interface's; see mtuOfIPv6.
+			return nil
+		}
 		if old, err := readSysctl(name); err == nil {
 			all = append(all, saved{key: key{Kind: kindSysctl, Name: name}, Old: []string{old}, Watched: true})
 		}
