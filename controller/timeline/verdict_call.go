@@ -195,6 +195,23 @@ func (tr *trial) killed(lane string) bool {
 	return false
 }
 
+// mayBeKilled reports whether the call that killed a lane may be missing from the
+// record: a step of the plan is to kill it, and calls of its host were lost. Only a
+// lane of the same host can.
+func (tr *trial) mayBeKilled(lane string) bool {
+	if tr.killed(lane) || tr.hidden(gapsOf(Syscalls, tr.lanes[lane])) == "" {
+		return false
+	}
+	for i := range tr.exp.Lanes {
+		for n := range tr.exp.Lanes[i].Steps {
+			if args, ok := tr.exp.Lanes[i].Steps[n].Args.(experiment.KillArgs); ok && args.Lane == lane {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // died reports whether the process of a lane was ended by a signal, by what its host
 // saw of it.
 func (tr *trial) died(lane string) bool {

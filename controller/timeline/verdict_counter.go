@@ -120,18 +120,21 @@ func (tr *trial) queueOf(e *experiment.QueueExpectation, what string, l listenin
 		}
 	}
 	if peak < 0 {
-		touches := gapsOf(AcceptQueue, l.host)
-		cause := tr.hidden(func(g *gap) bool { return touches(g) && g.kind != gapBusy })
+		cause := tr.sampleCause(l)
 		if cause == "" {
 			cause = "is `accept-queue` among the sources of `observe`?"
 		}
 		return Verdict{Ruling: CannotTell, Reason: fmt.Sprintf("no sample of the accept queue of %s is on record; %s", what, cause)}
 	}
-	most, why := max(peak, limit+1), fmt.Sprintf("the backlog of %d allows %d", limit, limit+1)
-	if n := tr.connectionsTo(l); n >= 0 && n < most {
-		most, why = max(peak, n), fmt.Sprintf("there were %d connections to it", n)
+	most, why := int64(max(peak, limit+1)), fmt.Sprintf("the backlog of %d allows %d", limit, limit+1)
+	if cause := tr.sampleCause(l); cause != "" {
+		// A sample that is missing may have had another backlog: listen(2) can change it.
+		most, why = many, cause
 	}
-	v := bounded(quantity{int64(peak), int64(most)}, e.Peak)
+	if n := tr.connectionsTo(l); n >= 0 && int64(n) < most {
+		most, why = int64(max(peak, n)), fmt.Sprintf("there were %d connections to it", n)
+	}
+	v := bounded(quantity{int64(peak), most}, e.Peak)
 	v.Moments = moments
 	if v.Ruling != Pass {
 		v.Reason = fmt.Sprintf("the accept queue of %s was sampled at %d at the most, %s", what, peak, v.Reason)
@@ -140,6 +143,12 @@ func (tr *trial) queueOf(e *experiment.QueueExpectation, what string, l listenin
 		v.Reason += fmt.Sprintf("; between two samples it may have been longer: %s", why)
 	}
 	return v
+}
+
+// sampleCause is the cause for which samples of a listener may be missing.
+func (tr *trial) sampleCause(l listening) string {
+	touches := gapsOf(AcceptQueue, l.host)
+	return tr.hidden(func(g *gap) bool { return touches(g) && g.kind != gapBusy })
 }
 
 // connectionsTo counts the connections to a listener, -1 if some may be missing from

@@ -12,12 +12,19 @@ import (
 // killed lane was to fork.
 func (tr *trial) outcomes() Verdict {
 	v := Verdict{Expectation: EveryOutcome}
-	steps := make(map[string]int)
+	steps, unsure := make(map[string]map[int]bool), ""
 	for _, c := range tr.calls {
 		if c.leave < 0 {
 			continue
 		}
-		steps[c.Lane]++
+		if steps[c.Lane] == nil {
+			steps[c.Lane] = make(map[int]bool)
+		}
+		steps[c.Lane][c.Step] = true
+		if c.EndedBy == EndedByDeath && tr.mayBeKilled(c.Lane) && unsure == "" {
+			unsure = failureText(c.Call, "the lane's process ended in it; "+tr.hidden(gapsOf(Syscalls, tr.lanes[c.Lane])))
+			continue
+		}
 		if text := tr.callFailure(c.Call); text != "" {
 			v.Ruling, v.Moments = Fail, append(v.Moments, c.leave)
 			if v.Reason == "" {
@@ -25,7 +32,11 @@ func (tr *trial) outcomes() Verdict {
 			}
 		}
 	}
-	if v.Ruling == Fail {
+	switch {
+	case v.Ruling == Fail:
+		return v
+	case unsure != "":
+		v.Ruling, v.Reason = CannotTell, unsure
 		return v
 	}
 	return tr.unlessGap(tr.laneEnds(v, steps), gapsOf(Syscalls))
@@ -58,14 +69,19 @@ func failureText(c *Call, what string) string {
 // laneEnds completes EveryOutcome: a lane that made fewer calls than its author
 // wrote has failed, unless the rest of its calls may only be missing from the
 // record.
-func (tr *trial) laneEnds(v Verdict, steps map[string]int) Verdict {
+func (tr *trial) laneEnds(v Verdict, steps map[string]map[int]bool) Verdict {
 	for i := range tr.exp.Lanes {
 		lane := &tr.exp.Lanes[i]
-		if steps[lane.Name] >= len(lane.Steps) || tr.killed(lane.Name) || tr.neverBegan(lane) {
+		made := steps[lane.Name]
+		missing := 0
+		for made[missing] {
+			missing++
+		}
+		if missing >= len(lane.Steps) || tr.killed(lane.Name) || tr.neverBegan(lane) {
 			continue
 		}
 		v.Reason = fmt.Sprintf("lane %s: %d of %d calls are on record, %s is not",
-			lane.Name, steps[lane.Name], len(lane.Steps), lane.Steps[steps[lane.Name]].Text)
+			lane.Name, len(made), len(lane.Steps), lane.Steps[missing].Text)
 		v.Ruling = Fail
 		if cause := tr.hidden(gapsOf(Syscalls, tr.lanes[lane.Name])); cause != "" {
 			v.Ruling = CannotTell

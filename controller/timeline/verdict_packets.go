@@ -245,8 +245,11 @@ func (l *lattice) leaving(e element) string {
 func expectedText(pattern []experiment.PacketTerm, at terms) string {
 	var wanted []string
 	for i := range pattern {
-		if at[i] == live && !pattern[i].Any {
-			wanted = append(wanted, packetSelectorText(&pattern[i].Packet))
+		if at[i] != live || pattern[i].Any {
+			continue
+		}
+		if text := packetSelectorText(&pattern[i].Packet); !slices.Contains(wanted, text) {
+			wanted = append(wanted, text)
 		}
 	}
 	if at[len(pattern)] == live {

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"syncline/controller/clock"
@@ -185,16 +186,19 @@ func (tr *trial) touchesMoment(g *gap, m *Moment) bool {
 // phaseCause is the cause for which a phase of this name may be missing from the
 // record, or be another than it seems.
 func (tr *trial) phaseCause(e *experiment.PhaseExpectation) string {
-	calls := strings.HasSuffix(e.Name, ".blocked")
-	touches := gapsOf(Syscalls)
-	if e.Of != (experiment.SocketSelector{}) {
-		touches = tr.gapsOfSocket(Syscalls, &e.Of)
-	}
-	packets := gapsOf(Packets)
-	return tr.causeOf(func(g *gap) bool {
-		if calls {
-			return touches(g) && g.kind != gapBusy && g.kind != gapStep
+	call, blocked := strings.CutSuffix(e.Name, ".blocked")
+	var hosts []int
+	for i := range tr.exp.Lanes {
+		lane := &tr.exp.Lanes[i]
+		if !blocked || slices.ContainsFunc(lane.Steps, func(s experiment.Step) bool { return strings.HasPrefix(s.Call, call) }) {
+			hosts = append(hosts, tr.lanes[lane.Name])
 		}
-		return touches(g) || packets(g)
+	}
+	calls, packets := gapsOf(Syscalls, hosts...), gapsOf(Packets)
+	return tr.causeOf(func(g *gap) bool {
+		if blocked {
+			return calls(g) && g.kind != gapBusy && g.kind != gapStep
+		}
+		return calls(g) || packets(g)
 	})
 }

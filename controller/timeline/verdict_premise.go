@@ -2,7 +2,6 @@ package timeline
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"syncline/controller/clock"
@@ -43,7 +42,7 @@ func (tr *trial) premise() premise {
 		case e.Precondition == nil, !applies:
 			continue
 		case unknown != "":
-			p.add(Verdict{Ruling: CannotTell}, "whether the precondition applies is not known: "+unknown)
+			p.add(CannotTell, e.Text+": "+unknown)
 			continue
 		}
 		v := tr.order(&e.Precondition.Order)
@@ -52,23 +51,28 @@ func (tr *trial) premise() premise {
 		}
 		v.Expectation = e.Text
 		p.own[i] = v
-		p.add(v, "the precondition "+e.Text)
+		switch v.Ruling {
+		case NotReproduced:
+			p.add(NotReproduced, e.Text+", which does not hold")
+		case CannotTell:
+			p.add(CannotTell, e.Text+", of which nobody can tell whether it holds")
+		}
 	}
 	for i := range tr.exp.Meetings {
 		m := &tr.exp.Meetings[i]
-		v := tr.meeting(m)
-		p.add(v, "the meeting "+m.Name)
+		if v := tr.meeting(m); v.Ruling != Pass {
+			p.add(v.Ruling, "meeting "+m.Name+": "+v.Reason)
+		}
 	}
 	return p
 }
 
-func (p *premise) add(v Verdict, what string) {
-	rank := map[Ruling]int{Pass: 0, CannotTell: 1, NotReproduced: 2}
-	if rank[v.Ruling] <= rank[p.ruling] {
-		return
+// add notes what a precondition or a meeting does to the premise. The worst counts, and
+// of those the first.
+func (p *premise) add(r Ruling, reason string) {
+	if p.ruling == Pass || p.ruling == CannotTell && r == NotReproduced {
+		p.ruling, p.reason = r, reason
 	}
-	p.ruling = v.Ruling
-	p.reason = strings.TrimSuffix(what+": "+v.Reason, ": ")
 }
 
 // apply is what is left of a verdict under the premise.
@@ -83,9 +87,9 @@ func (p *premise) apply(v Verdict) Verdict {
 	case CannotTell:
 		switch {
 		case v.Ruling == Pass:
-			v.Reason = "nothing on record speaks against it, but " + p.reason
+			v.Reason = "it holds, if the repetition counts; " + p.reason
 		case v.Ruling == Fail:
-			v.Reason += ", but " + p.reason
+			v.Reason += "; it fails, if the repetition counts; " + p.reason
 		}
 		v.Ruling = CannotTell
 	}

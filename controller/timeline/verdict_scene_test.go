@@ -27,6 +27,13 @@ import (
 //	A>B SYN 0.031..20.05                 left A at 0.031, arrived at B at 20.05
 //	A>B ACK data 5 41..61                a segment with 5 bytes
 //	A>B SYN 0.031..? lost                ? is a tap that did not see it
+//	B>A ICMP 3/3 20..40                  what is no TCP; also "UDP data 5", "ARP request"
+//	counters B 99 TcpExt.ListenOverflows=3
+//	queue B 10 10.0.0.2:8080 2 of 1      a sample: 2 are in a queue with a backlog of 1
+//	final A 99 10.0.0.1:40312 10.0.0.2:8080 TIME_WAIT
+//	path A CLOSED SYN_SENT ESTABLISHED   the states of A's end of its connection
+//	name C other.c                       the name of C's end of its connection
+//	died B victim 9 50                   the process of a lane was killed by signal 9
 //	loss B packets 12 10..20             between 10 ms and 20 ms
 //	step A 1000 10..20                   CLOCK_REALTIME moved by 1 s
 //	busy B 99                            sockets not quiet
@@ -48,6 +55,16 @@ type scene struct {
 	number  uint64
 	last    float64
 	pending []pendingSegment
+	others  []pendingOther
+	// paths and names of the ends, by host.
+	paths map[int][]string
+	names map[int]SocketName
+}
+
+// pendingOther waits as well.
+type pendingOther struct {
+	transmission Transmission
+	left, came   *Event
 }
 
 // pendingSegment waits for the moments to be sorted.
@@ -63,7 +80,7 @@ func parseScene(t testing.TB, text string) *Timeline {
 	t.Helper()
 	s := &scene{
 		t: t, unended: map[int]bool{}, steps: map[string]int{}, next: map[string]uint32{},
-		again: map[string]*Packet{}, copies: map[string]int{},
+		again: map[string]*Packet{}, copies: map[string]int{}, paths: map[int][]string{}, names: map[int]SocketName{},
 		tl: &Timeline{RunID: "r-7f3c2a", Experiment: "scene", Repetition: 3, Zero: 1_000_000_000_000},
 	}
 	for _, line := range strings.Split(text, "\n") {
@@ -75,9 +92,10 @@ func parseScene(t testing.TB, text string) *Timeline {
 }
 
 var (
-	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\w+))?$`)
-	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
-	callForm   = regexp.MustCompile(`^(\w+) (\w+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
+	hostForm   = regexp.MustCompile(`^host (\w+) (\S+)(?: ±(\S+))?(?: missing (\S+))?$`)
+	packetForm = regexp.MustCompile(`^(\w+)>(\w+) (ICMP \d+/\d+|ARP \w+|\S+)(?: data (\d+))? (\S+)\.\.(\S+)((?: \w+)*)$`)
+	callForm   = regexp.MustCompile(`^(\w+) ([\w\[\]]+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: got "(.*)")?(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
+	factForm   = regexp.MustCompile(`^(counters|queue|final|path|name|died) (\w+) (.*)$`)
 	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
@@ -87,6 +105,8 @@ func (s *scene) line(line string) {
 		s.host(m)
 	} else if m := packetForm.FindStringSubmatch(line); m != nil {
 		s.packet(m)
+	} else if m := factForm.FindStringSubmatch(line); m != nil {
+		s.fact(m[1], s.hostIndex(m[2]), strings.Fields(m[3]))
 	} else if m := gapForm.FindStringSubmatch(line); m != nil {
 		s.gap(m)
 	} else if m := callForm.FindStringSubmatch(line); m != nil {
@@ -165,8 +185,13 @@ func (s *scene) add(e *Event, edge Edge, at clock.Local) {
 
 func (s *scene) call(m []string) {
 	host := s.hostIndex(m[1])
-	c := &Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[8], Label: m[9], ByLab: m[10] != "", Failure: m[11], EndedBy: EndedByKernel}
-	s.steps[m[2]]++
+	c := &Call{Lane: m[2], Step: s.steps[m[2]], Name: m[3], Makes: m[9], Label: m[10], ByLab: m[11] != "", Failure: m[12], EndedBy: EndedByKernel}
+	if m[8] != "" {
+		c.Data = []byte(m[8])
+	}
+	if !c.ByLab {
+		s.steps[m[2]]++
+	}
 	socket, args, both := strings.Cut(m[4], ", ")
 	switch {
 	case both:
@@ -195,15 +220,18 @@ func (s *scene) result(c *Call, text string) {
 	case "cancel":
 		c.EndedBy, c.Result = EndedByCancel, -1
 		return
-	}
-	for number := uint32(1); number < 134; number++ {
-		if experiment.ErrnoName(number) == text {
-			c.Errno, c.Result = number, -1
-			return
-		}
+	case "death":
+		c.EndedBy, c.Result = EndedByDeath, -1
+		return
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
+		for number := uint32(1); number < 134; number++ {
+			if experiment.ErrnoName(number) == text {
+				c.Errno, c.Result = number, -1
+				return
+			}
+		}
 		s.t.Fatalf("scene: %q is no result", text)
 	}
 	c.Result = n
@@ -220,6 +248,10 @@ var synOptions = []byte{2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3,
 func (s *scene) packet(m []string) {
 	s.t.Helper()
 	from, to := s.hostIndex(m[1]), s.hostIndex(m[2])
+	if kind, ok := otherKind(m[3]); ok {
+		s.other(kind, from, to, m)
+		return
+	}
 	index := s.connection(from, to)
 	c := &s.tl.Connections[index]
 	seg := Segment{FromClient: c.Client.Host == from, Departure: -1, Arrival: -1, OneWayErr: clock.Unbounded}
@@ -247,6 +279,79 @@ func (s *scene) packet(m []string) {
 	s.pending = append(s.pending, pendingSegment{
 		connection: index, segment: seg, left: s.seen(from, Out, p, m[5]), came: s.seen(to, In, p, m[6]),
 	})
+}
+
+// otherKind reads "UDP", "ICMP 3/3" and "ARP request".
+func otherKind(text string) (Packet, bool) {
+	var p Packet
+	switch {
+	case text == "UDP":
+		p.Protocol = ProtocolUDP
+	case text == "ARP request":
+		p.ARP = 1
+	case text == "ARP reply":
+		p.ARP = 2
+	default:
+		if n, err := fmt.Sscanf(text, "ICMP %d/%d", &p.ICMPType, &p.ICMPCode); n != 2 || err != nil {
+			return p, false
+		}
+		p.Protocol = ProtocolICMP
+	}
+	return p, true
+}
+
+// other adds a packet that is no TCP. An ICMP error is of the connection of its hosts.
+func (s *scene) other(p Packet, from, to int, m []string) {
+	p.Source, p.Destination = netip.AddrPortFrom(s.tl.Hosts[from].Address, 0), netip.AddrPortFrom(s.tl.Hosts[to].Address, 0)
+	p.PayloadLength, _ = strconv.Atoi(m[4])
+	index := -1
+	if p.Protocol == ProtocolICMP {
+		index = slices.IndexFunc(s.tl.Connections, func(c Connection) bool {
+			return c.Client.Host == from && c.Server.Host == to || c.Client.Host == to && c.Server.Host == from
+		})
+	}
+	s.others = append(s.others, pendingOther{
+		Transmission{Segment: Segment{Departure: -1, Arrival: -1, OneWayErr: clock.Unbounded}, Connection: index, Number: -1, From: from, To: to},
+		s.seen(from, Out, &p, m[5]), s.seen(to, In, &p, m[6]),
+	})
+}
+
+// fact adds what is neither packet nor call.
+func (s *scene) fact(kind string, host int, words []string) {
+	s.t.Helper()
+	e := &Event{Host: host}
+	switch kind {
+	case "path":
+		s.paths[host] = words
+		return
+	case "name":
+		lane, socket, _ := strings.Cut(words[0], ".")
+		s.names[host] = SocketName{lane, socket}
+		return
+	case "died":
+		signal, _ := strconv.Atoi(words[1])
+		e.At, e.Process = s.at(host, words[2]), &Process{Lane: words[0], PID: 77, Gone: true, Signal: signal}
+	case "counters":
+		e.At, e.Counters = s.at(host, words[0]), &Counters{Deltas: map[string]int64{}}
+		for _, word := range words[1:] {
+			name, n, _ := strings.Cut(word, "=")
+			e.Counters.Deltas[name], _ = strconv.ParseInt(n, 10, 64)
+		}
+	case "queue":
+		e.At, e.Queue = s.at(host, words[0]), &Queue{Address: netip.MustParseAddrPort(words[1])}
+		e.Queue.Length, _ = strconv.Atoi(words[2])
+		e.Queue.Limit, _ = strconv.Atoi(words[4])
+	case "final":
+		e.At = s.at(host, words[0])
+		e.Socket = &SocketState{Local: netip.MustParseAddrPort(words[1]), Peer: netip.MustParseAddrPort(words[2]), Final: true}
+		for n := range len(stateNames) {
+			if StateName(n) == words[3] {
+				e.Socket.State = n
+				break
+			}
+		}
+	}
+	s.add(e, At, e.At)
 }
 
 // seen adds the moment at which a tap saw a packet, nil if it did not.
@@ -356,6 +461,14 @@ func (s *scene) finish() *Timeline {
 	for _, p := range s.pending {
 		s.join(p, where)
 	}
+	for _, o := range s.others {
+		s.joinOther(o, where)
+	}
+	for i := range s.tl.Connections {
+		for end := range 2 {
+			s.tell(s.tl.Connections[i].End(end))
+		}
+	}
 	for i := range s.tl.Moments {
 		if m := &s.tl.Moments[i]; m.Event.Call != nil {
 			m.Connection = s.connectionOf(m.Event)
@@ -372,6 +485,28 @@ func (s *scene) connectionOf(e *Event) int {
 		return -1
 	}
 	return slices.IndexFunc(s.tl.Connections, func(c Connection) bool { return c.Client.Host == e.Host || c.Server.Host == e.Host })
+}
+
+// tell gives an end the states and the name that the scene says.
+func (s *scene) tell(end *End) {
+	for _, name := range s.paths[end.Host] {
+		end.States = append(end.States, State{Name: name, Moment: -1, Known: KnownPacket})
+	}
+	if name, ok := s.names[end.Host]; ok {
+		end.Lane, end.Socket = name.Lane, name.Socket
+	}
+}
+
+func (s *scene) joinOther(o pendingOther, where map[*Event]int) {
+	place := func(e *Event) int {
+		if e == nil {
+			return -1
+		}
+		s.tl.Moments[where[e]].Connection = o.transmission.Connection
+		return where[e]
+	}
+	o.transmission.Departure, o.transmission.Arrival = place(o.left), place(o.came)
+	s.tl.Others = append(s.tl.Others, o.transmission)
 }
 
 func (s *scene) join(p pendingSegment, where map[*Event]int) {
