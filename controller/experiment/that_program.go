@@ -4,8 +4,10 @@ import (
 	"fmt"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	celref "cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 	"cel.dev/cel-go/interpreter"
 )
 
@@ -19,25 +21,23 @@ func NewThatProgram(ast *cel.Ast) (cel.Program, error) {
 	return program, nil
 }
 
-// operate puts the lab's own operators into a program.
+// operate puts the lab's own operators into a program: where the checker chose one, and
+// where only the values will tell, since a side is dyn.
 func operate(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
 	call, ok := i.(interpreter.InterpretableCall)
-	if !ok {
+	if !ok || len(call.Args()) != 2 {
 		return i, nil
 	}
 	for _, o := range thatOperations {
-		if o.id == call.OverloadID() {
-			return &operation{call, o.do}, nil
+		if o.operator == call.Function() && (o.id == call.OverloadID() || call.OverloadID() == "") {
+			return &operation{call}, nil
 		}
 	}
 	return i, nil
 }
 
-// operation is a call of one of the lab's operators.
-type operation struct {
-	interpreter.InterpretableCall
-	do func(a, b celref.Val) celref.Val
-}
+// operation is a call of an operator that may be one of the lab's.
+type operation struct{ interpreter.InterpretableCall }
 
 // Exec evaluates both sides and then the operator; an error on either side is its own.
 func (o *operation) Exec(frame *interpreter.ExecutionFrame) celref.Val {
@@ -50,7 +50,53 @@ func (o *operation) Exec(frame *interpreter.ExecutionFrame) celref.Val {
 	if types.IsUnknownOrError(b) {
 		return b
 	}
-	return o.do(a, b)
+	for _, own := range thatOperations {
+		if own.operator == o.Function() && is(a, own.left) && is(b, own.right) {
+			return own.do(a, b)
+		}
+	}
+	return standard(o.Function(), a, b)
+}
+
+func is(v celref.Val, kind *cel.Type) bool { return v.Type().TypeName() == kind.TypeName() }
+
+// standard is what CEL itself does with two values.
+func standard(operator string, a, b celref.Val) celref.Val {
+	switch operator {
+	case operators.Add:
+		if x, ok := a.(traits.Adder); ok {
+			return x.Add(b)
+		}
+	case operators.Subtract:
+		if x, ok := a.(traits.Subtractor); ok {
+			return x.Subtract(b)
+		}
+	case operators.Multiply:
+		if x, ok := a.(traits.Multiplier); ok {
+			return x.Multiply(b)
+		}
+	default:
+		if x, ok := a.(traits.Comparer); ok {
+			return compared(operator, x.Compare(b))
+		}
+	}
+	return types.NoSuchOverloadErr()
+}
+
+func compared(operator string, order celref.Val) celref.Val {
+	n, ok := order.(types.Int)
+	if !ok {
+		return order
+	}
+	switch operator {
+	case operators.Less:
+		return types.Bool(n < 0)
+	case operators.LessEquals:
+		return types.Bool(n <= 0)
+	case operators.Greater:
+		return types.Bool(n > 0)
+	}
+	return types.Bool(n >= 0)
 }
 
 // Eval is Exec in an activation.

@@ -138,7 +138,9 @@ func newThatRecord(kind *cel.Type, get func(string) celref.Val) celref.Val {
 func NewThatCall(get func(field string) celref.Val) celref.Val { return newThatRecord(thatCall, get) }
 
 // NewThatPacket is described with NewThatCall.
-func NewThatPacket(get func(field string) celref.Val) celref.Val { return newThatRecord(thatPacket, get) }
+func NewThatPacket(get func(field string) celref.Val) celref.Val {
+	return newThatRecord(thatPacket, get)
+}
 
 func (r record) Value() any { return r }
 
@@ -193,7 +195,7 @@ func (m counterMap) Get(key celref.Val) celref.Val {
 }
 
 // thatOperation is an operator on lengths of time and moments. CEL's own dispatch goes
-// by the left side alone, so these are looked up by their id when a program is made.
+// by the left side alone, so a program looks them up itself.
 type thatOperation struct {
 	operator, id        string
 	left, right, result *cel.Type
@@ -219,8 +221,11 @@ func allOperations() []thatOperation {
 		add(operators.Subtract, "subtract_"+pair.id, pair.left, pair.right, thatSpan, spans(func(a, b extent) celref.Val { return plus(a, b.negative()) }))
 	}
 	for _, number := range []*cel.Type{cel.IntType, cel.DoubleType} {
-		add(operators.Multiply, "multiply_span_"+number.String(), thatSpan, number, thatSpan, func(a, b celref.Val) celref.Val { return a.(extent).times(b) })
-		add(operators.Multiply, "multiply_"+number.String()+"_span", number, thatSpan, thatSpan, func(a, b celref.Val) celref.Val { return b.(extent).times(a) })
+		for _, long := range []*cel.Type{thatSpan, cel.DurationType} {
+			name := thatTypeName(long.TypeName() + "_" + number.TypeName())
+			add(operators.Multiply, "multiply_"+name, long, number, thatSpan, times)
+			add(operators.Multiply, "multiply_turned_"+name, number, long, thatSpan, func(a, b celref.Val) celref.Val { return times(b, a) })
+		}
 	}
 	add(operators.Subtract, "subtract_instant_instant", thatInstant, thatInstant, thatSpan, instants(func(a, b instant) celref.Val {
 		lo, hi := a.clock.Apart(b.moment, a.moment)
@@ -306,7 +311,12 @@ func sum(a, b int64) int64 {
 
 func (s extent) negative() extent { return extent{s.thatValue, -s.hi, -s.lo} }
 
-func (s extent) times(n celref.Val) celref.Val {
+// times is a length of time so many times.
+func times(long, n celref.Val) celref.Val {
+	s, ok := asSpan(long)
+	if !ok {
+		return types.NoSuchOverloadErr()
+	}
 	var factor float64
 	switch n := n.(type) {
 	case types.Int:
