@@ -18,7 +18,7 @@ import (
 // bounded time, with an experiment or with errors whose places are in the file, and
 // what it returned as good can be planned with, in every variant and any repetition.
 func FuzzParse(f *testing.F) {
-	for _, pattern := range []string{"library/*.yaml", "testdata/*.yaml"} {
+	for _, pattern := range []string{"library/*.yaml", "testdata/*.yaml", "testdata/whole/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			f.Fatal(err)
@@ -112,6 +112,7 @@ func checkSound(t *testing.T, exp *Experiment) {
 			}
 		}
 	}
+	checkLanes(t, exp)
 	for _, e := range exp.Expect {
 		if e.Text == "" || e.Pos == (Pos{}) || strings.Contains(e.Text, "\n") {
 			t.Errorf("the expectation %q at %v has no text or no place", e.Text, e.Pos)
