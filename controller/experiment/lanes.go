@@ -2,7 +2,6 @@ package experiment
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -110,7 +109,7 @@ func (p *reading) script(e entry) *script {
 		return s
 	}
 	s.do = p.actions(steps.items)
-	s.vague = s.vague || len(p.faults) > before
+	s.vague = s.vague || len(p.faults) > before || p.vague.vars
 	return s
 }
 
@@ -223,13 +222,6 @@ func (p *reading) laneNames() []string {
 		names[i] = s.lane.Base
 	}
 	return names
-}
-
-// findLane is the index of the lane with this name; of the first copy if it is that of a
-// lane with copies.
-func (p *reading) findLane(name string) (int, bool) {
-	i := slices.IndexFunc(p.exp.Lanes, func(l Lane) bool { return l.Name == name || l.Base == name })
-	return i, i >= 0
 }
 
 // checkSleeps faults lanes that sleep longer than a repetition may last.

@@ -128,14 +128,7 @@ func (f *file) spread(root *node) {
 		}
 		for i := range combinations(axes) {
 			v := &variant{root: merged, Variant: Variant{Case: c.name, Values: combination(axes, i)}}
-			var words []string
-			if c.name != "" {
-				words = append(words, c.name)
-			}
-			for _, value := range v.Values {
-				words = append(words, value.Name+"="+value.Value)
-			}
-			v.Name = strings.Join(words, " ")
+			v.Name = strings.Join(v.words(), " ")
 			f.variants = append(f.variants, v)
 		}
 	}
@@ -209,10 +202,23 @@ func (f *file) words() []string {
 	return words
 }
 
+// words are what names the variant: its case, and its values of the matrix.
+func (v *variant) words() []string {
+	var words []string
+	if v.Case != "" {
+		words = append(words, v.Case)
+	}
+	for _, value := range v.Values {
+		words = append(words, value.Name+"="+value.Value)
+	}
+	return words
+}
+
 // has reports whether all words name the variant.
 func (v *variant) has(words []string) bool {
+	own := v.words()
 	for _, w := range words {
-		if w != v.Case && !slices.ContainsFunc(v.Values, func(value Var) bool { return w == value.Name+"="+value.Value }) {
+		if !slices.Contains(own, w) {
 			return false
 		}
 	}
@@ -233,7 +239,7 @@ func (f *file) planAll(root *node) {
 	for i, v := range f.variants {
 		exp, faults := f.plan(v, 0)
 		checked++
-		found = gather(found, seen, faults, v.Name, "")
+		found = gather(found, seen, faults, v, "")
 		if len(faults) == 0 {
 			exp.Variants = all
 			v.first = exp
@@ -242,7 +248,7 @@ func (f *file) planAll(root *node) {
 		if len(faults) == 0 && len(exp.Repeat.Fresh) > 0 {
 			var late *Experiment
 			late, faults = f.plan(v, FreshValues-1)
-			found = gather(found, seen, faults, v.Name, freshText(late))
+			found = gather(found, seen, faults, v, freshText(late))
 		}
 		work += weigh(v.root) + written(exp)
 		if last := i == len(f.variants)-1; !last && (work > maxPlanned || len(found) > maxShown) {
@@ -253,7 +259,7 @@ func (f *file) planAll(root *node) {
 			break
 		}
 	}
-	f.faults = append(f.faults, told(found, checked)...)
+	f.faults = append(f.faults, told(found, f.variants[:checked])...)
 	f.checkSet()
 	if len(f.faults) == 0 {
 		f.checkWhole(repetitions)
@@ -338,13 +344,13 @@ func (f *file) err() error {
 // foundFault is a fault and the variants that have one at its place.
 type foundFault struct {
 	*Error
-	variants []string
+	variants []*variant
 	fresh    string
 }
 
 // gather adds the faults of a variant. A variant reads most of the file as the others
 // do, so at a place where there was a fault before there is none to add.
-func gather(found []foundFault, seen map[Pos]bool, faults Errors, name, fresh string) []foundFault {
+func gather(found []foundFault, seen map[Pos]bool, faults Errors, v *variant, fresh string) []foundFault {
 	at := make(map[Pos]bool)
 	for _, e := range faults {
 		at[e.Pos] = true
@@ -353,8 +359,8 @@ func gather(found []foundFault, seen map[Pos]bool, faults Errors, name, fresh st
 		}
 	}
 	for i := range found {
-		if at[found[i].Pos] && !slices.Contains(found[i].variants, name) {
-			found[i].variants = append(found[i].variants, name)
+		if at[found[i].Pos] && !slices.Contains(found[i].variants, v) {
+			found[i].variants = append(found[i].variants, v)
 		}
 	}
 	for pos := range at {
@@ -365,19 +371,33 @@ func gather(found []foundFault, seen map[Pos]bool, faults Errors, name, fresh st
 
 // told says of each fault in which variants it is, unless it is in all that were
 // checked.
-func told(found []foundFault, checked int) Errors {
+func told(found []foundFault, checked []*variant) Errors {
 	var faults Errors
 	for _, f := range found {
-		if n := len(f.variants); n < checked {
-			f.Message += ", in the variant " + strconv.Quote(f.variants[0])
-			if n > 1 {
-				f.Message += fmt.Sprintf(" and %d more", n-1)
-			}
+		if len(f.variants) < len(checked) {
+			f.Message += ", in " + f.where(checked)
 		}
 		f.Message += f.fresh
 		faults = append(faults, f.Error)
 	}
 	return faults
+}
+
+// where names the variants that have a fault: by the case or the value of the matrix
+// that they share with no other, or else one of them.
+func (f foundFault) where(checked []*variant) string {
+	first := f.variants[0]
+	if len(f.variants) == 1 {
+		return "the variant " + strconv.Quote(first.Name)
+	}
+	for _, w := range first.words() {
+		sharing := func(v *variant) bool { return v.has([]string{w}) }
+		others := slices.ContainsFunc(checked, func(v *variant) bool { return sharing(v) != slices.Contains(f.variants, v) })
+		if !others {
+			return "the variants of " + strconv.Quote(w)
+		}
+	}
+	return fmt.Sprintf("the variant %q and %d more", first.Name, len(f.variants)-1)
 }
 
 // weigh is the number of bytes of text below a node, and some for each value.

@@ -82,32 +82,33 @@ func (p *reading) matrix(*node) {
 
 func isControl(r rune) bool { return r < ' ' || r == 0x7f }
 
-// value looks a variable up and notes that it is used.
-func (p *reading) value(name string, at Pos) string {
+// value looks a variable up and notes that it is used. It is not ok if there is none.
+func (p *reading) value(name string, at Pos) (string, bool) {
 	var known []string
 	for _, v := range p.exp.Vars {
 		if v.Name == name {
 			p.used[name] = true
 			if p.asWritten && p.isFresh[name] {
-				return "$" + name
+				return "$" + name, true
 			}
-			return v.Value
+			return v.Value, true
 		}
 		known = append(known, v.Name)
 	}
 	if !p.vague.vars {
 		p.fault(at, suggest(name, "variables", known), "unknown variable $%s", shorten(name))
 	}
-	return ""
+	return "", false
 }
 
 // expand replaces $name by the variable's value and $$ by a dollar; every byte of a
-// value stands where its variable does. It is not ok if a variable is not known.
+// value stands where its variable does. It is not ok if a variable is not known, for which
+// there is no fault where the variables themselves have one.
 func (p *reading) expand(t phrase) (phrase, bool) {
 	if !strings.Contains(t.text, "$") {
 		return t, true
 	}
-	faults := len(p.faults)
+	faults, all := len(p.faults), true
 	out := phrase{line: t.line}
 	var text strings.Builder
 	add := func(s string, columns func(i int) int32) {
@@ -130,7 +131,9 @@ func (p *reading) expand(t phrase) (phrase, bool) {
 			p.fault(t.at(i), "write $$ for a dollar", "$ is not followed by the name of a variable")
 			i++
 		default:
-			add(p.value(name, t.at(i)), column)
+			value, ok := p.value(name, t.at(i))
+			all = all && ok
+			add(value, column)
 			i += 1 + len(name)
 		}
 	}
@@ -139,7 +142,7 @@ func (p *reading) expand(t phrase) (phrase, bool) {
 	}
 	out.text = text.String()
 	out.columns = append(out.columns, t.columns[len(t.text)])
-	return out, len(p.faults) == faults
+	return out, all && len(p.faults) == faults
 }
 
 // identifier is the longest name of a variable that text begins with.
