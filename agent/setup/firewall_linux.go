@@ -53,6 +53,9 @@ func (h *Host) prepareFirewall(t Target, c *synclinev1.FirewallChange) (plan, er
 	if _, err := r.expressions(); err != nil {
 		return plan{}, err
 	}
+	if err := mayFilter(); err != nil {
+		return plan{}, err
+	}
 	p := plan{saved: []saved{{key: key{Kind: kindTable, Name: h.table}}}, rule: r}
 	idle, err := idleTimeouts(c)
 	if err != nil {
@@ -77,6 +80,22 @@ func (h *Host) prepareFirewall(t Target, c *synclinev1.FirewallChange) (plan, er
 		return nil
 	}
 	return p, nil
+}
+
+// mayFilter asks for the list of tables, which takes the same privilege as to change
+// one. Without it not even the absence of a table could be seen to when undoing.
+func mayFilter() error {
+	c, err := nftables.New()
+	if err == nil {
+		_, err = c.ListTables()
+	}
+	if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EINVAL) {
+		err = fmt.Errorf("%w: %w (kernel module nf_tables)", err, ErrUnsupported)
+	}
+	if err != nil {
+		return fmt.Errorf("list the nftables tables: %w", err)
+	}
+	return nil
 }
 
 // checkRule refuses what cannot be asked of a packet, before the kernel would say

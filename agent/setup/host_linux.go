@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -139,6 +141,9 @@ func (h *Host) applyAll(ctx context.Context, t Target, s *synclinev1.Setup, made
 			return fmt.Errorf("apply %s: %w", c.GetText(), err)
 		}
 		e, err := h.apply(ctx, t, s.GetName(), batch, c)
+		if errors.Is(err, unix.EPERM) {
+			err = fmt.Errorf("%w (changing a host needs CAP_NET_ADMIN: run the agent as root, or give it AmbientCapabilities=CAP_NET_ADMIN in its unit)", err)
+		}
 		if err != nil {
 			return fmt.Errorf("apply %s: %w", c.GetText(), err)
 		}

@@ -192,11 +192,19 @@ func (h *Host) restoreNeighbour(b putBack) error {
 	if err != nil {
 		return fmt.Errorf("neighbour %q: %w: %w", b.Name, errDamaged, err)
 	}
+	all, err := neighbours()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(n neighbour) bool { return n.key == b.key && n.state&unix.NUD_PERMANENT != 0 })
 	if len(b.Old) == 0 {
+		if i < 0 {
+			return nil
+		}
 		return deleteNeighbour(b.Link, a)
 	}
 	m, err := decode(b.Old[0], neighbourHeader)
-	if err != nil {
+	if err != nil || i >= 0 && slices.Equal(all[i].message, m) {
 		return err
 	}
 	err = command(unix.RTM_NEWNEIGH, netlink.Create|netlink.Replace, m)

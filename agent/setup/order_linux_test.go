@@ -140,6 +140,37 @@ func TestNamedSetups(t *testing.T) {
 	})
 }
 
+// Without the capability nothing is changed, and the error says how to get it.
+func TestWithoutPrivilege(t *testing.T) {
+	p := newPair(t)
+	o := p.a.opened(t.TempDir())
+	before := p.a.snapshot()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var had [2]unix.CapUserData
+	// Capabilities are the thread's own.
+	p.a.do(func() error { return unix.Capget(&header, &had[0]) })
+	for _, c := range everything()[4:] {
+		if c.GetSysctl() != nil || c.GetText() == neighboured("", false).GetText() {
+			// To write a sysctl it is enough to be root; to forget no neighbour, nothing.
+			continue
+		}
+		err := p.a.try(func() error {
+			less := had
+			less[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+			if err := unix.Capset(&header, &less[0]); err != nil {
+				return err
+			}
+			err := o.Apply(context.Background(), p.target(), &synclinev1.Setup{Changes: []*synclinev1.Change{c}}, nil)
+			return errors.Join(err, unix.Capset(&header, &had[0]))
+		})
+		if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+			t.Errorf("%s: %v", c.GetText(), err)
+		}
+		journalEmpty(t, o)
+	}
+	unchanged(t, before, p.a.snapshot())
+}
+
 func TestCancelledApply(t *testing.T) {
 	p := newPair(t)
 	o := p.a.opened(t.TempDir())
