@@ -40,12 +40,8 @@ func (f *file) note(parts declarations) {
 	maps.Copy(f.parts.used, parts.used)
 }
 
-// checkUsed faults what no variant uses. If only some of the variants are planned, the
-// others may.
+// checkUsed faults what no variant uses.
 func (f *file) checkUsed() {
-	if len(f.opts.Cases) > 0 {
-		return
-	}
 	var unused []declaration
 	for d := range f.parts.at {
 		if !f.parts.used[d] {
