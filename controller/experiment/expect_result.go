@@ -43,9 +43,29 @@ func (p *reading) result(n *node) {
 	} else if v, ok := p.scalar(values[form], form); ok {
 		out.Outcome, _ = p.resultOutcome(form, v, out.Of)
 	}
+	if form == "errno" || form == "ended_by" {
+		p.leaveToResult(out.Of)
+	}
 	out.Of.Step = p.anyRound(out.Of)
 	if len(p.faults) == before {
 		p.add("result", n, Expectation{Result: out})
+	}
+}
+
+// leaveToResult lets a step without an outcome of its own give whatever comes of it, in
+// all copies and rounds: a result expects it to fail, and judges it. The lane goes on.
+func (p *reading) leaveToResult(of MomentSelector) {
+	meant, ok := p.laneOf(of.Lane)
+	if !ok {
+		return
+	}
+	written := p.exp.Lanes[meant.lane].Steps[of.Step].Pos
+	for _, l := range p.exp.Lanes {
+		for i := range l.Steps {
+			if l.Steps[i].Pos == written && l.Steps[i].Outcome == nil {
+				l.Steps[i].Outcome = &Outcome{OK: true, Errnos: allErrnos, Timeout: true}
+			}
+		}
 	}
 }
 
