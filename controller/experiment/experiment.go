@@ -694,7 +694,7 @@ type SpreadExpectation struct {
 }
 
 // ThatExpectation is a typed expression over the repetition, in CEL. The names it
-// may use are those of ThatVars.
+// may use are those of ThatNames.
 type ThatExpectation struct {
 	Source string
 }

@@ -9,10 +9,9 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/cost"
-	"cel.dev/cel-go/common/types"
 )
 
-// MaxThat bounds the characters of an expression, MaxThatCost the work of one, counted
+// MaxThat bounds the bytes of an expression, MaxThatCost the work of one, counted
 // in the steps of CEL: at most once through packets times calls. An expression that
 // may take more is refused when the file is read; what takes more all the same, because
 // a repetition holds more than is assumed, cannot be told.
@@ -39,7 +38,6 @@ type ThatFault struct {
 var thatEnv = sync.OnceValue(func() *cel.Env {
 	options := []cel.EnvOption{
 		cel.CustomTypeProvider(newThatTypes()),
-		cel.ParserExpressionSizeLimit(MaxThat),
 		cel.ParserRecursionLimit(100),
 	}
 	options = append(options, thatDeclarations()...)
@@ -54,6 +52,9 @@ var thatEnv = sync.OnceValue(func() *cel.Env {
 // and that it cannot take too long. It returns all faults at once and no program then.
 // It is safe for concurrent use.
 func CompileThat(source string) (*cel.Ast, []ThatFault) {
+	if len(source) > MaxThat {
+		return nil, []ThatFault{{0, fmt.Sprintf("an expression has at most %d bytes, this one has %d", MaxThat, len(source))}}
+	}
 	env := thatEnv()
 	ast, issues := env.Compile(source)
 	if issues.Err() != nil {
@@ -130,14 +131,14 @@ func thatTypeName(text string) string { return strings.ReplaceAll(text, thatPack
 // thatSizes tells the estimator how much a repetition holds.
 type thatSizes struct{}
 
-// EstimateSize gives the length of a list or a text of the lab's.
+// EstimateSize gives the length of a list or a text of the lab's; what the expression
+// itself makes is measured by CEL.
 func (thatSizes) EstimateSize(node cost.AstNode) *cost.SizeEstimate {
-	path := node.Path()
-	if len(path) == 0 {
+	if node.ComputedSize() != nil {
 		return nil
 	}
 	size := uint64(thatOthers)
-	if len(path) == 1 {
+	if path := node.Path(); len(path) == 1 {
 		switch path[0] {
 		case "packets":
 			size = thatPackets
@@ -159,5 +160,3 @@ func (thatSizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.
 	}
 	return nil
 }
-
-var _ = types.IntType

@@ -2,6 +2,7 @@ package experiment
 
 import (
 	"fmt"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/operators"
@@ -11,14 +12,49 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// NewThatProgram makes an expression ready to be evaluated, with the variables and
+// ThatProgram is an expression that is ready to be evaluated, with the variables and
 // functions of ThatNames in its activation. It is safe for concurrent use.
-func NewThatProgram(ast *cel.Ast) (cel.Program, error) {
+type ThatProgram struct {
+	cel.Program
+	// Sources are what ThatSources gives.
+	Sources []string
+}
+
+// recentThats are the programs that were asked for last: the repetitions of a run have
+// the same few expressions, and making a program takes half a millisecond. They are all
+// forgotten when there are too many.
+var recentThats struct {
+	sync.Mutex
+	bySource map[string]*ThatProgram
+}
+
+const maxRecentThats = 128
+
+// NewThatProgram compiles an expression and makes it ready. It is safe for concurrent
+// use.
+func NewThatProgram(source string) (*ThatProgram, error) {
+	recentThats.Lock()
+	known := recentThats.bySource[source]
+	recentThats.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	ast, faults := CompileThat(source)
+	if len(faults) > 0 {
+		return nil, fmt.Errorf("the expression is not valid: %s", faults[0].Message)
+	}
 	program, err := thatEnv().Program(ast, cel.CostLimit(MaxThatCost), cel.CustomDecoratorV2(operate))
 	if err != nil {
 		return nil, fmt.Errorf("plan an expression: %w", err)
 	}
-	return program, nil
+	made := &ThatProgram{program, ThatSources(ast)}
+	recentThats.Lock()
+	defer recentThats.Unlock()
+	if recentThats.bySource == nil || len(recentThats.bySource) == maxRecentThats {
+		recentThats.bySource = make(map[string]*ThatProgram)
+	}
+	recentThats.bySource[source] = made
+	return made, nil
 }
 
 // operate puts the lab's own operators into a program: where the checker chose one, and

@@ -20,11 +20,7 @@ import (
 // tell either, whatever it says: a list that is too short makes some expressions false
 // and others true.
 func (tr *trial) that(e *experiment.ThatExpectation) Verdict {
-	ast, faults := experiment.CompileThat(e.Source)
-	if len(faults) > 0 {
-		return Verdict{Ruling: CannotTell, Reason: "the expression is not valid: " + faults[0].Message}
-	}
-	program, err := experiment.NewThatProgram(ast)
+	program, err := experiment.NewThatProgram(e.Source)
 	if err != nil {
 		return Verdict{Ruling: CannotTell, Reason: err.Error()}
 	}
@@ -36,7 +32,7 @@ func (tr *trial) that(e *experiment.ThatExpectation) Verdict {
 	out, _, err := program.Eval(activation)
 	v := w.ruling(out, err)
 	v.Moments = w.moments
-	if cause := w.cause(experiment.ThatSources(ast)); cause != "" && v.Ruling != CannotTell {
+	if cause := w.cause(program.Sources); cause != "" && v.Ruling != CannotTell {
 		tr.empty = false
 		return doubted(v, cause)
 	}
