@@ -14,7 +14,8 @@ BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 FUZZTIME    ?= 30s
 # A package that takes longer than this hangs; go test then shows where.
-TIMEOUT     ?= 3m
+TIMEOUT     ?= 12m
+LIBRARY     ?= 20
 BENCH       ?= .
 DEMO        ?=
 
@@ -23,7 +24,7 @@ define lacking
 	if [ "$${CI:-}" = true ]; then echo "error: $(1)" >&2; exit 1; else echo "skipped: $(1)"; fi
 endef
 
-.PHONY: help build demo test tools lint format vet staticcheck contract cross unit bench fuzz generate clean
+.PHONY: help build demo test tools lint format vet staticcheck contract cross unit library bench fuzz generate clean
 
 help:
 	@echo 'make build                 bin/syncline, static'
@@ -32,6 +33,7 @@ help:
 	@echo 'make unit                  the tests alone'
 	@echo 'make lint                  format, vet, staticcheck, contract'
 	@echo 'make generate              rewrite the generated Go of proto/'
+	@echo 'make library LIBRARY=20    every scenario of the library so many times, and its deliberate breaks'
 	@echo 'make bench BENCH=Name      benchmarks'
 	@echo 'make fuzz FUZZTIME=30s     every fuzz target in turn'
 	@echo 'make clean                 remove bin/ and .tools/'
@@ -115,6 +117,10 @@ unit:
 		echo go test $$quiet
 		$(GO) test -v -timeout $(TIMEOUT) $$quiet 2>&1 | awk -f .ci/summary.awk
 	fi
+
+# Takes an hour: some scenarios wait for timers of a minute. `make test` runs each a few times.
+library:
+	$(GO) test -count=1 -timeout 3h -v -run '^TestLibrary$$' ./cli -args -library.repeat $(LIBRARY) 2>&1 | awk -f .ci/summary.awk
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
