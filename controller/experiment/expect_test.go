@@ -233,6 +233,41 @@ func TestNounFaults(t *testing.T) {
 	}
 }
 
+// TestThat holds expressions to what the file has.
+func TestThat(t *testing.T) {
+	for source, want := range map[string]string{
+		`size(packets) < 20 && vars.port == 8080`:        "",
+		`phase("connect.blocked", "client.c") < rtt * 2`: "",
+		`phase("conect.blocked") < rtt`:                  `unknown phase "conect.blocked"; did you mean "connect.blocked"? known phases: ` + strings.Join(PhaseNames(), ", "),
+		`states("client.x") == ["CLOSED"]`:               `the lane "client" has no socket "x"; known sockets: c`,
+		`counters("C")["Tcp.OutRsts"] == 0`:              `unknown role "C"; known roles: A, B`,
+		`vars.prot == 1`:                                 `unknown variable "prot"; did you mean "port"? known variables: port, backlog, clients`,
+		`vars["prot"] == 1`:                              `unknown variable "prot"; did you mean "port"? known variables: port, backlog, clients`,
+		`size(packets)`:                                  "an expression is true or false, this one is of type int",
+	} {
+		_, err := Parse([]byte(crowd+"expect:\n  - that: '"+source+"'\n"), Options{})
+		var faults Errors
+		switch {
+		case want == "":
+			if err != nil {
+				t.Errorf("%s: %v", source, err)
+			}
+		case !errors.As(err, &faults) || len(faults) != 1:
+			t.Errorf("%s: got %v", source, err)
+		default:
+			if at := faults[0].Pos; at.Line != 32 || at.Column < 12 {
+				t.Errorf("%s: the fault is at %v", source, at)
+			}
+			faults[0].Pos = Pos{}
+			if got := faults[0].Error(); got != want {
+				t.Errorf("%s:\ngot  %s\nwant %s", source, got, want)
+			}
+		}
+	}
+	// A variable that only an expression looks up is used.
+	mustParse(t, strings.Replace(crowd, "vars: {", "vars: { most: 20,", 1)+"expect:\n  - that: size(packets) < vars.most\n")
+}
+
 // TestSourcesNeeded holds each noun to the source that it rests on.
 func TestSourcesNeeded(t *testing.T) {
 	for item, source := range map[string]string{
@@ -247,6 +282,9 @@ func TestSourcesNeeded(t *testing.T) {
 		"queue: { of: server.s, peak: 1 }":                   "accept-queue",
 		"result: { of: try, ok: true }":                      "syscalls",
 		"spread: { of: go, at_most: 1ms }":                   "syscalls",
+		"that: size(packets) < 20":                           "packets",
+		"that: size(calls) < 20":                             "syscalls",
+		"that: 'counters(\"B\")[\"Tcp.OutRsts\"] == 0'":      "counters",
 	} {
 		text := strings.Replace(crowd, source+", ", "", 1)
 		if source == "arp" {

@@ -10,41 +10,46 @@ import (
 	"cel.dev/cel-go/common/types"
 )
 
-// maxThats bounds the bytes of all expressions of a file together: to compile them
-// takes far longer than to read anything else.
-const maxThats = 16 << 10
+// maxThats bounds the bytes of the expressions of one variant, maxExpressions the
+// different expressions of a file: to compile one takes far longer than to read
+// anything else.
+const (
+	maxThats       = 16 << 10
+	maxExpressions = 512
+)
 
-// thatCache keeps what was compiled, by text: the variants and repetitions of a file
-// share most of their expressions. It may be used by several goroutines.
-type thatCache struct {
-	mutex    sync.Mutex
-	compiled map[string]compiledThat
+// expressions keeps what was compiled of a file, by text: its variants share most. It
+// may be used by several goroutines.
+type expressions struct {
+	mutex sync.Mutex
+	known map[string]expression
 }
 
-type compiledThat struct {
+type expression struct {
 	ast    *cel.Ast
 	faults []ThatFault
 }
 
-// compile returns what an expression compiles to, and keeps it if keep is set.
-func (c *thatCache) compile(source string, keep bool) compiledThat {
-	c.mutex.Lock()
-	known, ok := c.compiled[source]
-	c.mutex.Unlock()
-	if ok {
-		return known
+// compile returns what a text compiles to. It is not ok for one too many; the texts of
+// fresh values, which are looked up once, are not kept.
+func (x *expressions) compile(source string, keep bool) (out expression, ok bool) {
+	x.mutex.Lock()
+	known, found := x.known[source]
+	full := len(x.known) >= maxExpressions
+	x.mutex.Unlock()
+	if found || full && keep {
+		return known, found
 	}
-	var out compiledThat
 	out.ast, out.faults = CompileThat(source)
 	if keep {
-		c.mutex.Lock()
-		defer c.mutex.Unlock()
-		if c.compiled == nil {
-			c.compiled = make(map[string]compiledThat)
+		x.mutex.Lock()
+		defer x.mutex.Unlock()
+		if x.known == nil {
+			x.known = make(map[string]expression)
 		}
-		c.compiled[source] = out
+		x.known[source] = out
 	}
-	return out
+	return out, true
 }
 
 // that reads an expression in CEL, or a list of such.
@@ -63,9 +68,11 @@ func (p *reading) that(n *node) {
 			p.fault(t.pos(), "write `that: \"size(packets) < 20\"`", "the expression is empty")
 			continue
 		}
-		// The fresh values of a thousand repetitions would fill the cache with texts that
-		// are never looked up again.
-		compiled := p.inFile.thats.compile(t.text, p.offset == 0)
+		compiled, ok := p.inFile.thats.compile(t.text, p.offset == 0)
+		if !ok {
+			p.fault(t.pos(), "", "the variants of a file have at most %d different expressions together", maxExpressions)
+			return
+		}
 		for _, f := range compiled.faults {
 			p.fault(t.at(min(f.Offset, len(t.text))), "", "%s", f.Message)
 		}

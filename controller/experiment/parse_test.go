@@ -129,6 +129,7 @@ func shapes() map[string]string {
 		"variants of loops":  head + "matrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [{ repeat: 100, do: [{ repeat: 99, do: [\"signal(a$v)\"] }] }] } }\n",
 		"right variants":     head + "matrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [c = socket(tcp), " + strings.Repeat("send(c, bytes($v)), ", 2000) + "connect(c, B:80)] } }\n",
 		"expressions":        fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n", "  - that: size(packets)>1+1+1+1+1+1+1&&x\n", ""),
+		"many expressions":   head + "matrix: { v: [" + manyNumbers(256) + "] }\nlanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n" + strings.Repeat("  - that: size(packets) > $v && true\n", 300) + "  - that: no\n",
 		"one expression":     head + "lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n  - that: '" + strings.Repeat("(", 90) + "1" + strings.Repeat("+1)", 90) + strings.Repeat(" + 1", 900) + "'\n",
 		"when conditions":    fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\ncases: { a: , b: }\nexpect:\n  when a", " or a", " or c: []\n"),
 		"ready-made":         fill(head+"lanes: { l: { host: A, do: [sleep(1ms)] } }\nexpect:\n", "  - graceful-teardown\n", ""),
@@ -151,6 +152,7 @@ func manyNumbers(n int) string {
 func TestUnpleasantShapes(t *testing.T) {
 	for name, text := range shapes() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if len(text) > MaxBytes {
 				t.Fatalf("the shape has %d bytes", len(text))
 			}

@@ -28,7 +28,7 @@ type file struct {
 	used     map[string]bool
 	// parts are the changes and meetings of all variants.
 	parts declarations
-	thats thatCache
+	thats expressions
 	// vague is set where a fault hides which variables there are.
 	vague  bool
 	faults Errors
