@@ -84,7 +84,7 @@ func ThatSources(ast *cel.Ast) []string {
 	var used []string
 	for _, reference := range ast.NativeRep().ReferenceMap() {
 		for _, row := range thatNames {
-			if reference.Name == row.variable || slices.ContainsFunc(reference.OverloadIDs, func(id string) bool { return slices.Contains(row.overloads, id) }) {
+			if row.variable != "" && reference.Name == row.variable || slices.ContainsFunc(reference.OverloadIDs, func(id string) bool { return slices.Contains(row.overloads, id) }) {
 				used = append(used, row.sources...)
 			}
 		}
@@ -155,7 +155,7 @@ func (thatSizes) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.
 	for _, row := range thatNames {
 		if row.function == function {
 			size := cost.SizeEstimate{Min: 0, Max: thatOthers}
-			return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Min: 1, Max: thatPackets}, ResultSize: &size}
+			return &cost.CallEstimate{CostEstimate: cost.Estimate{Min: 1, Max: thatPackets}, ResultSize: &size}
 		}
 	}
 	return nil

@@ -52,7 +52,7 @@ func (t *Timeline) Judge(exp *experiment.Experiment) []Verdict {
 		applies, unknown := kernelApplies(e, t.Hosts)
 		switch {
 		case unknown != "":
-			verdicts = append(verdicts, Verdict{Expectation: e.Text, Ruling: CannotTell, Reason: unknown})
+			verdicts = append(verdicts, p.apply(Verdict{Expectation: e.Text, Ruling: CannotTell, Reason: unknown}))
 		case !applies:
 		case e.Precondition != nil:
 			verdicts = append(verdicts, p.own[i])

@@ -141,12 +141,15 @@ func (tr *trial) released(m *experiment.Meeting) ([]int, Verdict) {
 	for _, lane := range m.Lanes {
 		c, ok := tr.meetCall(lane, m.Name)
 		switch {
-		case ok && c.leave >= 0 && c.Errno == 0 && c.EndedBy == EndedByKernel:
+		case ok && c.leave >= 0 && c.Errno == 0 && c.EndedBy == EndedByKernel && c.Failure == "":
 			at = append(at, c.leave)
 			continue
 		case ok:
-			return nil, Verdict{Ruling: Fail, Moments: []int{c.enter},
-				Reason: fmt.Sprintf("lane %s did not meet the others at %s: %s", lane, m.Name, resultText(c.Call))}
+			why := c.Failure
+			if why == "" {
+				why = resultText(c.Call)
+			}
+			return nil, Verdict{Ruling: Fail, Moments: []int{c.enter}, Reason: fmt.Sprintf("lane %s did not meet the others at %s: %s", lane, m.Name, why)}
 		}
 		v := Verdict{Ruling: Fail, Reason: fmt.Sprintf("lane %s never came to %s", lane, m.Name)}
 		if cause := tr.hidden(gapsOf(Syscalls, tr.lanes[lane])); cause != "" {
