@@ -77,9 +77,10 @@ type fakeAgent struct {
 	booted time.Time
 	// meetings are those it was told of.
 	meetings chan *synclinev1.Meeting
-	// start and finish replace its answers.
-	start  func(*synclinev1.Start)
-	finish func(run string) (lastEvent, lastChunk uint64)
+	// start and finish replace its answers; configured hears what it is asked to change.
+	start      func(*synclinev1.Start)
+	configured func(*synclinev1.Configure)
+	finish     func(run string) (lastEvent, lastChunk uint64)
 }
 
 // newFake makes an agent that an experiment can pick by its role.
@@ -155,6 +156,9 @@ func (f *fakeAgent) answer() {
 		case *synclinev1.ControlResponse_Arm:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: &synclinev1.Armed{RunId: m.Arm.RunId}}})
 		case *synclinev1.ControlResponse_Configure:
+			if f.configured != nil {
+				f.configured(m.Configure)
+			}
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Configured{Configured: &synclinev1.Configured{
 				RunId: m.Configure.RunId, Epoch: m.Configure.Epoch, Error: f.unchanged,
 			}}})
