@@ -7,8 +7,10 @@
 // block another for ever. Numbers (errno, socket options) are those of Linux on every
 // machine, since agents run there and a plan may be made elsewhere.
 //
-// The language is in three tables: sections (the top keys of a file), calls (what a
-// lane can do) and nouns (what can be expected). A new one is a new row.
+// The language is in tables: sections (the top keys of a file), calls (what a lane can
+// do), changeKeys (what can be changed on a host), nouns (what can be expected) and
+// more. A new one is a new row; the parser, the schema and the reference are made of
+// them.
 package experiment
 
 import (
@@ -447,7 +449,7 @@ type Repeat struct {
 	// Fresh variables have another value in every repetition: port, port + 1, ….
 	Fresh []string
 	// UntilReproduced repeats until so many repetitions were reproduced, or AtMost
-	// were made; 0: Runs repetitions are made.
+	// were made, which is Runs too; 0: Runs repetitions are made.
 	UntilReproduced, AtMost int
 }
 
