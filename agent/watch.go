@@ -99,7 +99,7 @@ func (l *lookout) made(ctx context.Context, s lane.Socket) {
 		if state.Lane != s.Lane || state.Socket != s.Name {
 			continue
 		}
-		follow := &kernel.StateWatch{Cookie: s.Cookie, Descriptor: -1, Accepted: l.accepted[name], Wanted: kernel.State(state.State)}
+		follow := &kernel.StateWatch{Cookie: s.Cookie, Descriptor: s.Descriptor, Accepted: l.accepted[name], Wanted: kernel.State(state.State)}
 		l.mu.Lock()
 		l.following[name] = append(l.following[name], follow)
 		l.mu.Unlock()

@@ -372,6 +372,9 @@ func TestMadeTellsWhichSocketItIs(t *testing.T) {
 		if a.Inode == 0 || a.Cookie == 0 || a.Inode != d.Inode || a.Cookie != d.Cookie || a.Inode == made["server.s"].Inode {
 			t.Errorf("a is %v, its duplicate %v", a, d)
 		}
+		if ours := !home(newTestLane("any")).OwnProcess; ours != (a.Descriptor >= 0) || ours && a.Descriptor == d.Descriptor {
+			t.Errorf("a is descriptor %d, its duplicate %d", a.Descriptor, d.Descriptor)
+		}
 		if a.Domain != unix.AF_INET || a.Type != unix.SOCK_STREAM {
 			t.Errorf("a is a socket of domain %d, type %d", a.Domain, a.Type)
 		}

@@ -64,6 +64,7 @@ func (p *process) heed(ctx context.Context, asks *sync.WaitGroup, f *frame) erro
 		if err := json.Unmarshal(f.body, &s); err != nil {
 			return err
 		}
+		s.Descriptor = -1 // it is another process's
 		p.m.made(s)
 	case frameTook:
 		if p.hasTaken {

@@ -94,6 +94,9 @@ type Socket struct {
 	Inode uint64
 	// Cookie is SO_COOKIE: no other socket of this boot has it. 0 if the kernel has none.
 	Cookie uint64
+	// Descriptor is its number in this process, -1 if the lane has a process of its own.
+	// The lane may close it at any moment, and another socket may get the number.
+	Descriptor int
 	// Domain, Type and Protocol are those of socket(2).
 	Domain, Type, Protocol uint32
 }

@@ -73,7 +73,7 @@ type descriptor struct {
 // identify asks the kernel which socket a descriptor is. It has no errors to tell of: a
 // descriptor that is open has an inode, and a kernel without cookies gives 0.
 func identify(lane string, d descriptor) Socket {
-	s := Socket{Lane: lane, Name: d.name, Domain: d.kind.domain, Type: d.kind.typ, Protocol: d.kind.protocol}
+	s := Socket{Lane: lane, Name: d.name, Descriptor: int(d.fd), Domain: d.kind.domain, Type: d.kind.typ, Protocol: d.kind.protocol}
 	var stat unix.Stat_t
 	if unix.Fstat(int(d.fd), &stat) == nil {
 		s.Inode = stat.Ino
