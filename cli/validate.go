@@ -143,7 +143,7 @@ func noSuchScenario(name string) error {
 	for _, e := range experiment.Library() {
 		names = append(names, e.Name)
 	}
-	hint := "; the library has: " + strings.Join(names, ", ")
+	hint := "; `syncline library` lists them"
 	if near := experiment.Closest(name, names); near != "" {
 		hint = fmt.Sprintf("; did you mean %s?", near)
 	}
