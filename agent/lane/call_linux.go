@@ -250,6 +250,9 @@ func (l *lane) readAnswer(r *record, o *op) {
 		return
 	}
 	switch call := o.step.GetCall().(type) {
+	case *synclinev1.Step_Accept:
+		// Of a connection that was reset in the queue getpeername(2) no longer tells it.
+		c.PeerAddress = formatFor(o.kind, l.plan.address[:min(o.length, sockaddrSize)])
 	case *synclinev1.Step_Recv:
 		l.readData(c, o)
 	case *synclinev1.Step_Recvfrom:

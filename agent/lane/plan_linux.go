@@ -162,7 +162,8 @@ func (p *planner) fillConnection(o *op) (err error, known bool) {
 		o.local = true
 	case *synclinev1.Step_Accept:
 		o.on("accept", "", unix.SYS_ACCEPT4, 0, 0, unix.SOCK_CLOEXEC)
-		o.makesSocket, o.local, o.peer = true, true, true
+		o.pointTo(1, p.address[:])
+		o.makesSocket, o.local = true, true
 	case *synclinev1.Step_Connect:
 		err = o.planAddress("connect", unix.SYS_CONNECT, c.Connect.GetAddress())
 		o.peer, o.asks = true, o.target.IsValid()
