@@ -296,6 +296,19 @@ func TestInfo(t *testing.T) {
 	}
 }
 
+// A connection that was reset in the queue has no peer any more for getpeername(2), but
+// accept(2) still says whose it was.
+func TestAcceptOfAResetConnectionSaysWhoseItWas(t *testing.T) {
+	s := newStage(t)
+	s.play(listening(v4, wait("client", "gone"), accept("a", "s"), expects(getpeername("a"), fails(unix.ENOTCONN)), expects(recv("a", 1), fails(unix.ECONNRESET))),
+		dialling(v4, linger("c", 0), closeOf("c"), signalOf("gone")))
+	s.ok()
+	accepted, connected := s.call("server", "accept"), s.call("client", "connect")
+	if accepted.PeerAddress == "" || accepted.PeerAddress != connected.LocalAddress {
+		t.Errorf("accepted from %q, connected from %q", accepted.PeerAddress, connected.LocalAddress)
+	}
+}
+
 // The FIN leaves with the last descriptor, dup(2).
 func TestDup(t *testing.T) {
 	s := newStage(t)
