@@ -26,7 +26,9 @@ func (s *stage) act(ctx context.Context, lanes ...*synclinev1.Lane) (*Board, fun
 	board := NewBoard(names)
 	cfg := s.config(nil, board)
 	cfg.Prepare = s.space.enter
-	cfg.Arrived = s.arrivals(board, lanes)
+	if cfg.Arrived = s.allow.Arrived; cfg.Arrived == nil {
+		cfg.Arrived = s.arrivals(board, lanes)
+	}
 	group := &Group{Config: cfg, Lanes: lanes, Ended: func(lane string, err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -181,9 +183,9 @@ func TestProcessIsAskedForWhereItConnects(t *testing.T) {
 
 func TestSignalsGoBetweenProcesses(t *testing.T) {
 	s := newStage(t)
-	s.play(own(newTestLane("a", signalOf("x"), wait("b", "y"), expects(within(wait("b", "z"), 20*time.Millisecond), timeout))),
+	s.play(own(newTestLane("a", signalOf("x"), wait("b", "y"), expects(within(wait("b", "z"), 20*time.Millisecond), timeout), signalOf("late"))),
 		own(newTestLane("b", wait("a", "x"), signalOf("y"), wait("c", "done"))),
-		newTestLane("c", wait("a", "x"), wait("b", "y"), sleep(30*time.Millisecond), signalOf("done")))
+		newTestLane("c", wait("a", "x"), wait("b", "y"), wait("a", "late"), signalOf("done")))
 	s.ok()
 	if limit := s.calls["a"][2]; limit.GetCall().ReturnNs-limit.TimeNs < 20e6 {
 		t.Errorf("the limit of a wait ran out after %d ns", limit.GetCall().ReturnNs-limit.TimeNs)

@@ -57,6 +57,7 @@ func TestMeeting(t *testing.T) {
 // No lane leaves a meeting before its instant.
 func TestMeetingIsNotLeftEarly(t *testing.T) {
 	s := newStage(t)
+	s.allow.Arrived = func(string, string) {}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	board, wait := s.act(ctx, newTestLane("client", meet("a")), newTestLane("late", meet("b"), meet("a")))
@@ -92,6 +93,7 @@ func TestMeetingEnds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newStage(t)
+			s.allow.Arrived = func(string, string) {}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			board, wait := s.act(ctx, newTestLane("client", expects(within(meet("a"), c.limit), timeout)))
@@ -111,6 +113,7 @@ func TestMeetingEnds(t *testing.T) {
 func TestCancelEndsAMeeting(t *testing.T) {
 	both(t, func(t *testing.T, home func(*synclinev1.Lane) *synclinev1.Lane) {
 		s := newStage(t)
+		s.allow.Arrived = func(string, string) {}
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		board, wait := s.act(ctx, home(newTestLane("client", signalOf("x"), meet("a"))), newTestLane("far", meet("a")),
