@@ -44,9 +44,9 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(crowd + "expect:\n  - " + item + "\nrepeat: { fresh: [port], until_reproduced: 1, at_most: 2 }\n"))
 	}
 	f.Fuzz(func(t *testing.T, source []byte) {
-		begin := time.Now()
+		stop := stopwatch()
 		exp, err := Parse(source, Options{})
-		if took := time.Since(begin); took > 2*time.Second {
+		if took := stop(); took > 2*time.Second {
 			t.Errorf("took %v", took)
 		}
 		if err == nil {

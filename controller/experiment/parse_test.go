@@ -157,14 +157,14 @@ func TestUnpleasantShapes(t *testing.T) {
 				t.Fatalf("the shape has %d bytes", len(text))
 			}
 			source := []byte(text)
-			begin := time.Now()
+			stop := stopwatch()
 			_, err := Parse(source, Options{})
 			var faults Errors
 			if !errors.As(err, &faults) {
 				t.Fatalf("Parse found no fault: %v", err)
 			}
 			rendered := faults.Render("x", source, 80)
-			took := time.Since(begin)
+			took := stop()
 			t.Logf("%v, %d faults", took.Round(time.Millisecond), len(faults))
 			if took > 4*time.Second {
 				t.Errorf("took %v", took)
