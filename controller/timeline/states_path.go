@@ -33,6 +33,9 @@ type path struct {
 	iss, sent, acked sequence
 	// irs is the peer's initial number; next the one that is expected.
 	irs, next sequence
+	// told is the number in this end's last ACK: what TCP really expected then, whatever
+	// the tap had heard.
+	told sequence
 	// early are stretches that came before what lies before them.
 	early []stretch
 	// fin and peerFIN are the numbers after a FIN.
@@ -135,6 +138,9 @@ func (p *path) send(i int, f *clue) {
 		p.iss = numbered(k.Seq)
 	}
 	p.sent.raise(first + sequenceLength(k))
+	if k.Flags&ACK != 0 {
+		p.told = numbered(k.Ack)
+	}
 	if !p.acked.known {
 		p.acked = numbered(first)
 	}
@@ -406,7 +412,7 @@ func (p *path) receiveReset(i int, f *clue) {
 			return
 		}
 	default:
-		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1
+		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1 || p.told.known && k.Seq == p.told.n
 		if !exact && p.blind == "" || p.alive(i) {
 			return
 		}
