@@ -291,7 +291,7 @@ func (p *reading) packets(n *node) {
 		return
 	}
 	out := &PacketsExpectation{Of: of}
-	foreign := false
+	foreign, named := false, false
 	for _, t := range terms {
 		if t.text == "..." {
 			out.Pattern = append(out.Pattern, PacketTerm{Any: true})
@@ -299,14 +299,16 @@ func (p *reading) packets(n *node) {
 		}
 		if s, ok := p.selector(t); ok {
 			out.Pattern = append(out.Pattern, PacketTerm{Packet: s})
-			foreign = foreign || !s.tcp()
+			foreign, named = foreign || !s.tcp(), true
 		}
 	}
 	if foreign && of.Text != "" {
 		p.fault(n.place, "leave `of` away: such a pattern is over all packets of the repetition", "a connection has packets of TCP only")
 	}
 	if len(p.faults) == before {
-		p.needs(packetSource, n.place)
+		if !named { // what names packets needs the sources of these, which selector asks for
+			p.needs(packetSource, n.place)
+		}
 		p.add("packets", n, Expectation{Packets: out})
 	}
 }

@@ -271,13 +271,17 @@ func TestThat(t *testing.T) {
 // TestSourcesNeeded holds each noun to the source that it rests on.
 func TestSourcesNeeded(t *testing.T) {
 	for item, source := range map[string]string{
-		"states: { client.c: [...] }":                     "tcp-states",
-		"final: { TIME_WAIT: [client.c] }":                "tcp-states",
-		"phase: { name: connect.rtt, at_most: 1s }":       "packets",
-		"count: { of: A>B SYN, equals: 1 }":               "packets",
-		"count: { of: enter(client.connect), equals: 1 }": "syscalls",
-		"never: ICMP":        "icmp",
-		"never: ARP request": "arp",
+		"states: { client.c: [...] }":                        "tcp-states",
+		"final: { TIME_WAIT: [client.c] }":                   "tcp-states",
+		"phase: { name: connect.rtt, at_most: 1s }":          "packets",
+		"count: { of: A>B SYN, equals: 1 }":                  "packets",
+		"count: { of: enter(client.connect), equals: 1 }":    "syscalls",
+		"packets: [A>B SYN, ...]":                            "packets",
+		"packets: [...]":                                     "packets",
+		"packets: [A>B ICMP 8/0, B>A ICMP 0/0]":              "icmp",
+		"packets: [ARP request, ...]":                        "arp",
+		"never: ICMP":                                        "icmp",
+		"never: ARP request":                                 "arp",
 		"counter: { host: B, name: Tcp.OutRsts, equals: 0 }": "counters",
 		"queue: { of: server.s, peak: 1 }":                   "accept-queue",
 		"result: { of: try, ok: true }":                      "syscalls",
@@ -296,6 +300,8 @@ func TestSourcesNeeded(t *testing.T) {
 			t.Errorf("%s without %s: %v", item, source, err)
 		}
 	}
+	// What is over messages of ICMP alone needs no packets of ports.
+	mustParse(t, strings.Replace(crowd, "packets, ", "", 1)+"expect:\n  - packets: [A>B ICMP 8/0, B>A ICMP 0/0]\n")
 }
 
 func TestExpectWhen(t *testing.T) {
