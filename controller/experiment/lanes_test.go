@@ -188,7 +188,7 @@ lanes:
 `)
 	var got []string
 	for _, w := range exp.Watches {
-		text := fmt.Sprintf("%s on %s: %s", w.ID, w.Host, w.Text)
+		text := fmt.Sprintf("%s on %s", w.Text, w.Host)
 		if w.Packet != nil {
 			text += fmt.Sprintf(" (%s, sent %v, %d)", w.Packet.Text, w.Sent, w.Count)
 		} else {
@@ -197,10 +197,10 @@ lanes:
 		got = append(got, text)
 	}
 	want := []string{
-		"w1 on A: client[1].c is SYN_SENT (client[1] c 2)",
-		"w2 on B: received(B, A>B SYN) 3 times (A>B SYN, sent false, 3)",
-		"w3 on B: sent(B, SYN+ACK) (SYN+ACK, sent true, 1)",
-		"w4 on A: client[2].c is FIN_WAIT2 (client[2] c 5)",
+		"client[1].c is SYN_SENT on A (client[1] c 2)",
+		"received(B, A>B SYN) 3 times on B (A>B SYN, sent false, 3)",
+		"sent(B, SYN+ACK) on B (SYN+ACK, sent true, 1)",
+		"client[2].c is FIN_WAIT2 on A (client[2] c 5)",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("watches (-want +got):\n%s", diff)
@@ -209,7 +209,9 @@ lanes:
 	for _, s := range lane(t, exp, "watcher").Steps {
 		ids = append(ids, s.Args.(WaitArgs).Watch)
 	}
-	if diff := cmp.Diff([]string{"w1", "w2", "w3", "w1", "w4"}, ids); diff != "" {
+	if diff := cmp.Diff([]string{
+		"client[1].c is SYN_SENT", "received(B, A>B SYN) 3 times", "sent(B, SYN+ACK)", "client[1].c is SYN_SENT", "client[2].c is FIN_WAIT2",
+	}, ids); diff != "" {
 		t.Errorf("waits (-want +got):\n%s", diff)
 	}
 }

@@ -113,7 +113,8 @@ func (p *reading) times(t phrase) (int, bool) {
 	return p.number(t.slice(0, len(n)).trim(), "how many times", 1, MaxSteps), len(p.faults) == before
 }
 
-// watch gives a watch its id; what is looked for twice is one watch.
+// watch gives a watch its id, which is its text: what is looked for twice is one watch,
+// and the record of a wait shows what was waited for.
 func (p *reading) watch(w Watch) WaitArgs {
 	for _, known := range p.exp.Watches {
 		if known.Text == w.Text {
@@ -124,7 +125,7 @@ func (p *reading) watch(w Watch) WaitArgs {
 		p.fault(w.Pos, "", "more than %d things to look out for", MaxWatches)
 		return WaitArgs{}
 	}
-	w.ID = fmt.Sprintf("w%d", len(p.exp.Watches)+1)
+	w.ID = w.Text
 	p.exp.Watches = append(p.exp.Watches, w)
 	return WaitArgs{Watch: w.ID}
 }
