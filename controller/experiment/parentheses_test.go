@@ -76,13 +76,20 @@ func meaning(t *testing.T, text string) []any {
 	return out
 }
 
-// TestHideNothing holds files without parentheses in flow collections to what they were.
-func TestHideNothing(t *testing.T) {
+// TestHideInFlowOnly holds the files of the library to what they were: what is hidden
+// comes back, and nothing is hidden in a comment or outside of brackets.
+func TestHideInFlowOnly(t *testing.T) {
 	for _, e := range Library() {
 		source, _ := Open(e.Name)
 		lines := sourceLines(source)
-		if diff := cmp.Diff(lines, hideParentheses(lines)); diff != "" {
-			t.Errorf("%s: (-source +hidden):\n%s", e.Name, diff)
+		for i, line := range hideParentheses(lines) {
+			if reveal(line) != lines[i] {
+				t.Errorf("%s:%d: %q came back as %q", e.Name, i+1, lines[i], reveal(line))
+			}
+			code, comment, _ := strings.Cut(line, " #")
+			if reveal(comment) != comment || reveal(code) != code && !strings.ContainsAny(code, "[{]}") {
+				t.Errorf("%s:%d: something is hidden in %q", e.Name, i+1, line)
+			}
 		}
 	}
 }
