@@ -302,7 +302,7 @@ func (s *scene) newPacket(c *timeline.Connection, fromClient bool, flags timelin
 		s.next[own.Address.String()] = own.ISN
 	}
 	p := &timeline.Packet{
-		Source: own.Address, Destination: other.Address, Flags: flags, PayloadLength: length, Segments: 1,
+		Source: own.Address, Destination: other.Address, Flags: flags, PayloadLength: length, Segments: 1, Window: 502,
 		Seq: s.next[own.Address.String()],
 	}
 	if flags&timeline.ACK != 0 {

@@ -140,6 +140,9 @@ func packetWords(p *Packet, c *Connection, s *Segment) []string {
 	if p.PayloadLength > 0 {
 		words = append(words, fmt.Sprintf("len%d", p.PayloadLength))
 	}
+	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
+		words = append(words, "win0")
+	}
 	if p.Flags&SYN != 0 {
 		words = append(words, optionWords(p.Options)...)
 	}

@@ -3,6 +3,7 @@ package timeline
 import (
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -224,4 +225,18 @@ func FuzzOptionWords(f *testing.F) {
 			t.Errorf("%d words from %d bytes", len(words), len(options))
 		}
 	})
+}
+
+// A window of 0 stops the peer, so it is shown; a reset and a SYN have none to speak of.
+func TestZeroWindow(t *testing.T) {
+	for _, c := range []struct {
+		flags  Flags
+		window int
+		want   bool
+	}{{ACK, 0, true}, {ACK | FIN, 0, true}, {ACK, 1, false}, {RST | ACK, 0, false}, {RST, 0, false}, {SYN | ACK, 0, false}} {
+		words := packetWords(&Packet{Flags: c.flags, Window: c.window}, &Connection{}, &Segment{})
+		if got := slices.Contains(words, "win0"); got != c.want {
+			t.Errorf("%v with window %d: %v", c.flags, c.window, words)
+		}
+	}
 }
