@@ -10,7 +10,7 @@ import (
 // topics are those of the library, so that its list keeps to few headings.
 var topics = []string{
 	"handshake", "teardown", "reset", "queue", "timeout", "time-wait", "options", "udp", "unix", "firewall", "ports",
-	"process", "flow-control", "retransmission", "nonblocking", "fast-open", "path-mtu", "congestion", "address", "info",
+	"process", "flow-control", "retransmission", "nonblocking", "fast-open", "path-mtu", "congestion", "address", "info", "raw",
 }
 
 // reference is a standard or a page of a manual.
