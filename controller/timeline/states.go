@@ -102,6 +102,7 @@ func (a *assembly) inferStates() {
 				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blind[own.Host],
 			}
 			p.walk()
+			p.letGo(EndRef{ci, end})
 			own.States = p.states
 			doubt := p.blind
 			if against := a.check(p); against != "" {

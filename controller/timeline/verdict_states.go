@@ -215,6 +215,13 @@ func (tr *trial) finalOf(want string, sel *experiment.SocketSelector, name Socke
 		found = true
 		c := &tr.t.Connections[ref.Connection]
 		own, peer := c.End(ref.End), c.End(1-ref.End)
+		if at := tr.t.succeeded(ref); at >= 0 {
+			// What the dump shows between these addresses is the later connection.
+			one := decide(want == stateClosed, want != stateClosed, fmt.Sprintf("%s was no more in the end (CLOSED), its addresses were used again; expected %s", name, want))
+			one.Moments = []int{at}
+			v = worse(v, one)
+			continue
+		}
 		v = worse(v, tr.finalState(want, name, own.Host, func(s *SocketState) bool {
 			return plain(s.Local) == plain(own.Address) && plain(s.Peer) == plain(peer.Address)
 		}))
