@@ -510,7 +510,7 @@ func (b *Builder) noteSockets(cl *claims) {
 			continue
 		}
 		for _, c := range cl.conns {
-			if port := c.ends[1].Address.Port(); s.listens(port) {
+			if port := c.ends[1].socketAddress().Port(); s.listens(port) {
 				b.deferring[listener{s.calls[0].Host, cl.repetition, port}] = true
 			}
 		}

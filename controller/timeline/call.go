@@ -43,10 +43,14 @@ func (cl *claims) claim(calls []*Event) {
 	for _, e := range late {
 		cl.connectLate(e)
 	}
+	late = late[:0]
 	for _, e := range calls {
-		if isAccept(e.Call) {
-			cl.accept(e)
+		if isAccept(e.Call) && e.Call.Result >= 0 && !cl.accept(e) {
+			late = append(late, e)
 		}
+	}
+	for _, e := range late {
+		cl.acceptLate(e)
 	}
 	for _, s := range cl.sockets.all {
 		cl.follow(s)
@@ -114,6 +118,11 @@ func (cl *claims) connectLate(e *Event) {
 				return
 			}
 		}
+	}
+	if c := cl.translated(e, 0, local, peer); c != nil {
+		c.ends[0].Bound = local
+		cl.take(c, 0, e, s, e.Call.Socket)
+		return
 	}
 	if e.Call.Result == 0 || cl.waited(e) {
 		cl.take(cl.form(local, peer), 0, e, s, e.Call.Socket)
@@ -205,22 +214,65 @@ func slackOf(e *Event) clock.Local {
 
 // accept finds the connection that an accept(2) took: the first of its addresses
 // that nobody took and that had begun when the call returned.
-func (cl *claims) accept(e *Event) {
+func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
-	if e.Call.Result < 0 || local.Port() == 0 || peer.Port() == 0 {
-		return
-	}
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
 		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer {
 			continue
 		}
-		first := c.first[e.Host]
-		if first == nil || first.At <= e.Call.Return+slackOf(first) {
+		if c.begunBefore(e) {
 			cl.take(c, 1, e, cl.sockets.makes[e], e.Call.Makes)
-			return
+			return true
 		}
 	}
-	cl.take(cl.form(peer, local), 1, e, cl.sockets.makes[e], e.Call.Makes)
+	return false
+}
+
+// acceptLate finds the connection of an accept(2) whose addresses no packet has: one
+// whose ports were translated, or one that no tap saw.
+func (cl *claims) acceptLate(e *Event) {
+	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
+	if local.Port() == 0 || peer.Port() == 0 {
+		return
+	}
+	c := cl.translated(e, 1, local, peer)
+	if c == nil {
+		c = cl.form(peer, local)
+	} else {
+		c.ends[1].Bound = local
+	}
+	cl.take(c, 1, e, cl.sockets.makes[e], e.Call.Makes)
+}
+
+// translated finds the connection of a socket whose port the host itself rewrites
+// between the socket and the tap: redirect on the way in, masquerade on the way out.
+// On the wire it has another port of the same address, one that no socket of the run
+// has, and the same peer. It must be the only one; where more fit a warning says so.
+func (cl *claims) translated(e *Event, end int, local, peer netip.AddrPort) (found *conn) {
+	for _, c := range cl.conns {
+		own := c.ends[end].Address
+		if c.claimed[end] || c.ends[1-end].Address != peer || own.Addr() != local.Addr() || own.Port() == local.Port() {
+			continue
+		}
+		if c.ends[end].Host != e.Host || c.first[e.Host] == nil || cl.owners.named(cl.repetition, own) {
+			continue
+		}
+		if end == 0 && !c.openedDuring(e, end) || end == 1 && !c.begunBefore(e) {
+			continue
+		}
+		if found != nil {
+			cl.doubtful = append(cl.doubtful, e)
+			return nil
+		}
+		found = c
+	}
+	return found
+}
+
+// begunBefore reports whether the connection may have begun when a call returned.
+func (c *conn) begunBefore(e *Event) bool {
+	first := c.first[e.Host]
+	return first == nil || first.At <= e.Call.Return+slackOf(first)
 }
 
 // form makes a connection that only calls tell of.

@@ -86,3 +86,12 @@ func (o *owners) of(repetition int, address netip.AddrPort) int {
 	}
 	return -1
 }
+
+// named reports whether a socket of the run said that it has this address.
+func (o *owners) named(repetition int, address netip.AddrPort) bool {
+	if _, ok := o.calls[place{repetition, address}]; ok {
+		return true
+	}
+	_, ok := o.wildcards[place{repetition, netip.AddrPortFrom(netip.Addr{}, address.Port())}]
+	return ok
+}

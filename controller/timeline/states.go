@@ -142,7 +142,7 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 	for ci := range a.t.Connections {
 		for end := range 2 {
 			own, peer := a.t.Connections[ci].End(end), a.t.Connections[ci].End(1-end)
-			key := dumpKey{own.Host, own.Address, peer.Address}
+			key := dumpKey{own.Host, own.socketAddress(), peer.Address}
 			byAddress[key] = append(byAddress[key], EndRef{ci, end})
 		}
 	}
@@ -212,7 +212,7 @@ func (a *assembly) deferred(ref EndRef) bool {
 		return false
 	}
 	server := &a.t.Connections[ref.Connection].Server
-	return a.deferring[listener{server.Host, a.repetition, server.Address.Port()}]
+	return a.deferring[listener{server.Host, a.repetition, server.socketAddress().Port()}]
 }
 
 // StateDoubt is why the states of an end may not be as End.States has them: packets are

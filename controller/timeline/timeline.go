@@ -131,6 +131,9 @@ type End struct {
 	// Host is an index into Timeline.Hosts; -1 if no host of the run has the address.
 	Host    int
 	Address netip.AddrPort
+	// Bound is the address that the socket itself has, where its host translates
+	// that to Address before the tap, and back behind it; the zero value if it does not.
+	Bound netip.AddrPort
 	// ISN is the initial sequence number, valid if HasISN.
 	ISN    uint32
 	HasISN bool
@@ -143,6 +146,14 @@ type End struct {
 	// States are the TCP states of this end, in order. They are inferred: see
 	// Timeline.StateDoubt.
 	States []State
+}
+
+// socketAddress is what the end's own kernel calls its address.
+func (e *End) socketAddress() netip.AddrPort {
+	if e.Bound.IsValid() {
+		return e.Bound
+	}
+	return e.Address
 }
 
 // SocketName is a name of a socket: names are a lane's own.

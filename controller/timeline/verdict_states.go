@@ -223,7 +223,7 @@ func (tr *trial) finalOf(want string, sel *experiment.SocketSelector, name Socke
 			continue
 		}
 		v = worse(v, tr.finalState(want, name, own.Host, func(s *SocketState) bool {
-			return plain(s.Local) == plain(own.Address) && plain(s.Peer) == plain(peer.Address)
+			return plain(s.Local) == plain(own.socketAddress()) && plain(s.Peer) == plain(peer.Address)
 		}))
 	}
 	if found {
