@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"syncline/agent/clock"
 	"syncline/agent/setup"
@@ -19,7 +20,8 @@ type changes struct {
 	emit   func(*synclinev1.ChangeMade)
 	// goingDown is told before an interface is taken down.
 	goingDown func()
-	// byName are the changes that lanes may apply; set by configure, while no lane runs.
+	// byName are the changes that lanes may apply; configure sets a new map.
+	mu     sync.Mutex
 	byName map[string]*synclinev1.Setup
 }
 
@@ -28,13 +30,16 @@ func (c *changes) configure(ctx context.Context, m *synclinev1.Configure) error 
 	if err := c.undo(ctx); err != nil {
 		return err
 	}
-	c.byName = map[string]*synclinev1.Setup{}
+	byName := map[string]*synclinev1.Setup{}
 	for _, s := range m.Changes {
 		if s.Name == "" {
 			return errors.New("the controller sent a change for lanes to apply that has no name")
 		}
-		c.byName[s.Name] = s
+		byName[s.Name] = s
 	}
+	c.mu.Lock()
+	c.byName = byName
+	c.mu.Unlock()
 	for _, s := range m.Setups {
 		c.warn(s)
 		if err := c.host.Apply(ctx, c.target, s, c.emit); err != nil {
@@ -46,7 +51,7 @@ func (c *changes) configure(ctx context.Context, m *synclinev1.Configure) error 
 
 // named applies one change for a lane, or takes it back.
 func (c *changes) named(ctx context.Context, name string, undo bool) error {
-	s := c.byName[name]
+	s := c.changes()[name]
 	switch {
 	case s == nil:
 		return fmt.Errorf("this host has no change %s", name)
@@ -64,10 +69,16 @@ func (c *changes) warn(s *synclinev1.Setup) {
 	}
 }
 
+func (c *changes) changes() map[string]*synclinev1.Setup {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byName
+}
+
 // undoNamed takes back what lanes applied and left in place.
 func (c *changes) undoNamed(ctx context.Context) error {
 	var errs []error
-	for name := range c.byName {
+	for name := range c.changes() {
 		if err := c.host.Undo(ctx, name, c.emit); !errors.Is(err, setup.ErrNotApplied) {
 			errs = append(errs, err)
 		}
@@ -77,7 +88,7 @@ func (c *changes) undoNamed(ctx context.Context) error {
 
 // undo takes back everything.
 func (c *changes) undo(ctx context.Context) error {
-	if c.byName == nil {
+	if c.changes() == nil {
 		return nil // nothing was ever to be changed
 	}
 	if err := c.host.UndoAll(ctx, c.emit); err != nil {
@@ -91,7 +102,7 @@ func (r *run) newChanges() *changes {
 	c := &changes{
 		host: r.runs.host,
 		target: setup.Target{
-			Own: r.own, Peers: r.flows.Addresses, RunID: r.plan.RunId,
+			Own: r.own, Peers: r.peers, RunID: r.plan.RunId,
 		},
 	}
 	c.goingDown = func() {
@@ -102,7 +113,13 @@ func (r *run) newChanges() *changes {
 		}
 	}
 	c.emit = func(made *synclinev1.ChangeMade) {
-		r.emit(&synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Change{Change: made}})
+		e := &synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Change{Change: made}}
+		if made.Undone && made.Name == "" {
+			// It stood for many repetitions; its end is of none of them.
+			r.stream.add(0, e)
+			return
+		}
+		r.emit(e)
 	}
 	return c
 }

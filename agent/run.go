@@ -25,6 +25,9 @@ const drainLimit = 8 * time.Second
 // undoLimit bounds taking back what a run has changed on the host.
 const undoLimit = 30 * time.Second
 
+// maxLanes bounds the lanes of a repetition on this host: each is a thread.
+const maxLanes = 256
+
 // closeLimit bounds the reading of what is left in the rings when they are closed.
 const closeLimit = 3 * time.Second
 
@@ -38,8 +41,10 @@ type run struct {
 	log      *slog.Logger
 	stream   *stream
 	own      netip.Addr
-	flows    kernel.Flows
-	changes  *changes
+	// peers are the addresses of the other hosts.
+	peers   []netip.Addr
+	flows   kernel.Flows
+	changes *changes
 
 	// ctx ends when the run has finished; it carries the capture and the stream.
 	ctx    context.Context
@@ -64,6 +69,9 @@ type run struct {
 	counters  kernel.Counters
 	finishing bool
 	finished  *synclinev1.Finished
+
+	// early are packets of a repetition that this host has not heard of yet.
+	early []*synclinev1.Event
 
 	// Owned by work; others read capture with mu held.
 	capture *packet.Capture
@@ -102,6 +110,8 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		r.flows.Addresses = append(r.flows.Addresses, address)
 		if h.Host == plan.Host {
 			r.own = address
+		} else {
+			r.peers = append(r.peers, address)
 		}
 		if h.Address6 == "" {
 			continue
@@ -110,6 +120,9 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 			return nil, fmt.Errorf("IPv6 address of host %s: %w", h.Host, err)
 		}
 		r.flows.Addresses = append(r.flows.Addresses, address)
+		if h.Host != plan.Host {
+			r.peers = append(r.peers, address)
+		}
 	}
 	if !r.own.IsValid() {
 		return nil, fmt.Errorf("the plan names no address for host %s", plan.Host)
@@ -253,20 +266,28 @@ func (r *run) portRanges() []packet.PortRange {
 }
 
 // heard takes packets from the taps: they are on record first, then those who wait
-// for one are told.
+// for one are told. What comes before this host has heard of the repetition that it is
+// of waits for that: another host's first packet may be here before the start is.
 func (r *run) heard(events []*synclinev1.Event) {
 	r.emit(events...)
-	if rep := r.latest(); rep != nil {
+	if !r.plan.Prompt {
+		return // nobody waits for a packet
+	}
+	r.mu.Lock()
+	rep := r.repetition
+	if rep == nil || rep.number != r.number {
+		r.early = append(r.early, events...)
+		r.early = r.early[:min(len(r.early), maxEarly)]
+		rep = nil
+	}
+	r.mu.Unlock()
+	if rep != nil {
 		rep.look.heard(events)
 	}
 }
 
-// latest is the repetition at work; nil before the first.
-func (r *run) latest() *repetition {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.repetition
-}
+// maxEarly bounds the packets that wait for the start of their repetition.
+const maxEarly = 4096
 
 // start runs the lanes of one repetition, each on a thread of its own. What cannot be
 // started ends every lane with the reason.
@@ -274,7 +295,7 @@ func (r *run) start(s *synclinev1.Start) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	rep := &repetition{number: s.Repetition, board: lane.NewBoard(s.LaneNames), cancel: cancel}
 	rep.sampler = &sampler{flows: r.flows, sources: r.plan.Sources, emit: r.emit}
-	look, err := newLookout(s.Watches, accepted(s.Lanes), func(w *synclinev1.Watch) { r.sighted(rep, w) }, r.missed)
+	look, err := newLookout(s.Watches, accepted(s.Lanes), func(w *synclinev1.Watch) { r.sighted(rep, w) }, func(w *synclinev1.Watch, err error) { r.missed(rep, w, err) })
 	rep.look = look
 	r.mu.Lock()
 	if r.finishing {
@@ -285,10 +306,19 @@ func (r *run) start(s *synclinev1.Start) {
 	if r.repetition != nil {
 		r.repetition.cancel()
 	}
+	// Whatever the taps hear from now on is looked at after what came early.
+	look.hearing.Lock()
+	early := r.early
+	r.early = nil
 	r.repetition, r.number = rep, s.Repetition
 	rep.sampler.before = r.counters
 	r.mu.Unlock()
+	look.look(early)
+	look.hearing.Unlock()
 	r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
+	if err == nil && len(s.Lanes) > maxLanes {
+		err = fmt.Errorf("%d lanes; an agent runs at most %d at once", len(s.Lanes), maxLanes)
+	}
 	if err != nil {
 		for _, l := range s.Lanes {
 			r.laneEndedHere(rep, l.Name, err)
@@ -354,8 +384,13 @@ func (r *run) sighted(rep *repetition, w *synclinev1.Watch) {
 	r.signalled(rep, "", w.Id)
 }
 
-func (r *run) missed(w *synclinev1.Watch, err error) {
-	r.log.Warn("a watch cannot see any more what it looks for; who waits for it waits until the repetition is over", "watch", w.Text, "cause", err)
+// missed ends the waits for what a watch can never see any more, on every host.
+func (r *run) missed(rep *repetition, w *synclinev1.Watch, err error) {
+	reason := fmt.Sprintf("agent %s cannot see any more what %s waits for: %v", r.runs.cfg.Name, w.Text, err)
+	rep.board.Fail(w.Id, reason)
+	r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Signal{Signal: &synclinev1.SignalSent{
+		RunId: r.plan.RunId, Repetition: rep.number, Name: w.Id, Failure: reason,
+	}}})
 }
 
 // meeting releases the lanes of a meeting.
@@ -398,7 +433,12 @@ func (r *run) current(number uint32) *repetition {
 // signal brings a signal of another host to this host's lanes. The event comes
 // first, so that its time is not after what the signal sets going.
 func (r *run) signal(s *synclinev1.SignalSent) {
-	if rep := r.current(s.Repetition); rep != nil {
+	rep := r.current(s.Repetition)
+	switch {
+	case rep == nil:
+	case s.Failure != "":
+		rep.board.Fail(s.Name, s.Failure)
+	default:
 		r.emitSignal(s.Lane, s.Name, false)
 		rep.board.Post(s.Lane, s.Name)
 	}
@@ -438,6 +478,12 @@ func (r *run) drain(d *synclinev1.Drain) {
 	r.later(func() {
 		answer := &synclinev1.Drained{RunId: r.plan.RunId, Repetition: d.Repetition}
 		err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs))
+		if rep := r.current(d.Repetition); rep != nil {
+			// Its lanes have ended: nobody waits for its watches any more, and what they
+			// would see belongs to no repetition.
+			rep.cancel()
+			rep.look.looking.Wait()
+		}
 		if rep := r.current(d.Repetition); err == nil && rep != nil {
 			err = rep.sampler.end()
 		}

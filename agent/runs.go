@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -105,11 +106,31 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
 		return err
 	}
+	if err := rs.clean(); err != nil {
+		return err
+	}
 	r, err := newRun(rs, p, tappable)
 	if err != nil {
 		return err
 	}
 	rs.byID[p.RunId] = r
+	return nil
+}
+
+// clean takes back what an earlier run could not: a run must not measure a host that
+// another one has changed. Nearly always there is nothing.
+func (rs *runs) clean() error {
+	if rs.host == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
+	defer cancel()
+	err := rs.host.UndoAll(ctx, func(made *synclinev1.ChangeMade) {
+		rs.cfg.Log.Warn("took back what an earlier run had changed", "change", made.Text)
+	})
+	if err != nil {
+		return fmt.Errorf("agent %s could not take back what an earlier run has changed on its host: %w", rs.cfg.Name, err)
+	}
 	return nil
 }
 

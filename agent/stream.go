@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"hash/crc32"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,7 +76,9 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 
 // rare reports whether an event is one of the few that say how much the others are
 // worth. There is always room for those.
-func rare(e *synclinev1.Event) bool { return e.GetMark() != nil || e.GetClockStep() != nil }
+func rare(e *synclinev1.Event) bool {
+	return e.GetMark() != nil || e.GetClockStep() != nil || e.GetChange() != nil || e.GetLaneProcess() != nil
+}
 
 func (s *stream) lose(e *synclinev1.Event) {
 	source, count, since := sourceOf(e), uint64(1), e.TimeNs
@@ -94,8 +98,15 @@ func (s *stream) lose(e *synclinev1.Event) {
 }
 
 func sourceOf(e *synclinev1.Event) synclinev1.Source {
-	if e.GetPacket() != nil {
+	switch {
+	case e.GetPacket() != nil:
 		return synclinev1.Source_SOURCE_PACKETS
+	case e.GetCounters() != nil:
+		return synclinev1.Source_SOURCE_COUNTERS
+	case e.GetQueue() != nil:
+		return synclinev1.Source_SOURCE_ACCEPT_QUEUE
+	case e.GetSocketState() != nil:
+		return synclinev1.Source_SOURCE_TCP_STATES
 	}
 	return synclinev1.Source_SOURCE_SYSCALLS
 }
@@ -109,10 +120,8 @@ func (s *stream) take(final bool) []*synclinev1.Event {
 	if s.bytes >= s.limit && !final {
 		return events
 	}
-	for _, source := range []synclinev1.Source{synclinev1.Source_SOURCE_SYSCALLS, synclinev1.Source_SOURCE_PACKETS} {
-		if l := s.lost[source]; l != nil {
-			events = append(events, &synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Loss{Loss: l}})
-		}
+	for _, source := range slices.Sorted(maps.Keys(s.lost)) {
+		events = append(events, &synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Loss{Loss: s.lost[source]}})
 	}
 	s.lost = nil
 	return events
@@ -132,7 +141,8 @@ func (s *stream) keepCutting(ctx context.Context) {
 	}
 }
 
-// finish ends the stream and says how much it holds. Nothing may be added after.
+// finish cuts off what there is and says how much the stream holds. At the end of the
+// run nothing is added after it.
 func (s *stream) finish() (lastEvent, lastChunk uint64) {
 	s.cut(true)
 	s.cutting.Lock()

@@ -16,6 +16,8 @@ import (
 // lookout has what this host looks out for in one repetition. Its methods are safe for
 // concurrent use: packets come from the taps, sockets from the lanes.
 type lookout struct {
+	// hearing is held while packets are looked at, which come in order.
+	hearing sync.Mutex
 	// seen is called once for each watch that has seen what it looks for.
 	seen func(*synclinev1.Watch)
 	// lost is called if a watch can never see it.
@@ -53,21 +55,28 @@ func accepted(lanes []*synclinev1.Lane) map[socketName]bool {
 	return names
 }
 
-// newLookout reads what is to be looked out for.
+// maxWatches bounds what one host looks out for in a repetition.
+const maxWatches = 256
+
+// newLookout reads what is to be looked out for. The lookout is there also with an
+// error, and sees nothing more.
 func newLookout(all []*synclinev1.Watch, accepted map[socketName]bool, seen func(*synclinev1.Watch), lost func(*synclinev1.Watch, error)) (*lookout, error) {
 	l := &lookout{seen: seen, lost: lost, accepted: accepted, following: map[socketName][]*kernel.StateWatch{}}
+	if len(all) > maxWatches {
+		return l, fmt.Errorf("%d things to watch; at most %d", len(all), maxWatches)
+	}
 	for _, w := range all {
 		switch look := w.Look.(type) {
 		case *synclinev1.Watch_Packet:
 			matcher, err := packet.NewMatcher(look.Packet)
 			if err != nil {
-				return nil, fmt.Errorf("watch %s: %w", w.Text, err)
+				return l, fmt.Errorf("watch %s: %w", w.Text, err)
 			}
 			l.packets = append(l.packets, &packetWatch{w, matcher})
 		case *synclinev1.Watch_State:
 			l.states = append(l.states, w)
 		default:
-			return nil, fmt.Errorf("watch %s is of a kind this agent does not know", w.Text)
+			return l, fmt.Errorf("watch %s is of a kind this agent does not know", w.Text)
 		}
 	}
 	return l, nil
@@ -75,9 +84,13 @@ func newLookout(all []*synclinev1.Watch, accepted map[socketName]bool, seen func
 
 // heard looks at what a tap has heard.
 func (l *lookout) heard(events []*synclinev1.Event) {
-	if l == nil || len(l.packets) == 0 {
-		return
-	}
+	l.hearing.Lock()
+	defer l.hearing.Unlock()
+	l.look(events)
+}
+
+// look is heard for who holds hearing.
+func (l *lookout) look(events []*synclinev1.Event) {
 	for _, e := range events {
 		p := e.GetPacket()
 		if p == nil {
@@ -117,7 +130,7 @@ func (l *lookout) made(ctx context.Context, s lane.Socket) {
 
 // called learns the addresses that a call has brought its socket.
 func (l *lookout) called(c *synclinev1.Call) {
-	if l == nil || len(l.states) == 0 || c == nil || c.LocalAddress == "" || c.PeerAddress == "" {
+	if len(l.states) == 0 || c == nil || c.LocalAddress == "" || c.PeerAddress == "" {
 		return
 	}
 	local, err := netip.ParseAddrPort(c.LocalAddress)

@@ -32,6 +32,30 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 		return "clock sample", fmt.Sprintf("CLOCK_REALTIME was %d ±%d ns", f.ClockSample.RealtimeNs, f.ClockSample.ErrorNs)
 	case *synclinev1.Event_ClockStep:
 		return "clock step", fmt.Sprintf("CLOCK_REALTIME moved by %v since %d", time.Duration(f.ClockStep.StepNs), f.ClockStep.SinceNs)
+	case *synclinev1.Event_Counters:
+		var moved []string
+		for _, c := range f.Counters.Counters {
+			moved = append(moved, fmt.Sprintf("%s %+d", c.Name, c.Delta))
+		}
+		return "counters", fmt.Sprintf("since %d: %s", f.Counters.SinceNs, strings.Join(moved, ", "))
+	case *synclinev1.Event_Queue:
+		return "queue", fmt.Sprintf("%s: %d wait, backlog %d, %d requests", f.Queue.Address, f.Queue.Length, f.Queue.Limit, f.Queue.Requests)
+	case *synclinev1.Event_SocketState:
+		return "socket", strings.Join(nonEmpty(timeline.StateName(int(f.SocketState.State)), f.SocketState.LocalAddress, f.SocketState.PeerAddress), " ")
+	case *synclinev1.Event_Change:
+		if f.Change.Undone {
+			return "change", "took back " + f.Change.Text
+		}
+		return "change", f.Change.Text
+	case *synclinev1.Event_LaneProcess:
+		p := f.LaneProcess
+		switch {
+		case !p.Gone:
+			return "process", fmt.Sprintf("%d of lane %s begins", p.Process, p.Lane)
+		case p.Signal != 0:
+			return "process", fmt.Sprintf("%d of lane %s dies of signal %d", p.Process, p.Lane, p.Signal)
+		}
+		return "process", fmt.Sprintf("%d of lane %s ends", p.Process, p.Lane)
 	}
 	return "unknown", fmt.Sprintf("a fact of kind %T", e.Fact)
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -30,8 +29,6 @@ const (
 	// slow is how long one pass through the variants of a scenario takes at least for
 	// it to run beside others: what takes long mostly waits.
 	slow = 1500 * time.Millisecond
-	// side is how many slow scenarios run at once.
-	side = 10
 )
 
 // wreck is one deliberate break of a scenario: a change of its file that must make it
@@ -69,9 +66,6 @@ func wrecks(t *testing.T, name string) []wreck {
 // deliberate break makes it fail or not be reproduced; and afterwards each host is as
 // it was.
 func TestLibrary(t *testing.T) {
-	if err := flag.Set("test.parallel", strconv.Itoa(side)); err != nil {
-		t.Fatal(err)
-	}
 	for _, s := range experiment.Library() {
 		t.Run(s.Name, func(t *testing.T) {
 			source, repeat := library(t, s.Name), *libraryRepeat

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -29,6 +31,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		program()
 	}
+	// Slow scenarios of the library mostly wait: as many run side by side.
+	flag.Parse()
+	if err := flag.Set("test.parallel", strconv.Itoa(side)); err != nil {
+		panic(err)
+	}
 	// What the tests start of themselves is the program.
 	os.Setenv(asProgram, "1")
 	os.Setenv("GORACE", atOnce)
@@ -40,6 +47,9 @@ func program() {
 	context.AfterFunc(ctx, stop)
 	os.Exit(Main(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
+
+// side is how many slow scenarios of the library run at once.
+const side = 10
 
 // leakCheck fails a run of all tests that leaves goroutines behind.
 type leakCheck struct{ *testing.M }

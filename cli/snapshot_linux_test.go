@@ -10,9 +10,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"syncline/deploy/netlab"
 )
@@ -122,6 +124,11 @@ func (s snapshot) readLinks() error {
 	for _, link := range links {
 		a := link.Attrs()
 		s["link "+a.Name] = fmt.Sprintf("mtu %d, flags %v, queue %d", a.MTU, a.Flags, a.TxQLen)
+		for name, command := range map[string]uint32{"TSO": unix.ETHTOOL_GTSO, "GSO": unix.ETHTOOL_GGSO, "GRO": unix.ETHTOOL_GGRO} {
+			if on, err := offload(a.Name, command); err == nil {
+				s[name+" of "+a.Name] = strconv.Itoa(int(on))
+			}
+		}
 		addresses, err := netlink.AddrList(link, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
@@ -156,6 +163,27 @@ func (s snapshot) readLinks() error {
 		}
 	}
 	return nil
+}
+
+// offload asks a driver for one of its switches (SIOCETHTOOL); loopback has not all.
+func offload(link string, command uint32) (uint32, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	value := [2]uint32{command}
+	var request struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}
+	copy(request.name[:], link)
+	request.data = unsafe.Pointer(&value)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&request))); errno != 0 {
+		return 0, errno
+	}
+	return value[1], nil
 }
 
 // children are the processes that a process of the lab has started and not yet seen

@@ -82,8 +82,11 @@ func (r *runner) sendConnected(m *synclinev1.ControlResponse) {
 // awaitLimit is how long agents may take to end their parts. Before a run was
 // armed there is nothing to wait for.
 func (r *runner) awaitLimit(cause error) time.Duration {
-	if cause != nil && r.run.State == store.Planned {
+	switch {
+	case cause != nil && r.run.State == store.Planned && len(r.prepared) == 0:
 		return 0
+	case r.configured:
+		return lostLimit + undoLimit
 	}
 	return lostLimit
 }
@@ -117,7 +120,19 @@ func (r *runner) note(n news) {
 	}
 }
 
-func (r *runner) allFinished() bool { return len(r.finished) == len(r.agents) }
+// allFinished reports whether every agent that has a part has ended it. Before all have
+// answered, only those that did have one.
+func (r *runner) allFinished() bool {
+	if r.run.State != store.Planned {
+		return len(r.finished) == len(r.agents)
+	}
+	for agent := range r.prepared {
+		if r.finished[agent] == nil {
+			return false
+		}
+	}
+	return true
+}
 
 // allStored reports whether every chunk that a finished agent made is committed.
 func (r *runner) allStored() bool {

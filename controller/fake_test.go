@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,8 @@ type fakeAgent struct {
 	booted time.Time
 	// meetings are those it was told of.
 	meetings chan *synclinev1.Meeting
+	// signals counts those of others that it was told.
+	signals atomic.Int32
 	// start and finish replace its answers; configured hears what it is asked to change.
 	start      func(*synclinev1.Start)
 	configured func(*synclinev1.Configure)
@@ -166,6 +169,8 @@ func (f *fakeAgent) answer() {
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
 				Id: m.ClockPing.Id, TimeNs: time.Since(f.booted).Nanoseconds(),
 			}}})
+		case *synclinev1.ControlResponse_Signal:
+			f.signals.Add(1)
 		case *synclinev1.ControlResponse_Meeting:
 			f.meetings <- m.Meeting
 		case *synclinev1.ControlResponse_Start:

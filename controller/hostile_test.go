@@ -229,3 +229,85 @@ func TestSessionThatDoesNotRead(t *testing.T) {
 	}
 	s.send(&synclinev1.ControlResponse{})
 }
+
+// An upload without a chunk is answered, and harms nobody.
+func TestUploadWithoutAChunk(t *testing.T) {
+	c := newTestController(t)
+	rejected, err := c.newFake("client", "10.0.0.1").upload(nil)
+	if err != nil || rejected == "" {
+		t.Errorf("an empty upload is answered with %q, %v", rejected, err)
+	}
+}
+
+// An event that no timeline can be made of is refused when it comes: the run is then
+// honestly not whole, instead of sealed and unreadable.
+func TestEventThatNoTimelineCanHold(t *testing.T) {
+	for name, e := range map[string]*synclinev1.Event{
+		"address": {Number: 1, TimeNs: 1, Repetition: 1, Fact: &synclinev1.Event_Queue{Queue: &synclinev1.Queue{Address: "rubbish"}}},
+		"time":    {Number: 1, TimeNs: 9, Repetition: 1, Fact: &synclinev1.Event_Call{Call: &synclinev1.Call{Lane: "client", Name: "close", ReturnNs: 5}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newTestController(t)
+			var rejected string
+			c.pair(func(client, _ *fakeAgent) {
+				client.finish = func(run string) (uint64, uint64) {
+					var err error
+					if rejected, err = client.upload(client.chunkOf(run, 1, e)); err != nil {
+						t.Error(err)
+					}
+					return 0, 0
+				}
+			})
+			run := c.follow(c.create("bad", scenario).Id)
+			if rejected == "" {
+				t.Errorf("event %v was taken", e)
+			}
+			stream, err := c.timelines.ListVerdicts(t.Context(), &synclinev1.ListVerdictsRequest{RunId: run.Id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err != nil {
+				t.Errorf("the run cannot be judged any more: %v", err)
+			}
+		})
+	}
+}
+
+// An agent speaks for its own lanes and watches only: it cannot release a meeting for
+// others, nor give their signals.
+func TestAgentThatSpeaksForOthers(t *testing.T) {
+	c := newTestController(t)
+	began := make(chan *synclinev1.Start, 1)
+	var liar, other *fakeAgent
+	c.pair(func(client, server *fakeAgent) {
+		liar, other = client, server
+		client.start = func(s *synclinev1.Start) { began <- s }
+		server.start = func(*synclinev1.Start) {}
+	})
+	created, err := c.createSource("foreign", met)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := <-began
+	liar.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Arrived{Arrived: &synclinev1.Arrived{
+		RunId: s.RunId, Repetition: s.Repetition, Meeting: "go", Lane: "right",
+	}}})
+	for _, name := range []string{"right", ""} {
+		liar.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Signal{Signal: &synclinev1.SignalSent{
+			RunId: s.RunId, Repetition: s.Repetition, Lane: name, Name: "forged",
+		}}})
+	}
+	// Its own lane ends, which is said to the others after all it said before.
+	liar.endLane(s.RunId, s.Repetition, "left")
+	if m := <-other.meetings; !strings.Contains(m.Error, "left") {
+		t.Errorf("the meeting took place: %v", m)
+	}
+	if n := other.signals.Load(); n != 0 {
+		t.Errorf("%d forged signals were passed on", n)
+	}
+	if _, err := c.runs.CancelRun(t.Context(), &synclinev1.CancelRunRequest{Id: created.Id}); err != nil {
+		t.Fatal(err)
+	}
+	other.endLane(s.RunId, s.Repetition, "right")
+	c.follow(created.Id)
+}

@@ -232,7 +232,7 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	case err != nil:
 		return result{err: storeStatus(err)}
 	}
-	if r := s.controller.runner(c.RunId); r != nil {
+	if r := s.controller.runner(c.GetRunId()); r != nil {
 		r.stored()
 	}
 	return result{ack: ack}
@@ -260,6 +260,14 @@ func (c *Controller) checkChunk(m *synclinev1.Chunk) error {
 	for i, e := range events {
 		if e.Number != m.GetFirstEvent()+uint64(i) {
 			return fmt.Errorf("%w: chunk %d: event %d stands where %d should", store.ErrInvalid, m.GetSequence(), e.Number, m.GetFirstEvent()+uint64(i))
+		}
+		// What no timeline could be made of must not be sealed as complete.
+		native, err := eventFromProto(e)
+		if err == nil && native != nil {
+			err = native.Check()
+		}
+		if err != nil {
+			return fmt.Errorf("%w: chunk %d: event %d: %w", store.ErrInvalid, m.GetSequence(), e.Number, err)
 		}
 	}
 	return nil

@@ -133,11 +133,27 @@ func (m *meetings) arrived(name, lane string) {
 	if len(m.waiting[name]) > 0 {
 		return
 	}
+	m.release(name, "")
+}
+
+// ended gives up the meetings that a lane has not come to and will not come to any
+// more: those who wait there are told so.
+func (m *meetings) ended(lane string) {
+	for name, waiting := range m.waiting {
+		if slices.Contains(waiting, lane) {
+			m.waiting[name] = nil
+			m.release(name, fmt.Sprintf("lane %s ended before it came to the meeting %s", lane, name))
+		}
+	}
+}
+
+// release tells every host when a meeting takes place, or why it does not.
+func (m *meetings) release(name, failure string) {
 	at := m.runner.clocks.now() + m.all[name].Lead
 	for _, agent := range m.runner.agents {
-		release := &synclinev1.Meeting{RunId: m.runner.run.ID, Repetition: uint32(m.number), Name: name}
+		release := &synclinev1.Meeting{RunId: m.runner.run.ID, Repetition: uint32(m.number), Name: name, Error: failure}
 		var err error
-		if release.AtNs, err = m.runner.clocks.reading(agent, at); err != nil {
+		if release.AtNs, err = m.runner.clocks.reading(agent, at); err != nil && failure == "" {
 			release.Error = err.Error()
 		}
 		m.runner.send(agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Meeting{Meeting: release}})

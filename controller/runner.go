@@ -29,6 +29,9 @@ const (
 	silence = 10 * time.Millisecond
 	// drainAnswerLimit bounds a drain, which has a limit of its own at the agent.
 	drainAnswerLimit = 15 * time.Second
+	// undoLimit bounds what an agent changes back at the end of a run: interfaces that
+	// come up again take the longest.
+	undoLimit = 40 * time.Second
 	// lostLimit is how long a lost agent may take to come back with its events.
 	lostLimit = 10 * time.Second
 	// collectLimit bounds the arrival of chunks after every agent has finished.
@@ -74,6 +77,8 @@ type runner struct {
 	cancels chan string
 
 	finished map[string]*synclinev1.Finished
+	// prepared are the agents that keep the run until it is ended there.
+	prepared map[string]bool
 	// absent is an agent that something could not be sent to.
 	absent string
 	// recorded is, by agent, the last event of the repetition that was drained last.
@@ -100,6 +105,7 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		chunks:   make(chan struct{}, 1),
 		cancels:  make(chan string, 1),
 		finished: map[string]*synclinev1.Finished{},
+		prepared: map[string]bool{},
 		recorded: map[string]uint64{},
 		clocks:   newAgentClocks(run.Hosts),
 		done:     run.RepetitionsDone,
@@ -185,6 +191,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		if p.Error != "" {
 			return false, errors.New(p.Error)
 		}
+		r.prepared[n.agent] = true
 		for i := range hosts {
 			if hosts[i].Agent == n.agent {
 				hosts[i].Capabilities = observed(capabilitiesFromProto(p.Capabilities), r.experiment.Observe)
@@ -331,8 +338,13 @@ func (r *runner) lanes(ctx context.Context, exp *experiment.Experiment, n int) e
 			return err
 		}
 		if a := m.message.GetArrived(); a.GetRunId() == r.run.ID && a.GetRepetition() == uint32(n) {
-			meetings.arrived(a.Meeting, a.Lane)
+			if r.runs(exp, m.agent, a.Lane) {
+				meetings.arrived(a.Meeting, a.Lane)
+			}
 			continue
+		}
+		if e := m.message.GetLaneEnded(); e.GetRunId() == r.run.ID && e.GetRepetition() == uint32(n) && r.runs(exp, m.agent, e.GetLane()) {
+			meetings.ended(e.Lane)
 		}
 		if r.relay(m, exp, n, left) && !failed && !cancelled {
 			failed = true
@@ -377,7 +389,7 @@ func (r *runner) startLanes(exp *experiment.Experiment, n int) (map[string]bool,
 func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[string]bool) (failed bool) {
 	var on *synclinev1.ControlResponse
 	switch {
-	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n):
+	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n) && r.signals(exp, m.agent, m.message.GetSignal()):
 		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
 	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(exp, m.agent, m.message.GetLaneEnded().GetLane()):
 		ended := m.message.GetLaneEnded()
@@ -395,11 +407,24 @@ func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[strin
 	return failed
 }
 
+// signals reports whether a signal is an agent's to give: of one of its lanes, or of a
+// watch of its host.
+func (r *runner) signals(exp *experiment.Experiment, agent string, s *synclinev1.SignalSent) bool {
+	if s.Lane != "" {
+		return r.runs(exp, agent, s.Lane)
+	}
+	return slices.ContainsFunc(exp.Watches, func(w experiment.Watch) bool { return w.ID == s.Name && r.playsHost(agent, w.Host) })
+}
+
+func (r *runner) playsHost(agent, role string) bool {
+	return slices.ContainsFunc(r.run.Hosts, func(h store.RunHost) bool { return h.Name == role && h.Agent == agent })
+}
+
 // runs reports whether a lane is one of an agent's own.
 func (r *runner) runs(exp *experiment.Experiment, agent, lane string) bool {
 	for _, l := range exp.Lanes {
 		if l.Name == lane {
-			return slices.ContainsFunc(r.run.Hosts, func(h store.RunHost) bool { return h.Name == l.Host && h.Agent == agent })
+			return r.playsHost(agent, l.Host)
 		}
 	}
 	return false
@@ -422,20 +447,27 @@ func (r *runner) next(ctx context.Context, timeout <-chan time.Time) (news, erro
 		case <-timeout:
 			return news{}, errTimeout
 		case n := <-r.inbox:
-			switch {
-			case n.gone:
-				return news{}, &lostError{n.agent}
-			case n.message.GetFinished() != nil:
-				f := n.message.GetFinished()
-				if f.RunId == r.run.ID {
-					r.finished[n.agent] = f
-					return news{}, fmt.Errorf("agent %s ended its part: %s", n.agent, f.Error)
-				}
-			case n.message != nil:
+			if err := r.fatal(n); err != nil {
+				return news{}, err
+			}
+			if n.message != nil && n.message.GetFinished() == nil {
 				return n, nil
 			}
 		}
 	}
+}
+
+// fatal is why a run cannot go on after some news: the agent is gone, or has ended its
+// part.
+func (r *runner) fatal(n news) error {
+	if n.gone {
+		return &lostError{n.agent}
+	}
+	if f := n.message.GetFinished(); f.GetRunId() == r.run.ID {
+		r.finished[n.agent] = f
+		return fmt.Errorf("agent %s ended its part: %s", n.agent, f.Error)
+	}
+	return nil
 }
 
 // gather waits until take has accepted a message of every agent.

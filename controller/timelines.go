@@ -182,7 +182,7 @@ func build(b *builder, n int) (*timeline.Timeline, error) {
 	return t, nil
 }
 
-// ListVerdicts judges every repetition that was begun, but for those of a warm-up.
+// ListVerdicts judges every repetition that came to its end, but for those of a warm-up.
 func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
 	run, err := s.controller.find(q.RunId)
 	if err != nil {

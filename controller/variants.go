@@ -50,6 +50,12 @@ func (r *runner) playVariant(ctx context.Context, v int) error {
 		return err
 	}
 	r.variants[v].First = r.done + 1
+	if len(r.variants) > 1 {
+		// Whoever judges what a restart has left must know which variant it was of.
+		if err := r.change(ctx, store.RunChange{Variants: slices.Clone(r.variants)}); err != nil {
+			return err
+		}
+	}
 	most, reproduced := repetitionsOf(exp), 0
 	for made := 1; made <= most; made++ {
 		n := r.done + 1
@@ -131,6 +137,9 @@ func (r *runner) reproduced(ctx context.Context, n int) (bool, error) {
 	timer := time.NewTimer(answerLimit)
 	defer timer.Stop()
 	for !r.hasRecorded() {
+		if r.absent != "" {
+			return false, &lostError{r.absent}
+		}
 		select {
 		case <-ctx.Done():
 			return false, errors.New("the controller was shut down")
@@ -140,8 +149,8 @@ func (r *runner) reproduced(ctx context.Context, n int) (bool, error) {
 			return false, fmt.Errorf("the events of the repetition did not arrive within %v", answerLimit)
 		case <-r.chunks:
 		case m := <-r.inbox:
-			if m.gone {
-				return false, &lostError{m.agent}
+			if err := r.fatal(m); err != nil {
+				return false, err
 			}
 		}
 	}

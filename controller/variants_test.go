@@ -2,6 +2,7 @@ package controller
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -193,7 +194,6 @@ func TestMeeting(t *testing.T) {
 
 // Every call and every change of the whole language has a message.
 func TestWholeLanguageHasMessages(t *testing.T) {
-	hosts := []store.RunHost{{Name: "A", Agent: "vm1", Address: "10.0.0.1", Address6: "fd77::1"}, {Name: "B", Agent: "vm2", Address: "10.0.0.2", Address6: "fd77::2"}}
 	for _, s := range experiment.Library() {
 		source, _ := experiment.Open(s.Name)
 		first, err := experiment.Parse(source, experiment.Options{FileName: s.Name})
@@ -205,9 +205,14 @@ func TestWholeLanguageHasMessages(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			var hosts []store.RunHost
+			for i, h := range exp.Hosts {
+				hosts = append(hosts, store.RunHost{
+					Name: h.Name, Agent: fmt.Sprintf("vm%d", i+1), Address: fmt.Sprintf("10.0.0.%d", i+1), Address6: fmt.Sprintf("fd77::%d", i+1),
+				})
+			}
 			for _, h := range exp.Hosts {
-				all := append(slices.Clone(hosts), store.RunHost{Name: h.Name, Agent: "vm9", Address: "10.0.0.9", Address6: "fd77::9"})
-				p := part{exp, h.Name, all}
+				p := part{exp, h.Name, hosts}
 				if _, err := p.lanes(); err != nil {
 					t.Errorf("%s: %v", s.Name, err)
 				}

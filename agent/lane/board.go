@@ -32,6 +32,8 @@ type laneState struct {
 	waiting map[string][]*waiter
 	through bool
 	failure string
+	// failed are the watches that see nothing any more, of the lane of watches.
+	failed map[string]error
 }
 
 // waiter is one wait under way. Its fields belong to Board.mu; done is closed by Board
@@ -92,6 +94,25 @@ func (b *Board) Post(lane, name string) {
 		w.settle(nil)
 	}
 	delete(l.waiting, name)
+}
+
+// Fail ends the waits for a watch that can never see any more what it looks for, those
+// to come too. A watch that has seen it has not failed.
+func (b *Board) Fail(watch, reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.lanes[watches]
+	if l.posted[watch] || l.failed[watch] != nil {
+		return
+	}
+	if l.failed == nil {
+		l.failed = make(map[string]error)
+	}
+	l.failed[watch] = errors.New(reason)
+	for _, w := range l.waiting[watch] {
+		w.settle(l.failed[watch])
+	}
+	delete(l.waiting, watch)
 }
 
 // End notes that a lane is through and will signal no more; failure is empty if all
@@ -185,6 +206,8 @@ func (b *Board) register(w *waiter, lanes []string, name string) error {
 			w.settle(nil)
 		case l.through:
 			w.settle(l.neverGave(lane, name))
+		case l.failed[name] != nil:
+			w.settle(l.failed[name])
 		default:
 			l.waiting[name] = append(l.waiting[name], w)
 		}

@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -154,7 +155,7 @@ func (p *planner) fill(o *op) error {
 func (p *planner) fillConnection(o *op) (err error, known bool) {
 	switch c := o.step.GetCall().(type) {
 	case *synclinev1.Step_SocketCall:
-		o.planSocket(c.SocketCall)
+		err = o.planSocket(c.SocketCall)
 	case *synclinev1.Step_Bind:
 		err = o.planAddress("bind", unix.SYS_BIND, c.Bind.GetAddress())
 	case *synclinev1.Step_Listen:
@@ -195,7 +196,7 @@ func (p *planner) fillConnection(o *op) (err error, known bool) {
 func (p *planner) fillQuestion(o *op) (err error, known bool) {
 	switch c := o.step.GetCall().(type) {
 	case *synclinev1.Step_Setsockopt:
-		o.planOption(c.Setsockopt)
+		err = o.planOption(c.Setsockopt)
 	case *synclinev1.Step_Getsockopt:
 		err = p.planQuestion(o, c.Getsockopt)
 	case *synclinev1.Step_Info:
@@ -280,12 +281,24 @@ func (o *op) answerTo(i int, memory []byte) {
 // address is where memory begins, as the kernel takes it.
 func address(memory []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(memory))) }
 
-func (o *op) planSocket(c *synclinev1.SocketCall) {
+// planSocket refuses the sockets that reach further than the hosts of the run or change
+// the host itself: netlink, packets with link headers, and raw ones that write the
+// address into their own data.
+func (o *op) planSocket(c *synclinev1.SocketCall) error {
+	switch c.GetDomain() {
+	case unix.AF_UNIX, unix.AF_INET, unix.AF_INET6:
+	default:
+		return fmt.Errorf("sockets of domain %d are not for experiments: an agent opens AF_UNIX, AF_INET and AF_INET6", c.GetDomain())
+	}
+	if c.GetDomain() != unix.AF_UNIX && c.GetProtocol() == unix.IPPROTO_RAW {
+		return errors.New("IPPROTO_RAW is not for experiments: what it sends names its own destination")
+	}
 	o.name, o.arguments = "socket", socketArguments(c)
 	o.call.trap = unix.SYS_SOCKET
 	o.call.a = [6]uintptr{uintptr(c.GetDomain()), uintptr(c.GetType() | unix.SOCK_CLOEXEC), uintptr(c.GetProtocol())}
 	// A type may come with SOCK_NONBLOCK, socket(2).
 	o.makesSocket, o.kind = true, kind{c.GetDomain(), c.GetType() &^ unix.SOCK_NONBLOCK, c.GetProtocol()}
+	return nil
 }
 
 // planAddress is for calls whose second and third arguments are an address.
@@ -365,10 +378,20 @@ func (p *planner) planReceive(o *op, name string, size, flags uint32) error {
 	return nil
 }
 
-func (o *op) planOption(c *synclinev1.SetSockOptCall) {
+// planOption refuses the options by which a socket sends to others than it was allowed
+// to, or changes the host's firewall (the range from IPT_BASE_CTL on).
+func (o *op) planOption(c *synclinev1.SetSockOptCall) error {
+	const iptables = 64
+	level, name := c.GetLevel(), c.GetName()
+	switch {
+	case level == unix.SOL_IP && (name == unix.IP_HDRINCL || name == unix.IP_OPTIONS || name >= iptables && name < iptables+64),
+		level == unix.SOL_IPV6 && (name == unix.IPV6_RTHDR || name == unix.IPV6_HDRINCL || name == unix.IPV6_2292PKTOPTIONS || name >= iptables && name != unix.IPV6_TCLASS && name < iptables+3):
+		return fmt.Errorf("option %d of level %d is not for experiments: it reaches other hosts than those of the run, or changes this one", name, level)
+	}
 	o.on("setsockopt", optionArguments(c), unix.SYS_SETSOCKOPT,
 		uintptr(c.GetLevel()), uintptr(c.GetName()), address(c.GetValue()), uintptr(len(c.GetValue())))
 	o.memory = c.GetValue()
+	return nil
 }
 
 func (p *planner) planQuestion(o *op, c *synclinev1.GetSockOptCall) error {

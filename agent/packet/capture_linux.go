@@ -39,8 +39,8 @@ type Capture struct {
 	wake int
 	// hurry counts the callers of Drain; while there are any, Run takes no pauses.
 	hurry atomic.Int32
-	// downs is set once interfaces are taken down on purpose.
-	downs atomic.Bool
+	// downs counts the interfaces that were taken down on purpose and not yet seen to be.
+	downs atomic.Int32
 	// closing is closed by Close, once; ended by Run when it is through.
 	closing, ended chan struct{}
 
@@ -207,11 +207,25 @@ func (c *Capture) step() error {
 	return err
 }
 
-// ExpectDown says that interfaces are taken down and up again on purpose, which is then
-// no fault of the capture. A tap hears nothing while its interface is down, and is
+// expectedDown takes one off the downs that were announced; it reports false if there
+// is none.
+func (c *Capture) expectedDown() bool {
+	for {
+		n := c.downs.Load()
+		if n <= 0 {
+			return false
+		}
+		if c.downs.CompareAndSwap(n, n-1) {
+			return true
+		}
+	}
+}
+
+// ExpectDown says that an interface is about to be taken down on purpose, once, which is
+// then no fault of the capture. A tap hears nothing while its interface is down, and is
 // hooked in again by the notifier of the step that brings it up, before the link has a
 // carrier: until then nothing can arrive. Any goroutine may call it at any time.
-func (c *Capture) ExpectDown() { c.downs.Store(true) }
+func (c *Capture) ExpectDown() { c.downs.Add(1) }
 
 // finish ends the taps and reads what is left in the rings.
 func (c *Capture) finish() error {
@@ -240,7 +254,7 @@ func (c *Capture) finish() error {
 	}
 	c.sample(clock.Read())
 	for _, r := range c.rings {
-		if r.wasDown && !c.downs.Load() {
+		if r.wasDown {
 			errs = append(errs, fmt.Errorf("packet: interface %s went down during the capture; packets right after it came up again may be missing", r.name))
 		}
 	}
@@ -406,7 +420,7 @@ func (c *Capture) wait(atMost time.Duration, rings bool) (woken bool, err error)
 	}
 	for i, fd := range fds[1:] {
 		if fd.Revents&unix.POLLERR != 0 {
-			if err := c.rings[i].takeError(); err != nil {
+			if err := c.rings[i].takeError(c.expectedDown); err != nil {
 				return false, err
 			}
 		}

@@ -62,7 +62,7 @@ type ring struct {
 	// floor is a moment of CLOCK_MONOTONIC, in nanoseconds, that no frame still to be
 	// read was stamped before by more than backlog.
 	floor int64
-	// wasDown is set when the interface went down under the tap.
+	// wasDown is set when the interface went down under the tap, and nobody had said so.
 	wasDown bool
 }
 
@@ -254,7 +254,8 @@ func (r *ring) count() (kept, dropped uint64, err error) {
 }
 
 // takeError clears the socket's pending error, which would keep poll from waiting.
-func (r *ring) takeError() error {
+// An interface that went down is noted, unless that was expected.
+func (r *ring) takeError(expected func() bool) error {
 	code, err := unix.GetsockoptInt(r.fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	switch {
 	case err != nil:
@@ -263,7 +264,7 @@ func (r *ring) takeError() error {
 		return nil
 	case unix.Errno(code) == unix.ENETDOWN:
 		// The tap comes back with the interface.
-		r.wasDown = true
+		r.wasDown = r.wasDown || !expected()
 		return nil
 	}
 	return fmt.Errorf("packet: tap on %s: %w", r.name, unix.Errno(code))

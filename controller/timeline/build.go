@@ -100,13 +100,20 @@ func check(run *Run) error {
 		if e.Host < 0 || e.Host >= len(run.Hosts) {
 			return fmt.Errorf("build timeline: event %d is of host %d, the run has %d hosts", e.Number, e.Host, len(run.Hosts))
 		}
-		if e.facts() != 1 {
-			return fmt.Errorf("build timeline: event %d of %s holds %d facts, want exactly one", e.Number, run.Hosts[e.Host].Name, e.facts())
+		if err := e.Check(); err != nil {
+			return fmt.Errorf("build timeline: event %d of %s %w", e.Number, run.Hosts[e.Host].Name, err)
 		}
-		if e.Call != nil && e.Call.Return < e.At {
-			return fmt.Errorf("build timeline: event %d of %s: %s returns %d ns before it is entered",
-				e.Number, run.Hosts[e.Host].Name, e.Call.Name, e.At-e.Call.Return)
-		}
+	}
+	return nil
+}
+
+// Check refuses an event that no agent can have sent, whatever run it is of.
+func (e *Event) Check() error {
+	if e.facts() != 1 {
+		return fmt.Errorf("holds %d facts, want exactly one", e.facts())
+	}
+	if e.Call != nil && e.Call.Return < e.At {
+		return fmt.Errorf("is a %s that returns %d ns before it is entered", e.Call.Name, e.At-e.Call.Return)
 	}
 	return nil
 }

@@ -1749,11 +1749,14 @@ func (x *Start) GetWatches() []*Watch {
 
 // SignalSent carries a lane's signal to the hosts it did not happen on.
 type SignalSent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Repetition    uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
-	Lane          string                 `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	RunId      string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Repetition uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Lane       string                 `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
+	Name       string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Not empty: the watch of that name can never see any more what it looks for, and
+	// why. There is no signal then, and those who wait for it have failed.
+	Failure       string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1812,6 +1815,13 @@ func (x *SignalSent) GetLane() string {
 func (x *SignalSent) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *SignalSent) GetFailure() string {
+	if x != nil {
+		return x.Failure
 	}
 	return ""
 }
@@ -2672,7 +2682,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05lanes\x18\x04 \x03(\v2\x11.syncline.v1.LaneR\x05lanes\x12\x1d\n" +
 	"\n" +
 	"lane_names\x18\x05 \x03(\tR\tlaneNames\x12,\n" +
-	"\awatches\x18\x06 \x03(\v2\x12.syncline.v1.WatchR\awatches\"k\n" +
+	"\awatches\x18\x06 \x03(\v2\x12.syncline.v1.WatchR\awatches\"\x85\x01\n" +
 	"\n" +
 	"SignalSent\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
@@ -2680,7 +2690,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\tR\x04lane\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\"p\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
+	"\afailure\x18\x05 \x01(\tR\afailure\"p\n" +
 	"\tLaneEnded\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
