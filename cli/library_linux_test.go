@@ -21,7 +21,7 @@ import (
 // How thorough the test of the library is. `make library` asks for 20 repetitions of
 // every scenario; the test of every day makes fewer, and of slow scenarios one.
 var (
-	libraryRepeat = flag.Int("library.repeat", 0, "repetitions of every scenario of the library (default: 5, of slow ones 1)")
+	libraryRepeat = flag.Int("library.repeat", 0, "repetitions of every scenario of the library (default: 3, of slow ones 1)")
 	libraryBreaks = flag.Bool("library.breaks", true, "run the deliberate breaks of every scenario")
 )
 
@@ -77,7 +77,7 @@ func TestLibrary(t *testing.T) {
 			case took >= slow:
 				t.Parallel()
 			case repeat == 0:
-				repeat = 5
+				repeat = 3
 			}
 			if repeat > 1 {
 				t.Run("repeated", func(t *testing.T) { everyRepetition(t, source, repeat) })

@@ -55,7 +55,7 @@ func definitions() jsonSchema {
 		// Where Parse reads text, YAML may see a number or a truth.
 		textDef:   jsonSchema{"type": []string{"string", "number", "boolean"}},
 		textsDef:  jsonSchema{"anyOf": []jsonSchema{ref(textDef), list}},
-		stepsDef:  jsonSchema{"type": "array", "minItems": 1, "items": stepShape()},
+		stepsDef:  jsonSchema{"type": "array", "items": stepShape()},
 		laneDef:   object(laneKeyShapes()),
 		hostDef:   object(withRequire(changeShapes())),
 		changeDef: object(named, "host"),

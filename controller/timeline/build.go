@@ -113,7 +113,7 @@ func (e *Event) Check() error {
 		return fmt.Errorf("holds %d facts, want exactly one", e.facts())
 	}
 	if e.Call != nil && e.Call.Return < e.At {
-		return fmt.Errorf("is a %s that returns %d ns before it is entered", e.Call.Name, e.At-e.Call.Return)
+		return fmt.Errorf("is wrong: %s returns %d ns before it is entered", e.Call.Name, e.At-e.Call.Return)
 	}
 	return nil
 }
