@@ -125,7 +125,7 @@ func (a *app) demonstrate(ctx context.Context, cl *client, exp *experiment.Exper
 	if err != nil {
 		return err
 	}
-	if err := a.showTimeline(ctx, cl, run.Id, summary.worst, look); err != nil {
+	if err := a.showTimeline(ctx, cl, run.Id, summary.telling(), look); err != nil {
 		return err
 	}
 	if look.output == "text" {

@@ -91,7 +91,7 @@ func TestLibrary(t *testing.T) {
 
 func everyRepetition(t *testing.T, source []byte, repeat int) time.Duration {
 	l := newTestLab(t, mustParse(t, source))
-	before := l.snapshots()
+	before := l.before()
 	began := time.Now()
 	l.passes(source, l.exp, repeat)
 	took := time.Since(began)
@@ -101,7 +101,7 @@ func everyRepetition(t *testing.T, source []byte, repeat int) time.Duration {
 
 func everyBreak(t *testing.T, source []byte, all []wreck) {
 	l := newTestLab(t, mustParse(t, source))
-	before := l.snapshots()
+	before := l.before()
 	for _, w := range all {
 		l.breaks(string(source), w)
 	}
@@ -116,7 +116,7 @@ func TestLibraryLeavesNothing(t *testing.T) {
 			t.Parallel()
 			source := library(t, s.Name)
 			l := newTestLab(t, mustParse(t, source))
-			before := l.snapshots()
+			before := l.before()
 			id := l.begin(source, "cancelled")
 			if _, err := l.client.runs.CancelRun(t.Context(), &synclinev1.CancelRunRequest{Id: id, Reason: "enough"}); err != nil {
 				t.Fatal(err)

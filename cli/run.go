@@ -272,6 +272,8 @@ type runSummary struct {
 	// reproduced only if there is nothing worse, which skipped says.
 	worst   uint32
 	skipped bool
+	// clean is the first repetition in which everything passed, 0 if there was none.
+	clean uint32
 }
 
 // variantSummary is what the repetitions of one variant came to.
@@ -339,6 +341,9 @@ func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*run
 		s.add(int(m.Repetition), m.Variant, verdicts)
 		s.matched += uint64(m.SegmentsMatched)
 		s.segments += uint64(m.Segments)
+		if s.clean == 0 && timeline.Worst(verdicts) == timeline.Pass {
+			s.clean = m.Repetition
+		}
 		if worst := timeline.Worst(verdicts); worst != timeline.Pass && (s.worst == 0 || s.skipped && worst != timeline.NotReproduced) {
 			s.worst, s.skipped = m.Repetition, worst == timeline.NotReproduced
 		}
@@ -378,10 +383,19 @@ func (a *app) drawing(w io.Writer, look ladderOptions) drawOptions {
 }
 
 func ladderRef(id string, s *runSummary) string {
-	if s.worst > 0 {
-		return fmt.Sprintf("%s@%d", id, s.worst)
+	if n := s.telling(); n > 0 {
+		return fmt.Sprintf("%s@%d", id, n)
 	}
 	return id
+}
+
+// telling is the repetition to look at first: one that did not pass, if there is one;
+// but rather one that passed than one that was only not reproduced. 0: any.
+func (s *runSummary) telling() uint32 {
+	if s.skipped && s.clean > 0 {
+		return s.clean
+	}
+	return s.worst
 }
 
 // notWhole says what a run that did not come to its own end lacks.

@@ -73,6 +73,7 @@ func (s snapshot) read() error {
 // readSockets counts sockets by what they are. TIME_WAIT, state 06, is what TCP leaves
 // behind for its minute; the lab's own connections are left out.
 func (s snapshot) readSockets() error {
+	connections := 0
 	for _, protocol := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
 		table, err := os.ReadFile("/proc/thread-self/net/" + protocol)
 		if err != nil {
@@ -80,13 +81,39 @@ func (s snapshot) readSockets() error {
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line)
-			if len(f) < 4 || f[0] == "sl" || f[3] == "06" || strings.HasSuffix(f[1], labPort) || strings.HasSuffix(f[2], labPort) {
+			if len(f) < 4 || f[0] == "sl" || f[3] == "06" {
+				continue
+			}
+			if strings.HasSuffix(f[1], labPort) || strings.HasSuffix(f[2], labPort) {
+				if f[3] == "01" {
+					connections++
+				}
 				continue
 			}
 			s[fmt.Sprintf("socket %s %s %s", protocol, f[1], f[2])] = "state " + f[3]
 		}
 	}
+	s[toController] = strconv.Itoa(connections)
 	return nil
+}
+
+// toController counts an agent's connections to its controller: one for control, one
+// for events, which comes up a little later than the agent is ready.
+const toController = "connections to the controller"
+
+// before are the snapshots with which later ones are compared.
+func (l *testLab) before() (all map[string]snapshot) {
+	l.t.Helper()
+	await(l.t, "every agent has both its connections", func() bool {
+		all = l.snapshots()
+		for _, s := range all {
+			if s[toController] != "2" {
+				return false
+			}
+		}
+		return true
+	})
+	return all
 }
 
 // labPort is the controller's port as /proc/net/tcp has it.
