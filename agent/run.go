@@ -337,8 +337,9 @@ func (r *run) group(ctx context.Context, rep *repetition, lanes []*synclinev1.La
 			Board: rep.board,
 			Allow: r.allow,
 			Emit: func(e *synclinev1.Event) {
-				r.emit(e)
+				// The event is the stream's once it is emitted.
 				rep.look.called(e.GetCall())
+				r.emit(e)
 			},
 			Signalled: func(lane, name string) { r.signalled(rep, lane, name) },
 			Arrived: func(lane, meeting string) {
