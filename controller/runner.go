@@ -240,9 +240,21 @@ func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
 	for _, rg := range ranges {
 		p.Flows.Ranges = append(p.Flows.Ranges, &synclinev1.PortRange{Low: uint32(rg.Low), High: uint32(rg.High)})
 	}
-	p.Prompt = slices.ContainsFunc(r.experiment.Watches, func(w experiment.Watch) bool { return w.Packet != nil })
+	p.Prompt = r.waitsForPackets()
 	p.Requirements = part{exp: r.experiment, role: h.Name}.requirements()
 	return p
+}
+
+// waitsForPackets reports whether a lane of any variant waits for a packet.
+func (r *runner) waitsForPackets() bool {
+	for v := range r.experiment.Variants {
+		// A variant that cannot be planned fails the run when its turn comes.
+		exp, err := r.experiment.At(v, 1)
+		if err == nil && slices.ContainsFunc(exp.Watches, func(w experiment.Watch) bool { return w.Packet != nil }) {
+			return true
+		}
+	}
+	return false
 }
 
 // arm opens the taps of every host before any lane makes its first call.
