@@ -145,7 +145,7 @@ func BenchmarkReturnStamp(b *testing.B) {
 	var during flight
 	accept := func(s int) (int, error) {
 		call := syscallArgs{trap: unix.SYS_ACCEPT4, a: [6]uintptr{uintptr(s)}}
-		stamps := stamped(&call, &during)
+		stamps := stamped(&call, &during, whenever)
 		later = append(later, nanotime()-stamps.at)
 		if stamps.errno != 0 {
 			return -1, stamps.errno

@@ -116,37 +116,55 @@ func statusFlags(fd int32) int {
 	return int(flags)
 }
 
-// limited makes the call under the step's own limit, if it has one.
+// slack is how long a thread first has from setting its alarm to entering the kernel,
+// in nanoseconds.
+const slack = 20_000
+
+// limited makes the call under the step's own limit, if it has one. The limit counts
+// from the stamp of the entry and a slack longer: a call that it ends took no less. A
+// thread that comes later, because it was preempted, sets its alarm again, with twice the
+// slack. At the end of the repetition the alarm rings all the time, and no limit matters.
 func (l *lane) limited(r *record, o *op) error {
 	limit := o.step.GetTimeoutNs()
 	if limit <= 0 {
-		l.enter(r, o, 0)
+		l.enter(r, o, 0, whenever)
 		return nil
 	}
-	deadline := nanotime() + limit
-	if err := l.alarm.arm(deadline); err != nil {
-		return l.refuse(r, err)
+	for slack := int64(slack); ; slack *= 2 {
+		latest := nanotime() + slack
+		deadline := latest + limit
+		if err := l.alarm.arm(deadline); err != nil {
+			return l.refuse(r, err)
+		}
+		if l.alarm.cancelled.Load() {
+			latest = whenever
+		}
+		if l.enter(r, o, deadline, latest) {
+			return l.alarm.disarm()
+		}
 	}
-	l.enter(r, o, deadline)
-	return l.alarm.disarm()
 }
 
-// enter goes into the kernel and comes back. deadline is when the alarm was set for,
-// 0 if it was not.
-func (l *lane) enter(r *record, o *op, deadline int64) {
+// enter goes into the kernel and comes back, unless it would be later than latest; it
+// reports whether it went. deadline is when the alarm was set for, 0 if it was not.
+func (l *lane) enter(r *record, o *op, deadline, latest int64) bool {
 	l.call = o.call
 	if o.onSocket && o.call.trap != unix.SYS_PPOLL {
 		l.call.a[0] = uintptr(r.call.Fd)
 	}
-	s := stamped(&l.call, l.flight)
+	s := stamped(&l.call, l.flight, latest)
 	runtime.KeepAlive(o)
 	runtime.KeepAlive(l)
+	if s.late {
+		return false
+	}
 	r.event.TimeNs, r.call.ReturnNs = s.enter, s.at
 	r.call.Result, r.call.Errno = s.result, uint32(s.errno)
 	r.call.EndedBy = synclinev1.EndedBy_ENDED_BY_KERNEL
 	if by := l.interruptedBy(s.at, deadline); by != synclinev1.EndedBy_ENDED_BY_KERNEL && l.interrupted(o, &s) {
 		r.call.EndedBy, r.call.Errno = by, 0
 	}
+	return true
 }
 
 // interrupted reports whether a signal cut the call short: EINTR, or a call that went

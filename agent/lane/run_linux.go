@@ -272,7 +272,7 @@ func (l *lane) closeLeft() {
 		l.prefill(r, o, max(len(l.plan.ops)-1, 0))
 		r.call.ByLab = true
 		r.call.Fd = l.made[i].fd
-		l.enter(r, o, 0)
+		l.enter(r, o, 0, whenever)
 		l.made[i].fd = -1
 		l.world.emit(&r.event)
 	}

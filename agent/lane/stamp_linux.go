@@ -1,6 +1,7 @@
 package lane
 
 import (
+	"math"
 	"syscall"
 	_ "unsafe" // for go:linkname
 )
@@ -25,14 +26,19 @@ type syscallArgs struct {
 }
 
 // stamps is what came of a system call: what it returned, and CLOCK_MONOTONIC right
-// before and right after it, in nanoseconds.
+// before and right after it, in nanoseconds. late says that it was not made.
 type stamps struct {
 	result    int64
 	errno     syscall.Errno
 	enter, at int64
+	late      bool
 }
 
-// stamped makes a system call that may block, and notes it in f as it goes.
+// whenever is a latest that no clock reaches.
+const whenever = math.MaxInt64
+
+// stamped makes a system call that may block, and notes it in f as it goes. If the
+// thread gets there only after latest, it makes none.
 //
 // It does what syscall.Syscall6 does, with the clock read between the runtime's
 // bookkeeping and the kernel. After a call that blocked, exitsyscall has to find a
@@ -43,9 +49,14 @@ type stamps struct {
 //
 //go:nosplit
 //go:norace
-func stamped(c *syscallArgs, f *flight) (s stamps) {
+func stamped(c *syscallArgs, f *flight, latest int64) (s stamps) {
 	entersyscall()
 	s.enter = nanotime()
+	if s.enter > latest {
+		exitsyscall()
+		s.late = true
+		return s
+	}
 	f.enter = s.enter
 	r, _, errno := syscall.RawSyscall6(c.trap, c.a[0], c.a[1], c.a[2], c.a[3], c.a[4], c.a[5])
 	s.at = nanotime()

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -85,10 +87,48 @@ func TestLimitEndsACall(t *testing.T) {
 			}
 			c.check(t, s, synclinev1.EndedBy_ENDED_BY_TIMEOUT)
 			e := s.event("client", c.name)
-			if took := e.GetCall().ReturnNs - e.TimeNs; took < int64(limit)*9/10 {
+			if took := e.GetCall().ReturnNs - e.TimeNs; took < int64(limit) {
 				t.Errorf("ended after %d ns, the limit is %v", took, limit)
 			}
 		})
+	}
+}
+
+// TestALimitIsNeverShort holds the stamps of limited calls against their limit while the
+// lane's thread is preempted all the time.
+func TestALimitIsNeverShort(t *testing.T) {
+	const limit, calls = time.Millisecond, 300
+	ctx, idle := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	for range 2 * runtime.NumCPU() {
+		busy.Go(func() {
+			runtime.LockOSThread()
+			for ctx.Err() == nil {
+			}
+		})
+	}
+	t.Cleanup(busy.Wait)
+	t.Cleanup(idle)
+	s := newStage(t)
+	steps := []*synclinev1.Step{udp("u")}
+	for range calls {
+		steps = append(steps, expects(within(hear("u", 1), limit), timeout))
+	}
+	s.run(newTestLane("client", steps...))
+	s.ok()
+	seen := 0
+	for _, r := range s.calls["client"] {
+		c := r.GetCall()
+		if c.GetName() != "recv" {
+			continue
+		}
+		seen++
+		if took := c.ReturnNs - r.TimeNs; took < int64(limit) {
+			t.Errorf("step %d ended after %d ns, its limit is %v", c.Step, took, limit)
+		}
+	}
+	if seen != calls {
+		t.Errorf("%d calls are on record, not %d", seen, calls)
 	}
 }
 
