@@ -70,8 +70,9 @@ func (s snapshot) read() error {
 	return s.readLinks()
 }
 
-// readSockets counts sockets by what they are. TIME_WAIT, state 06, is what TCP leaves
-// behind for its minute; the lab's own connections are left out.
+// readSockets counts sockets by what they are. What TCP leaves behind for its minute is
+// left out: TIME_WAIT, and FIN_WAIT_2 of a socket that no process has (tcp_fin_timeout of
+// tcp(7)). So are the lab's own connections.
 func (s snapshot) readSockets() error {
 	connections := 0
 	for _, protocol := range []string{"tcp", "tcp6", "udp", "udp6", "raw", "raw6"} {
@@ -81,16 +82,17 @@ func (s snapshot) readSockets() error {
 		}
 		for line := range strings.Lines(string(table)) {
 			f := strings.Fields(line)
-			if len(f) < 4 || f[0] == "sl" || f[3] == "06" {
+			const state, inode = 3, 9
+			if len(f) <= inode || f[0] == "sl" || f[state] == "06" || f[state] == "05" && f[inode] == "0" {
 				continue
 			}
 			if strings.HasSuffix(f[1], labPort) || strings.HasSuffix(f[2], labPort) {
-				if f[3] == "01" {
+				if f[state] == "01" {
 					connections++
 				}
 				continue
 			}
-			s[fmt.Sprintf("socket %s %s %s", protocol, f[1], f[2])] = "state " + f[3]
+			s[fmt.Sprintf("socket %s %s %s", protocol, f[1], f[2])] = "state " + f[state]
 		}
 	}
 	s[toController] = strconv.Itoa(connections)
