@@ -134,6 +134,87 @@ func (Direction) EnumDescriptor() ([]byte, []int) {
 	return file_syncline_v1_event_proto_rawDescGZIP(), []int{1}
 }
 
+// TraceKind names a tracepoint of the kernel.
+type TraceKind int32
+
+const (
+	TraceKind_TRACE_KIND_UNSPECIFIED TraceKind = 0
+	// sock:inet_sock_set_state: the socket went from old_state to state.
+	TraceKind_TRACE_KIND_STATE TraceKind = 1
+	// tcp:tcp_retransmit_skb: the segment goes out again.
+	TraceKind_TRACE_KIND_RETRANSMIT TraceKind = 2
+	// tcp:tcp_retransmit_synack: a request socket answers its SYN again.
+	TraceKind_TRACE_KIND_RETRANSMIT_SYNACK TraceKind = 3
+	// tcp:tcp_send_reset: a RST goes out, and why.
+	TraceKind_TRACE_KIND_RESET_SENT TraceKind = 4
+	// tcp:tcp_receive_reset: a RST came in and was accepted.
+	TraceKind_TRACE_KIND_RESET_RECEIVED TraceKind = 5
+	// tcp:tcp_destroy_sock: the socket is freed.
+	TraceKind_TRACE_KIND_DESTROYED TraceKind = 6
+	// sock:inet_sk_error_report: the socket has an error to report.
+	TraceKind_TRACE_KIND_ERROR TraceKind = 7
+	// skb:kfree_skb: the kernel dropped the packet, and why.
+	TraceKind_TRACE_KIND_DROP TraceKind = 8
+	// sock:sk_data_ready: whoever waits for the socket is woken; of a listener, a
+	// connection is ready to be accepted.
+	TraceKind_TRACE_KIND_READY TraceKind = 9
+)
+
+// Enum value maps for TraceKind.
+var (
+	TraceKind_name = map[int32]string{
+		0: "TRACE_KIND_UNSPECIFIED",
+		1: "TRACE_KIND_STATE",
+		2: "TRACE_KIND_RETRANSMIT",
+		3: "TRACE_KIND_RETRANSMIT_SYNACK",
+		4: "TRACE_KIND_RESET_SENT",
+		5: "TRACE_KIND_RESET_RECEIVED",
+		6: "TRACE_KIND_DESTROYED",
+		7: "TRACE_KIND_ERROR",
+		8: "TRACE_KIND_DROP",
+		9: "TRACE_KIND_READY",
+	}
+	TraceKind_value = map[string]int32{
+		"TRACE_KIND_UNSPECIFIED":       0,
+		"TRACE_KIND_STATE":             1,
+		"TRACE_KIND_RETRANSMIT":        2,
+		"TRACE_KIND_RETRANSMIT_SYNACK": 3,
+		"TRACE_KIND_RESET_SENT":        4,
+		"TRACE_KIND_RESET_RECEIVED":    5,
+		"TRACE_KIND_DESTROYED":         6,
+		"TRACE_KIND_ERROR":             7,
+		"TRACE_KIND_DROP":              8,
+		"TRACE_KIND_READY":             9,
+	}
+)
+
+func (x TraceKind) Enum() *TraceKind {
+	p := new(TraceKind)
+	*p = x
+	return p
+}
+
+func (x TraceKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (TraceKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_syncline_v1_event_proto_enumTypes[2].Descriptor()
+}
+
+func (TraceKind) Type() protoreflect.EnumType {
+	return &file_syncline_v1_event_proto_enumTypes[2]
+}
+
+func (x TraceKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use TraceKind.Descriptor instead.
+func (TraceKind) EnumDescriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{2}
+}
+
 // MarkKind names the moments of an agent's own work.
 type MarkKind int32
 
@@ -151,6 +232,8 @@ const (
 	MarkKind_MARK_KIND_SOURCE_MISSING MarkKind = 5
 	// The host's sockets were still busy when the repetition's time was up.
 	MarkKind_MARK_KIND_NOT_QUIET MarkKind = 6
+	// A source tells less on this host than it could: detail says what and why.
+	MarkKind_MARK_KIND_SOURCE_REDUCED MarkKind = 7
 )
 
 // Enum value maps for MarkKind.
@@ -163,6 +246,7 @@ var (
 		4: "MARK_KIND_CLOSED",
 		5: "MARK_KIND_SOURCE_MISSING",
 		6: "MARK_KIND_NOT_QUIET",
+		7: "MARK_KIND_SOURCE_REDUCED",
 	}
 	MarkKind_value = map[string]int32{
 		"MARK_KIND_UNSPECIFIED":      0,
@@ -172,6 +256,7 @@ var (
 		"MARK_KIND_CLOSED":           4,
 		"MARK_KIND_SOURCE_MISSING":   5,
 		"MARK_KIND_NOT_QUIET":        6,
+		"MARK_KIND_SOURCE_REDUCED":   7,
 	}
 )
 
@@ -186,11 +271,11 @@ func (x MarkKind) String() string {
 }
 
 func (MarkKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_syncline_v1_event_proto_enumTypes[2].Descriptor()
+	return file_syncline_v1_event_proto_enumTypes[3].Descriptor()
 }
 
 func (MarkKind) Type() protoreflect.EnumType {
-	return &file_syncline_v1_event_proto_enumTypes[2]
+	return &file_syncline_v1_event_proto_enumTypes[3]
 }
 
 func (x MarkKind) Number() protoreflect.EnumNumber {
@@ -199,7 +284,7 @@ func (x MarkKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MarkKind.Descriptor instead.
 func (MarkKind) EnumDescriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{3}
 }
 
 // Source names where events come from.
@@ -209,7 +294,8 @@ const (
 	Source_SOURCE_UNSPECIFIED Source = 0
 	Source_SOURCE_SYSCALLS    Source = 1
 	Source_SOURCE_PACKETS     Source = 2
-	// TCP states, as far as packets, calls and sock_diag(7) tell them.
+	// TCP states: traced where SOURCE_TRACEPOINTS can be had, and completed from packets,
+	// calls and sock_diag(7).
 	Source_SOURCE_TCP_STATES Source = 3
 	// struct tcp_info of the lanes' own sockets.
 	Source_SOURCE_TCP_INFO Source = 4
@@ -221,20 +307,27 @@ const (
 	Source_SOURCE_ICMP Source = 7
 	// ARP and neighbour discovery for the addresses of the run.
 	Source_SOURCE_ARP Source = 8
+	// Packets of the run's flows that the kernel dropped, and why (skb:kfree_skb).
+	Source_SOURCE_DROPS Source = 9
+	// Tracepoints of the kernel: they make SOURCE_TCP_STATES exact and are what
+	// SOURCE_DROPS rests on. An experiment asks for those, not for this one.
+	Source_SOURCE_TRACEPOINTS Source = 10
 )
 
 // Enum value maps for Source.
 var (
 	Source_name = map[int32]string{
-		0: "SOURCE_UNSPECIFIED",
-		1: "SOURCE_SYSCALLS",
-		2: "SOURCE_PACKETS",
-		3: "SOURCE_TCP_STATES",
-		4: "SOURCE_TCP_INFO",
-		5: "SOURCE_COUNTERS",
-		6: "SOURCE_ACCEPT_QUEUE",
-		7: "SOURCE_ICMP",
-		8: "SOURCE_ARP",
+		0:  "SOURCE_UNSPECIFIED",
+		1:  "SOURCE_SYSCALLS",
+		2:  "SOURCE_PACKETS",
+		3:  "SOURCE_TCP_STATES",
+		4:  "SOURCE_TCP_INFO",
+		5:  "SOURCE_COUNTERS",
+		6:  "SOURCE_ACCEPT_QUEUE",
+		7:  "SOURCE_ICMP",
+		8:  "SOURCE_ARP",
+		9:  "SOURCE_DROPS",
+		10: "SOURCE_TRACEPOINTS",
 	}
 	Source_value = map[string]int32{
 		"SOURCE_UNSPECIFIED":  0,
@@ -246,6 +339,8 @@ var (
 		"SOURCE_ACCEPT_QUEUE": 6,
 		"SOURCE_ICMP":         7,
 		"SOURCE_ARP":          8,
+		"SOURCE_DROPS":        9,
+		"SOURCE_TRACEPOINTS":  10,
 	}
 )
 
@@ -260,11 +355,11 @@ func (x Source) String() string {
 }
 
 func (Source) Descriptor() protoreflect.EnumDescriptor {
-	return file_syncline_v1_event_proto_enumTypes[3].Descriptor()
+	return file_syncline_v1_event_proto_enumTypes[4].Descriptor()
 }
 
 func (Source) Type() protoreflect.EnumType {
-	return &file_syncline_v1_event_proto_enumTypes[3]
+	return &file_syncline_v1_event_proto_enumTypes[4]
 }
 
 func (x Source) Number() protoreflect.EnumNumber {
@@ -273,7 +368,7 @@ func (x Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Source.Descriptor instead.
 func (Source) EnumDescriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{4}
 }
 
 // Event is one fact with a local time.
@@ -304,6 +399,7 @@ type Event struct {
 	//	*Event_SocketState
 	//	*Event_Change
 	//	*Event_LaneProcess
+	//	*Event_Trace
 	Fact          isEvent_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -475,6 +571,15 @@ func (x *Event) GetLaneProcess() *LaneProcess {
 	return nil
 }
 
+func (x *Event) GetTrace() *Trace {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_Trace); ok {
+			return x.Trace
+		}
+	}
+	return nil
+}
+
 type isEvent_Fact interface {
 	isEvent_Fact()
 }
@@ -527,6 +632,10 @@ type Event_LaneProcess struct {
 	LaneProcess *LaneProcess `protobuf:"bytes,21,opt,name=lane_process,json=laneProcess,proto3,oneof"`
 }
 
+type Event_Trace struct {
+	Trace *Trace `protobuf:"bytes,22,opt,name=trace,proto3,oneof"`
+}
+
 func (*Event_Call) isEvent_Fact() {}
 
 func (*Event_Packet) isEvent_Fact() {}
@@ -550,6 +659,8 @@ func (*Event_SocketState) isEvent_Fact() {}
 func (*Event_Change) isEvent_Fact() {}
 
 func (*Event_LaneProcess) isEvent_Fact() {}
+
+func (*Event_Trace) isEvent_Fact() {}
 
 // Call is one step of a lane: a system call, or one of the lab's own (sleep,
 // signal, wait).
@@ -598,7 +709,11 @@ type Call struct {
 	// "OUT|ERR|HUP". Empty if result says all.
 	Shown string `protobuf:"bytes,19,opt,name=shown,proto3" json:"shown,omitempty"`
 	// The process of the lane, if it is not the agent's own.
-	Process       uint32 `protobuf:"varint,20,opt,name=process,proto3" json:"process,omitempty"`
+	Process uint32 `protobuf:"varint,20,opt,name=process,proto3" json:"process,omitempty"`
+	// struct tcp_info of the socket, read right after the call returned and was stamped,
+	// as long as the kernel gave it; empty if the socket is no TCP socket, is closed, or
+	// nobody asked (SOURCE_TCP_INFO).
+	TcpInfo       []byte `protobuf:"bytes,21,opt,name=tcp_info,json=tcpInfo,proto3" json:"tcp_info,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -771,6 +886,13 @@ func (x *Call) GetProcess() uint32 {
 		return x.Process
 	}
 	return 0
+}
+
+func (x *Call) GetTcpInfo() []byte {
+	if x != nil {
+		return x.TcpInfo
+	}
+	return nil
 }
 
 // Packet is one packet of the run, as one interface's tap saw it: on the way out
@@ -1308,6 +1430,171 @@ func (x *SocketState) GetFinal() bool {
 	return false
 }
 
+// Trace is something that the kernel said of a TCP socket or a packet of the run's
+// flows, at a tracepoint. The event's time is bpf_ktime_get_ns(), which is
+// CLOCK_MONOTONIC, read in the tracepoint.
+type Trace struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  TraceKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=syncline.v1.TraceKind" json:"kind,omitempty"`
+	// SO_COOKIE of the socket, the same for as long as it lives; 0 if there is none: a
+	// RST for a port where nobody listens, a packet dropped before any socket.
+	Cookie uint64 `protobuf:"varint,2,opt,name=cookie,proto3" json:"cookie,omitempty"`
+	// "IP:port" of the host's own end and of the peer's. A port is 0 where it is not
+	// chosen yet: CLOSE to SYN_SENT comes before the source port, the first state of an
+	// accepted socket before the peer.
+	LocalAddress string `protobuf:"bytes,3,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
+	PeerAddress  string `protobuf:"bytes,4,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	// States by the kernel's number, see SocketState. old_state is of STATE alone; state
+	// of the others is the one it happened in, 0 without a socket.
+	OldState uint32 `protobuf:"varint,5,opt,name=old_state,json=oldState,proto3" json:"old_state,omitempty"`
+	State    uint32 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`
+	// sk_err of ERROR.
+	Errno uint32 `protobuf:"varint,7,opt,name=errno,proto3" json:"errno,omitempty"`
+	// The kernel's own name of the reason of a reset or of a drop, without its prefix:
+	// "TCP_INVALID_SEQUENCE", "NO_SOCKET".
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The segment that it is about, of RETRANSMIT, RESET_SENT and DROP. The numbers are
+	// absolute, the flags as in Packet. Of RESET_SENT, the segment that was answered.
+	Sequence       uint32 `protobuf:"varint,9,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Acknowledgment uint32 `protobuf:"varint,10,opt,name=acknowledgment,proto3" json:"acknowledgment,omitempty"`
+	Flags          uint32 `protobuf:"varint,11,opt,name=flags,proto3" json:"flags,omitempty"`
+	PayloadLength  uint32 `protobuf:"varint,12,opt,name=payload_length,json=payloadLength,proto3" json:"payload_length,omitempty"`
+	// IP protocol of a dropped packet; 0 and 6 TCP.
+	Protocol uint32 `protobuf:"varint,13,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// The function of the kernel that dropped it; "" if the kernel does not tell.
+	Place         string `protobuf:"bytes,14,opt,name=place,proto3" json:"place,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trace) Reset() {
+	*x = Trace{}
+	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trace) ProtoMessage() {}
+
+func (x *Trace) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trace.ProtoReflect.Descriptor instead.
+func (*Trace) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Trace) GetKind() TraceKind {
+	if x != nil {
+		return x.Kind
+	}
+	return TraceKind_TRACE_KIND_UNSPECIFIED
+}
+
+func (x *Trace) GetCookie() uint64 {
+	if x != nil {
+		return x.Cookie
+	}
+	return 0
+}
+
+func (x *Trace) GetLocalAddress() string {
+	if x != nil {
+		return x.LocalAddress
+	}
+	return ""
+}
+
+func (x *Trace) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *Trace) GetOldState() uint32 {
+	if x != nil {
+		return x.OldState
+	}
+	return 0
+}
+
+func (x *Trace) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *Trace) GetErrno() uint32 {
+	if x != nil {
+		return x.Errno
+	}
+	return 0
+}
+
+func (x *Trace) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Trace) GetSequence() uint32 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Trace) GetAcknowledgment() uint32 {
+	if x != nil {
+		return x.Acknowledgment
+	}
+	return 0
+}
+
+func (x *Trace) GetFlags() uint32 {
+	if x != nil {
+		return x.Flags
+	}
+	return 0
+}
+
+func (x *Trace) GetPayloadLength() uint32 {
+	if x != nil {
+		return x.PayloadLength
+	}
+	return 0
+}
+
+func (x *Trace) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Trace) GetPlace() string {
+	if x != nil {
+		return x.Place
+	}
+	return ""
+}
+
 // ChangeMade says that the lab changed the host, or took a change back. The event's
 // time is when that was done.
 type ChangeMade struct {
@@ -1323,7 +1610,7 @@ type ChangeMade struct {
 
 func (x *ChangeMade) Reset() {
 	*x = ChangeMade{}
-	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	mi := &file_syncline_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1622,7 @@ func (x *ChangeMade) String() string {
 func (*ChangeMade) ProtoMessage() {}
 
 func (x *ChangeMade) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[7]
+	mi := &file_syncline_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1348,7 +1635,7 @@ func (x *ChangeMade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMade.ProtoReflect.Descriptor instead.
 func (*ChangeMade) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChangeMade) GetText() string {
@@ -1386,7 +1673,7 @@ type LaneProcess struct {
 
 func (x *LaneProcess) Reset() {
 	*x = LaneProcess{}
-	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	mi := &file_syncline_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1398,7 +1685,7 @@ func (x *LaneProcess) String() string {
 func (*LaneProcess) ProtoMessage() {}
 
 func (x *LaneProcess) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[8]
+	mi := &file_syncline_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1411,7 +1698,7 @@ func (x *LaneProcess) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneProcess.ProtoReflect.Descriptor instead.
 func (*LaneProcess) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *LaneProcess) GetLane() string {
@@ -1456,7 +1743,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_syncline_v1_event_proto_msgTypes[9]
+	mi := &file_syncline_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1468,7 +1755,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[9]
+	mi := &file_syncline_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1481,7 +1768,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Signal) GetLane() string {
@@ -1520,7 +1807,7 @@ type Mark struct {
 
 func (x *Mark) Reset() {
 	*x = Mark{}
-	mi := &file_syncline_v1_event_proto_msgTypes[10]
+	mi := &file_syncline_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1532,7 +1819,7 @@ func (x *Mark) String() string {
 func (*Mark) ProtoMessage() {}
 
 func (x *Mark) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[10]
+	mi := &file_syncline_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1545,7 +1832,7 @@ func (x *Mark) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mark.ProtoReflect.Descriptor instead.
 func (*Mark) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Mark) GetKind() MarkKind {
@@ -1586,7 +1873,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_syncline_v1_event_proto_msgTypes[11]
+	mi := &file_syncline_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1885,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[11]
+	mi := &file_syncline_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1898,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Loss) GetSource() Source {
@@ -1654,7 +1941,7 @@ type ClockSample struct {
 
 func (x *ClockSample) Reset() {
 	*x = ClockSample{}
-	mi := &file_syncline_v1_event_proto_msgTypes[12]
+	mi := &file_syncline_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1953,7 @@ func (x *ClockSample) String() string {
 func (*ClockSample) ProtoMessage() {}
 
 func (x *ClockSample) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[12]
+	mi := &file_syncline_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1966,7 @@ func (x *ClockSample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockSample.ProtoReflect.Descriptor instead.
 func (*ClockSample) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ClockSample) GetRealtimeNs() int64 {
@@ -1710,7 +1997,7 @@ type ClockStep struct {
 
 func (x *ClockStep) Reset() {
 	*x = ClockStep{}
-	mi := &file_syncline_v1_event_proto_msgTypes[13]
+	mi := &file_syncline_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +2009,7 @@ func (x *ClockStep) String() string {
 func (*ClockStep) ProtoMessage() {}
 
 func (x *ClockStep) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[13]
+	mi := &file_syncline_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +2022,7 @@ func (x *ClockStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockStep.ProtoReflect.Descriptor instead.
 func (*ClockStep) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ClockStep) GetStepNs() int64 {
@@ -1776,7 +2063,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_syncline_v1_event_proto_msgTypes[14]
+	mi := &file_syncline_v1_event_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2075,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[14]
+	mi := &file_syncline_v1_event_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2088,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Chunk) GetRunId() string {
@@ -1864,7 +2151,7 @@ var File_syncline_v1_event_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\xc3\x05\n" +
+	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\xef\x05\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x1e\n" +
@@ -1884,8 +2171,9 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x05queue\x18\x12 \x01(\v2\x12.syncline.v1.QueueH\x00R\x05queue\x12=\n" +
 	"\fsocket_state\x18\x13 \x01(\v2\x18.syncline.v1.SocketStateH\x00R\vsocketState\x121\n" +
 	"\x06change\x18\x14 \x01(\v2\x17.syncline.v1.ChangeMadeH\x00R\x06change\x12=\n" +
-	"\flane_process\x18\x15 \x01(\v2\x18.syncline.v1.LaneProcessH\x00R\vlaneProcessB\x06\n" +
-	"\x04fact\"\x85\x04\n" +
+	"\flane_process\x18\x15 \x01(\v2\x18.syncline.v1.LaneProcessH\x00R\vlaneProcess\x12*\n" +
+	"\x05trace\x18\x16 \x01(\v2\x12.syncline.v1.TraceH\x00R\x05traceB\x06\n" +
+	"\x04fact\"\xa0\x04\n" +
 	"\x04Call\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
 	"\x04step\x18\x02 \x01(\rR\x04step\x12\x12\n" +
@@ -1907,7 +2195,8 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\afailure\x18\x11 \x01(\tR\afailure\x12\x12\n" +
 	"\x04data\x18\x12 \x01(\fR\x04data\x12\x14\n" +
 	"\x05shown\x18\x13 \x01(\tR\x05shown\x12\x18\n" +
-	"\aprocess\x18\x14 \x01(\rR\aprocess\"\xc9\x06\n" +
+	"\aprocess\x18\x14 \x01(\rR\aprocess\x12\x19\n" +
+	"\btcp_info\x18\x15 \x01(\fR\atcpInfo\"\xc9\x06\n" +
 	"\x06Packet\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x124\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x16.syncline.v1.DirectionR\tdirection\x12\x1f\n" +
@@ -1955,7 +2244,23 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\rlocal_address\x18\x01 \x01(\tR\flocalAddress\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\rR\x05state\x12\x14\n" +
-	"\x05final\x18\x04 \x01(\bR\x05final\"L\n" +
+	"\x05final\x18\x04 \x01(\bR\x05final\"\xa7\x03\n" +
+	"\x05Trace\x12*\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x16.syncline.v1.TraceKindR\x04kind\x12\x16\n" +
+	"\x06cookie\x18\x02 \x01(\x04R\x06cookie\x12#\n" +
+	"\rlocal_address\x18\x03 \x01(\tR\flocalAddress\x12!\n" +
+	"\fpeer_address\x18\x04 \x01(\tR\vpeerAddress\x12\x1b\n" +
+	"\told_state\x18\x05 \x01(\rR\boldState\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\rR\x05state\x12\x14\n" +
+	"\x05errno\x18\a \x01(\rR\x05errno\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x12\x1a\n" +
+	"\bsequence\x18\t \x01(\rR\bsequence\x12&\n" +
+	"\x0eacknowledgment\x18\n" +
+	" \x01(\rR\x0eacknowledgment\x12\x14\n" +
+	"\x05flags\x18\v \x01(\rR\x05flags\x12%\n" +
+	"\x0epayload_length\x18\f \x01(\rR\rpayloadLength\x12\x1a\n" +
+	"\bprotocol\x18\r \x01(\rR\bprotocol\x12\x14\n" +
+	"\x05place\x18\x0e \x01(\tR\x05place\"L\n" +
 	"\n" +
 	"ChangeMade\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
@@ -2005,7 +2310,18 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\tDirection\x12\x19\n" +
 	"\x15DIRECTION_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fDIRECTION_IN\x10\x01\x12\x11\n" +
-	"\rDIRECTION_OUT\x10\x02*\xc5\x01\n" +
+	"\rDIRECTION_OUT\x10\x02*\x8f\x02\n" +
+	"\tTraceKind\x12\x1a\n" +
+	"\x16TRACE_KIND_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10TRACE_KIND_STATE\x10\x01\x12\x19\n" +
+	"\x15TRACE_KIND_RETRANSMIT\x10\x02\x12 \n" +
+	"\x1cTRACE_KIND_RETRANSMIT_SYNACK\x10\x03\x12\x19\n" +
+	"\x15TRACE_KIND_RESET_SENT\x10\x04\x12\x1d\n" +
+	"\x19TRACE_KIND_RESET_RECEIVED\x10\x05\x12\x18\n" +
+	"\x14TRACE_KIND_DESTROYED\x10\x06\x12\x14\n" +
+	"\x10TRACE_KIND_ERROR\x10\a\x12\x13\n" +
+	"\x0fTRACE_KIND_DROP\x10\b\x12\x14\n" +
+	"\x10TRACE_KIND_READY\x10\t*\xe3\x01\n" +
 	"\bMarkKind\x12\x19\n" +
 	"\x15MARK_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fMARK_KIND_ARMED\x10\x01\x12\x1e\n" +
@@ -2013,7 +2329,8 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x18MARK_KIND_REPETITION_END\x10\x03\x12\x14\n" +
 	"\x10MARK_KIND_CLOSED\x10\x04\x12\x1c\n" +
 	"\x18MARK_KIND_SOURCE_MISSING\x10\x05\x12\x17\n" +
-	"\x13MARK_KIND_NOT_QUIET\x10\x06*\xc4\x01\n" +
+	"\x13MARK_KIND_NOT_QUIET\x10\x06\x12\x1c\n" +
+	"\x18MARK_KIND_SOURCE_REDUCED\x10\a*\xee\x01\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSOURCE_SYSCALLS\x10\x01\x12\x12\n" +
@@ -2024,7 +2341,10 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x13SOURCE_ACCEPT_QUEUE\x10\x06\x12\x0f\n" +
 	"\vSOURCE_ICMP\x10\a\x12\x0e\n" +
 	"\n" +
-	"SOURCE_ARP\x10\bB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"SOURCE_ARP\x10\b\x12\x10\n" +
+	"\fSOURCE_DROPS\x10\t\x12\x16\n" +
+	"\x12SOURCE_TRACEPOINTS\x10\n" +
+	"B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_event_proto_rawDescOnce sync.Once
@@ -2038,52 +2358,56 @@ func file_syncline_v1_event_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_event_proto_rawDescData
 }
 
-var file_syncline_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_syncline_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_syncline_v1_event_proto_goTypes = []any{
 	(EndedBy)(0),        // 0: syncline.v1.EndedBy
 	(Direction)(0),      // 1: syncline.v1.Direction
-	(MarkKind)(0),       // 2: syncline.v1.MarkKind
-	(Source)(0),         // 3: syncline.v1.Source
-	(*Event)(nil),       // 4: syncline.v1.Event
-	(*Call)(nil),        // 5: syncline.v1.Call
-	(*Packet)(nil),      // 6: syncline.v1.Packet
-	(*Counters)(nil),    // 7: syncline.v1.Counters
-	(*Counter)(nil),     // 8: syncline.v1.Counter
-	(*Queue)(nil),       // 9: syncline.v1.Queue
-	(*SocketState)(nil), // 10: syncline.v1.SocketState
-	(*ChangeMade)(nil),  // 11: syncline.v1.ChangeMade
-	(*LaneProcess)(nil), // 12: syncline.v1.LaneProcess
-	(*Signal)(nil),      // 13: syncline.v1.Signal
-	(*Mark)(nil),        // 14: syncline.v1.Mark
-	(*Loss)(nil),        // 15: syncline.v1.Loss
-	(*ClockSample)(nil), // 16: syncline.v1.ClockSample
-	(*ClockStep)(nil),   // 17: syncline.v1.ClockStep
-	(*Chunk)(nil),       // 18: syncline.v1.Chunk
+	(TraceKind)(0),      // 2: syncline.v1.TraceKind
+	(MarkKind)(0),       // 3: syncline.v1.MarkKind
+	(Source)(0),         // 4: syncline.v1.Source
+	(*Event)(nil),       // 5: syncline.v1.Event
+	(*Call)(nil),        // 6: syncline.v1.Call
+	(*Packet)(nil),      // 7: syncline.v1.Packet
+	(*Counters)(nil),    // 8: syncline.v1.Counters
+	(*Counter)(nil),     // 9: syncline.v1.Counter
+	(*Queue)(nil),       // 10: syncline.v1.Queue
+	(*SocketState)(nil), // 11: syncline.v1.SocketState
+	(*Trace)(nil),       // 12: syncline.v1.Trace
+	(*ChangeMade)(nil),  // 13: syncline.v1.ChangeMade
+	(*LaneProcess)(nil), // 14: syncline.v1.LaneProcess
+	(*Signal)(nil),      // 15: syncline.v1.Signal
+	(*Mark)(nil),        // 16: syncline.v1.Mark
+	(*Loss)(nil),        // 17: syncline.v1.Loss
+	(*ClockSample)(nil), // 18: syncline.v1.ClockSample
+	(*ClockStep)(nil),   // 19: syncline.v1.ClockStep
+	(*Chunk)(nil),       // 20: syncline.v1.Chunk
 }
 var file_syncline_v1_event_proto_depIdxs = []int32{
-	5,  // 0: syncline.v1.Event.call:type_name -> syncline.v1.Call
-	6,  // 1: syncline.v1.Event.packet:type_name -> syncline.v1.Packet
-	13, // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
-	14, // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
-	15, // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
-	16, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
-	17, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
-	7,  // 7: syncline.v1.Event.counters:type_name -> syncline.v1.Counters
-	9,  // 8: syncline.v1.Event.queue:type_name -> syncline.v1.Queue
-	10, // 9: syncline.v1.Event.socket_state:type_name -> syncline.v1.SocketState
-	11, // 10: syncline.v1.Event.change:type_name -> syncline.v1.ChangeMade
-	12, // 11: syncline.v1.Event.lane_process:type_name -> syncline.v1.LaneProcess
-	0,  // 12: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
-	1,  // 13: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
-	8,  // 14: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
-	2,  // 15: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
-	3,  // 16: syncline.v1.Loss.source:type_name -> syncline.v1.Source
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	6,  // 0: syncline.v1.Event.call:type_name -> syncline.v1.Call
+	7,  // 1: syncline.v1.Event.packet:type_name -> syncline.v1.Packet
+	15, // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
+	16, // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
+	17, // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
+	18, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
+	19, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
+	8,  // 7: syncline.v1.Event.counters:type_name -> syncline.v1.Counters
+	10, // 8: syncline.v1.Event.queue:type_name -> syncline.v1.Queue
+	11, // 9: syncline.v1.Event.socket_state:type_name -> syncline.v1.SocketState
+	13, // 10: syncline.v1.Event.change:type_name -> syncline.v1.ChangeMade
+	14, // 11: syncline.v1.Event.lane_process:type_name -> syncline.v1.LaneProcess
+	12, // 12: syncline.v1.Event.trace:type_name -> syncline.v1.Trace
+	0,  // 13: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
+	1,  // 14: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
+	9,  // 15: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
+	2,  // 16: syncline.v1.Trace.kind:type_name -> syncline.v1.TraceKind
+	3,  // 17: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
+	4,  // 18: syncline.v1.Loss.source:type_name -> syncline.v1.Source
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_event_proto_init() }
@@ -2104,14 +2428,15 @@ func file_syncline_v1_event_proto_init() {
 		(*Event_SocketState)(nil),
 		(*Event_Change)(nil),
 		(*Event_LaneProcess)(nil),
+		(*Event_Trace)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_event_proto_rawDesc), len(file_syncline_v1_event_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   15,
+			NumEnums:      5,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

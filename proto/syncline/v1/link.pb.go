@@ -1098,7 +1098,9 @@ type Prepared struct {
 	Epoch        uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Capabilities []*Capability          `protobuf:"bytes,3,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Not empty: this agent cannot take part.
-	Error         string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`
+	// What the host is like; it is kept with the run.
+	Environment   *Environment `protobuf:"bytes,5,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1159,6 +1161,13 @@ func (x *Prepared) GetError() string {
 		return x.Error
 	}
 	return ""
+}
+
+func (x *Prepared) GetEnvironment() *Environment {
+	if x != nil {
+		return x.Environment
+	}
+	return nil
 }
 
 // Arm opens captures.
@@ -2630,12 +2639,13 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x06ranges\x18\x03 \x03(\v2\x16.syncline.v1.PortRangeR\x06ranges\"1\n" +
 	"\tPortRange\x12\x10\n" +
 	"\x03low\x18\x01 \x01(\rR\x03low\x12\x12\n" +
-	"\x04high\x18\x02 \x01(\rR\x04high\"\x8a\x01\n" +
+	"\x04high\x18\x02 \x01(\rR\x04high\"\xc6\x01\n" +
 	"\bPrepared\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
 	"\fcapabilities\x18\x03 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x14\n" +
-	"\x05error\x18\x04 \x01(\tR\x05error\"2\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error\x12:\n" +
+	"\venvironment\x18\x05 \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"2\n" +
 	"\x03Arm\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"J\n" +
@@ -2810,10 +2820,11 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Capability)(nil),      // 32: syncline.v1.Capability
 	(Source)(0),             // 33: syncline.v1.Source
 	(*Requirement)(nil),     // 34: syncline.v1.Requirement
-	(*Setup)(nil),           // 35: syncline.v1.Setup
-	(*Lane)(nil),            // 36: syncline.v1.Lane
-	(*Watch)(nil),           // 37: syncline.v1.Watch
-	(*Chunk)(nil),           // 38: syncline.v1.Chunk
+	(*Environment)(nil),     // 35: syncline.v1.Environment
+	(*Setup)(nil),           // 36: syncline.v1.Setup
+	(*Lane)(nil),            // 37: syncline.v1.Lane
+	(*Watch)(nil),           // 38: syncline.v1.Watch
+	(*Chunk)(nil),           // 39: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
@@ -2850,20 +2861,21 @@ var file_syncline_v1_link_proto_depIdxs = []int32{
 	34, // 31: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
 	8,  // 32: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
 	32, // 33: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	35, // 34: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	35, // 35: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	36, // 36: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	37, // 37: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	38, // 38: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 39: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	29, // 40: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 41: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	30, // 42: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	41, // [41:43] is the sub-list for method output_type
-	39, // [39:41] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	35, // 34: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	36, // 35: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	36, // 36: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	37, // 37: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	38, // 38: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	39, // 39: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 40: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	29, // 41: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 42: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	30, // 43: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	42, // [42:44] is the sub-list for method output_type
+	40, // [40:42] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }

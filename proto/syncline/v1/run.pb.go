@@ -342,7 +342,9 @@ type RunHost struct {
 	// Every source the experiment asked for, and if this host gives it.
 	Capabilities []*Capability `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Its IPv6 address, if address is not one and the agent has one.
-	Address6      string `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
+	Address6 string `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
+	// What the host was like when the run was prepared.
+	Environment   *Environment `protobuf:"bytes,8,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -426,6 +428,59 @@ func (x *RunHost) GetAddress6() string {
 	return ""
 }
 
+func (x *RunHost) GetEnvironment() *Environment {
+	if x != nil {
+		return x.Environment
+	}
+	return nil
+}
+
+// Environment is what may explain a difference between two hosts or two runs: kernel,
+// sysctls, interfaces with MTU, qdisc and offloads, clocks, processors, versions.
+type Environment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sections      []*Environment_Section `protobuf:"bytes,1,rep,name=sections,proto3" json:"sections,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Environment) Reset() {
+	*x = Environment{}
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Environment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Environment) ProtoMessage() {}
+
+func (x *Environment) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Environment.ProtoReflect.Descriptor instead.
+func (*Environment) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Environment) GetSections() []*Environment_Section {
+	if x != nil {
+		return x.Sections
+	}
+	return nil
+}
+
 // Capability says if a source can be had on a host.
 type Capability struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -440,7 +495,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +507,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +520,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Capability) GetSource() Source {
@@ -508,7 +563,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +575,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +588,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -559,7 +614,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +626,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +639,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -614,7 +669,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +681,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +694,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -700,7 +755,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +767,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +780,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -744,7 +799,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -756,7 +811,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -769,7 +824,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -788,7 +843,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +855,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +868,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -831,7 +886,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -843,7 +898,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -856,7 +911,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 type ListRunsResponse struct {
@@ -868,7 +923,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +935,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +948,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -912,7 +967,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -924,7 +979,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -937,7 +992,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -956,7 +1011,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1023,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1036,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1001,7 +1056,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1068,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1081,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -1052,7 +1107,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1119,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1132,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -1098,7 +1153,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1165,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1178,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -1152,7 +1207,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1219,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1232,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -1199,6 +1254,122 @@ func (x *ListEventsResponse) GetEvents() []*Event {
 		return x.Events
 	}
 	return nil
+}
+
+// Section groups settings: "kernel", "sysctl", "interface eth0", "clock", "cpu",
+// "versions".
+type Environment_Section struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Settings      []*Environment_Setting `protobuf:"bytes,2,rep,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Environment_Section) Reset() {
+	*x = Environment_Section{}
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Environment_Section) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Environment_Section) ProtoMessage() {}
+
+func (x *Environment_Section) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Environment_Section.ProtoReflect.Descriptor instead.
+func (*Environment_Section) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3, 0}
+}
+
+func (x *Environment_Section) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Environment_Section) GetSettings() []*Environment_Setting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// Setting is one of them: "net.ipv4.tcp_fin_timeout" is "60". failure is why it could
+// not be read; value is then empty.
+type Environment_Setting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	Failure       string                 `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Environment_Setting) Reset() {
+	*x = Environment_Setting{}
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Environment_Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Environment_Setting) ProtoMessage() {}
+
+func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Environment_Setting.ProtoReflect.Descriptor instead.
+func (*Environment_Setting) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3, 1}
+}
+
+func (x *Environment_Setting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Environment_Setting) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Environment_Setting) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
 }
 
 var File_syncline_v1_run_proto protoreflect.FileDescriptor
@@ -1233,7 +1404,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\rR\x04last\"\xd9\x01\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\"\x95\x02\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -1241,7 +1412,17 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12\x19\n" +
 	"\bclock_id\x18\x05 \x01(\tR\aclockId\x12;\n" +
 	"\fcapabilities\x18\x06 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x1a\n" +
-	"\baddress6\x18\a \x01(\tR\baddress6\"\x87\x01\n" +
+	"\baddress6\x18\a \x01(\tR\baddress6\x12:\n" +
+	"\venvironment\x18\b \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"\xf7\x01\n" +
+	"\vEnvironment\x12<\n" +
+	"\bsections\x18\x01 \x03(\v2 .syncline.v1.Environment.SectionR\bsections\x1a[\n" +
+	"\aSection\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12<\n" +
+	"\bsettings\x18\x02 \x03(\v2 .syncline.v1.Environment.SettingR\bsettings\x1aM\n" +
+	"\aSetting\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\x12\x18\n" +
+	"\afailure\x18\x03 \x01(\tR\afailure\"\x87\x01\n" +
 	"\n" +
 	"Capability\x12+\n" +
 	"\x06source\x18\x01 \x01(\x0e2\x13.syncline.v1.SourceR\x06source\x12\x1c\n" +
@@ -1330,65 +1511,71 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
 	(*RunVariant)(nil),                 // 2: syncline.v1.RunVariant
 	(*RunHost)(nil),                    // 3: syncline.v1.RunHost
-	(*Capability)(nil),                 // 4: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 5: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 6: syncline.v1.ValidateExperimentResponse
-	(*CreateRunRequest)(nil),           // 7: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 8: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 9: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 10: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 11: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 12: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 13: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 14: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 15: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 16: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 17: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 18: syncline.v1.ListEventsResponse
-	nil,                                // 19: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 20: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 21: syncline.v1.Source
-	(*Event)(nil),                      // 22: syncline.v1.Event
+	(*Environment)(nil),                // 4: syncline.v1.Environment
+	(*Capability)(nil),                 // 5: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 6: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 7: syncline.v1.ValidateExperimentResponse
+	(*CreateRunRequest)(nil),           // 8: syncline.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),          // 9: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 10: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 11: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 12: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 13: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 14: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 15: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 16: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 17: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 18: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 19: syncline.v1.ListEventsResponse
+	(*Environment_Section)(nil),        // 20: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 21: syncline.v1.Environment.Setting
+	nil,                                // 22: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 23: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 24: syncline.v1.Source
+	(*Event)(nil),                      // 25: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
 	3,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
-	4,  // 3: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	21, // 4: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	19, // 5: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	20, // 6: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	1,  // 7: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 8: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 9: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 10: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 11: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	22, // 12: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	5,  // 13: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	7,  // 14: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	9,  // 15: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	11, // 16: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	13, // 17: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	15, // 18: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	17, // 19: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	6,  // 20: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	8,  // 21: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	10, // 22: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	12, // 23: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	14, // 24: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	16, // 25: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	18, // 26: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	20, // [20:27] is the sub-list for method output_type
-	13, // [13:20] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	5,  // 3: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	4,  // 4: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	20, // 5: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	24, // 6: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	22, // 7: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	23, // 8: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	1,  // 9: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 10: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 11: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 12: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 13: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	25, // 14: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	21, // 15: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	6,  // 16: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	8,  // 17: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	10, // 18: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	12, // 19: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	14, // 20: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	16, // 21: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	18, // 22: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	7,  // 23: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	9,  // 24: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	11, // 25: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	13, // 26: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	15, // 27: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	17, // 28: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	19, // 29: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	23, // [23:30] is the sub-list for method output_type
+	16, // [16:23] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -1403,7 +1590,7 @@ func file_syncline_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

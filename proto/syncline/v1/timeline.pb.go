@@ -983,8 +983,11 @@ type State struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Index of the moment that brought it about; unset where nothing on record did.
 	Moment *uint32 `protobuf:"varint,2,opt,name=moment,proto3,oneof" json:"moment,omitempty"`
-	// How it is known: "packet", "call", "dump", "order".
-	Known         string `protobuf:"bytes,3,opt,name=known,proto3" json:"known,omitempty"`
+	// How it is known: "traced" by the kernel itself, "packet", "call", "dump", "order".
+	Known string `protobuf:"bytes,3,opt,name=known,proto3" json:"known,omitempty"`
+	// Index of the last moment at which the socket surely was not yet in it; unset if it
+	// is the very moment that is known (traced), or if nothing bounds it.
+	After         *uint32 `protobuf:"varint,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,6 +1041,13 @@ func (x *State) GetKnown() string {
 		return x.Known
 	}
 	return ""
+}
+
+func (x *State) GetAfter() uint32 {
+	if x != nil && x.After != nil {
+		return *x.After
+	}
+	return 0
 }
 
 // Segment is one transmission of a packet.
@@ -1326,12 +1336,14 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
 	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06statesB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"Y\n" +
+	"\x11_initial_sequence\"~\n" +
 	"\x05State\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06moment\x18\x02 \x01(\rH\x00R\x06moment\x88\x01\x01\x12\x14\n" +
-	"\x05known\x18\x03 \x01(\tR\x05knownB\t\n" +
-	"\a_moment\"\xff\x02\n" +
+	"\x05known\x18\x03 \x01(\tR\x05known\x12\x19\n" +
+	"\x05after\x18\x04 \x01(\rH\x01R\x05after\x88\x01\x01B\t\n" +
+	"\a_momentB\b\n" +
+	"\x06_after\"\xff\x02\n" +
 	"\aSegment\x12\x1f\n" +
 	"\vfrom_client\x18\x01 \x01(\bR\n" +
 	"fromClient\x12!\n" +
