@@ -343,7 +343,7 @@ type RunHost struct {
 	Capabilities []*Capability `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Its IPv6 address, if address is not one and the agent has one.
 	Address6 string `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
-	// What the host was like when the run was prepared.
+	// What the host was like when the run was prepared. GetRun alone gives it.
 	Environment   *Environment `protobuf:"bytes,8,opt,name=environment,proto3" json:"environment,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -649,6 +649,396 @@ func (x *ValidateExperimentResponse) GetExperiment() string {
 	return ""
 }
 
+type PlanExperimentRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	FileName string                 `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	Source   []byte                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
+	// As of CreateRunRequest.
+	Repetitions   uint32            `protobuf:"varint,3,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
+	Bindings      map[string]string `protobuf:"bytes,4,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Set           map[string]string `protobuf:"bytes,5,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Cases         []string          `protobuf:"bytes,6,rep,name=cases,proto3" json:"cases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanExperimentRequest) Reset() {
+	*x = PlanExperimentRequest{}
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanExperimentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanExperimentRequest) ProtoMessage() {}
+
+func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanExperimentRequest.ProtoReflect.Descriptor instead.
+func (*PlanExperimentRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PlanExperimentRequest) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *PlanExperimentRequest) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *PlanExperimentRequest) GetRepetitions() uint32 {
+	if x != nil {
+		return x.Repetitions
+	}
+	return 0
+}
+
+func (x *PlanExperimentRequest) GetBindings() map[string]string {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+func (x *PlanExperimentRequest) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *PlanExperimentRequest) GetCases() []string {
+	if x != nil {
+		return x.Cases
+	}
+	return nil
+}
+
+type PlanExperimentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Plan          *Plan                  `protobuf:"bytes,1,opt,name=plan,proto3" json:"plan,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanExperimentResponse) Reset() {
+	*x = PlanExperimentResponse{}
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanExperimentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanExperimentResponse) ProtoMessage() {}
+
+func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanExperimentResponse.ProtoReflect.Descriptor instead.
+func (*PlanExperimentResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PlanExperimentResponse) GetPlan() *Plan {
+	if x != nil {
+		return x.Plan
+	}
+	return nil
+}
+
+// Plan is what a run of an experiment would be.
+type Plan struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Experiment string                 `protobuf:"bytes,1,opt,name=experiment,proto3" json:"experiment,omitempty"`
+	// Every role, in the order of the file; agent is empty where none can play it. The
+	// capabilities are what the agent said when it connected; a run asks it again.
+	Hosts []*RunHost `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	// Why the run cannot start now: no agent for a role, an agent that is busy.
+	Unmet []string `protobuf:"bytes,3,rep,name=unmet,proto3" json:"unmet,omitempty"`
+	// What the file says in words that it takes ("root", "nftables"). No agent is asked.
+	Needs []string `protobuf:"bytes,4,rep,name=needs,proto3" json:"needs,omitempty"`
+	// What agents check before anything is changed or opened.
+	Requirements []string       `protobuf:"bytes,5,rep,name=requirements,proto3" json:"requirements,omitempty"`
+	Variants     []*PlanVariant `protobuf:"bytes,6,rep,name=variants,proto3" json:"variants,omitempty"`
+	// Of all variants, at most.
+	Repetitions uint32 `protobuf:"varint,7,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
+	// The run takes at least this long: what its lanes and its pauses surely sleep.
+	LeastNs int64 `protobuf:"varint,8,opt,name=least_ns,json=leastNs,proto3" json:"least_ns,omitempty"`
+	// No run takes longer: every repetition that exceeds its timeout is ended.
+	MostNs int64 `protobuf:"varint,9,opt,name=most_ns,json=mostNs,proto3" json:"most_ns,omitempty"`
+	// What it probably takes, going by the run of that id of the same file; 0 and
+	// empty if there was none.
+	LikelyNs      int64  `protobuf:"varint,10,opt,name=likely_ns,json=likelyNs,proto3" json:"likely_ns,omitempty"`
+	LikelyRunId   string `protobuf:"bytes,11,opt,name=likely_run_id,json=likelyRunId,proto3" json:"likely_run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Plan) Reset() {
+	*x = Plan{}
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Plan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Plan) ProtoMessage() {}
+
+func (x *Plan) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Plan.ProtoReflect.Descriptor instead.
+func (*Plan) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Plan) GetExperiment() string {
+	if x != nil {
+		return x.Experiment
+	}
+	return ""
+}
+
+func (x *Plan) GetHosts() []*RunHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *Plan) GetUnmet() []string {
+	if x != nil {
+		return x.Unmet
+	}
+	return nil
+}
+
+func (x *Plan) GetNeeds() []string {
+	if x != nil {
+		return x.Needs
+	}
+	return nil
+}
+
+func (x *Plan) GetRequirements() []string {
+	if x != nil {
+		return x.Requirements
+	}
+	return nil
+}
+
+func (x *Plan) GetVariants() []*PlanVariant {
+	if x != nil {
+		return x.Variants
+	}
+	return nil
+}
+
+func (x *Plan) GetRepetitions() uint32 {
+	if x != nil {
+		return x.Repetitions
+	}
+	return 0
+}
+
+func (x *Plan) GetLeastNs() int64 {
+	if x != nil {
+		return x.LeastNs
+	}
+	return 0
+}
+
+func (x *Plan) GetMostNs() int64 {
+	if x != nil {
+		return x.MostNs
+	}
+	return 0
+}
+
+func (x *Plan) GetLikelyNs() int64 {
+	if x != nil {
+		return x.LikelyNs
+	}
+	return 0
+}
+
+func (x *Plan) GetLikelyRunId() string {
+	if x != nil {
+		return x.LikelyRunId
+	}
+	return ""
+}
+
+// PlanVariant is one variant of the plan.
+type PlanVariant struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "burst mtu=1500"; empty if the file has one variant only.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many are made, at most, and how many of these are a warm-up and not judged.
+	Repetitions uint32 `protobuf:"varint,2,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
+	Warmup      uint32 `protobuf:"varint,3,opt,name=warmup,proto3" json:"warmup,omitempty"`
+	// In the order of the verdicts of a run.
+	Verdicts      []*PlannedVerdict `protobuf:"bytes,4,rep,name=verdicts,proto3" json:"verdicts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanVariant) Reset() {
+	*x = PlanVariant{}
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanVariant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanVariant) ProtoMessage() {}
+
+func (x *PlanVariant) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
+func (*PlanVariant) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PlanVariant) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PlanVariant) GetRepetitions() uint32 {
+	if x != nil {
+		return x.Repetitions
+	}
+	return 0
+}
+
+func (x *PlanVariant) GetWarmup() uint32 {
+	if x != nil {
+		return x.Warmup
+	}
+	return 0
+}
+
+func (x *PlanVariant) GetVerdicts() []*PlannedVerdict {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+// PlannedVerdict is an expectation, and what will be missing of what it rests on.
+type PlannedVerdict struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Expectation string                 `protobuf:"bytes,1,opt,name=expectation,proto3" json:"expectation,omitempty"`
+	// Not empty: the verdict can be no pass, but "cannot tell" at best, and why.
+	Doubt         string `protobuf:"bytes,2,opt,name=doubt,proto3" json:"doubt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlannedVerdict) Reset() {
+	*x = PlannedVerdict{}
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlannedVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlannedVerdict) ProtoMessage() {}
+
+func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
+func (*PlannedVerdict) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *PlannedVerdict) GetExpectation() string {
+	if x != nil {
+		return x.Expectation
+	}
+	return ""
+}
+
+func (x *PlannedVerdict) GetDoubt() string {
+	if x != nil {
+		return x.Doubt
+	}
+	return ""
+}
+
 type CreateRunRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Makes a retry safe: the same id gives the same run.
@@ -669,7 +1059,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -681,7 +1071,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -694,7 +1084,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -755,7 +1145,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -767,7 +1157,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -780,7 +1170,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -799,7 +1189,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +1201,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +1214,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -843,7 +1233,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -855,7 +1245,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -868,7 +1258,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -886,7 +1276,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1288,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1301,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 type ListRunsResponse struct {
@@ -923,7 +1313,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1325,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1338,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -967,7 +1357,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -979,7 +1369,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -992,7 +1382,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -1011,7 +1401,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1413,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1426,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1056,7 +1446,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1068,7 +1458,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1081,7 +1471,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -1107,7 +1497,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1509,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1522,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -1153,7 +1543,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1555,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1568,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -1207,7 +1597,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1609,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1622,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -1268,7 +1658,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1670,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1713,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1725,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1825,45 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x1aValidateExperimentResponse\x12\x1e\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\tR\n" +
-	"experiment\"\x96\x03\n" +
+	"experiment\"\x86\x03\n" +
+	"\x15PlanExperimentRequest\x12\x1b\n" +
+	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\fR\x06source\x12 \n" +
+	"\vrepetitions\x18\x03 \x01(\rR\vrepetitions\x12L\n" +
+	"\bbindings\x18\x04 \x03(\v20.syncline.v1.PlanExperimentRequest.BindingsEntryR\bbindings\x12=\n" +
+	"\x03set\x18\x05 \x03(\v2+.syncline.v1.PlanExperimentRequest.SetEntryR\x03set\x12\x14\n" +
+	"\x05cases\x18\x06 \x03(\tR\x05cases\x1a;\n" +
+	"\rBindingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
+	"\x16PlanExperimentResponse\x12%\n" +
+	"\x04plan\x18\x01 \x01(\v2\x11.syncline.v1.PlanR\x04plan\"\xef\x02\n" +
+	"\x04Plan\x12\x1e\n" +
+	"\n" +
+	"experiment\x18\x01 \x01(\tR\n" +
+	"experiment\x12*\n" +
+	"\x05hosts\x18\x02 \x03(\v2\x14.syncline.v1.RunHostR\x05hosts\x12\x14\n" +
+	"\x05unmet\x18\x03 \x03(\tR\x05unmet\x12\x14\n" +
+	"\x05needs\x18\x04 \x03(\tR\x05needs\x12\"\n" +
+	"\frequirements\x18\x05 \x03(\tR\frequirements\x124\n" +
+	"\bvariants\x18\x06 \x03(\v2\x18.syncline.v1.PlanVariantR\bvariants\x12 \n" +
+	"\vrepetitions\x18\a \x01(\rR\vrepetitions\x12\x19\n" +
+	"\bleast_ns\x18\b \x01(\x03R\aleastNs\x12\x17\n" +
+	"\amost_ns\x18\t \x01(\x03R\x06mostNs\x12\x1b\n" +
+	"\tlikely_ns\x18\n" +
+	" \x01(\x03R\blikelyNs\x12\"\n" +
+	"\rlikely_run_id\x18\v \x01(\tR\vlikelyRunId\"\x94\x01\n" +
+	"\vPlanVariant\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
+	"\vrepetitions\x18\x02 \x01(\rR\vrepetitions\x12\x16\n" +
+	"\x06warmup\x18\x03 \x01(\rR\x06warmup\x127\n" +
+	"\bverdicts\x18\x04 \x03(\v2\x1b.syncline.v1.PlannedVerdictR\bverdicts\"H\n" +
+	"\x0ePlannedVerdict\x12 \n" +
+	"\vexpectation\x18\x01 \x01(\tR\vexpectation\x12\x14\n" +
+	"\x05doubt\x18\x02 \x01(\tR\x05doubt\"\x96\x03\n" +
 	"\x10CreateRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
@@ -1486,10 +1914,11 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x14RUN_STATE_COLLECTING\x10\x04\x12\x14\n" +
 	"\x10RUN_STATE_SEALED\x10\x05\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x06\x12\x17\n" +
-	"\x13RUN_STATE_CANCELLED\x10\a2\xb3\x04\n" +
+	"\x13RUN_STATE_CANCELLED\x10\a2\x8e\x05\n" +
 	"\n" +
 	"RunService\x12e\n" +
-	"\x12ValidateExperiment\x12&.syncline.v1.ValidateExperimentRequest\x1a'.syncline.v1.ValidateExperimentResponse\x12J\n" +
+	"\x12ValidateExperiment\x12&.syncline.v1.ValidateExperimentRequest\x1a'.syncline.v1.ValidateExperimentResponse\x12Y\n" +
+	"\x0ePlanExperiment\x12\".syncline.v1.PlanExperimentRequest\x1a#.syncline.v1.PlanExperimentResponse\x12J\n" +
 	"\tCreateRun\x12\x1d.syncline.v1.CreateRunRequest\x1a\x1e.syncline.v1.CreateRunResponse\x12A\n" +
 	"\x06GetRun\x12\x1a.syncline.v1.GetRunRequest\x1a\x1b.syncline.v1.GetRunResponse\x12G\n" +
 	"\bListRuns\x12\x1c.syncline.v1.ListRunsRequest\x1a\x1d.syncline.v1.ListRunsResponse\x12I\n" +
@@ -1511,7 +1940,7 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
@@ -1521,24 +1950,31 @@ var file_syncline_v1_run_proto_goTypes = []any{
 	(*Capability)(nil),                 // 5: syncline.v1.Capability
 	(*ValidateExperimentRequest)(nil),  // 6: syncline.v1.ValidateExperimentRequest
 	(*ValidateExperimentResponse)(nil), // 7: syncline.v1.ValidateExperimentResponse
-	(*CreateRunRequest)(nil),           // 8: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 9: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 10: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 11: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 12: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 13: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 14: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 15: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 16: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 17: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 18: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 19: syncline.v1.ListEventsResponse
-	(*Environment_Section)(nil),        // 20: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 21: syncline.v1.Environment.Setting
-	nil,                                // 22: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 23: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 24: syncline.v1.Source
-	(*Event)(nil),                      // 25: syncline.v1.Event
+	(*PlanExperimentRequest)(nil),      // 8: syncline.v1.PlanExperimentRequest
+	(*PlanExperimentResponse)(nil),     // 9: syncline.v1.PlanExperimentResponse
+	(*Plan)(nil),                       // 10: syncline.v1.Plan
+	(*PlanVariant)(nil),                // 11: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 12: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 13: syncline.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),          // 14: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 15: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 16: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 17: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 18: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 19: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 20: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 21: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 22: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 23: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 24: syncline.v1.ListEventsResponse
+	(*Environment_Section)(nil),        // 25: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 26: syncline.v1.Environment.Setting
+	nil,                                // 27: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 28: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 29: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 30: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 31: syncline.v1.Source
+	(*Event)(nil),                      // 32: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
@@ -1546,36 +1982,44 @@ var file_syncline_v1_run_proto_depIdxs = []int32{
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
 	5,  // 3: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
 	4,  // 4: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	20, // 5: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	24, // 6: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	22, // 7: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	23, // 8: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	1,  // 9: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 10: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 11: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 12: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 13: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	25, // 14: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	21, // 15: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	6,  // 16: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	8,  // 17: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	10, // 18: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	12, // 19: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	14, // 20: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	16, // 21: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	18, // 22: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	7,  // 23: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	9,  // 24: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	11, // 25: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	13, // 26: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	15, // 27: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	17, // 28: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	19, // 29: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	23, // [23:30] is the sub-list for method output_type
-	16, // [16:23] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	25, // 5: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	31, // 6: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	27, // 7: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	28, // 8: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	10, // 9: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	3,  // 10: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	11, // 11: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	12, // 12: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	29, // 13: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	30, // 14: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	1,  // 15: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 16: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 17: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 18: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 19: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	32, // 20: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	26, // 21: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	6,  // 22: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	8,  // 23: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	13, // 24: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	15, // 25: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	17, // 26: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	19, // 27: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	21, // 28: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	23, // 29: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	7,  // 30: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	9,  // 31: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	14, // 32: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	16, // 33: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	18, // 34: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	20, // 35: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	22, // 36: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	24, // 37: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	30, // [30:38] is the sub-list for method output_type
+	22, // [22:30] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -1590,7 +2034,7 @@ func file_syncline_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

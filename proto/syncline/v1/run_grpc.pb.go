@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	RunService_ValidateExperiment_FullMethodName = "/syncline.v1.RunService/ValidateExperiment"
+	RunService_PlanExperiment_FullMethodName     = "/syncline.v1.RunService/PlanExperiment"
 	RunService_CreateRun_FullMethodName          = "/syncline.v1.RunService/CreateRun"
 	RunService_GetRun_FullMethodName             = "/syncline.v1.RunService/GetRun"
 	RunService_ListRuns_FullMethodName           = "/syncline.v1.RunService/ListRuns"
@@ -37,6 +38,10 @@ type RunServiceClient interface {
 	// ValidateExperiment parses and checks a file; nothing is stored. Errors of the
 	// file come as a BadRequest detail, one field violation each.
 	ValidateExperiment(ctx context.Context, in *ValidateExperimentRequest, opts ...grpc.CallOption) (*ValidateExperimentResponse, error)
+	// PlanExperiment says what CreateRun would do with the agents that are connected
+	// now: who plays which role, what each can see, and what that leaves of the
+	// verdicts. Nothing is stored, and no agent hears of it.
+	PlanExperiment(ctx context.Context, in *PlanExperimentRequest, opts ...grpc.CallOption) (*PlanExperimentResponse, error)
 	// CreateRun plans and starts a run. It returns when the run is committed.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
 	GetRun(ctx context.Context, in *GetRunRequest, opts ...grpc.CallOption) (*GetRunResponse, error)
@@ -64,6 +69,16 @@ func (c *runServiceClient) ValidateExperiment(ctx context.Context, in *ValidateE
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ValidateExperimentResponse)
 	err := c.cc.Invoke(ctx, RunService_ValidateExperiment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) PlanExperiment(ctx context.Context, in *PlanExperimentRequest, opts ...grpc.CallOption) (*PlanExperimentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanExperimentResponse)
+	err := c.cc.Invoke(ctx, RunService_PlanExperiment_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -157,6 +172,10 @@ type RunServiceServer interface {
 	// ValidateExperiment parses and checks a file; nothing is stored. Errors of the
 	// file come as a BadRequest detail, one field violation each.
 	ValidateExperiment(context.Context, *ValidateExperimentRequest) (*ValidateExperimentResponse, error)
+	// PlanExperiment says what CreateRun would do with the agents that are connected
+	// now: who plays which role, what each can see, and what that leaves of the
+	// verdicts. Nothing is stored, and no agent hears of it.
+	PlanExperiment(context.Context, *PlanExperimentRequest) (*PlanExperimentResponse, error)
 	// CreateRun plans and starts a run. It returns when the run is committed.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)
 	GetRun(context.Context, *GetRunRequest) (*GetRunResponse, error)
@@ -182,6 +201,9 @@ type UnimplementedRunServiceServer struct{}
 
 func (UnimplementedRunServiceServer) ValidateExperiment(context.Context, *ValidateExperimentRequest) (*ValidateExperimentResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ValidateExperiment not implemented")
+}
+func (UnimplementedRunServiceServer) PlanExperiment(context.Context, *PlanExperimentRequest) (*PlanExperimentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanExperiment not implemented")
 }
 func (UnimplementedRunServiceServer) CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateRun not implemented")
@@ -236,6 +258,24 @@ func _RunService_ValidateExperiment_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RunServiceServer).ValidateExperiment(ctx, req.(*ValidateExperimentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_PlanExperiment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanExperimentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).PlanExperiment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_PlanExperiment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).PlanExperiment(ctx, req.(*PlanExperimentRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -344,6 +384,10 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ValidateExperiment",
 			Handler:    _RunService_ValidateExperiment_Handler,
+		},
+		{
+			MethodName: "PlanExperiment",
+			Handler:    _RunService_PlanExperiment_Handler,
 		},
 		{
 			MethodName: "CreateRun",

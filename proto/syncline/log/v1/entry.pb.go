@@ -107,6 +107,7 @@ type Entry struct {
 	//	*Entry_ChangeRun
 	//	*Entry_AppendChunk
 	//	*Entry_SealRun
+	//	*Entry_PutEnvironment
 	Command       isEntry_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -215,6 +216,15 @@ func (x *Entry) GetSealRun() *SealRun {
 	return nil
 }
 
+func (x *Entry) GetPutEnvironment() *PutEnvironment {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_PutEnvironment); ok {
+			return x.PutEnvironment
+		}
+	}
+	return nil
+}
+
 type isEntry_Command interface {
 	isEntry_Command()
 }
@@ -239,6 +249,10 @@ type Entry_SealRun struct {
 	SealRun *SealRun `protobuf:"bytes,14,opt,name=seal_run,json=sealRun,proto3,oneof"`
 }
 
+type Entry_PutEnvironment struct {
+	PutEnvironment *PutEnvironment `protobuf:"bytes,15,opt,name=put_environment,json=putEnvironment,proto3,oneof"`
+}
+
 func (*Entry_PutAgent) isEntry_Command() {}
 
 func (*Entry_CreateRun) isEntry_Command() {}
@@ -248,6 +262,8 @@ func (*Entry_ChangeRun) isEntry_Command() {}
 func (*Entry_AppendChunk) isEntry_Command() {}
 
 func (*Entry_SealRun) isEntry_Command() {}
+
+func (*Entry_PutEnvironment) isEntry_Command() {}
 
 // PutAgent remembers an agent, in place of what was known of one of that name.
 type PutAgent struct {
@@ -749,6 +765,125 @@ func (x *SealRun) GetIncomplete() []string {
 	return nil
 }
 
+// PutEnvironment keeps with a run what one of its hosts was like, in place of what was
+// kept of that host. The hosts have an entry each, since all together could be more
+// than one entry holds.
+type PutEnvironment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Must be the run's.
+	Epoch         uint64           `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Environment   *HostEnvironment `protobuf:"bytes,3,opt,name=environment,proto3" json:"environment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutEnvironment) Reset() {
+	*x = PutEnvironment{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutEnvironment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutEnvironment) ProtoMessage() {}
+
+func (x *PutEnvironment) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutEnvironment.ProtoReflect.Descriptor instead.
+func (*PutEnvironment) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PutEnvironment) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *PutEnvironment) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *PutEnvironment) GetEnvironment() *HostEnvironment {
+	if x != nil {
+		return x.Environment
+	}
+	return nil
+}
+
+// HostEnvironment is what a host of a run was like.
+type HostEnvironment struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The role.
+	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// What the controller makes of it; opaque here, as chunks are.
+	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HostEnvironment) Reset() {
+	*x = HostEnvironment{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HostEnvironment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HostEnvironment) ProtoMessage() {}
+
+func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HostEnvironment.ProtoReflect.Descriptor instead.
+func (*HostEnvironment) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *HostEnvironment) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *HostEnvironment) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Agent is one machine of the lab, as it introduced itself.
 type Agent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -768,7 +903,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +915,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +928,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Agent) GetName() string {
@@ -880,7 +1015,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1027,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1040,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Capability) GetSource() string {
@@ -965,14 +1100,16 @@ type Run struct {
 	// Cases that the operator chose; empty: all.
 	Cases []string `protobuf:"bytes,19,rep,name=cases,proto3" json:"cases,omitempty"`
 	// Repetitions of each variant that the operator asked for; 0: as the file says.
-	Runs          uint32 `protobuf:"varint,20,opt,name=runs,proto3" json:"runs,omitempty"`
+	Runs uint32 `protobuf:"varint,20,opt,name=runs,proto3" json:"runs,omitempty"`
+	// By host, in the order of their names.
+	Environments  []*HostEnvironment `protobuf:"bytes,21,rep,name=environments,proto3" json:"environments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -984,7 +1121,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -997,7 +1134,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Run) GetId() string {
@@ -1140,6 +1277,13 @@ func (x *Run) GetRuns() uint32 {
 	return 0
 }
 
+func (x *Run) GetEnvironments() []*HostEnvironment {
+	if x != nil {
+		return x.Environments
+	}
+	return nil
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1156,7 +1300,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1312,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1325,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RunHost) GetName() string {
@@ -1237,7 +1381,7 @@ var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\x9b\x03\n" +
+	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xe7\x03\n" +
 	"\x05Entry\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\fissued_at_ns\x18\x02 \x01(\x03R\n" +
@@ -1251,7 +1395,8 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
 	"change_run\x18\f \x01(\v2\x1a.syncline.log.v1.ChangeRunH\x00R\tchangeRun\x12A\n" +
 	"\fappend_chunk\x18\r \x01(\v2\x1c.syncline.log.v1.AppendChunkH\x00R\vappendChunk\x125\n" +
-	"\bseal_run\x18\x0e \x01(\v2\x18.syncline.log.v1.SealRunH\x00R\asealRunB\t\n" +
+	"\bseal_run\x18\x0e \x01(\v2\x18.syncline.log.v1.SealRunH\x00R\asealRun\x12J\n" +
+	"\x0fput_environment\x18\x0f \x01(\v2\x1f.syncline.log.v1.PutEnvironmentH\x00R\x0eputEnvironmentB\t\n" +
 	"\acommand\"8\n" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
@@ -1300,7 +1445,14 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1e\n" +
 	"\n" +
 	"incomplete\x18\x05 \x03(\tR\n" +
-	"incomplete\"\x9b\x03\n" +
+	"incomplete\"\x81\x01\n" +
+	"\x0ePutEnvironment\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12B\n" +
+	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"9\n" +
+	"\x0fHostEnvironment\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\x9b\x03\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\x06labels\x18\x02 \x03(\v2\".syncline.log.v1.Agent.LabelsEntryR\x06labels\x12\x1c\n" +
@@ -1322,7 +1474,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x9c\x06\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xe2\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1350,7 +1502,8 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bvariants\x18\x11 \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariants\x12/\n" +
 	"\x03set\x18\x12 \x03(\v2\x1d.syncline.log.v1.Run.SetEntryR\x03set\x12\x14\n" +
 	"\x05cases\x18\x13 \x03(\tR\x05cases\x12\x12\n" +
-	"\x04runs\x18\x14 \x01(\rR\x04runs\x1a;\n" +
+	"\x04runs\x18\x14 \x01(\rR\x04runs\x12D\n" +
+	"\fenvironments\x18\x15 \x03(\v2 .syncline.log.v1.HostEnvironmentR\fenvironments\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
@@ -1388,24 +1541,26 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
-	(RunState)(0),       // 0: syncline.log.v1.RunState
-	(*Entry)(nil),       // 1: syncline.log.v1.Entry
-	(*PutAgent)(nil),    // 2: syncline.log.v1.PutAgent
-	(*CreateRun)(nil),   // 3: syncline.log.v1.CreateRun
-	(*ChangeRun)(nil),   // 4: syncline.log.v1.ChangeRun
-	(*RunVariant)(nil),  // 5: syncline.log.v1.RunVariant
-	(*RunHosts)(nil),    // 6: syncline.log.v1.RunHosts
-	(*AppendChunk)(nil), // 7: syncline.log.v1.AppendChunk
-	(*SealRun)(nil),     // 8: syncline.log.v1.SealRun
-	(*Agent)(nil),       // 9: syncline.log.v1.Agent
-	(*Capability)(nil),  // 10: syncline.log.v1.Capability
-	(*Run)(nil),         // 11: syncline.log.v1.Run
-	(*RunHost)(nil),     // 12: syncline.log.v1.RunHost
-	nil,                 // 13: syncline.log.v1.Agent.LabelsEntry
-	nil,                 // 14: syncline.log.v1.Run.BindingsEntry
-	nil,                 // 15: syncline.log.v1.Run.SetEntry
+	(RunState)(0),           // 0: syncline.log.v1.RunState
+	(*Entry)(nil),           // 1: syncline.log.v1.Entry
+	(*PutAgent)(nil),        // 2: syncline.log.v1.PutAgent
+	(*CreateRun)(nil),       // 3: syncline.log.v1.CreateRun
+	(*ChangeRun)(nil),       // 4: syncline.log.v1.ChangeRun
+	(*RunVariant)(nil),      // 5: syncline.log.v1.RunVariant
+	(*RunHosts)(nil),        // 6: syncline.log.v1.RunHosts
+	(*AppendChunk)(nil),     // 7: syncline.log.v1.AppendChunk
+	(*SealRun)(nil),         // 8: syncline.log.v1.SealRun
+	(*PutEnvironment)(nil),  // 9: syncline.log.v1.PutEnvironment
+	(*HostEnvironment)(nil), // 10: syncline.log.v1.HostEnvironment
+	(*Agent)(nil),           // 11: syncline.log.v1.Agent
+	(*Capability)(nil),      // 12: syncline.log.v1.Capability
+	(*Run)(nil),             // 13: syncline.log.v1.Run
+	(*RunHost)(nil),         // 14: syncline.log.v1.RunHost
+	nil,                     // 15: syncline.log.v1.Agent.LabelsEntry
+	nil,                     // 16: syncline.log.v1.Run.BindingsEntry
+	nil,                     // 17: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	2,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
@@ -1413,26 +1568,29 @@ var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	4,  // 2: syncline.log.v1.Entry.change_run:type_name -> syncline.log.v1.ChangeRun
 	7,  // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
 	8,  // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
-	9,  // 5: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
-	11, // 6: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
-	0,  // 7: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
-	6,  // 8: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
-	5,  // 9: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
-	12, // 10: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
-	0,  // 11: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
-	13, // 12: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
-	10, // 13: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
-	0,  // 14: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	12, // 15: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	14, // 16: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
-	5,  // 17: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
-	15, // 18: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
-	10, // 19: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	9,  // 5: syncline.log.v1.Entry.put_environment:type_name -> syncline.log.v1.PutEnvironment
+	11, // 6: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
+	13, // 7: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
+	0,  // 8: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
+	6,  // 9: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
+	5,  // 10: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
+	14, // 11: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	0,  // 12: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
+	10, // 13: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
+	15, // 14: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	12, // 15: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
+	0,  // 16: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
+	14, // 17: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	16, // 18: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	5,  // 19: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
+	17, // 20: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	10, // 21: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
+	12, // 22: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -1446,6 +1604,7 @@ func file_syncline_log_v1_entry_proto_init() {
 		(*Entry_ChangeRun)(nil),
 		(*Entry_AppendChunk)(nil),
 		(*Entry_SealRun)(nil),
+		(*Entry_PutEnvironment)(nil),
 	}
 	file_syncline_log_v1_entry_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
@@ -1454,7 +1613,7 @@ func file_syncline_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
