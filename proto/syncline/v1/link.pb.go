@@ -1170,11 +1170,14 @@ func (x *Prepared) GetEnvironment() *Environment {
 	return nil
 }
 
-// Arm opens captures.
+// Arm opens captures. Sent again between two repetitions it closes them and opens
+// those of other sources: that is how the cost of each is measured.
 type Arm struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// In place of those of Prepare from here on; empty leaves the sources as they are.
+	Sources       []Source `protobuf:"varint,3,rep,packed,name=sources,proto3,enum=syncline.v1.Source" json:"sources,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,13 +1226,25 @@ func (x *Arm) GetEpoch() uint64 {
 	return 0
 }
 
+func (x *Arm) GetSources() []Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
 // Armed answers Arm: every packet from here on is seen.
 type Armed struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Not empty: arming failed, and the run must not start.
-	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// Processor time used so far, read before the captures of the sources until now were
+	// closed, and after the new ones were opened: neither belongs to what runs between
+	// two Arms. Not set where it cannot be read.
+	Before        *Usage `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
+	After         *Usage `protobuf:"bytes,5,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1285,6 +1300,79 @@ func (x *Armed) GetError() string {
 	return ""
 }
 
+func (x *Armed) GetBefore() *Usage {
+	if x != nil {
+		return x.Before
+	}
+	return nil
+}
+
+func (x *Armed) GetAfter() *Usage {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+// Usage is processor time, in nanoseconds, since moments that are the same for as long
+// as the agent and its host run: only the difference of two has a meaning.
+type Usage struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of the agent's process and of those it has waited for, in user and in kernel mode
+	// (getrusage(2)).
+	AgentNs int64 `protobuf:"varint,1,opt,name=agent_ns,json=agentNs,proto3" json:"agent_ns,omitempty"`
+	// Of all processors of the machine, other work and other agents of the same kernel
+	// included (/proc/stat, idle, iowait and steal left out). The kernel counts it in
+	// ticks of 10 ms.
+	MachineNs     int64 `protobuf:"varint,2,opt,name=machine_ns,json=machineNs,proto3" json:"machine_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Usage) GetAgentNs() int64 {
+	if x != nil {
+		return x.AgentNs
+	}
+	return 0
+}
+
+func (x *Usage) GetMachineNs() int64 {
+	if x != nil {
+		return x.MachineNs
+	}
+	return 0
+}
+
 // Configure changes the host for the repetitions of one variant: what an earlier
 // Configure changed is undone first. Every change is written to the agent's journal
 // before it is made, and undone at the next Configure, at the end of the run, and at
@@ -1304,7 +1392,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1404,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1417,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Configure) GetRunId() string {
@@ -1373,7 +1461,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1473,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1486,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Configured) GetRunId() string {
@@ -1435,7 +1523,7 @@ type Arrived struct {
 
 func (x *Arrived) Reset() {
 	*x = Arrived{}
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1535,7 @@ func (x *Arrived) String() string {
 func (*Arrived) ProtoMessage() {}
 
 func (x *Arrived) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1548,7 @@ func (x *Arrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
 func (*Arrived) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Arrived) GetRunId() string {
@@ -1507,7 +1595,7 @@ type Meeting struct {
 
 func (x *Meeting) Reset() {
 	*x = Meeting{}
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +1607,7 @@ func (x *Meeting) String() string {
 func (*Meeting) ProtoMessage() {}
 
 func (x *Meeting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +1620,7 @@ func (x *Meeting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meeting.ProtoReflect.Descriptor instead.
 func (*Meeting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Meeting) GetRunId() string {
@@ -1580,7 +1668,7 @@ type ClockPing struct {
 
 func (x *ClockPing) Reset() {
 	*x = ClockPing{}
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1680,7 @@ func (x *ClockPing) String() string {
 func (*ClockPing) ProtoMessage() {}
 
 func (x *ClockPing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1693,7 @@ func (x *ClockPing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPing.ProtoReflect.Descriptor instead.
 func (*ClockPing) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ClockPing) GetId() uint64 {
@@ -1626,7 +1714,7 @@ type ClockPong struct {
 
 func (x *ClockPong) Reset() {
 	*x = ClockPong{}
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1726,7 @@ func (x *ClockPong) String() string {
 func (*ClockPong) ProtoMessage() {}
 
 func (x *ClockPong) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1739,7 @@ func (x *ClockPong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPong.ProtoReflect.Descriptor instead.
 func (*ClockPong) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClockPong) GetId() uint64 {
@@ -1686,7 +1774,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1786,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1799,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Start) GetRunId() string {
@@ -1772,7 +1860,7 @@ type SignalSent struct {
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1784,7 +1872,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1797,7 +1885,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -1849,7 +1937,7 @@ type LaneEnded struct {
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1949,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1962,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -1920,7 +2008,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1932,7 +2020,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1945,7 +2033,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Settle) GetRunId() string {
@@ -1989,7 +2077,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2001,7 +2089,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2014,7 +2102,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -2056,7 +2144,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2156,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2169,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Drain) GetRunId() string {
@@ -2133,7 +2221,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2233,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2246,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Drained) GetRunId() string {
@@ -2200,7 +2288,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2300,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2313,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Finish) GetRunId() string {
@@ -2257,7 +2345,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2357,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2370,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Finished) GetRunId() string {
@@ -2337,7 +2425,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2349,7 +2437,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2362,7 +2450,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Release) GetRunId() string {
@@ -2385,7 +2473,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2485,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2498,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -2444,7 +2532,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2456,7 +2544,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2469,7 +2557,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -2493,7 +2581,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2505,7 +2593,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2518,7 +2606,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -2645,14 +2733,21 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
 	"\fcapabilities\x18\x03 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12:\n" +
-	"\venvironment\x18\x05 \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"2\n" +
+	"\venvironment\x18\x05 \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"a\n" +
 	"\x03Arm\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"J\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12-\n" +
+	"\asources\x18\x03 \x03(\x0e2\x13.syncline.v1.SourceR\asources\"\xa0\x01\n" +
 	"\x05Armed\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\tR\x05error\"\x92\x01\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12*\n" +
+	"\x06before\x18\x04 \x01(\v2\x12.syncline.v1.UsageR\x06before\x12(\n" +
+	"\x05after\x18\x05 \x01(\v2\x12.syncline.v1.UsageR\x05after\"A\n" +
+	"\x05Usage\x12\x19\n" +
+	"\bagent_ns\x18\x01 \x01(\x03R\aagentNs\x12\x1d\n" +
+	"\n" +
+	"machine_ns\x18\x02 \x01(\x03R\tmachineNs\"\x92\x01\n" +
 	"\tConfigure\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12*\n" +
@@ -2783,7 +2878,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -2797,85 +2892,89 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Prepared)(nil),        // 9: syncline.v1.Prepared
 	(*Arm)(nil),             // 10: syncline.v1.Arm
 	(*Armed)(nil),           // 11: syncline.v1.Armed
-	(*Configure)(nil),       // 12: syncline.v1.Configure
-	(*Configured)(nil),      // 13: syncline.v1.Configured
-	(*Arrived)(nil),         // 14: syncline.v1.Arrived
-	(*Meeting)(nil),         // 15: syncline.v1.Meeting
-	(*ClockPing)(nil),       // 16: syncline.v1.ClockPing
-	(*ClockPong)(nil),       // 17: syncline.v1.ClockPong
-	(*Start)(nil),           // 18: syncline.v1.Start
-	(*SignalSent)(nil),      // 19: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 20: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 21: syncline.v1.Settle
-	(*Quiet)(nil),           // 22: syncline.v1.Quiet
-	(*Drain)(nil),           // 23: syncline.v1.Drain
-	(*Drained)(nil),         // 24: syncline.v1.Drained
-	(*Finish)(nil),          // 25: syncline.v1.Finish
-	(*Finished)(nil),        // 26: syncline.v1.Finished
-	(*Release)(nil),         // 27: syncline.v1.Release
-	(*Cancel)(nil),          // 28: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 29: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 30: syncline.v1.UploadResponse
-	nil,                     // 31: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 32: syncline.v1.Capability
-	(Source)(0),             // 33: syncline.v1.Source
-	(*Requirement)(nil),     // 34: syncline.v1.Requirement
-	(*Environment)(nil),     // 35: syncline.v1.Environment
-	(*Setup)(nil),           // 36: syncline.v1.Setup
-	(*Lane)(nil),            // 37: syncline.v1.Lane
-	(*Watch)(nil),           // 38: syncline.v1.Watch
-	(*Chunk)(nil),           // 39: syncline.v1.Chunk
+	(*Usage)(nil),           // 12: syncline.v1.Usage
+	(*Configure)(nil),       // 13: syncline.v1.Configure
+	(*Configured)(nil),      // 14: syncline.v1.Configured
+	(*Arrived)(nil),         // 15: syncline.v1.Arrived
+	(*Meeting)(nil),         // 16: syncline.v1.Meeting
+	(*ClockPing)(nil),       // 17: syncline.v1.ClockPing
+	(*ClockPong)(nil),       // 18: syncline.v1.ClockPong
+	(*Start)(nil),           // 19: syncline.v1.Start
+	(*SignalSent)(nil),      // 20: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 21: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 22: syncline.v1.Settle
+	(*Quiet)(nil),           // 23: syncline.v1.Quiet
+	(*Drain)(nil),           // 24: syncline.v1.Drain
+	(*Drained)(nil),         // 25: syncline.v1.Drained
+	(*Finish)(nil),          // 26: syncline.v1.Finish
+	(*Finished)(nil),        // 27: syncline.v1.Finished
+	(*Release)(nil),         // 28: syncline.v1.Release
+	(*Cancel)(nil),          // 29: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 30: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 31: syncline.v1.UploadResponse
+	nil,                     // 32: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 33: syncline.v1.Capability
+	(Source)(0),             // 34: syncline.v1.Source
+	(*Requirement)(nil),     // 35: syncline.v1.Requirement
+	(*Environment)(nil),     // 36: syncline.v1.Environment
+	(*Setup)(nil),           // 37: syncline.v1.Setup
+	(*Lane)(nil),            // 38: syncline.v1.Lane
+	(*Watch)(nil),           // 39: syncline.v1.Watch
+	(*Chunk)(nil),           // 40: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
 	4,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
 	9,  // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
 	11, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	19, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	20, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	22, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	24, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	26, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
-	13, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
-	14, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
-	17, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
+	20, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	21, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	23, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	25, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	27, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	14, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
+	15, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
+	18, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
 	3,  // 12: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
 	5,  // 13: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
 	10, // 14: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	18, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	19, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	20, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	21, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	23, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	25, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	28, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	27, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	12, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
-	15, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
-	16, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
-	31, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	32, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	33, // 28: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	19, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	20, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	21, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	22, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	24, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	26, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	29, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	28, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	13, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	16, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	17, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	32, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	33, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	34, // 28: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
 	7,  // 29: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
 	6,  // 30: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	34, // 31: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	35, // 31: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
 	8,  // 32: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
-	32, // 33: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	35, // 34: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
-	36, // 35: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	36, // 36: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	37, // 37: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	38, // 38: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	39, // 39: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 40: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	29, // 41: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 42: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	30, // 43: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	42, // [42:44] is the sub-list for method output_type
-	40, // [40:42] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	33, // 33: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	36, // 34: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	34, // 35: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
+	12, // 36: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
+	12, // 37: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
+	37, // 38: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	37, // 39: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	38, // 40: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	39, // 41: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	40, // 42: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 43: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	30, // 44: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 45: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	31, // 46: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	45, // [45:47] is the sub-list for method output_type
+	43, // [43:45] is the sub-list for method input_type
+	43, // [43:43] is the sub-list for extension type_name
+	43, // [43:43] is the sub-list for extension extendee
+	0,  // [0:43] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -2923,7 +3022,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -120,7 +120,9 @@ type Run struct {
 	// What is known to be missing; no verdict is a pass then.
 	Incomplete []string `protobuf:"bytes,15,rep,name=incomplete,proto3" json:"incomplete,omitempty"`
 	// Which repetitions were of which variant, in order.
-	Variants      []*RunVariant `protobuf:"bytes,16,rep,name=variants,proto3" json:"variants,omitempty"`
+	Variants []*RunVariant `protobuf:"bytes,16,rep,name=variants,proto3" json:"variants,omitempty"`
+	// What watching costs, if that was asked for.
+	Overhead      *Overhead `protobuf:"bytes,17,opt,name=overhead,proto3" json:"overhead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,6 +269,13 @@ func (x *Run) GetVariants() []*RunVariant {
 	return nil
 }
 
+func (x *Run) GetOverhead() *Overhead {
+	if x != nil {
+		return x.Overhead
+	}
+	return nil
+}
+
 // RunVariant is a case of the experiment with the values of its matrix.
 type RunVariant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -330,6 +339,366 @@ func (x *RunVariant) GetLast() uint32 {
 	return 0
 }
 
+// Overhead is what watching costs: the lanes of a run, executed in repetitions of
+// their own with different sources. Those come after the repetitions of the run, have
+// the numbers that follow, and count for nothing else: no verdict, no timeline. The
+// calls of lanes are always reported.
+type Overhead struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The variant of the experiment that was measured, "" if it has one only.
+	Variant string `protobuf:"bytes,1,opt,name=variant,proto3" json:"variant,omitempty"`
+	// In each round every setting has its turn once, in an order drawn anew, so that what
+	// changes on the hosts in the meantime falls on all of them alike. One round more
+	// comes first and is not counted.
+	Rounds uint32 `protobuf:"varint,2,opt,name=rounds,proto3" json:"rounds,omitempty"`
+	// Rounds that are through.
+	RoundsDone uint32 `protobuf:"varint,3,opt,name=rounds_done,json=roundsDone,proto3" json:"rounds_done,omitempty"`
+	// The repetitions that were made, first to last.
+	First uint32 `protobuf:"varint,4,opt,name=first,proto3" json:"first,omitempty"`
+	Last  uint32 `protobuf:"varint,5,opt,name=last,proto3" json:"last,omitempty"`
+	// Bare first, then all sources, then each alone. Empty until all rounds are through.
+	Settings []*OverheadSetting `protobuf:"bytes,6,rep,name=settings,proto3" json:"settings,omitempty"`
+	// Why there are no figures.
+	Failure       string `protobuf:"bytes,7,opt,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Overhead) Reset() {
+	*x = Overhead{}
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Overhead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Overhead) ProtoMessage() {}
+
+func (x *Overhead) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Overhead.ProtoReflect.Descriptor instead.
+func (*Overhead) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Overhead) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
+}
+
+func (x *Overhead) GetRounds() uint32 {
+	if x != nil {
+		return x.Rounds
+	}
+	return 0
+}
+
+func (x *Overhead) GetRoundsDone() uint32 {
+	if x != nil {
+		return x.RoundsDone
+	}
+	return 0
+}
+
+func (x *Overhead) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *Overhead) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
+}
+
+func (x *Overhead) GetSettings() []*OverheadSetting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *Overhead) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+// OverheadSetting is what the lanes did with some of the sources.
+type OverheadSetting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "bare": calls only; "all"; or the name of the one source beside the calls.
+	Name    string   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Sources []Source `protobuf:"varint,2,rep,packed,name=sources,proto3,enum=syncline.v1.Source" json:"sources,omitempty"`
+	// Repetitions that count, and those in which a lane failed and that do not.
+	Repetitions uint32 `protobuf:"varint,3,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
+	Failed      uint32 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Why the first of those failed.
+	Failure string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	// Events recorded in the repetitions that count, and those lost in any.
+	Events uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Lost   uint64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Connections that connect() made, in the repetitions that count.
+	Connections uint64 `protobuf:"varint,8,opt,name=connections,proto3" json:"connections,omitempty"`
+	// Of one repetition. What is not set could not be measured: there was no connect(),
+	// or a host could not tell.
+	//
+	// Connections a second, from the first call of the lanes that connect to the return of
+	// their last.
+	ConnectionsPerSecond *Cost `protobuf:"bytes,9,opt,name=connections_per_second,json=connectionsPerSecond,proto3" json:"connections_per_second,omitempty"`
+	// Repetitions a second, from the first call of a host to the return of its last one.
+	RepetitionsPerSecond *Cost `protobuf:"bytes,10,opt,name=repetitions_per_second,json=repetitionsPerSecond,proto3" json:"repetitions_per_second,omitempty"`
+	// From the entry of connect() to its return, nanoseconds: of those that made a
+	// connection.
+	ConnectP50Ns *Cost `protobuf:"bytes,11,opt,name=connect_p50_ns,json=connectP50Ns,proto3" json:"connect_p50_ns,omitempty"`
+	ConnectP99Ns *Cost `protobuf:"bytes,12,opt,name=connect_p99_ns,json=connectP99Ns,proto3" json:"connect_p99_ns,omitempty"`
+	// Processor time of the agents, nanoseconds, from before the lanes start until every
+	// event is stored; of the machines, see Usage.
+	AgentCpuNs    *Cost `protobuf:"bytes,13,opt,name=agent_cpu_ns,json=agentCpuNs,proto3" json:"agent_cpu_ns,omitempty"`
+	MachineCpuNs  *Cost `protobuf:"bytes,14,opt,name=machine_cpu_ns,json=machineCpuNs,proto3" json:"machine_cpu_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverheadSetting) Reset() {
+	*x = OverheadSetting{}
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverheadSetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverheadSetting) ProtoMessage() {}
+
+func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverheadSetting.ProtoReflect.Descriptor instead.
+func (*OverheadSetting) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *OverheadSetting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OverheadSetting) GetSources() []Source {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetRepetitions() uint32 {
+	if x != nil {
+		return x.Repetitions
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *OverheadSetting) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetConnectionsPerSecond() *Cost {
+	if x != nil {
+		return x.ConnectionsPerSecond
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetRepetitionsPerSecond() *Cost {
+	if x != nil {
+		return x.RepetitionsPerSecond
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetConnectP50Ns() *Cost {
+	if x != nil {
+		return x.ConnectP50Ns
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetConnectP99Ns() *Cost {
+	if x != nil {
+		return x.ConnectP99Ns
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetAgentCpuNs() *Cost {
+	if x != nil {
+		return x.AgentCpuNs
+	}
+	return nil
+}
+
+func (x *OverheadSetting) GetMachineCpuNs() *Cost {
+	if x != nil {
+		return x.MachineCpuNs
+	}
+	return nil
+}
+
+// Cost is a figure of one repetition, and how it compares with the bare one of the same
+// round.
+type Cost struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Median over the repetitions.
+	Value float64 `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
+	// Median of the ratios to the bare repetition of the same round, and the interval
+	// that holds the true median ratio with the probability confidence, whatever the
+	// distribution: two of the ratios themselves. Not set for the bare ones.
+	Ratio     float64 `protobuf:"fixed64,2,opt,name=ratio,proto3" json:"ratio,omitempty"`
+	RatioLow  float64 `protobuf:"fixed64,3,opt,name=ratio_low,json=ratioLow,proto3" json:"ratio_low,omitempty"`
+	RatioHigh float64 `protobuf:"fixed64,4,opt,name=ratio_high,json=ratioHigh,proto3" json:"ratio_high,omitempty"`
+	// Above 0.95 if there are enough rounds; with fewer it is what the widest interval has.
+	Confidence float64 `protobuf:"fixed64,5,opt,name=confidence,proto3" json:"confidence,omitempty"`
+	// Ratios that there are.
+	Pairs         uint32 `protobuf:"varint,6,opt,name=pairs,proto3" json:"pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Cost) Reset() {
+	*x = Cost{}
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Cost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Cost) ProtoMessage() {}
+
+func (x *Cost) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Cost.ProtoReflect.Descriptor instead.
+func (*Cost) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Cost) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Cost) GetRatio() float64 {
+	if x != nil {
+		return x.Ratio
+	}
+	return 0
+}
+
+func (x *Cost) GetRatioLow() float64 {
+	if x != nil {
+		return x.RatioLow
+	}
+	return 0
+}
+
+func (x *Cost) GetRatioHigh() float64 {
+	if x != nil {
+		return x.RatioHigh
+	}
+	return 0
+}
+
+func (x *Cost) GetConfidence() float64 {
+	if x != nil {
+		return x.Confidence
+	}
+	return 0
+}
+
+func (x *Cost) GetPairs() uint32 {
+	if x != nil {
+		return x.Pairs
+	}
+	return 0
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -351,7 +720,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -363,7 +732,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -376,7 +745,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RunHost) GetName() string {
@@ -446,7 +815,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +827,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +840,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Environment) GetSections() []*Environment_Section {
@@ -495,7 +864,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +876,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +889,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Capability) GetSource() Source {
@@ -563,7 +932,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +944,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +957,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -614,7 +983,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -626,7 +995,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -639,7 +1008,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -664,7 +1033,7 @@ type PlanExperimentRequest struct {
 
 func (x *PlanExperimentRequest) Reset() {
 	*x = PlanExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -676,7 +1045,7 @@ func (x *PlanExperimentRequest) String() string {
 func (*PlanExperimentRequest) ProtoMessage() {}
 
 func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -689,7 +1058,7 @@ func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentRequest.ProtoReflect.Descriptor instead.
 func (*PlanExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PlanExperimentRequest) GetFileName() string {
@@ -743,7 +1112,7 @@ type PlanExperimentResponse struct {
 
 func (x *PlanExperimentResponse) Reset() {
 	*x = PlanExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +1124,7 @@ func (x *PlanExperimentResponse) String() string {
 func (*PlanExperimentResponse) ProtoMessage() {}
 
 func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +1137,7 @@ func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentResponse.ProtoReflect.Descriptor instead.
 func (*PlanExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanExperimentResponse) GetPlan() *Plan {
@@ -808,7 +1177,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +1189,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +1202,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Plan) GetExperiment() string {
@@ -929,7 +1298,7 @@ type PlanVariant struct {
 
 func (x *PlanVariant) Reset() {
 	*x = PlanVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -941,7 +1310,7 @@ func (x *PlanVariant) String() string {
 func (*PlanVariant) ProtoMessage() {}
 
 func (x *PlanVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -954,7 +1323,7 @@ func (x *PlanVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
 func (*PlanVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanVariant) GetName() string {
@@ -997,7 +1366,7 @@ type PlannedVerdict struct {
 
 func (x *PlannedVerdict) Reset() {
 	*x = PlannedVerdict{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1378,7 @@ func (x *PlannedVerdict) String() string {
 func (*PlannedVerdict) ProtoMessage() {}
 
 func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1391,7 @@ func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
 func (*PlannedVerdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlannedVerdict) GetExpectation() string {
@@ -1052,14 +1421,17 @@ type CreateRunRequest struct {
 	// Variables of the file with other values.
 	Set map[string]string `protobuf:"bytes,6,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Variants to run, by name of case; empty: all.
-	Cases         []string `protobuf:"bytes,7,rep,name=cases,proto3" json:"cases,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Cases []string `protobuf:"bytes,7,rep,name=cases,proto3" json:"cases,omitempty"`
+	// Measure what watching costs, in so many rounds, once the repetitions are through; 0:
+	// do not.
+	OverheadRounds uint32 `protobuf:"varint,8,opt,name=overhead_rounds,json=overheadRounds,proto3" json:"overhead_rounds,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1071,7 +1443,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1084,7 +1456,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -1136,6 +1508,13 @@ func (x *CreateRunRequest) GetCases() []string {
 	return nil
 }
 
+func (x *CreateRunRequest) GetOverheadRounds() uint32 {
+	if x != nil {
+		return x.OverheadRounds
+	}
+	return 0
+}
+
 type CreateRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1145,7 +1524,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1157,7 +1536,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1170,7 +1549,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -1189,7 +1568,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1580,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1593,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1233,7 +1612,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1624,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1637,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1276,7 +1655,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1667,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1680,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 type ListRunsResponse struct {
@@ -1313,7 +1692,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1325,7 +1704,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1338,7 +1717,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1357,7 +1736,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +1748,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +1761,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -1401,7 +1780,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1413,7 +1792,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1426,7 +1805,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1446,7 +1825,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1837,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1850,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -1497,7 +1876,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1888,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1901,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -1543,7 +1922,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1555,7 +1934,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1568,7 +1947,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -1597,7 +1976,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1609,7 +1988,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1622,7 +2001,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -1658,7 +2037,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1670,7 +2049,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1683,7 +2062,7 @@ func (x *Environment_Section) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Section.ProtoReflect.Descriptor instead.
 func (*Environment_Section) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3, 0}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6, 0}
 }
 
 func (x *Environment_Section) GetName() string {
@@ -1713,7 +2092,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +2104,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +2117,7 @@ func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Setting.ProtoReflect.Descriptor instead.
 func (*Environment_Setting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3, 1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6, 1}
 }
 
 func (x *Environment_Setting) GetName() string {
@@ -1766,7 +2145,7 @@ var File_syncline_v1_run_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xf2\x03\n" +
+	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xa5\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1789,12 +2168,49 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"incomplete\x18\x0f \x03(\tR\n" +
 	"incomplete\x123\n" +
-	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\"J\n" +
+	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\x121\n" +
+	"\boverhead\x18\x11 \x01(\v2\x15.syncline.v1.OverheadR\boverhead\"J\n" +
 	"\n" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\rR\x04last\"\x95\x02\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\"\xdb\x01\n" +
+	"\bOverhead\x12\x18\n" +
+	"\avariant\x18\x01 \x01(\tR\avariant\x12\x16\n" +
+	"\x06rounds\x18\x02 \x01(\rR\x06rounds\x12\x1f\n" +
+	"\vrounds_done\x18\x03 \x01(\rR\n" +
+	"roundsDone\x12\x14\n" +
+	"\x05first\x18\x04 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x05 \x01(\rR\x04last\x128\n" +
+	"\bsettings\x18\x06 \x03(\v2\x1c.syncline.v1.OverheadSettingR\bsettings\x12\x18\n" +
+	"\afailure\x18\a \x01(\tR\afailure\"\xe8\x04\n" +
+	"\x0fOverheadSetting\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
+	"\asources\x18\x02 \x03(\x0e2\x13.syncline.v1.SourceR\asources\x12 \n" +
+	"\vrepetitions\x18\x03 \x01(\rR\vrepetitions\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\rR\x06failed\x12\x18\n" +
+	"\afailure\x18\x05 \x01(\tR\afailure\x12\x16\n" +
+	"\x06events\x18\x06 \x01(\x04R\x06events\x12\x12\n" +
+	"\x04lost\x18\a \x01(\x04R\x04lost\x12 \n" +
+	"\vconnections\x18\b \x01(\x04R\vconnections\x12G\n" +
+	"\x16connections_per_second\x18\t \x01(\v2\x11.syncline.v1.CostR\x14connectionsPerSecond\x12G\n" +
+	"\x16repetitions_per_second\x18\n" +
+	" \x01(\v2\x11.syncline.v1.CostR\x14repetitionsPerSecond\x127\n" +
+	"\x0econnect_p50_ns\x18\v \x01(\v2\x11.syncline.v1.CostR\fconnectP50Ns\x127\n" +
+	"\x0econnect_p99_ns\x18\f \x01(\v2\x11.syncline.v1.CostR\fconnectP99Ns\x123\n" +
+	"\fagent_cpu_ns\x18\r \x01(\v2\x11.syncline.v1.CostR\n" +
+	"agentCpuNs\x127\n" +
+	"\x0emachine_cpu_ns\x18\x0e \x01(\v2\x11.syncline.v1.CostR\fmachineCpuNs\"\xa4\x01\n" +
+	"\x04Cost\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
+	"\x05ratio\x18\x02 \x01(\x01R\x05ratio\x12\x1b\n" +
+	"\tratio_low\x18\x03 \x01(\x01R\bratioLow\x12\x1d\n" +
+	"\n" +
+	"ratio_high\x18\x04 \x01(\x01R\tratioHigh\x12\x1e\n" +
+	"\n" +
+	"confidence\x18\x05 \x01(\x01R\n" +
+	"confidence\x12\x14\n" +
+	"\x05pairs\x18\x06 \x01(\rR\x05pairs\"\x95\x02\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -1863,7 +2279,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bverdicts\x18\x04 \x03(\v2\x1b.syncline.v1.PlannedVerdictR\bverdicts\"H\n" +
 	"\x0ePlannedVerdict\x12 \n" +
 	"\vexpectation\x18\x01 \x01(\tR\vexpectation\x12\x14\n" +
-	"\x05doubt\x18\x02 \x01(\tR\x05doubt\"\x96\x03\n" +
+	"\x05doubt\x18\x02 \x01(\tR\x05doubt\"\xbf\x03\n" +
 	"\x10CreateRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
@@ -1872,7 +2288,8 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\vrepetitions\x18\x04 \x01(\rR\vrepetitions\x12G\n" +
 	"\bbindings\x18\x05 \x03(\v2+.syncline.v1.CreateRunRequest.BindingsEntryR\bbindings\x128\n" +
 	"\x03set\x18\x06 \x03(\v2&.syncline.v1.CreateRunRequest.SetEntryR\x03set\x12\x14\n" +
-	"\x05cases\x18\a \x03(\tR\x05cases\x1a;\n" +
+	"\x05cases\x18\a \x03(\tR\x05cases\x12'\n" +
+	"\x0foverhead_rounds\x18\b \x01(\rR\x0eoverheadRounds\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
@@ -1940,86 +2357,98 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
 	(*RunVariant)(nil),                 // 2: syncline.v1.RunVariant
-	(*RunHost)(nil),                    // 3: syncline.v1.RunHost
-	(*Environment)(nil),                // 4: syncline.v1.Environment
-	(*Capability)(nil),                 // 5: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 6: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 7: syncline.v1.ValidateExperimentResponse
-	(*PlanExperimentRequest)(nil),      // 8: syncline.v1.PlanExperimentRequest
-	(*PlanExperimentResponse)(nil),     // 9: syncline.v1.PlanExperimentResponse
-	(*Plan)(nil),                       // 10: syncline.v1.Plan
-	(*PlanVariant)(nil),                // 11: syncline.v1.PlanVariant
-	(*PlannedVerdict)(nil),             // 12: syncline.v1.PlannedVerdict
-	(*CreateRunRequest)(nil),           // 13: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 14: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 15: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 16: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 17: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 18: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 19: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 20: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 21: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 22: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 23: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 24: syncline.v1.ListEventsResponse
-	(*Environment_Section)(nil),        // 25: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 26: syncline.v1.Environment.Setting
-	nil,                                // 27: syncline.v1.PlanExperimentRequest.BindingsEntry
-	nil,                                // 28: syncline.v1.PlanExperimentRequest.SetEntry
-	nil,                                // 29: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 30: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 31: syncline.v1.Source
-	(*Event)(nil),                      // 32: syncline.v1.Event
+	(*Overhead)(nil),                   // 3: syncline.v1.Overhead
+	(*OverheadSetting)(nil),            // 4: syncline.v1.OverheadSetting
+	(*Cost)(nil),                       // 5: syncline.v1.Cost
+	(*RunHost)(nil),                    // 6: syncline.v1.RunHost
+	(*Environment)(nil),                // 7: syncline.v1.Environment
+	(*Capability)(nil),                 // 8: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 9: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 10: syncline.v1.ValidateExperimentResponse
+	(*PlanExperimentRequest)(nil),      // 11: syncline.v1.PlanExperimentRequest
+	(*PlanExperimentResponse)(nil),     // 12: syncline.v1.PlanExperimentResponse
+	(*Plan)(nil),                       // 13: syncline.v1.Plan
+	(*PlanVariant)(nil),                // 14: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 15: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 16: syncline.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),          // 17: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 18: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 19: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 20: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 21: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 22: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 23: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 24: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 25: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 26: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 27: syncline.v1.ListEventsResponse
+	(*Environment_Section)(nil),        // 28: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 29: syncline.v1.Environment.Setting
+	nil,                                // 30: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 31: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 32: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 33: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 34: syncline.v1.Source
+	(*Event)(nil),                      // 35: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
-	3,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
+	6,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
-	5,  // 3: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	4,  // 4: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	25, // 5: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	31, // 6: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	27, // 7: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	28, // 8: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
-	10, // 9: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
-	3,  // 10: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	11, // 11: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	12, // 12: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	29, // 13: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	30, // 14: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	1,  // 15: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 16: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 17: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 18: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 19: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	32, // 20: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	26, // 21: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	6,  // 22: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	8,  // 23: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	13, // 24: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	15, // 25: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	17, // 26: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	19, // 27: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	21, // 28: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	23, // 29: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	7,  // 30: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	9,  // 31: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	14, // 32: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	16, // 33: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	18, // 34: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	20, // 35: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	22, // 36: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	24, // 37: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	30, // [30:38] is the sub-list for method output_type
-	22, // [22:30] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	3,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
+	4,  // 4: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
+	34, // 5: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	5,  // 6: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
+	5,  // 7: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
+	5,  // 8: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
+	5,  // 9: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
+	5,  // 10: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
+	5,  // 11: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
+	8,  // 12: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	7,  // 13: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	28, // 14: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	34, // 15: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	30, // 16: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	31, // 17: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	13, // 18: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	6,  // 19: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	14, // 20: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	15, // 21: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	32, // 22: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	33, // 23: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	1,  // 24: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 25: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 26: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 27: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 28: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	35, // 29: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	29, // 30: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	9,  // 31: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	11, // 32: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	16, // 33: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	18, // 34: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	20, // 35: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	22, // 36: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	24, // 37: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	26, // 38: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	10, // 39: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	12, // 40: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	17, // 41: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	19, // 42: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	21, // 43: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	23, // 44: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	25, // 45: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	27, // 46: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	39, // [39:47] is the sub-list for method output_type
+	31, // [31:39] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -2034,7 +2463,7 @@ func file_syncline_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -374,7 +374,9 @@ type ChangeRun struct {
 	Variants []*RunVariant `protobuf:"bytes,9,rep,name=variants,proto3" json:"variants,omitempty"`
 	// How many there are, once it is known: fewer than were planned if a variant was
 	// reproduced early.
-	Repetitions   *uint32 `protobuf:"varint,10,opt,name=repetitions,proto3,oneof" json:"repetitions,omitempty"`
+	Repetitions *uint32 `protobuf:"varint,10,opt,name=repetitions,proto3,oneof" json:"repetitions,omitempty"`
+	// Replaces Run.overhead, unless it is empty.
+	Overhead      []byte `protobuf:"bytes,11,opt,name=overhead,proto3" json:"overhead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -477,6 +479,13 @@ func (x *ChangeRun) GetRepetitions() uint32 {
 		return *x.Repetitions
 	}
 	return 0
+}
+
+func (x *ChangeRun) GetOverhead() []byte {
+	if x != nil {
+		return x.Overhead
+	}
+	return nil
 }
 
 // RunVariant says which repetitions were of which variant of the experiment.
@@ -1102,7 +1111,10 @@ type Run struct {
 	// Repetitions of each variant that the operator asked for; 0: as the file says.
 	Runs uint32 `protobuf:"varint,20,opt,name=runs,proto3" json:"runs,omitempty"`
 	// By host, in the order of their names.
-	Environments  []*HostEnvironment `protobuf:"bytes,21,rep,name=environments,proto3" json:"environments,omitempty"`
+	Environments []*HostEnvironment `protobuf:"bytes,21,rep,name=environments,proto3" json:"environments,omitempty"`
+	// What watching costs, if that was asked for. The controller makes something of it;
+	// opaque here, as chunks are.
+	Overhead      []byte `protobuf:"bytes,22,opt,name=overhead,proto3" json:"overhead,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1284,6 +1296,13 @@ func (x *Run) GetEnvironments() []*HostEnvironment {
 	return nil
 }
 
+func (x *Run) GetOverhead() []byte {
+	if x != nil {
+		return x.Overhead
+	}
+	return nil
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1401,7 +1420,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
 	"\tCreateRun\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xc5\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xe1\x03\n" +
 	"\tChangeRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x124\n" +
@@ -1416,7 +1435,8 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"next_epoch\x18\b \x01(\bR\tnextEpoch\x127\n" +
 	"\bvariants\x18\t \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariants\x12%\n" +
 	"\vrepetitions\x18\n" +
-	" \x01(\rH\x03R\vrepetitions\x88\x01\x01B\b\n" +
+	" \x01(\rH\x03R\vrepetitions\x88\x01\x01\x12\x1a\n" +
+	"\boverhead\x18\v \x01(\fR\boverheadB\b\n" +
 	"\x06_stateB\t\n" +
 	"\a_reasonB\x13\n" +
 	"\x11_repetitions_doneB\x0e\n" +
@@ -1474,7 +1494,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xe2\x06\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xfe\x06\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1503,7 +1523,8 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x03set\x18\x12 \x03(\v2\x1d.syncline.log.v1.Run.SetEntryR\x03set\x12\x14\n" +
 	"\x05cases\x18\x13 \x03(\tR\x05cases\x12\x12\n" +
 	"\x04runs\x18\x14 \x01(\rR\x04runs\x12D\n" +
-	"\fenvironments\x18\x15 \x03(\v2 .syncline.log.v1.HostEnvironmentR\fenvironments\x1a;\n" +
+	"\fenvironments\x18\x15 \x03(\v2 .syncline.log.v1.HostEnvironmentR\fenvironments\x12\x1a\n" +
+	"\boverhead\x18\x16 \x01(\fR\boverhead\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
