@@ -75,7 +75,7 @@ func (s *sampler) endQueues() error {
 // before this host answers that it is ready for that one, and not when its own lanes
 // start: a host whose start comes late has heard another one's packets by then.
 func (r *run) readCounters() error {
-	if !slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_COUNTERS) {
+	if !slices.Contains(r.watching(), synclinev1.Source_SOURCE_COUNTERS) {
 		return nil
 	}
 	read, err := kernel.ReadCounters()

@@ -25,7 +25,7 @@ func TestCountersFromBeforeTheStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rs.byID["r-1"]
-	r.arm()
+	r.arm(&synclinev1.Arm{})
 	ready := make(chan struct{})
 	r.later(func() { close(ready) })
 	<-ready

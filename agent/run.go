@@ -73,10 +73,15 @@ type run struct {
 	// early are packets of a repetition that this host has not heard of yet.
 	early []*synclinev1.Event
 
+	// sources are those asked for now; see rearm.
+	sources []synclinev1.Source
+
 	// Owned by work; others read capture with mu held.
 	capture *packet.Capture
 	tapping sync.WaitGroup
 	tapErr  error
+	// armedFor is the repetition that the taps were opened for, 0 for the whole run.
+	armedFor uint32
 }
 
 // repetition is one pass through this host's lanes.
@@ -96,7 +101,7 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		log:    rs.cfg.Log.With("run", plan.RunId),
 		jobs:   make(chan func(), 16),
 		done:   make(chan struct{}),
-		number: 1,
+		number: 1, sources: plan.Sources,
 		stream: &stream{
 			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
 			limit: rs.cfg.PendingBytes, wake: rs.notify,
@@ -198,28 +203,33 @@ func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, f
 }
 
 // arm opens the taps. The answer is sent when every packet from then on is seen.
-func (r *run) arm() {
+func (r *run) arm(m *synclinev1.Arm) {
 	r.later(func() {
-		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch}
-		err := r.openTaps()
+		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch, Before: r.usage()}
+		err := r.rearm(m.Sources)
+		if err == nil {
+			err = r.openTaps()
+		}
 		if err == nil {
 			err = r.readCounters()
 		}
 		if err != nil {
 			answer.Error = err.Error()
 		}
+		answer.After = r.usage()
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: answer}})
 	})
 }
 
 func (r *run) openTaps() error {
-	if !slices.ContainsFunc(r.plan.Sources, heardOnTaps) {
+	sources := r.watching()
+	if !slices.ContainsFunc(sources, heardOnTaps) {
 		return nil
 	}
 	if !r.tappable {
-		for _, s := range r.plan.Sources {
+		for _, s := range sources {
 			if heardOnTaps(s) {
-				r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, sourceName(s), 0)
+				r.mark(r.armedFor, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, sourceName(s), 0)
 			}
 		}
 		return nil
@@ -230,8 +240,8 @@ func (r *run) openTaps() error {
 	}
 	capture, err := packet.Open(packet.Config{
 		Interfaces: interfaces, Addresses: r.flows.Addresses, Ports: r.flows.Ports, Ranges: r.portRanges(),
-		ICMP:       slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_ICMP),
-		ARP:        slices.Contains(r.plan.Sources, synclinev1.Source_SOURCE_ARP),
+		ICMP:       slices.Contains(sources, synclinev1.Source_SOURCE_ICMP),
+		ARP:        slices.Contains(sources, synclinev1.Source_SOURCE_ARP),
 		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt,
 	})
 	if err != nil {
@@ -243,7 +253,7 @@ func (r *run) openTaps() error {
 	r.tapping.Go(func() {
 		r.tapErr = capture.Run(r.ctx, r.heard)
 	})
-	r.mark(0, synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
+	r.mark(r.armedFor, synclinev1.MarkKind_MARK_KIND_ARMED, strings.Join(interfaces, ", "), 0)
 	return nil
 }
 
@@ -294,7 +304,7 @@ const maxEarly = 4096
 func (r *run) start(s *synclinev1.Start) {
 	ctx, cancel := context.WithCancel(r.ctx)
 	rep := &repetition{number: s.Repetition, board: lane.NewBoard(s.LaneNames), cancel: cancel}
-	rep.sampler = &sampler{flows: r.flows, sources: r.plan.Sources, emit: r.emit}
+	rep.sampler = &sampler{flows: r.flows, sources: r.watching(), emit: r.emit}
 	look, err := newLookout(s.Watches, accepted(s.Lanes), func(w *synclinev1.Watch) { r.sighted(rep, w) }, func(w *synclinev1.Watch, err error) { r.missed(rep, w, err) })
 	rep.look = look
 	r.mu.Lock()
@@ -597,7 +607,7 @@ func (r *run) closeTaps() error {
 	if r.tapErr != nil && !errors.Is(r.tapErr, context.Canceled) {
 		err = errors.Join(err, r.tapErr)
 	}
-	r.mark(0, synclinev1.MarkKind_MARK_KIND_CLOSED, "", frames)
+	r.mark(r.armedFor, synclinev1.MarkKind_MARK_KIND_CLOSED, "", frames)
 	return err
 }
 

@@ -45,7 +45,7 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Prepare:
 		rs.prepare(m.Prepare)
 	case *synclinev1.ControlResponse_Arm:
-		rs.do(m.Arm.RunId, m.Arm.Epoch, (*run).arm)
+		rs.do(m.Arm.RunId, m.Arm.Epoch, func(r *run) { r.arm(m.Arm) })
 	case *synclinev1.ControlResponse_Start:
 		rs.do(m.Start.RunId, m.Start.Epoch, func(r *run) { r.start(m.Start) })
 	case *synclinev1.ControlResponse_Signal:
