@@ -987,7 +987,9 @@ type State struct {
 	Known string `protobuf:"bytes,3,opt,name=known,proto3" json:"known,omitempty"`
 	// Index of the last moment at which the socket surely was not yet in it; unset if it
 	// is the very moment that is known (traced), or if nothing bounds it.
-	After         *uint32 `protobuf:"varint,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	After *uint32 `protobuf:"varint,4,opt,name=after,proto3,oneof" json:"after,omitempty"`
+	// Index of the first moment at which it surely had come to it; unset likewise.
+	By            *uint32 `protobuf:"varint,5,opt,name=by,proto3,oneof" json:"by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1050,6 +1052,13 @@ func (x *State) GetAfter() uint32 {
 	return 0
 }
 
+func (x *State) GetBy() uint32 {
+	if x != nil && x.By != nil {
+		return *x.By
+	}
+	return 0
+}
+
 // Segment is one transmission of a packet.
 type Segment struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1067,7 +1076,10 @@ type Segment struct {
 	Lost       bool   `protobuf:"varint,8,opt,name=lost,proto3" json:"lost,omitempty"`
 	Impossible bool   `protobuf:"varint,9,opt,name=impossible,proto3" json:"impossible,omitempty"`
 	// The pair is only the likeliest one: it proves no order.
-	Ambiguous     bool `protobuf:"varint,10,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
+	Ambiguous bool `protobuf:"varint,10,opt,name=ambiguous,proto3" json:"ambiguous,omitempty"`
+	// Indices of the moments of traces about it: the drop that lost it, the retransmission
+	// or the reset that it is.
+	Traces        []uint32 `protobuf:"varint,11,rep,packed,name=traces,proto3" json:"traces,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1170,6 +1182,13 @@ func (x *Segment) GetAmbiguous() bool {
 		return x.Ambiguous
 	}
 	return false
+}
+
+func (x *Segment) GetTraces() []uint32 {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
 }
 
 // Verdict is the ruling on one expectation in one repetition.
@@ -1336,14 +1355,16 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
 	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06statesB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"~\n" +
+	"\x11_initial_sequence\"\x9a\x01\n" +
 	"\x05State\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06moment\x18\x02 \x01(\rH\x00R\x06moment\x88\x01\x01\x12\x14\n" +
 	"\x05known\x18\x03 \x01(\tR\x05known\x12\x19\n" +
-	"\x05after\x18\x04 \x01(\rH\x01R\x05after\x88\x01\x01B\t\n" +
+	"\x05after\x18\x04 \x01(\rH\x01R\x05after\x88\x01\x01\x12\x13\n" +
+	"\x02by\x18\x05 \x01(\rH\x02R\x02by\x88\x01\x01B\t\n" +
 	"\a_momentB\b\n" +
-	"\x06_after\"\xff\x02\n" +
+	"\x06_afterB\x05\n" +
+	"\x03_by\"\x97\x03\n" +
 	"\aSegment\x12\x1f\n" +
 	"\vfrom_client\x18\x01 \x01(\bR\n" +
 	"fromClient\x12!\n" +
@@ -1359,7 +1380,8 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"impossible\x18\t \x01(\bR\n" +
 	"impossible\x12\x1c\n" +
 	"\tambiguous\x18\n" +
-	" \x01(\bR\tambiguousB\f\n" +
+	" \x01(\bR\tambiguous\x12\x16\n" +
+	"\x06traces\x18\v \x03(\rR\x06tracesB\f\n" +
 	"\n" +
 	"_departureB\n" +
 	"\n" +
