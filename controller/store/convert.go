@@ -71,7 +71,7 @@ func runToLog(r Run) *logv1.Run {
 		Reason: r.Reason, Epoch: r.Epoch, Repetitions: uint32(r.Repetitions), RepetitionsDone: uint32(r.RepetitionsDone),
 		Hosts: convertAll(r.Hosts, hostToLog), Bindings: r.Bindings, CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
 		Incomplete: r.Incomplete, Seal: r.Seal, RequestId: r.requestID,
-		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs),
+		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs), Overhead: r.Overhead,
 	}
 }
 
@@ -81,12 +81,12 @@ func runFromLog(r *logv1.Run) Run {
 		Reason: r.GetReason(), Epoch: r.GetEpoch(), Repetitions: int(r.GetRepetitions()), RepetitionsDone: int(r.GetRepetitionsDone()),
 		Hosts: convertAll(r.GetHosts(), hostFromLog), Bindings: r.GetBindings(), CreatedNs: r.GetCreatedNs(), EndedNs: r.GetEndedNs(),
 		Incomplete: r.GetIncomplete(), Seal: r.GetSeal(), requestID: r.GetRequestId(),
-		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()),
+		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()), Overhead: r.GetOverhead(),
 	}
 }
 
 func changeToLog(id string, c RunChange) *logv1.ChangeRun {
-	out := &logv1.ChangeRun{RunId: id, Epoch: c.Epoch, Incomplete: c.Incomplete, NextEpoch: c.NextEpoch}
+	out := &logv1.ChangeRun{RunId: id, Epoch: c.Epoch, Incomplete: c.Incomplete, NextEpoch: c.NextEpoch, Overhead: c.Overhead}
 	if c.State != 0 {
 		state := logv1.RunState(c.State)
 		out.State = &state
@@ -113,7 +113,7 @@ func changeFromLog(c *logv1.ChangeRun) RunChange {
 	return RunChange{
 		Epoch: c.GetEpoch(), State: RunState(c.GetState()), Reason: c.GetReason(), RepetitionsDone: int(c.GetRepetitionsDone()),
 		Hosts: convertAll(c.GetHosts().GetHosts(), hostFromLog), Incomplete: c.GetIncomplete(), NextEpoch: c.GetNextEpoch(),
-		Variants: convertAll(c.GetVariants(), variantFromLog), Repetitions: int(c.GetRepetitions()),
+		Variants: convertAll(c.GetVariants(), variantFromLog), Repetitions: int(c.GetRepetitions()), Overhead: c.GetOverhead(),
 	}
 }
 

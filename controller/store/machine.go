@@ -238,6 +238,12 @@ func (s *state) changeRun(id string, c RunChange) (Run, error) {
 	if len(c.Variants) > MaxVariants {
 		return r.Run, fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(c.Variants), MaxVariants)
 	}
+	if len(c.Overhead) > MaxOverhead {
+		return r.Run, fmt.Errorf("%w: %d bytes on what watching costs, at most %d are allowed", ErrTooMany, len(c.Overhead), MaxOverhead)
+	}
+	if len(c.Overhead) > 0 {
+		run.Overhead = c.Overhead
+	}
 	if len(c.Hosts) > 0 {
 		run.Hosts = c.Hosts
 	}

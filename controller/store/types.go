@@ -15,9 +15,10 @@ const (
 	MaxChunkBytes   = 256 << 10
 	MaxSourceBytes  = 256 << 10
 	MaxNameBytes    = 64
-	MaxIncomplete   = 1000 // entries of Run.Incomplete
-	MaxVariants     = 1024 // of one run
-	MaxSet          = 256  // variables that an operator sets, and cases chosen
+	MaxIncomplete   = 1000     // entries of Run.Incomplete
+	MaxVariants     = 1024     // of one run
+	MaxOverhead     = 64 << 10 // bytes of Run.Overhead
+	MaxSet          = 256      // variables that an operator sets, and cases chosen
 	maxEntryBytes   = MaxChunkBytes + 64<<10
 	maxReasonBytes  = 4 << 10
 	maxRequestBytes = 128
@@ -137,6 +138,9 @@ type Run struct {
 	CreatedNs, EndedNs int64
 	// Incomplete is what is known to be missing.
 	Incomplete []string
+	// Overhead is what watching costs, nil if nobody asked. Whoever proposes it knows what
+	// it says; it is opaque here, as chunks are.
+	Overhead []byte
 	// Seal is the SHA-256 that Digest defines, nil until the run is sealed.
 	Seal []byte
 	// Events, Chunks and Bytes count what is stored. Bytes are of the chunks' data.
@@ -174,6 +178,8 @@ type RunChange struct {
 	// Hosts replaces all hosts, Variants all variants.
 	Hosts    []RunHost
 	Variants []RunVariant
+	// Overhead replaces Run.Overhead.
+	Overhead []byte
 	// Incomplete is added to what is known to be missing, each entry once.
 	Incomplete []string
 	// NextEpoch makes the epoch one more, after everything else.
@@ -278,6 +284,8 @@ func (r *Run) check() error {
 		return fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(r.Variants), MaxVariants)
 	case len(r.Set) > MaxSet || len(r.Cases) > MaxSet:
 		return fmt.Errorf("%w: %d variables and %d cases, at most %d are allowed of each", ErrTooMany, len(r.Set), len(r.Cases), MaxSet)
+	case len(r.Overhead) > MaxOverhead:
+		return fmt.Errorf("%w: %d bytes on what watching costs, at most %d are allowed", ErrTooMany, len(r.Overhead), MaxOverhead)
 	case r.Repetitions < 0 || r.RepetitionsDone < 0 || r.Runs < 0:
 		return fmt.Errorf("%w: negative repetitions", ErrInvalid)
 	}
