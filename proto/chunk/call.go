@@ -17,6 +17,7 @@ type callModel struct {
 	local, peer, failure                  string
 	data                                  []byte
 	shown                                 string
+	info                                  infoModel
 }
 
 // call carries a step of a lane.
@@ -35,7 +36,7 @@ func (c *codec) call(ev *synclinev1.Event, call *synclinev1.Call) {
 	c.i64(colCallDuration, &call.ReturnNs, ev.TimeNs)
 	c.u32(colCallThread, &call.Thread, lane.thread)
 	c.u32(colCallProcess, &call.Process, lane.process)
-	*lane = laneModel{step: call.Step, thread: call.Thread, process: call.Process, at: call.ReturnNs}
+	lane.step, lane.thread, lane.process, lane.at = call.Step, call.Thread, call.Process, call.ReturnNs
 
 	key := stepKey{c.lane, call.Step, call.ByLab}
 	last := c.steps[key]
@@ -44,11 +45,13 @@ func (c *codec) call(ev *synclinev1.Event, call *synclinev1.Call) {
 		c.steps[key] = last
 	}
 	c.callFields(call, last)
+	c.tcpInfo(call, &last.info, lane)
 	*last = callModel{
 		name: call.Name, socket: call.Socket, makes: call.Makes, label: call.Label, arguments: call.Arguments,
 		fd: call.Fd, result: call.Result, errno: call.Errno, endedBy: call.EndedBy,
 		local: call.LocalAddress, peer: call.PeerAddress, failure: call.Failure,
 		data: c.keep(last.data, call.Data), shown: call.Shown,
+		info: last.info,
 	}
 }
 
@@ -82,16 +85,10 @@ const (
 // while its host does not, so the two are split where the text is exactly what
 // netip.AddrPort prints.
 func (c *codec) addressText(v *string, predicted string) {
-	last, splits := canonical(predicted)
 	var how uint64
 	var port uint64
 	if !c.decoding {
-		how = addressNew
-		if *v == predicted {
-			how = addressSame
-		} else if now, ok := canonical(*v); ok && splits && now.Addr() == last.Addr() {
-			how, port = addressMoved, uint64(now.Port())
-		}
+		how, port = movedAddress(*v, predicted)
 	}
 	switch how = c.raw(colAddress, how); how {
 	case addressSame:
@@ -99,6 +96,7 @@ func (c *codec) addressText(v *string, predicted string) {
 	case addressMoved:
 		c.u64(colAddressPort, &port, c.port)
 		c.port = port
+		last, splits := canonical(predicted)
 		if port > 0xffff || !splits {
 			c.fail("an address with port %d", port)
 			return
@@ -109,6 +107,18 @@ func (c *codec) addressText(v *string, predicted string) {
 	default:
 		c.fail("an address carried in way %d", how)
 	}
+}
+
+// movedAddress is how an address is carried, and its port if that is all that is new.
+func movedAddress(v, predicted string) (how, port uint64) {
+	if v == predicted {
+		return addressSame, 0
+	}
+	last, splits := canonical(predicted)
+	if now, ok := canonical(v); ok && splits && now.Addr() == last.Addr() {
+		return addressMoved, uint64(now.Port())
+	}
+	return addressNew, 0
 }
 
 // maxAddress is more than the longest "[IP%zone]:port" has, zones of Linux being

@@ -27,7 +27,7 @@ const (
 	MaxEvents = 1 << 16
 	// Version is the version of the format that Encode writes. Decode reads this one
 	// and those before.
-	Version = 2
+	Version = 3
 )
 
 const (
@@ -46,9 +46,12 @@ const (
 	slack = 1 << 10
 	// fixedCost bounds the bytes an event adds to the columns, its strings, byte
 	// strings and unknown fields not counted: every column's longest entry. Counters
-	// has more of them the longer its list is.
+	// has more of them the longer its list is, tcp_info the longer it is.
 	fixedCost   = int(numColumns) * (1 + 10 + 10)
 	counterCost = 3 * (1 + 10 + 10)
+	// infoCost bounds what a word of tcp_info adds: how many before it were as
+	// predicted, and the word.
+	infoCost = 2 + 5
 )
 
 // ErrDamaged is in the chain of every error of Decode: the data are not a chunk
@@ -83,7 +86,8 @@ func (b *Builder) Add(ev *synclinev1.Event) bool {
 
 // cost bounds the bytes by which an event makes the columns longer.
 func cost(ev *synclinev1.Event) int {
-	return fixedCost + counterCost*len(ev.GetCounters().GetCounters()) + proto.Size(ev)
+	words := infoWords(len(ev.GetCall().GetTcpInfo()))
+	return fixedCost + counterCost*len(ev.GetCounters().GetCounters()) + infoCost*words + proto.Size(ev)
 }
 
 // Len is the number of events added since the last Encode.

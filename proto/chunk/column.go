@@ -78,13 +78,41 @@ const (
 	colPacketMessage
 	colPacketMessageField
 
+	numColumns2
+)
+
+// The columns that version 3 adds.
+const (
+	colInfoLength column = iota + numColumns2
+	colInfoSame
+	colInfoWord
+	colInfoLong
+
+	colTraceTime
+	colTraceSocket
+	colTraceCookie
+	colTraceKind
+	colTraceOldState
+	colTraceState
+	colTraceErrno
+	colTraceReason
+	colTraceSequence
+	colTraceAck
+	colTraceFlags
+	colTraceLength
+	colTraceProtocol
+	colTracePlace
+
 	numColumns
 )
 
 // columnsOf is how many columns a body of a version has.
 func columnsOf(version byte) column {
-	if version == 1 {
+	switch version {
+	case 1:
 		return numColumns1
+	case 2:
+		return numColumns2
 	}
 	return numColumns
 }
@@ -102,6 +130,9 @@ var columnNames = [numColumns]string{
 	"packet.payload_length", "packet.captured", "packet.payload",
 	"fact.time", "fact.text", "fact.value",
 	"call.data", "call.shown", "call.process", "packet.protocol", "packet.message", "packet.message_field",
+	"tcp_info.length", "tcp_info.same", "tcp_info.word", "tcp_info.long",
+	"trace.time", "trace.socket", "trace.cookie", "trace.kind", "trace.old_state", "trace.state", "trace.errno",
+	"trace.reason", "trace.sequence", "trace.ack", "trace.flags", "trace.length", "trace.protocol", "trace.place",
 }
 
 // String is the column's name.
@@ -117,6 +148,8 @@ var dense = [numColumns]bool{
 	colPacketFlags: true, colPacketPayload: true,
 	colFactTime: true, colFactText: true, colFactValue: true,
 	colPacketMessageField: true,
+	colInfoSame:           true, colInfoWord: true,
+	colTraceTime: true, colTraceSocket: true, colTraceCookie: true,
 }
 
 // writer is a column that grows.

@@ -18,7 +18,19 @@ const (
 	kindSocketState kind = 19
 	kindChange      kind = 20
 	kindLaneProcess kind = 21
+	kindTrace       kind = 22
 )
+
+// newestKind is the last kind that a version has.
+func newestKind(version byte) kind {
+	switch version {
+	case 1:
+		return kindClockStep
+	case 2:
+		return kindLaneProcess
+	}
+	return kindTrace
+}
 
 // event carries one event. A fact of a newer schema is among the unknown fields of
 // the event, whose kind is then 0.
@@ -37,6 +49,8 @@ func (c *codec) event(ev *synclinev1.Event) {
 		c.call(ev, orEmpty(fact.Call))
 	case *synclinev1.Event_Packet:
 		c.packet(ev, orEmpty(fact.Packet))
+	case *synclinev1.Event_Trace:
+		c.trace(ev, orEmpty(fact.Trace))
 	default:
 		c.i64(colFactTime, &ev.TimeNs, c.time)
 		c.fact(ev)
@@ -79,14 +93,16 @@ func kindOf(ev *synclinev1.Event) kind {
 		return kindChange
 	case *synclinev1.Event_LaneProcess:
 		return kindLaneProcess
+	case *synclinev1.Event_Trace:
+		return kindTrace
 	}
 	return 0
 }
 
 // makeFact gives ev the empty fact that the decoder then fills.
 func (c *codec) makeFact(ev *synclinev1.Event, k kind) {
-	if c.version == 1 && k > kindClockStep {
-		c.fail("an event of kind %d in version 1", k)
+	if k > newestKind(c.version) {
+		c.fail("an event of kind %d in version %d", k, c.version)
 		return
 	}
 	switch k {
@@ -115,6 +131,8 @@ func (c *codec) makeFact(ev *synclinev1.Event, k kind) {
 		ev.Fact = &synclinev1.Event_Change{Change: new(synclinev1.ChangeMade)}
 	case kindLaneProcess:
 		ev.Fact = &synclinev1.Event_LaneProcess{LaneProcess: new(synclinev1.LaneProcess)}
+	case kindTrace:
+		ev.Fact = &synclinev1.Event_Trace{Trace: new(synclinev1.Trace)}
 	default:
 		c.fail("an event of kind %d", k)
 	}

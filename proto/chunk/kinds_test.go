@@ -4,9 +4,11 @@ import synclinev1 "syncline/proto/syncline/v1"
 
 // everyKind is what a host with every source reports in n repetitions: a change of
 // its own, a datagram that nobody takes and the ICMP that says so, the neighbour's
-// address, a listener's queue, a lane that dies, the kernel's counters.
+// address, a listener's queue, a lane that dies, the kernel's counters, its traces, and
+// tcp_info at each call.
 func everyKind(n int) []*synclinev1.Event {
 	l := newLab(42, true)
+	l.inside = true
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
 		RealtimeNs: l.now + l.ahead, ErrorNs: 37}}})
 	for rep := uint32(1); rep <= uint32(n); rep++ {
@@ -53,9 +55,26 @@ func (l *lab) refused(rep uint32) {
 	l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_Queue{Queue: &synclinev1.Queue{Address: "10.0.0.1:9000", Length: rep, Limit: 1, Requests: 2}}})
 	l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_SocketState{SocketState: &synclinev1.SocketState{
 		LocalAddress: "10.0.0.1:40000", PeerAddress: "10.0.0.2:8080", State: 6, Final: true}}})
+	l.refusals(rep)
 	l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_Change{Change: &synclinev1.ChangeMade{Text: "firewall reject udp/9000", Name: "cut", Undone: true}}})
 	l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_Counters{Counters: &synclinev1.Counters{SinceNs: begin, Counters: []*synclinev1.Counter{
 		{Name: "Udp.NoPorts", Delta: 1}, {Name: "TcpExt.ListenOverflows", Delta: int64(rep)}}}}})
+}
+
+// refusals are the traces of what the kernel refused, dropped, sent again and gave up.
+func (l *lab) refusals(rep uint32) {
+	const local, peer = "10.0.0.1:40000", "10.0.0.2:8080"
+	for _, t := range []*synclinev1.Trace{
+		{Kind: synclinev1.TraceKind_TRACE_KIND_RETRANSMIT, Cookie: 9, State: 2, Sequence: 1000, Flags: 2},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_RETRANSMIT_SYNACK, Cookie: 10, State: 3},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_RESET_SENT, Reason: "NO_SOCKET", Sequence: 7000 + rep, Flags: 2},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_RESET_RECEIVED, Cookie: 9, State: 1},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_ERROR, Cookie: 9, State: 7, Errno: 104},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, Reason: "NO_SOCKET", Place: "udp_unicast_rcv_skb", Protocol: 17, PayloadLength: 5},
+	} {
+		t.LocalAddress, t.PeerAddress = local, peer
+		l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_Trace{Trace: t}})
+	}
 }
 
 // other is a packet that is not TCP: requests go out, answers come in.

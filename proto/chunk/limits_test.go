@@ -53,10 +53,17 @@ func worst(r *rand.Rand, payload int) *synclinev1.Event {
 		return ev
 	}
 	text := func() string { return strings.Repeat(string(rune(u()%0xd000)), 1+r.IntN(5)) }
+	if r.IntN(3) == 0 {
+		ev.Fact = &synclinev1.Event_Trace{Trace: &synclinev1.Trace{
+			Kind: synclinev1.TraceKind(u()), Cookie: r.Uint64(), LocalAddress: text(), PeerAddress: text(), OldState: u(), State: u(), Errno: u(),
+			Reason: text(), Sequence: u(), Acknowledgment: u(), Flags: u(), PayloadLength: u(), Protocol: u(), Place: text(),
+		}}
+		return ev
+	}
 	ev.Fact = &synclinev1.Event_Call{Call: &synclinev1.Call{
 		Lane: text(), Step: u(), Name: text(), Socket: text(), Makes: text(), Label: text(), Arguments: text(), Thread: u(), Fd: int32(u()),
 		ReturnNs: i(), Result: i(), Errno: u(), EndedBy: synclinev1.EndedBy(u()), LocalAddress: text(), PeerAddress: text(), ByLab: true, Failure: text(),
-		Data: noise(64), Shown: text(), Process: u(),
+		Data: noise(64), Shown: text(), Process: u(), TcpInfo: noise(r.IntN(2 * maxInfo)),
 	}}
 	return ev
 }
@@ -210,25 +217,30 @@ func TestDecodeRefuses(t *testing.T) {
 		b.Add(ev)
 	}
 	data := b.Encode()
-	with := func(at int, v byte) []byte {
+	withByte := func(at int, v byte) []byte {
 		out := append([]byte(nil), data...)
 		out[at] = v
 		return out
 	}
 	for name, in := range map[string][]byte{
 		"empty":            {},
-		"other magic":      with(0, 'X'),
-		"newer version":    with(4, Version+1),
-		"version 0":        with(4, 0),
-		"older version":    with(4, 1),
-		"flipped bit":      with(len(data)/2, data[len(data)/2]^4),
+		"other magic":      withByte(0, 'X'),
+		"newer version":    withByte(4, Version+1),
+		"version 0":        withByte(4, 0),
+		"older version":    withByte(4, 2),
+		"oldest version":   withByte(4, 1),
+		"flipped bit":      withByte(len(data)/2, data[len(data)/2]^4),
 		"cut short":        data[:len(data)-1],
 		"too long":         make([]byte, MaxBytes+1),
 		"only a header":    data[:headerSize],
 		"empty body":       seal(nil),
 		"too many events":  seal([]byte{0xff, 0xff, 0xff, 0x7f}),
 		"endless counters": seal(endlessCounters()),
-		"counters, old":    old(t, countersBody()),
+		"counters, old":    old(t, countersBody(), 1),
+		"trace, old":       old(t, traceBody(), 2),
+		"endless tcp_info": seal(endlessInfo()),
+		"words beyond":     seal(wordsBeyond()),
+		"socket beyond":    seal(socketBeyond()),
 		"no columns":       seal([]byte{1}),
 		"expands too much": seal(make([]byte, maxBody+1)),
 		"two frames":       append(append([]byte(nil), data...), data[headerSize:]...),
@@ -257,8 +269,51 @@ func endlessCounters() []byte {
 	return c.body(1)
 }
 
-// old is a body as a chunk of version 1: without the columns that came later.
-func old(t testing.TB, body []byte) []byte {
+// traceBody is a body with one trace.
+func traceBody() []byte {
+	c := newEncoder()
+	c.event(&synclinev1.Event{Fact: &synclinev1.Event_Trace{Trace: &synclinev1.Trace{
+		Kind: synclinev1.TraceKind_TRACE_KIND_STATE, Cookie: 4711, LocalAddress: "10.0.0.1:0", PeerAddress: "10.0.0.2:8080", OldState: 7, State: 2,
+	}}})
+	return c.body(1)
+}
+
+// socketBeyond is the same with a socket that was never told of.
+func socketBeyond() []byte {
+	return with(traceBody(), colTraceSocket, 1)
+}
+
+// infoBody is a body with one call that has a tcp_info.
+func infoBody() []byte {
+	c := newEncoder()
+	c.event(&synclinev1.Event{Fact: &synclinev1.Event_Call{Call: &synclinev1.Call{Lane: "client", TcpInfo: make([]byte, 200)}}})
+	return c.body(1)
+}
+
+// endlessInfo is the same with a tcp_info that claims to be as long as can be.
+func endlessInfo() []byte { return with(infoBody(), colInfoLength, math.MaxUint64) }
+
+// wordsBeyond is the same with more words as predicted than there are.
+func wordsBeyond() []byte { return with(infoBody(), colInfoSame, 51) }
+
+// with is a body in which a column has one entry, of a value.
+func with(body []byte, col column, v uint64) []byte {
+	var in [numColumns]reader
+	n, err := split(body, Version, &in)
+	if err != nil {
+		panic(err)
+	}
+	var out [numColumns]writer
+	for i := range in {
+		out[i].buf = in[i].buf
+	}
+	out[col] = writer{}
+	out[col].put(v, dense[col])
+	return join(n, &out)
+}
+
+// old is a body as a chunk of an older version: without the columns that came later.
+func old(t testing.TB, body []byte, version byte) []byte {
 	t.Helper()
 	var in [numColumns]reader
 	n, err := split(body, Version, &in)
@@ -266,11 +321,11 @@ func old(t testing.TB, body []byte) []byte {
 		t.Fatal(err)
 	}
 	out := binary.AppendUvarint(nil, uint64(n))
-	for i := range numColumns1 {
+	for i := range columnsOf(version) {
 		out = binary.AppendUvarint(out, uint64(len(in[i].buf)))
 		out = append(out, in[i].buf...)
 	}
-	return sealed(out, 1)
+	return sealed(out, version)
 }
 
 // sealed is seal for any version.
@@ -280,19 +335,21 @@ func sealed(body []byte, version byte) []byte {
 	return data
 }
 
-// TestVersion1IsReadAsItWas: a body without the newer columns gives the same events as
-// one in which they hold nothing but what is predicted.
-func TestVersion1IsReadAsItWas(t *testing.T) {
-	c := newEncoder()
-	want := newLab(5, false).run(3)
-	for _, ev := range want {
-		c.event(ev)
+// TestOlderVersionsAreReadAsTheyWere: a body without the newer columns gives the same
+// events as one in which they hold nothing but what is predicted.
+func TestOlderVersionsAreReadAsTheyWere(t *testing.T) {
+	for version := byte(oldest); version < Version; version++ {
+		c := newEncoder()
+		want := newLab(5, false).run(3)
+		for _, ev := range want {
+			c.event(ev)
+		}
+		got, err := Decode(old(t, c.body(len(want)), version))
+		if err != nil {
+			t.Fatalf("version %d: %v", version, err)
+		}
+		same(t, want, got)
 	}
-	got, err := Decode(old(t, c.body(len(want))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	same(t, want, got)
 }
 
 // FuzzDecode feeds bodies, so that the fuzzer need not learn zstd. What decodes must
@@ -303,9 +360,10 @@ func FuzzDecode(f *testing.F) {
 	for _, ev := range all {
 		c.event(ev)
 	}
-	f.Add(c.body(len(all)), false)
-	f.Add(countersBody(), false)
-	f.Add(endlessCounters(), false)
+	f.Add(c.body(len(all)), byte(Version))
+	for _, body := range [][]byte{countersBody(), endlessCounters(), traceBody(), socketBeyond(), infoBody(), endlessInfo(), wordsBeyond()} {
+		f.Add(body, byte(Version))
+	}
 	c.reset()
 	for seed := range uint64(4) {
 		evs := newLab(seed, seed%2 == 0).run(2)
@@ -313,20 +371,18 @@ func FuzzDecode(f *testing.F) {
 			c.event(ev)
 		}
 		body := c.body(len(evs))
-		f.Add(body, false)
-		f.Add(mustUnseal(f, old(f, body)), true)
+		for version := byte(oldest); version < Version; version++ {
+			f.Add(mustUnseal(f, old(f, body, version)), version)
+		}
+		f.Add(body, byte(Version))
 		c.reset()
 	}
-	f.Add(join(0, &[numColumns]writer{}), false)
-	f.Fuzz(func(t *testing.T, body []byte, old bool) {
+	f.Add(join(0, &[numColumns]writer{}), byte(Version))
+	f.Fuzz(func(t *testing.T, body []byte, version byte) {
 		if len(body) > maxBody {
 			return
 		}
-		version := byte(Version)
-		if old {
-			version = oldest
-		}
-		checkDecode(t, sealed(body, version))
+		checkDecode(t, sealed(body, oldest+(version-oldest)%Version))
 	})
 }
 
@@ -348,6 +404,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add(b.Encode())
 	f.Add([]byte("SLCK\x01"))
 	f.Add([]byte("SLCK\x02"))
+	f.Add([]byte("SLCK\x03"))
 	f.Fuzz(checkDecode)
 }
 

@@ -28,6 +28,15 @@ type model struct {
 
 	frames uint64
 
+	// The sockets that traces told of, in the order in which they first did; an encoder
+	// finds them by cookie.
+	traceTime   int64
+	traced      []tracedSocket
+	tracedIndex map[uint64]uint64
+	cookie      uint64
+	followers   map[traceShape]traceShape
+	traceShapes map[traceShape]*traceModel
+
 	counters    []counterModel
 	queue       queueModel
 	socketState socketModel
@@ -40,6 +49,9 @@ type laneModel struct {
 	thread  uint32
 	process uint32
 	at      int64
+	// info is the last struct tcp_info that was read in the lane, of whatever socket. It
+	// is that of a step, which overwrites it.
+	info *infoModel
 }
 
 // stepKey is a place in an experiment. Repetition after repetition the same call is
@@ -60,6 +72,11 @@ func (m *model) reset() {
 		captured:  clearMap(m.captured),
 		scratch:   m.scratch,
 		counters:  m.counters[:0],
+
+		traced:      m.traced[:0],
+		tracedIndex: clearMap(m.tracedIndex),
+		followers:   clearMap(m.followers),
+		traceShapes: clearMap(m.traceShapes),
 	}
 }
 

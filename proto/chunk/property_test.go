@@ -89,7 +89,7 @@ func drawValue(t *rapid.T, m protoreflect.Message, f protoreflect.FieldDescripto
 
 func drawBytes(t *rapid.T) []byte {
 	return rapid.OneOf(
-		rapid.SampledFrom([][]byte{nil, {10, 0, 0, 1}, {10, 0, 0, 2}, make([]byte, 16), {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}, {8, 10, 1}, {2, 4, 5, 180, 8, 10, 0, 0, 0, 0, 0, 0, 0, 9, 0}}),
+		rapid.SampledFrom([][]byte{nil, {10, 0, 0, 1}, {10, 0, 0, 2}, make([]byte, 16), {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}, {8, 10, 1}, {2, 4, 5, 180, 8, 10, 0, 0, 0, 0, 0, 0, 0, 9, 0}, make([]byte, 280), make([]byte, maxInfo+1)}),
 		rapid.SliceOfN(rapid.Byte(), 0, 60)).Draw(t, "bytes")
 }
 

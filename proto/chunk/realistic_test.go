@@ -15,7 +15,10 @@ import (
 type lab struct {
 	r *rand.Rand
 	// client says which end this host is.
-	client  bool
+	client bool
+	// inside adds traces and tcp_info.
+	inside  bool
+	cookie  uint64
 	now     int64
 	ahead   int64
 	pending []*synclinev1.Event
@@ -76,6 +79,7 @@ func (l *lab) repetition(rep uint32) {
 		l.call(rep, "server", 2, "bind", "s", "0.0.0.0:8080", 3, 0, 1_500)
 		l.call(rep, "server", 3, "listen", "s", "128", 3, 0, 5_000)
 	}
+	first := l.now
 	begin := l.now
 	l.packet(rep, c, s, 0x02, nil)
 	l.packet(rep, s, c, 0x12, nil)
@@ -112,6 +116,9 @@ func (l *lab) repetition(rep uint32) {
 		l.call(rep, "server", 8, "close", "s", "", 3, 0, 6_000)
 	}
 	l.flush()
+	if l.inside {
+		l.traces(rep, first, c.port)
+	}
 	l.mark(rep, synclinev1.MarkKind_MARK_KIND_REPETITION_END)
 }
 
@@ -127,10 +134,14 @@ func (l *lab) call(rep uint32, lane string, step uint32, name, socket, args stri
 
 func (l *lab) callAt(begin int64, rep uint32, lane string, step uint32, name, socket, args string, fd int32, result int64, local, peer string) {
 	l.now += l.after(5_000, 20_000)
-	l.add(&synclinev1.Event{TimeNs: begin + l.after(300, 900), Repetition: rep, Fact: &synclinev1.Event_Call{Call: &synclinev1.Call{
+	call := &synclinev1.Call{
 		Lane: lane, Step: step, Name: name, Socket: socket, Arguments: args, Thread: 4711, Fd: fd, ReturnNs: l.now,
 		Result: result, EndedBy: synclinev1.EndedBy_ENDED_BY_KERNEL, LocalAddress: local, PeerAddress: peer,
-	}}})
+	}
+	l.add(&synclinev1.Event{TimeNs: begin + l.after(300, 900), Repetition: rep, Fact: &synclinev1.Event_Call{Call: call}})
+	if l.inside && name != "close" {
+		call.TcpInfo = l.tcpInfo(name, step)
+	}
 	l.now += l.after(400, 1_200)
 }
 
