@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"syncline/agent/packet"
 	"syncline/agent/setup"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -52,6 +53,9 @@ type Config struct {
 	// PendingBytes bounds the encoded events that wait for the controller;
 	// 0 is 64 MiB. What does not fit is counted and reported as lost.
 	PendingBytes int
+	// RingBytes is the size of each interface's capture ring; 0 is that of package packet.
+	// What a ring has no room for is counted and reported as lost.
+	RingBytes int
 	// State is the directory of what must outlive the agent: the journal of changes to
 	// the host. Made if it is missing; two agents cannot share one.
 	State string
@@ -76,6 +80,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.State == "" {
 		return nil, errors.New("an agent needs a directory for its state")
+	}
+	if cfg.RingBytes != 0 && (cfg.RingBytes < packet.MinRingBytes || cfg.RingBytes > packet.MaxRingBytes) {
+		return nil, fmt.Errorf("a capture ring of %d bytes; it can have %d to %d", cfg.RingBytes, packet.MinRingBytes, packet.MaxRingBytes)
 	}
 	if cfg.PendingBytes == 0 {
 		cfg.PendingBytes = 64 << 20

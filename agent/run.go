@@ -25,6 +25,9 @@ const drainLimit = 8 * time.Second
 // undoLimit bounds taking back what a run has changed on the host.
 const undoLimit = 30 * time.Second
 
+// loopback4 is what Linux sends from to any other address of the loopback interface.
+var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+
 // maxLanes bounds the lanes of a repetition on this host: each is a thread.
 const maxLanes = 256
 
@@ -41,7 +44,8 @@ type run struct {
 	log      *slog.Logger
 	stream   *stream
 	own      netip.Addr
-	// peers are the addresses of the other hosts.
+	// hosts are the addresses of all hosts of the run, peers those of the others.
+	hosts   []netip.Addr
 	peers   []netip.Addr
 	flows   kernel.Flows
 	changes *changes
@@ -70,8 +74,10 @@ type run struct {
 	finishing bool
 	finished  *synclinev1.Finished
 
-	// early are packets of a repetition that this host has not heard of yet.
-	early []*synclinev1.Event
+	// early are packets of a repetition that this host has not heard of yet, and
+	// overlooked is how many more of them there were than could be kept for its watches.
+	early      []*synclinev1.Event
+	overlooked int
 
 	// sources are those asked for now; see rearm.
 	sources []synclinev1.Source
@@ -131,6 +137,11 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 	}
 	if !r.own.IsValid() {
 		return nil, fmt.Errorf("the plan names no address for host %s", plan.Host)
+	}
+	r.hosts = slices.Clone(r.flows.Addresses)
+	if r.own.Is4() && r.own.IsLoopback() && !slices.Contains(r.hosts, loopback4) {
+		// Sockets that nobody has bound are of the run too.
+		r.flows.Addresses = append(r.flows.Addresses, loopback4)
 	}
 	for _, p := range plan.Flows.GetPorts() {
 		if p == 0 || p > 65535 {
@@ -242,7 +253,7 @@ func (r *run) openTaps() error {
 		Interfaces: interfaces, Addresses: r.flows.Addresses, Ports: r.flows.Ports, Ranges: r.portRanges(),
 		ICMP:       slices.Contains(sources, synclinev1.Source_SOURCE_ICMP),
 		ARP:        slices.Contains(sources, synclinev1.Source_SOURCE_ARP),
-		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt,
+		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt, RingBytes: r.runs.cfg.RingBytes,
 	})
 	if err != nil {
 		return fmt.Errorf("open the capture on %s: %w", strings.Join(interfaces, ", "), err)
@@ -286,8 +297,9 @@ func (r *run) heard(events []*synclinev1.Event) {
 	r.mu.Lock()
 	rep := r.repetition
 	if rep == nil || rep.number != r.number {
-		r.early = append(r.early, events...)
-		r.early = r.early[:min(len(r.early), maxEarly)]
+		kept := min(len(events), max(maxEarly-len(r.early), 0))
+		r.early = append(r.early, events[:kept]...)
+		r.overlooked += len(events) - kept
 		rep = nil
 	}
 	r.mu.Unlock()
@@ -318,12 +330,15 @@ func (r *run) start(s *synclinev1.Start) {
 	}
 	// Whatever the taps hear from now on is looked at after what came early.
 	look.hearing.Lock()
-	early := r.early
-	r.early = nil
+	early, overlooked := r.early, r.overlooked
+	r.early, r.overlooked = nil, 0
 	r.repetition, r.number = rep, s.Repetition
 	rep.sampler.before = r.counters
 	r.mu.Unlock()
 	look.look(early)
+	if overlooked > 0 {
+		look.overlook(fmt.Errorf("%d packets were here before the start of the repetition was, beyond the %d that an agent keeps until then", overlooked, maxEarly))
+	}
 	look.hearing.Unlock()
 	r.mark(s.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN, "", 0)
 	if err == nil && len(s.Lanes) > maxLanes {
@@ -414,7 +429,7 @@ func (r *run) meeting(m *synclinev1.Meeting) {
 // allow is the agent's own rule on where it connects: to the hosts of the run, on
 // the ports of its flows, and nowhere else. Port 0 is a raw socket's.
 func (r *run) allow(to netip.AddrPort) error {
-	if !slices.Contains(r.flows.Addresses, to.Addr().Unmap()) {
+	if !slices.Contains(r.hosts, to.Addr().Unmap()) {
 		return fmt.Errorf("agent %s connects to the hosts of the run only, and %s is none of them", r.runs.cfg.Name, to.Addr())
 	}
 	within := func(ports kernel.PortRange) bool { return ports.Low <= to.Port() && to.Port() <= ports.High }
@@ -601,9 +616,10 @@ func (r *run) closeTaps() error {
 		return nil
 	}
 	err := r.readTaps(r.ctx, closeLimit, 0)
-	frames, _ := r.capture.Frames()
 	err = errors.Join(err, r.capture.Close())
 	r.tapping.Wait()
+	// Only now can no packet come any more.
+	frames, _ := r.capture.Frames()
 	if r.tapErr != nil && !errors.Is(r.tapErr, context.Canceled) {
 		err = errors.Join(err, r.tapErr)
 	}

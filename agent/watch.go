@@ -104,6 +104,14 @@ func (l *lookout) look(events []*synclinev1.Event) {
 	}
 }
 
+// overlook ends the watches of packets that have not seen theirs: it may have been among
+// some that were never looked at. The caller holds hearing.
+func (l *lookout) overlook(err error) {
+	for _, w := range l.packets {
+		l.lost(w.watch, err)
+	}
+}
+
 // made begins to follow a socket, if a watch is for it, until ctx ends.
 func (l *lookout) made(ctx context.Context, s lane.Socket) {
 	name := socketName{s.Lane, s.Name}

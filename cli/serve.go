@@ -130,6 +130,7 @@ func (a *app) agentCommand() *cobra.Command {
 
 func (a *app) agentServeCommand() *cobra.Command {
 	var name, state string
+	var ring int
 	var labels, addresses []string
 	c := &cobra.Command{
 		Use:     "serve",
@@ -153,13 +154,14 @@ func (a *app) agentServeCommand() *cobra.Command {
 				state = filepath.Join(defaultData(), "agent-"+name)
 			}
 			return a.serveAgent(c.Context(), agent.Config{
-				State: state, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
+				RingBytes: ring, State: state, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
 			})
 		},
 	}
 	host, _ := os.Hostname()
 	c.Flags().StringVar(&name, "name", host, "name of this host in the lab")
 	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, above all what it has changed on this host and must take back (default: agent-NAME in the directory of the user's or the unit's state)")
+	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
 	return c
