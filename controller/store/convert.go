@@ -64,6 +64,14 @@ func variantFromLog(v *logv1.RunVariant) RunVariant {
 	return RunVariant{Name: v.GetName(), First: int(v.GetFirst()), Last: int(v.GetLast())}
 }
 
+func environmentToLog(e Environment) *logv1.HostEnvironment {
+	return &logv1.HostEnvironment{Host: e.Host, Data: e.Data}
+}
+
+func environmentFromLog(e *logv1.HostEnvironment) Environment {
+	return Environment{Host: e.GetHost(), Data: e.GetData()}
+}
+
 // runToLog leaves the counts out: they follow from the chunks.
 func runToLog(r Run) *logv1.Run {
 	return &logv1.Run{
@@ -71,7 +79,8 @@ func runToLog(r Run) *logv1.Run {
 		Reason: r.Reason, Epoch: r.Epoch, Repetitions: uint32(r.Repetitions), RepetitionsDone: uint32(r.RepetitionsDone),
 		Hosts: convertAll(r.Hosts, hostToLog), Bindings: r.Bindings, CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
 		Incomplete: r.Incomplete, Seal: r.Seal, RequestId: r.requestID,
-		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs), Overhead: r.Overhead,
+		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs),
+		Environments: convertAll(r.Environments, environmentToLog), Overhead: r.Overhead,
 	}
 }
 
@@ -81,7 +90,8 @@ func runFromLog(r *logv1.Run) Run {
 		Reason: r.GetReason(), Epoch: r.GetEpoch(), Repetitions: int(r.GetRepetitions()), RepetitionsDone: int(r.GetRepetitionsDone()),
 		Hosts: convertAll(r.GetHosts(), hostFromLog), Bindings: r.GetBindings(), CreatedNs: r.GetCreatedNs(), EndedNs: r.GetEndedNs(),
 		Incomplete: r.GetIncomplete(), Seal: r.GetSeal(), requestID: r.GetRequestId(),
-		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()), Overhead: r.GetOverhead(),
+		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()),
+		Environments: convertAll(r.GetEnvironments(), environmentFromLog), Overhead: r.GetOverhead(),
 	}
 }
 

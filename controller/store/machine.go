@@ -149,6 +149,9 @@ func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
 		res.run, res.err = m.createRun(entry.RequestId, runFromLog(c.CreateRun.GetRun()))
 	case *logv1.Entry_ChangeRun:
 		res.run, res.err = m.changeRun(c.ChangeRun.GetRunId(), changeFromLog(c.ChangeRun))
+	case *logv1.Entry_PutEnvironment:
+		p := c.PutEnvironment
+		res.err = m.putEnvironment(p.GetRunId(), p.GetEpoch(), environmentFromLog(p.GetEnvironment()))
 	case *logv1.Entry_SealRun:
 		res.run, res.err = m.sealRun(c.SealRun.GetRunId(), sealingFromLog(c.SealRun))
 	default:
@@ -182,6 +185,7 @@ func (s *state) createRun(requestID string, run Run) (Run, error) {
 		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most", ErrTooMany, MaxRuns)
 	}
 	run.State, run.Seal, run.Reason = Planned, nil, ""
+	run.Environments = nil
 	run.CreatedNs, run.EndedNs = s.time, 0
 	run.Epoch = max(run.Epoch, 1)
 	run.RepetitionsDone = 0
@@ -263,6 +267,33 @@ func (s *state) changeRun(id string, c RunChange) (Run, error) {
 	}
 	r.Run = run
 	return run, nil
+}
+
+// putEnvironment keeps what a host of a run was like, in place of what was kept of it.
+func (s *state) putEnvironment(id string, epoch uint64, e Environment) error {
+	r, err := s.find(id, epoch)
+	if err != nil {
+		return err
+	}
+	if r.Seal != nil || r.State.Final() {
+		return fmt.Errorf("%w: it is %s, which is final", ErrTransition, r.State)
+	}
+	if err := e.check(); err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(r.Hosts, func(h RunHost) bool { return h.Name == e.Host }) {
+		return fmt.Errorf("%w: run %s has no host %q to keep the environment of", ErrInvalid, id, e.Host)
+	}
+	// Readers share the old slice.
+	all := slices.Clone(r.Environments)
+	i, there := slices.BinarySearchFunc(all, e.Host, func(of Environment, host string) int { return strings.Compare(of.Host, host) })
+	if there {
+		all[i] = e
+	} else {
+		all = slices.Insert(all, i, e)
+	}
+	r.Environments = all
+	return nil
 }
 
 // leadsTo reports whether ChangeRun may take a run from s to next.

@@ -59,13 +59,16 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	agent := rapid.SampledFrom([]string{"vm1", "vm2", "../../x", ""}).Draw(t, "agent")
 	small := func(what string) uint64 { return rapid.Uint64Range(0, 4).Draw(t, what) }
 	e := &logv1.Entry{Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"), RequestId: rapid.SampledFrom([]string{"", "q1", "q2", "q3"}).Draw(t, "request")}
-	switch rapid.IntRange(0, 9).Draw(t, "command") {
+	switch rapid.IntRange(0, 10).Draw(t, "command") {
 	case 0:
 		e.Command = &logv1.Entry_PutAgent{PutAgent: &logv1.PutAgent{Agent: agentToLog(Agent{Name: agent, Incarnation: small("incarnation"), Labels: map[string]string{"a": "1", "b": "2", "c": "3"}})}}
 	case 1, 2:
-		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}})}}
+		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}, Hosts: []RunHost{{Name: "A"}, {Name: "B"}}})}}
 	case 3, 4:
 		e.Command = &logv1.Entry_ChangeRun{ChangeRun: changeToLog(run, RunChange{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state")), RepetitionsDone: int(small("done")), Incomplete: []string{"x"}})}
+	case 6:
+		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
+		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}
 	case 5:
 		e.Command = &logv1.Entry_SealRun{SealRun: sealingToLog(run, Sealing{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state"))})}
 	default:

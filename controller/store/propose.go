@@ -53,6 +53,20 @@ func (s *Store) ChangeRun(ctx context.Context, id string, change RunChange) (Run
 	return res.run, err
 }
 
+// PutEnvironment keeps with a run what one of its hosts was like, in place of what was
+// kept of that host. epoch must be the run's, and the run not be over.
+func (s *Store) PutEnvironment(ctx context.Context, id string, epoch uint64, e Environment) error {
+	what := fmt.Sprintf("keep the environment of host %s with run %s", e.Host, id)
+	if err := e.check(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	entry := &logv1.Entry{Command: &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{
+		RunId: id, Epoch: epoch, Environment: environmentToLog(e),
+	}}}
+	_, err := s.propose(ctx, what, entry)
+	return err
+}
+
 // Seal ends a run: it hashes its chunks and takes no more of them. A run that is to
 // be Sealed must be Collecting and have no gap in any stream. A sealed run is
 // returned as it is.

@@ -8,20 +8,22 @@ import (
 
 // Limits. What is beyond them is refused with an error that names the limit.
 const (
-	MaxAgents       = 1024
-	MaxRuns         = 10_000
-	MaxHosts        = 256
-	MaxStreams      = 1024 // of one run
-	MaxChunkBytes   = 256 << 10
-	MaxSourceBytes  = 256 << 10
-	MaxNameBytes    = 64
-	MaxIncomplete   = 1000     // entries of Run.Incomplete
-	MaxVariants     = 1024     // of one run
-	MaxOverhead     = 64 << 10 // bytes of Run.Overhead
-	MaxSet          = 256      // variables that an operator sets, and cases chosen
-	maxEntryBytes   = MaxChunkBytes + 64<<10
-	maxReasonBytes  = 4 << 10
-	maxRequestBytes = 128
+	MaxAgents      = 1024
+	MaxRuns        = 10_000
+	MaxHosts       = 256
+	MaxStreams     = 1024 // of one run
+	MaxChunkBytes  = 256 << 10
+	MaxSourceBytes = 256 << 10
+	MaxNameBytes   = 64
+	MaxIncomplete  = 1000     // entries of Run.Incomplete
+	MaxVariants    = 1024     // of one run
+	MaxOverhead    = 64 << 10 // bytes of Run.Overhead
+	MaxSet         = 256      // variables that an operator sets, and cases chosen
+	// MaxEnvironmentBytes is of one host of a run.
+	MaxEnvironmentBytes = 64 << 10
+	maxEntryBytes       = MaxChunkBytes + 64<<10
+	maxReasonBytes      = 4 << 10
+	maxRequestBytes     = 128
 )
 
 // Errors that a caller branches on. Those of the state machine (all but the first
@@ -141,6 +143,8 @@ type Run struct {
 	// Overhead is what watching costs, nil if nobody asked. Whoever proposes it knows what
 	// it says; it is opaque here, as chunks are.
 	Overhead []byte
+	// Environments are by host, in the order of their names.
+	Environments []Environment
 	// Seal is the SHA-256 that Digest defines, nil until the run is sealed.
 	Seal []byte
 	// Events, Chunks and Bytes count what is stored. Bytes are of the chunks' data.
@@ -162,6 +166,13 @@ type RunHost struct {
 	// Address6 is its IPv6 address, if Address is none and the agent has one.
 	Address6     string
 	Capabilities []Capability
+}
+
+// Environment is what a host of a run was like. Data are opaque here.
+type Environment struct {
+	// Host is the role.
+	Host string
+	Data []byte
 }
 
 // RunChange is what ChangeRun does to a run. Fields left zero change nothing.
@@ -253,6 +264,17 @@ func (c *Chunk) check() error {
 		return fmt.Errorf("%w: chunk %d has %d bytes, 1 to %d are allowed", ErrInvalid, c.Sequence, len(c.Data), MaxChunkBytes)
 	case Checksum(c.Data) != c.CRC32C:
 		return fmt.Errorf("chunk %d of %s: %w: CRC-32C is %08x, the sender computed %08x", c.Sequence, c.Agent, ErrDamaged, Checksum(c.Data), c.CRC32C)
+	}
+	return nil
+}
+
+// check refuses an environment before it is proposed, and again when it is applied.
+func (e *Environment) check() error {
+	if !validName(e.Host) {
+		return fmt.Errorf("%w: host name %q: 1 to %d bytes, please", ErrInvalid, e.Host, MaxNameBytes)
+	}
+	if len(e.Data) > MaxEnvironmentBytes {
+		return fmt.Errorf("%w: the environment of host %s has %d bytes, at most %d are kept", ErrTooMany, e.Host, len(e.Data), MaxEnvironmentBytes)
 	}
 	return nil
 }
