@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,12 +38,16 @@ type runOptions struct {
 	sets  []string
 	set   map[string]string
 	cases []string
+	// rounds measure what watching costs; 0: none.
+	rounds int
 }
 
 func (o *runOptions) flags(c *cobra.Command) {
 	c.Flags().IntVar(&o.repeat, "repeat", 0, "repetitions (default: what the file says)")
 	c.Flags().DurationVar(&o.timeout, "timeout", 0, "cancel the run after this long (exit 124)")
 	c.Flags().StringArrayVar(&o.sets, "set", nil, "NAME=VALUE, another value for a variable of the file; may be repeated")
+	c.Flags().IntVar(&o.rounds, "measure-overhead", 0, fmt.Sprintf("measure what watching costs: repeat the lanes in ROUNDS of their own, bare, with all sources and with each (without =ROUNDS: %d)", defaultRounds))
+	c.Flags().Lookup("measure-overhead").NoOptDefVal = strconv.Itoa(defaultRounds)
 	c.Flags().StringArrayVar(&o.cases, "case", nil, "run this case of the file only; may be repeated")
 }
 
@@ -52,6 +57,9 @@ func (o *runOptions) check(c *cobra.Command) error {
 	}
 	if c.Flags().Changed("timeout") && o.timeout <= 0 {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--timeout %v: give a time above 0, as in 30s", o.timeout)}
+	}
+	if c.Flags().Changed("measure-overhead") && o.rounds < 1 {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--measure-overhead=%d: give a number of rounds from 1; six are the fewest that make an interval of 95 %%", o.rounds)}
 	}
 	o.set = map[string]string{}
 	for _, s := range o.sets {
@@ -83,7 +91,8 @@ Exit: 0 all expectations hold, 1 one does not, 2 the file or the command line is
 wrong, 3 cannot tell, 4 no controller, 5 refused, 124 timeout, 130 interrupted.`,
 		Example: `  syncline run basic-open-close
   syncline run handshake.yaml --repeat 50
-  syncline run handshake.yaml --host A=vm1 --host B=vm7`,
+  syncline run handshake.yaml --host A=vm1 --host B=vm7
+  syncline run handshake.yaml --measure-overhead=50`,
 		Args: oneArgument("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if output != "table" && output != "json" {
@@ -163,6 +172,7 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 	created, err := cl.runs.CreateRun(ctx, &synclinev1.CreateRunRequest{
 		RequestId: rand.Text(), FileName: file, Source: source,
 		Repetitions: uint32(opts.repeat), Bindings: opts.bindings, Set: opts.set, Cases: opts.cases,
+		OverheadRounds: uint32(opts.rounds),
 	})
 	if err != nil {
 		return nil, answered(err)
@@ -245,6 +255,9 @@ type progress struct {
 
 func (p *progress) show(r *synclinev1.Run) {
 	line := fmt.Sprintf("run %s  %s  %d/%d  %s", r.Id, r.Experiment, r.RepetitionsDone, r.Repetitions, enumWord(r.State.String(), "RUN_STATE_"))
+	if o := r.Overhead; o.GetFirst() > 0 && len(o.Settings) == 0 {
+		line += fmt.Sprintf(", measuring: round %d of %d", o.RoundsDone, o.Rounds)
+	}
 	switch {
 	case p.live:
 		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
@@ -350,7 +363,8 @@ func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*run
 	}
 }
 
-// drawRun writes what a run came to: a line on the run, then its verdicts.
+// drawRun writes what a run came to: a line on the run, then its verdicts and what
+// watching it costs.
 func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladderOptions) error {
 	took := time.Duration(run.EndedNs - run.CreatedNs).Round(100 * time.Millisecond)
 	_, err := fmt.Fprintf(w, "run %s  %s  %d/%d %s in %v\n  %d events  %d packets, %d seen at both ends\n",
@@ -359,6 +373,14 @@ func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladd
 	if err != nil {
 		return err
 	}
+	if err := a.drawVariants(w, s, look); err != nil {
+		return err
+	}
+	return drawOverhead(w, run.Overhead)
+}
+
+// drawVariants writes the verdicts of a run, by variant if it has several.
+func (a *app) drawVariants(w io.Writer, s *runSummary, look ladderOptions) error {
 	if len(s.variants) < 2 {
 		return drawSummary(w, &s.tally, a.drawing(w, look))
 	}

@@ -25,6 +25,7 @@ import (
 // is missing, unless the next controller finds the run unfinished; so it is left
 // unfinished for that one.
 func (r *runner) bring(ctx context.Context, cause error) {
+	r.unmeasured(cause)
 	r.endParts(cause)
 	r.await(ctx, r.awaitLimit(cause), r.allFinished)
 	if err := r.change(ctx, r.collecting()); err != nil && ctx.Err() == nil {
@@ -58,6 +59,9 @@ func (r *runner) bring(ctx context.Context, cause error) {
 // lanes goes to its final state from where it is.
 func (r *runner) collecting() store.RunChange {
 	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants)}
+	if r.measurement != nil {
+		change.Overhead = overheadToStore(r.measurement.overhead)
+	}
 	if r.run.State == store.Running {
 		change.State = store.Collecting
 	}

@@ -101,7 +101,7 @@ func runToProto(r store.Run) *synclinev1.Run {
 		Epoch: r.Epoch, Repetitions: uint32(r.Repetitions), RepetitionsDone: uint32(r.RepetitionsDone),
 		CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
 		Events: r.Events, Chunks: r.Chunks, Bytes: r.Bytes,
-		Seal: r.Seal, Incomplete: r.Incomplete,
+		Seal: r.Seal, Incomplete: r.Incomplete, Overhead: overheadFromStore(r.Overhead),
 	}
 	for _, h := range r.Hosts {
 		m.Hosts = append(m.Hosts, runHostToProto(h))

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -79,6 +80,10 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if repetitions > maxRepetitions {
 		return nil, status.Errorf(codes.InvalidArgument, "%d variants and %d repetitions in all; at most %d", len(variants), repetitions, maxRepetitions)
 	}
+	overhead, err := plannedOverhead(exp, int(q.OverheadRounds))
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	c.creating.Lock()
 	defer c.creating.Unlock()
 	if made, ok := c.store.RunOf(q.RequestId); ok {
@@ -91,6 +96,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	run := store.Run{
 		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,
 		Repetitions: repetitions, Variants: variants, Set: q.Set, Cases: q.Cases, Runs: int(q.Repetitions),
+		Overhead: overheadToStore(overhead),
 	}
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]
@@ -187,7 +193,7 @@ func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerS
 		if err != nil {
 			return err
 		}
-		if first || r.State != last.State || r.RepetitionsDone != last.RepetitionsDone {
+		if first || r.State != last.State || r.RepetitionsDone != last.RepetitionsDone || !bytes.Equal(r.Overhead, last.Overhead) {
 			if err := stream.Send(&synclinev1.WatchRunResponse{Run: runToProto(r)}); err != nil {
 				return err
 			}
@@ -230,8 +236,11 @@ func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Ser
 	if err != nil {
 		return err
 	}
-	if err := hasRepetition(run, q.Repetition); err != nil {
-		return err
+	// Those that only measured have events, too.
+	if last := overheadFromStore(run.Overhead).GetLast(); q.Repetition <= uint32(run.Repetitions) || q.Repetition > last {
+		if err := hasRepetition(run, q.Repetition); err != nil {
+			return err
+		}
 	}
 	return decodeChunks(s.controller.store, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
 		if q.Repetition != 0 {
@@ -248,6 +257,9 @@ func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Ser
 func hasRepetition(run store.Run, n uint32) error {
 	if uint64(n) <= uint64(run.Repetitions) {
 		return nil
+	}
+	if o := overheadFromStore(run.Overhead); n >= o.GetFirst() && n <= o.GetLast() {
+		return status.Errorf(codes.NotFound, "repetition %d of run %s only measured what watching costs and has no timeline; its events: syncline events %[2]s@%[1]d", n, run.ID)
 	}
 	return status.Errorf(codes.NotFound, "run %s has %d repetitions, no repetition %d", run.ID, run.Repetitions, n)
 }

@@ -86,6 +86,10 @@ type runner struct {
 	// configured is set once hosts were changed: the next variant then undoes it.
 	configured bool
 	clocks     *agentClocks
+	// failure is why the first lane failed that did in the repetition at work.
+	failure string
+	// measurement is nil unless the run is to measure what watching it costs.
+	measurement *measurement
 	// variants are as the log will hear of them with the next progress.
 	variants []store.RunVariant
 	// done counts the repetitions that are through; committed is when the log last
@@ -110,6 +114,9 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		clocks:   newAgentClocks(run.Hosts),
 		done:     run.RepetitionsDone,
 		variants: slices.Clone(run.Variants),
+	}
+	if o := overheadFromStore(run.Overhead); o != nil {
+		r.measurement = &measurement{overhead: o}
 	}
 	for _, h := range run.Hosts {
 		r.agents = append(r.agents, h.Agent)
@@ -161,7 +168,8 @@ func (r *runner) bury(ctx context.Context) {
 	r.bring(ctx, fmt.Errorf("the controller restarted in repetition %d of %d", r.run.RepetitionsDone+1, r.run.Repetitions))
 }
 
-// play runs every repetition of every variant.
+// play runs every repetition of every variant, and then those that measure what that
+// cost.
 func (r *runner) play(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
@@ -174,7 +182,7 @@ func (r *runner) play(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return r.measure(ctx)
 }
 
 // prepare asks every agent if it can take part, and records what each can see.
@@ -250,7 +258,10 @@ func (r *runner) waitsForPackets() bool {
 	for v := range r.experiment.Variants {
 		// A variant that cannot be planned fails the run when its turn comes.
 		exp, err := r.experiment.At(v, 1)
-		if err == nil && slices.ContainsFunc(exp.Watches, func(w experiment.Watch) bool { return w.Packet != nil }) {
+		if err != nil {
+			continue
+		}
+		if _, waits := packetWait(exp); waits {
 			return true
 		}
 	}
@@ -301,7 +312,7 @@ func (r *runner) repeat(ctx context.Context, exp *experiment.Experiment, n int) 
 	}
 	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Drain{Drain: &synclinev1.Drain{
 		RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), SilenceNs: int64(silence),
-		Flush: exp.Repeat.UntilReproduced > 0,
+		Flush: exp.Repeat.UntilReproduced > 0 || r.measuring(),
 	}}})
 	clear(r.recorded)
 	return r.gather(ctx, "drain", drainAnswerLimit, func(m news) (bool, error) {
@@ -369,6 +380,7 @@ func (r *runner) lanes(ctx context.Context, exp *experiment.Experiment, n int) e
 // startLanes sends every host its lanes, and returns the names of all. Nothing is sent
 // if a part cannot be said.
 func (r *runner) startLanes(exp *experiment.Experiment, n int) (map[string]bool, error) {
+	r.failure = ""
 	left := map[string]bool{}
 	var names []string
 	for _, l := range exp.Lanes {
@@ -406,7 +418,9 @@ func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[strin
 	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(exp, m.agent, m.message.GetLaneEnded().GetLane()):
 		ended := m.message.GetLaneEnded()
 		delete(left, ended.Lane)
-		failed = ended.Failure != ""
+		if failed = ended.Failure != ""; failed && r.failure == "" {
+			r.failure = clip(fmt.Sprintf("lane %s: %s", ended.Lane, ended.Failure))
+		}
 		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_LaneEnded{LaneEnded: ended}}
 	default:
 		return false

@@ -89,12 +89,16 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 		input.Hosts = append(input.Hosts, host)
 		index[h.Agent] = i
 	}
+	measured := measuredFrom(run)
 	err = decodeChunks(s, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
 		host, ok := index[c.Agent]
 		if !ok {
 			return fmt.Errorf("run %s holds events of agent %s, which has no part in it", run.ID, c.Agent)
 		}
 		for _, e := range events {
+			if measured > 0 && int(e.Repetition) >= measured {
+				continue
+			}
 			native, err := eventFromProto(e)
 			if err != nil {
 				return fmt.Errorf("event %d of agent %s: %w", e.Number, c.Agent, err)

@@ -134,25 +134,8 @@ func (r *runner) configure(ctx context.Context, exp *experiment.Experiment) erro
 // reproduced judges a repetition while the run goes on: every event that the agents
 // had recorded when they were drained must be stored first.
 func (r *runner) reproduced(ctx context.Context, n int) (bool, error) {
-	timer := time.NewTimer(answerLimit)
-	defer timer.Stop()
-	for !r.hasRecorded() {
-		if r.absent != "" {
-			return false, &lostError{r.absent}
-		}
-		select {
-		case <-ctx.Done():
-			return false, errors.New("the controller was shut down")
-		case reason := <-r.cancels:
-			return false, &cancelledError{reason}
-		case <-timer.C:
-			return false, fmt.Errorf("the events of the repetition did not arrive within %v", answerLimit)
-		case <-r.chunks:
-		case m := <-r.inbox:
-			if err := r.fatal(m); err != nil {
-				return false, err
-			}
-		}
+	if err := r.awaitRecorded(ctx); err != nil {
+		return false, err
 	}
 	run := r.run
 	run.Variants = r.variants
@@ -167,6 +150,32 @@ func (r *runner) reproduced(ctx context.Context, n int) (bool, error) {
 		return false, err
 	}
 	return !slices.ContainsFunc(t.Verdicts, func(v timeline.Verdict) bool { return v.Ruling == timeline.NotReproduced }), nil
+}
+
+// awaitRecorded waits until every event is stored that the agents had recorded when they
+// were drained.
+func (r *runner) awaitRecorded(ctx context.Context) error {
+	timer := time.NewTimer(answerLimit)
+	defer timer.Stop()
+	for !r.hasRecorded() {
+		if r.absent != "" {
+			return &lostError{r.absent}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("the controller was shut down")
+		case reason := <-r.cancels:
+			return &cancelledError{reason}
+		case <-timer.C:
+			return fmt.Errorf("the events of the repetition did not arrive within %v", answerLimit)
+		case <-r.chunks:
+		case m := <-r.inbox:
+			if err := r.fatal(m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // hasRecorded reports whether all that was recorded of the last repetition is stored.

@@ -468,12 +468,15 @@ type OverheadSetting struct {
 	// Repetitions a second, from the first call of a host to the return of its last one.
 	RepetitionsPerSecond *Cost `protobuf:"bytes,10,opt,name=repetitions_per_second,json=repetitionsPerSecond,proto3" json:"repetitions_per_second,omitempty"`
 	// From the entry of connect() to its return, nanoseconds: of those that made a
-	// connection.
+	// connection. Where a repetition makes fewer than 100, the 99th percentile is that of
+	// all connections of the setting, and its ratio has no interval.
 	ConnectP50Ns *Cost `protobuf:"bytes,11,opt,name=connect_p50_ns,json=connectP50Ns,proto3" json:"connect_p50_ns,omitempty"`
 	ConnectP99Ns *Cost `protobuf:"bytes,12,opt,name=connect_p99_ns,json=connectP99Ns,proto3" json:"connect_p99_ns,omitempty"`
 	// Processor time of the agents, nanoseconds, from before the lanes start until every
-	// event is stored; of the machines, see Usage.
-	AgentCpuNs    *Cost `protobuf:"bytes,13,opt,name=agent_cpu_ns,json=agentCpuNs,proto3" json:"agent_cpu_ns,omitempty"`
+	// event is stored.
+	AgentCpuNs *Cost `protobuf:"bytes,13,opt,name=agent_cpu_ns,json=agentCpuNs,proto3" json:"agent_cpu_ns,omitempty"`
+	// Of their machines, see Usage: the mean, since the kernel counts in ticks, and a
+	// ratio without an interval, if there are ticks enough for one.
 	MachineCpuNs  *Cost `protobuf:"bytes,14,opt,name=machine_cpu_ns,json=machineCpuNs,proto3" json:"machine_cpu_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -611,11 +614,12 @@ func (x *OverheadSetting) GetMachineCpuNs() *Cost {
 // round.
 type Cost struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Median over the repetitions.
+	// Median over the repetitions, unless the field says otherwise.
 	Value float64 `protobuf:"fixed64,1,opt,name=value,proto3" json:"value,omitempty"`
 	// Median of the ratios to the bare repetition of the same round, and the interval
 	// that holds the true median ratio with the probability confidence, whatever the
-	// distribution: two of the ratios themselves. Not set for the bare ones.
+	// distribution: its ends are two of the ratios. Without pairs there is no interval,
+	// and ratio is that of the values. 0: not set, as for the bare ones.
 	Ratio     float64 `protobuf:"fixed64,2,opt,name=ratio,proto3" json:"ratio,omitempty"`
 	RatioLow  float64 `protobuf:"fixed64,3,opt,name=ratio_low,json=ratioLow,proto3" json:"ratio_low,omitempty"`
 	RatioHigh float64 `protobuf:"fixed64,4,opt,name=ratio_high,json=ratioHigh,proto3" json:"ratio_high,omitempty"`
