@@ -372,7 +372,8 @@ func (r *run) group(ctx context.Context, rep *repetition, lanes []*synclinev1.La
 					RunId: r.plan.RunId, Repetition: rep.number, Meeting: meeting, Lane: lane,
 				}}})
 			},
-			Change: func(ctx context.Context, _, name string, undo bool) error { return r.changes.named(ctx, name, undo) },
+			Change:  func(ctx context.Context, _, name string, undo bool) error { return r.changes.named(ctx, name, undo) },
+			TCPInfo: slices.Contains(r.watching(), synclinev1.Source_SOURCE_TCP_INFO),
 		},
 		Lanes: lanes,
 		Ended: func(lane string, err error) { r.laneEndedHere(rep, lane, err) },

@@ -63,6 +63,9 @@ func (l *lane) system(r *record, o *op) error {
 	if r.call.EndedBy == synclinev1.EndedBy_ENDED_BY_UNSPECIFIED {
 		return err
 	}
+	if l.info != nil {
+		l.info.read(&r.call, o)
+	}
 	switch {
 	case o.call.trap == unix.SYS_CLOSE:
 		l.closed(o.socket)

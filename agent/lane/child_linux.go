@@ -120,7 +120,7 @@ func (d *distant) prepare(f *flight) (*life, error) {
 		case frameStart:
 			var s start
 			err = json.Unmarshal(got.body, &s)
-			l.begin, l.watched = s.Begin, s.Watched
+			l.begin, l.watched, l.informed = s.Begin, s.Watched, s.Informed
 			if err == nil {
 				return l, nil
 			}

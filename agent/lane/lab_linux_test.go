@@ -167,7 +167,7 @@ func (s *stage) start(ctx context.Context, lanes ...*synclinev1.Lane) (*Board, f
 func (s *stage) config(l *synclinev1.Lane, board *Board) Config {
 	return Config{
 		Lane: l, Board: board, Allow: s.allow.Allow, Signalled: s.allow.Signalled,
-		Made: s.allow.Made, Change: s.allow.Change,
+		Made: s.allow.Made, Change: s.allow.Change, TCPInfo: s.allow.TCPInfo,
 		Prepare: func() error {
 			s.mu.Lock()
 			s.thread[l.Name] = unix.Gettid()

@@ -79,6 +79,10 @@ type Config struct {
 	// and returns when that is done; ctx ends with the step's limit or the repetition.
 	// Nil refuses changes.
 	Change func(ctx context.Context, lane, name string, undo bool) error
+	// TCPInfo has TCP_INFO read of a lane's own TCP socket after each call on it, once the
+	// call is stamped; it becomes part of the call's event. Of an accept it is that of the
+	// new socket. It delays the lane's next call by the getsockopt(2).
+	TCPInfo bool
 	// Made tells of each socket that got a name, after the call that made it; of a
 	// forked lane also of those it began with. It must not block. Nil does nothing, and
 	// costs nothing.

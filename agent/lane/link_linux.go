@@ -63,8 +63,9 @@ type hello struct {
 
 // start tells what a lane needs to know at its first step.
 type start struct {
-	Begin   int64 `json:"begin"`
-	Watched bool  `json:"watched"`
+	Begin    int64 `json:"begin"`
+	Watched  bool  `json:"watched"`
+	Informed bool  `json:"informed"`
 }
 
 // inheritance names the descriptors that travel with it, in their order.

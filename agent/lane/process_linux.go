@@ -163,7 +163,7 @@ func (p *process) neverFork(why error) {
 }
 
 func (p *process) sendStart() error {
-	return p.link.sendValue(frameStart, start{Begin: p.startedAt, Watched: p.m.cfg.Made != nil})
+	return p.link.sendValue(frameStart, start{Begin: p.startedAt, Watched: p.m.cfg.Made != nil, Informed: p.m.cfg.TCPInfo})
 }
 
 // fork makes the process the lane, with these sockets. arrived is called when they have

@@ -37,7 +37,7 @@ func runHere(ctx context.Context, m *member, l *synclinev1.Lane, begin int64) er
 					return fmt.Errorf("preparing the thread of lane %s: %w", m.name, err)
 				}
 			}
-			return run(ctx, &life{lane: l, world: m, begin: begin, watched: m.cfg.Made != nil, flight: &flight{}})
+			return run(ctx, &life{lane: l, world: m, begin: begin, watched: m.cfg.Made != nil, informed: m.cfg.TCPInfo, flight: &flight{}})
 		}()
 	}()
 	return <-done
@@ -51,7 +51,9 @@ type life struct {
 	begin int64
 	// watched says that somebody wants to know of each socket.
 	watched bool
-	flight  *flight
+	// informed says that somebody wants TCP_INFO after each call.
+	informed bool
+	flight   *flight
 	// process is the id of the lane's own process, 0 if it has none.
 	process uint32
 	// inherited are the sockets of a forked lane, the lane's to close from now on.
@@ -124,6 +126,8 @@ type lane struct {
 	name    string
 	world   world
 	watched bool
+	// info is nil if nobody wants to know.
+	info    *infoReader
 	process uint32
 	thread  uint32
 	plan    *plan
@@ -173,6 +177,9 @@ func newLane(ctx context.Context, f *life, p *plan, a *alarm) *lane {
 		if o.makesSocket {
 			makes++
 		}
+	}
+	if f.informed {
+		l.info = newInfoReader(p.ops)
 	}
 	l.made = append(make([]descriptor, 0, makes), f.inherited...)
 	// The names of inherited sockets are the first of the plan, in the same order.
