@@ -108,7 +108,7 @@ func callFromProto(c *synclinev1.Call) (*timeline.Call, error) {
 		Arguments: c.Arguments, Thread: int(c.Thread), FD: int(c.Fd), Return: clock.Local(c.ReturnNs),
 		Result: c.Result, Errno: c.Errno, EndedBy: timeline.EndedBy(c.EndedBy),
 		Local: local, Peer: peer, ByLab: c.ByLab, Failure: c.Failure,
-		Data: c.Data, Shown: c.Shown, Process: int(c.Process),
+		Data: c.Data, Shown: c.Shown, Process: int(c.Process), TCPInfo: c.TcpInfo,
 	}, nil
 }
 
@@ -118,7 +118,7 @@ func callToProto(c *timeline.Call) *synclinev1.Call {
 		Arguments: c.Arguments, Thread: uint32(c.Thread), Fd: int32(c.FD), ReturnNs: int64(c.Return),
 		Result: c.Result, Errno: c.Errno, EndedBy: synclinev1.EndedBy(c.EndedBy),
 		LocalAddress: addrPortText(c.Local), PeerAddress: addrPortText(c.Peer), ByLab: c.ByLab, Failure: c.Failure,
-		Data: c.Data, Shown: c.Shown, Process: uint32(c.Process),
+		Data: c.Data, Shown: c.Shown, Process: uint32(c.Process), TcpInfo: c.TCPInfo,
 	}
 }
 

@@ -76,6 +76,9 @@ type Call struct {
 	Shown string
 	// Process is the lane's own process, 0 if it has none.
 	Process int
+	// TCPInfo is struct tcp_info of the socket right after the return, as the kernel gave
+	// it; empty if it was not read.
+	TCPInfo []byte
 }
 
 // Direction of a packet as its host's tap saw it.
