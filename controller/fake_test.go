@@ -67,6 +67,7 @@ type fakeAgent struct {
 	*testController
 	hello        *synclinev1.Hello
 	capabilities []*synclinev1.Capability
+	environment  *synclinev1.Environment
 	leave        context.CancelFunc
 	// saying guards the sending side of stream.
 	saying sync.Mutex
@@ -154,7 +155,7 @@ func (f *fakeAgent) answer() {
 		switch m := m.Message.(type) {
 		case *synclinev1.ControlResponse_Prepare:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: &synclinev1.Prepared{
-				RunId: m.Prepare.RunId, Epoch: m.Prepare.Epoch, Error: f.refuse, Capabilities: f.capabilities,
+				RunId: m.Prepare.RunId, Epoch: m.Prepare.Epoch, Error: f.refuse, Capabilities: f.capabilities, Environment: f.environment,
 			}}})
 		case *synclinev1.ControlResponse_Arm:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: &synclinev1.Armed{RunId: m.Arm.RunId}}})

@@ -164,7 +164,7 @@ func (s *runService) GetRun(_ context.Context, q *synclinev1.GetRunRequest) (*sy
 	if err != nil {
 		return nil, err
 	}
-	return &synclinev1.GetRunResponse{Run: runToProto(r)}, nil
+	return &synclinev1.GetRunResponse{Run: withEnvironments(r)}, nil
 }
 
 func (c *Controller) find(id string) (store.Run, error) {

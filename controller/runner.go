@@ -191,6 +191,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		r.send(h.Agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Prepare{Prepare: r.plan(h)}})
 	}
 	hosts := slices.Clone(r.run.Hosts)
+	environments := map[string]*synclinev1.Environment{}
 	err := r.gather(ctx, "prepare", answerLimit, func(n news) (bool, error) {
 		p := n.message.GetPrepared()
 		if p.GetRunId() != r.run.ID {
@@ -203,6 +204,7 @@ func (r *runner) prepare(ctx context.Context) error {
 		for i := range hosts {
 			if hosts[i].Agent == n.agent {
 				hosts[i].Capabilities = observed(capabilitiesFromProto(p.Capabilities), r.experiment.Observe)
+				environments[hosts[i].Name] = p.Environment
 			}
 		}
 		return true, nil
@@ -210,7 +212,27 @@ func (r *runner) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.keepEnvironments(ctx, environments); err != nil {
+		return err
+	}
 	return r.change(ctx, store.RunChange{State: store.Prepared, Hosts: hosts})
+}
+
+// keepEnvironments commits what the hosts are like, of those that said it.
+func (r *runner) keepEnvironments(ctx context.Context, by map[string]*synclinev1.Environment) error {
+	for _, h := range r.run.Hosts {
+		if by[h.Name] == nil {
+			continue
+		}
+		e, err := environmentToStore(h.Name, by[h.Name])
+		if err != nil {
+			return err
+		}
+		if err := r.controller.store.PutEnvironment(ctx, r.run.ID, r.run.Epoch, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // observed keeps the capabilities for the sources that the experiment asks for.
