@@ -82,6 +82,8 @@ var sources = map[timeline.Source]synclinev1.Source{
 	timeline.AcceptQueue: synclinev1.Source_SOURCE_ACCEPT_QUEUE,
 	timeline.ICMP:        synclinev1.Source_SOURCE_ICMP,
 	timeline.ARP:         synclinev1.Source_SOURCE_ARP,
+	timeline.Drops:       synclinev1.Source_SOURCE_DROPS,
+	timeline.Tracepoints: synclinev1.Source_SOURCE_TRACEPOINTS,
 }
 
 // runStates pairs the states of the log with those of the API.
@@ -250,6 +252,9 @@ func segmentToProto(s timeline.Segment) *synclinev1.Segment {
 	if m.OneWayErrorNs = bounded(s.OneWayErr); m.OneWayErrorNs != nil {
 		m.OneWayNs = &s.OneWay
 	}
+	for _, i := range s.Traces {
+		m.Traces = append(m.Traces, uint32(i))
+	}
 	return m
 }
 
@@ -261,7 +266,9 @@ func endToProto(e timeline.End) *synclinev1.ConnectionEnd {
 		m.InitialSequence = &e.ISN
 	}
 	for _, s := range e.States {
-		m.States = append(m.States, &synclinev1.State{Name: s.Name, Moment: indexToProto(s.Moment), Known: s.Known})
+		m.States = append(m.States, &synclinev1.State{
+			Name: s.Name, Moment: indexToProto(s.Moment), Known: s.Known, After: indexToProto(s.After), By: indexToProto(s.By),
+		})
 	}
 	return m
 }
@@ -438,6 +445,12 @@ func segmentFromProto(g *synclinev1.Segment, moments int) (timeline.Segment, err
 	if s.Departure >= moments || s.Arrival >= moments {
 		return s, errors.New("a segment of the timeline names a moment that is not there")
 	}
+	for _, i := range g.Traces {
+		if int64(i) >= int64(moments) {
+			return s, errors.New("a segment of the timeline names a trace that is not there")
+		}
+		s.Traces = append(s.Traces, int(i))
+	}
 	return s, nil
 }
 
@@ -474,9 +487,11 @@ func endFromProto(m *synclinev1.ConnectionEnd, moments, hosts int) (timeline.End
 		e.ISN, e.HasISN = *m.InitialSequence, true
 	}
 	for _, s := range m.States {
-		state := timeline.State{Name: s.Name, Moment: indexFromProto(s.Moment), Known: s.Known}
-		if state.Moment >= moments {
-			return e, fmt.Errorf("state %s of the timeline names moment %d of %d", s.Name, state.Moment, moments)
+		state := timeline.State{
+			Name: s.Name, Moment: indexFromProto(s.Moment), Known: s.Known, After: indexFromProto(s.After), By: indexFromProto(s.By),
+		}
+		if last := max(state.Moment, state.After, state.By); last >= moments {
+			return e, fmt.Errorf("state %s of the timeline names moment %d of %d", s.Name, last, moments)
 		}
 		e.States = append(e.States, state)
 	}

@@ -49,6 +49,8 @@ func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 		native.Process = &timeline.Process{
 			Lane: f.LaneProcess.Lane, PID: int(f.LaneProcess.Process), Gone: f.LaneProcess.Gone, Signal: int(f.LaneProcess.Signal),
 		}
+	case *synclinev1.Event_Trace:
+		native.Trace, err = traceFromProto(f.Trace)
 	case *synclinev1.Event_ClockSample:
 		return nil, nil
 	default:
@@ -90,6 +92,8 @@ func eventToProto(e *timeline.Event) *synclinev1.Event {
 		m.Fact = &synclinev1.Event_LaneProcess{LaneProcess: &synclinev1.LaneProcess{
 			Lane: e.Process.Lane, Process: uint32(e.Process.PID), Gone: e.Process.Gone, Signal: uint32(e.Process.Signal),
 		}}
+	case e.Trace != nil:
+		m.Fact = &synclinev1.Event_Trace{Trace: traceToProto(e.Trace)}
 	}
 	return m
 }

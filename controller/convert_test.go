@@ -64,7 +64,7 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		At:         clock.Local(rapid.Int64().Draw(t, "at")),
 	}
 	text := rapid.String()
-	switch rapid.IntRange(0, 10).Draw(t, "fact") {
+	switch rapid.IntRange(0, 11).Draw(t, "fact") {
 	case 0:
 		e.Call = &timeline.Call{
 			Lane: text.Draw(t, "lane"), Step: rapid.IntRange(0, math.MaxUint32).Draw(t, "step"), Name: text.Draw(t, "name"),
@@ -82,10 +82,10 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 	case 2:
 		e.Signal = &timeline.Signal{Lane: text.Draw(t, "lane"), Name: text.Draw(t, "name"), Sent: rapid.Bool().Draw(t, "sent")}
 	case 3:
-		e.Mark = &timeline.Mark{Kind: timeline.MarkKind(rapid.IntRange(1, 6).Draw(t, "kind")), Detail: text.Draw(t, "detail"), Frames: rapid.Uint64().Draw(t, "frames")}
+		e.Mark = &timeline.Mark{Kind: timeline.MarkKind(rapid.IntRange(1, 7).Draw(t, "kind")), Detail: text.Draw(t, "detail"), Frames: rapid.Uint64().Draw(t, "frames")}
 	case 4:
 		e.Loss = &timeline.Loss{
-			Source: rapid.SampledFrom([]timeline.Source{timeline.Syscalls, timeline.Packets}).Draw(t, "source"),
+			Source: rapid.SampledFrom([]timeline.Source{timeline.Syscalls, timeline.Packets, timeline.Drops, timeline.Tracepoints}).Draw(t, "source"),
 			Count:  rapid.Uint64().Draw(t, "count"), Since: clock.Local(rapid.Int64().Draw(t, "since")), Where: text.Draw(t, "where"),
 		}
 	case 5:
@@ -105,8 +105,21 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		e.Process = &timeline.Process{
 			Lane: text.Draw(t, "lane"), PID: rapid.IntRange(0, 1<<22).Draw(t, "pid"), Gone: rapid.Bool().Draw(t, "gone"), Signal: rapid.IntRange(0, 64).Draw(t, "signal"),
 		}
+	case 11:
+		e.Trace = drawTrace(t)
 	}
 	return e
+}
+
+func drawTrace(t *rapid.T) *timeline.Trace {
+	state := rapid.IntRange(0, 255)
+	return &timeline.Trace{
+		Kind: timeline.TraceKind(rapid.IntRange(1, 12).Draw(t, "kind")), Cookie: rapid.Uint64().Draw(t, "cookie"),
+		Local: drawAddrPort(t), Peer: drawAddrPort(t), OldState: state.Draw(t, "old"), State: state.Draw(t, "state"),
+		Errno: rapid.Uint32().Draw(t, "errno"), Reason: rapid.String().Draw(t, "reason"), Place: rapid.String().Draw(t, "place"),
+		Seq: rapid.Uint32().Draw(t, "seq"), Ack: rapid.Uint32().Draw(t, "ack"), Flags: timeline.Flags(rapid.IntRange(0, 511).Draw(t, "flags")),
+		PayloadLength: rapid.IntRange(0, 65535).Draw(t, "length"), Protocol: rapid.SampledFrom([]int{0, 1, 6, 17, 58}).Draw(t, "protocol"),
+	}
 }
 
 func drawPacket(t *rapid.T) *timeline.Packet {
@@ -215,7 +228,8 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 		for range rapid.IntRange(0, 3).Draw(t, "states") {
 			e.States = append(e.States, timeline.State{
 				Name: rapid.SampledFrom([]string{"SYN_SENT", "CLOSED"}).Draw(t, "state"), Moment: rapid.IntRange(-1, moments-1).Draw(t, "by"),
-				Known: rapid.SampledFrom([]string{timeline.KnownPacket, timeline.KnownDump}).Draw(t, "known"),
+				Known: rapid.SampledFrom([]string{timeline.KnownTraced, timeline.KnownPacket, timeline.KnownDump}).Draw(t, "known"),
+				After: rapid.IntRange(-1, moments-1).Draw(t, "after"), By: rapid.IntRange(-1, moments-1).Draw(t, "until"),
 			})
 		}
 		return e
@@ -230,6 +244,9 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 		}
 		if s.OneWayErr < clock.Unbounded {
 			s.OneWay = rapid.Int64().Draw(t, "oneway")
+		}
+		if n := rapid.IntRange(0, 3).Draw(t, "traces"); n > 0 {
+			s.Traces = rapid.SliceOfN(rapid.IntRange(0, moments-1), n, n).Draw(t, "trace")
 		}
 		c.Segments = append(c.Segments, s)
 	}

@@ -28,6 +28,8 @@ type assembly struct {
 	// dump of sockets.
 	blind []string
 	dumps []int
+	// tracing is, by host, whether its kernel's transitions are on record.
+	tracing []bool
 	// against are the sentences about states that cannot be as they seem.
 	against []string
 	t       *Timeline

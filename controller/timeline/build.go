@@ -68,8 +68,12 @@ func NewBuilder(run *Run) *Builder {
 	}
 	events := sorted(run.Events)
 	var segments, others []*Event
+	homes := make(map[cookieKey]int)
 	for _, e := range events {
 		switch {
+		case e.Trace != nil:
+			n := homeOf(homes, e)
+			b.events[n] = append(b.events[n], e)
 		case e.Packet == nil:
 			b.events[e.Repetition] = append(b.events[e.Repetition], e)
 		case e.Packet.TCP():
@@ -115,6 +119,9 @@ func (e *Event) Check() error {
 	if e.Call != nil && e.Call.Return < e.At {
 		return fmt.Errorf("is wrong: %s returns %d ns before it is entered", e.Call.Name, e.At-e.Call.Return)
 	}
+	if e.Trace != nil {
+		return e.Trace.check()
+	}
 	return nil
 }
 
@@ -122,7 +129,7 @@ func (e *Event) facts() int {
 	n := 0
 	for _, set := range []bool{
 		e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil,
-		e.Counters != nil, e.Queue != nil, e.Socket != nil, e.Change != nil, e.Process != nil,
+		e.Counters != nil, e.Queue != nil, e.Socket != nil, e.Change != nil, e.Process != nil, e.Trace != nil,
 	} {
 		if set {
 			n++

@@ -32,6 +32,7 @@ type Event struct {
 	Socket   *SocketState
 	Change   *Change
 	Process  *Process
+	Trace    *Trace
 }
 
 // EndedBy says what ended a call.
@@ -220,6 +221,7 @@ const (
 	MarkClosed
 	MarkSourceMissing
 	MarkNotQuiet
+	MarkSourceReduced
 )
 
 // Mark is a moment of an agent's own work.
@@ -236,13 +238,19 @@ type Source string
 const (
 	Syscalls Source = "syscalls"
 	Packets  Source = "packets"
-	// TCPStates are told from packets, calls and sock_diag(7).
+	// TCPStates are told from traces where a host has Tracepoints, and completed, or told
+	// alone, from packets, calls and sock_diag(7).
 	TCPStates   Source = "tcp-states"
 	TCPInfo     Source = "tcp-info"
 	CounterData Source = "counters"
 	AcceptQueue Source = "accept-queue"
 	ICMP        Source = "icmp"
 	ARP         Source = "arp"
+	// Drops are packets that a kernel dropped, and why.
+	Drops Source = "drops"
+	// Tracepoints are what Drops rests on, and what makes TCPStates exact. No experiment
+	// observes them by this name.
+	Tracepoints Source = "tracepoints"
 )
 
 // Loss is a known number of events that happened between Since and the event's

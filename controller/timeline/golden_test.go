@@ -264,12 +264,28 @@ func momentText(m *Moment) string {
 		return "signals " + e.Signal.Lane + "." + e.Signal.Name
 	case e.Signal != nil:
 		return "knows of " + e.Signal.Lane + "." + e.Signal.Name
+	case e.Trace != nil:
+		return "traces " + traceText(e.Trace)
 	case e.Loss != nil:
 		return "lost events"
 	case e.Step != nil:
 		return "had its clock stepped"
 	}
 	return map[MarkKind]string{MarkBegin: "begins", MarkEnd: "ends", MarkNotQuiet: "is not quiet"}[e.Mark.Kind]
+}
+
+func traceText(tr *Trace) string {
+	switch {
+	case tr.Kind == TraceState:
+		return fmt.Sprintf("%d %s>%s", tr.Cookie, stateText(tr.OldState), stateText(tr.State))
+	case tr.Kind == TraceDrop:
+		return tr.DropText()
+	}
+	text := tr.Kind.String()
+	if tr.Reason != "" {
+		text += " " + tr.Reason
+	}
+	return text
 }
 
 // packetKind is the flags of a segment, or the protocol of what is none.

@@ -88,7 +88,14 @@ func (a *assembly) inferStates() {
 		a.blind[h] = a.blindness(h)
 	}
 	clues := a.stateClues()
+	lives := a.lives()
+	ends := a.settle(lives)
+	a.tracing = make([]bool, len(a.t.Hosts))
+	for _, l := range lives {
+		a.tracing[l.host] = a.tracing[l.host] || len(l.steps) > 0
+	}
 	a.t.doubts = make([][2]string, len(a.t.Connections))
+	a.t.proven = make([][2]bool, len(a.t.Connections))
 	for ci := range a.t.Connections {
 		c := &a.t.Connections[ci]
 		for end := range 2 {
@@ -103,15 +110,37 @@ func (a *assembly) inferStates() {
 			}
 			p.walk()
 			p.letGo(EndRef{ci, end})
+			p.bounds()
+			a.t.doubts[ci][end] = a.judge(p, ends[EndRef{ci, end}])
+			a.t.proven[ci][end] = p.proven
+			p.tighten()
 			own.States = p.states
-			doubt := p.blind
-			if against := a.check(p); against != "" {
-				a.against = append(a.against, against+".")
-				doubt = against
-			}
-			a.t.doubts[ci][end] = doubt
 		}
 	}
+	a.checkLives(lives, ends)
+	a.attach()
+}
+
+// judge holds what was inferred of an end against the traces and the dumps, and answers
+// why its states may not be right.
+func (a *assembly) judge(p *path, l *life) (doubt string) {
+	switch {
+	case l != nil:
+		doubt = a.follow(p, l)
+	case p.blind != "":
+		doubt = p.blind
+		if loss := a.evidence.lost(p.own.Host, a.repetition, Tracepoints); loss != "" {
+			doubt += "; " + loss
+		}
+	default:
+		a.checkUntraced(p)
+	}
+	if against := a.check(p); against != "" {
+		a.against = append(a.against, against+".")
+		p.proven = false
+		return against
+	}
+	return doubt
 }
 
 // blindness is why packets of a host may be missing from the record, empty if none is.
@@ -227,4 +256,10 @@ func (t *Timeline) StateDoubt(connection, end int) string {
 		return fmt.Sprintf("no host of the run has %s", own.Address)
 	}
 	return t.Complete(own.Host, Packets)
+}
+
+// stateProven reports whether traces alone prove the states of an end, so that packets
+// that are missing from the record do not matter to them.
+func (t *Timeline) stateProven(ref EndRef) bool {
+	return ref.Connection < len(t.proven) && t.proven[ref.Connection][ref.End]
 }

@@ -26,6 +26,8 @@ type path struct {
 	// nothing then.
 	blind  string
 	states []State
+	// proven: the trace alone proves the states.
+	proven bool
 	// final is the last dump at the end of the repetition, nil if none shows the end.
 	final *clue
 
@@ -106,7 +108,7 @@ func (p *path) now() string {
 }
 
 func (p *path) enter(state string, moment int, known string) {
-	p.states = append(p.states, State{Name: state, Moment: moment, Known: known})
+	p.states = append(p.states, inferred(state, moment, known))
 }
 
 // gone reports whether there is nothing left that a packet could change.

@@ -10,6 +10,7 @@ func (p *path) letGo(ref EndRef) {
 	}
 	if moment := p.t.succeeded(ref); moment > p.states[len(p.states)-1].Moment {
 		p.enter(stateClosed, moment, KnownPacket)
+		p.states[len(p.states)-1].By = moment
 	}
 }
 

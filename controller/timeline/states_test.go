@@ -32,7 +32,12 @@ var rewriteStates = flag.Bool("rewrite-states", false, "rewrite testdata/states 
 //	A client recv c 0..80 = -1 errno 104
 //	A icmp 3/3 50 about A>B SYN     arrives at A and quotes that segment
 //	B dump TIME_WAIT 900     sock_diag(7) at the end; "glance" is one before the end
-//	B loss 3 10..20          the tap lost three packets
+//	B loss 3 10..20          the tap lost three packets; "loss 3 10..20 tracepoints" traces
+//	A missing packets        the host has no such source
+//	A trace 1 4 CLOSED>SYN_SENT   the kernel traced the socket with cookie 1: "noport" before
+//	                         it has one, "nopeer" before its peer is known
+//	A trace 1 40 reset-received
+//	B trace - 30 drop A>B SYN NETFILTER_DROP nf_hook_slow
 //	A option c IPPROTO_TCP, TCP_DEFER_ACCEPT, 5
 func TestStates(t *testing.T) {
 	files, err := filepath.Glob("testdata/states/*.txtar")
@@ -80,15 +85,15 @@ func statesText(tl *Timeline) string {
 			own := c.End(end)
 			fmt.Fprintf(&b, "%s\n", endText(tl, *own))
 			for _, s := range own.States {
-				at := "-"
-				if s.Moment >= 0 {
-					m := &tl.Moments[s.Moment]
-					at = fmt.Sprintf("%s %s", thousandths(int64(m.Stamp.At-tl.Zero)), momentText(m))
-				}
-				fmt.Fprintf(&b, "  %-12s %-7s %s\n", s.Name, s.Known, at)
+				fmt.Fprintf(&b, "  %-12s %-7s %s%s\n", s.Name, s.Known, placeText(tl, s.Moment), boundsText(tl, s))
 			}
 			if doubt := tl.StateDoubt(i, end); doubt != "" {
 				fmt.Fprintf(&b, "  in doubt: %s\n", doubt)
+			}
+		}
+		for j := range c.Segments {
+			for _, at := range c.Segments[j].Traces {
+				fmt.Fprintf(&b, "%s: %s\n", segmentText(tl, c.Segments[j]), placeText(tl, at))
 			}
 		}
 		for _, p := range tl.Phases(i) {
@@ -102,6 +107,34 @@ func statesText(tl *Timeline) string {
 		fmt.Fprintf(&b, "warning: %s\n", w)
 	}
 	return b.String()
+}
+
+func placeText(tl *Timeline, moment int) string {
+	if moment < 0 {
+		return "-"
+	}
+	m := &tl.Moments[moment]
+	return fmt.Sprintf("%s %s", thousandths(int64(m.Stamp.At-tl.Zero)), momentText(m))
+}
+
+// boundsText is how far a state's beginning is known, where its moment does not say:
+// "later" is after that moment.
+func boundsText(tl *Timeline, s State) string {
+	var parts []string
+	switch {
+	case s.After < 0:
+	case s.After == s.Moment:
+		parts = append(parts, "later")
+	default:
+		parts = append(parts, "after "+placeText(tl, s.After))
+	}
+	if s.By >= 0 && s.By != s.Moment {
+		parts = append(parts, "by "+placeText(tl, s.By))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "  (" + strings.Join(parts, ", ") + ")"
 }
 
 // script turns lines into the events of two hosts that read one clock but for an
@@ -180,12 +213,7 @@ func (s *script) line(fields []string) {
 		s.icmp(host, fields[2:])
 	case "dump", "glance":
 		at, _ := s.ns(fields[3])
-		state := 0
-		for n := range stateNames {
-			if stateNames[n] == fields[2] && state == 0 {
-				state = n
-			}
-		}
+		state := stateNumber(fields[2])
 		dumped := &SocketState{Local: s.address(host), Peer: s.address(1 - host), State: state, Final: fields[1] == "dump"}
 		if fields[2] == stateListen {
 			dumped.Peer = netip.AddrPort{}
@@ -195,9 +223,17 @@ func (s *script) line(fields []string) {
 		from, to, _ := strings.Cut(fields[3], "..")
 		since, _ := s.ns(from)
 		at, _ := s.ns(to)
+		source := Packets
+		if len(fields) > 4 {
+			source = Source(fields[4])
+		}
 		s.event(host, at, Event{Loss: &Loss{
-			Source: Packets, Count: number[uint64](s.t, fields[2]), Since: clock.Local(since) + s.offset[host] + 1_000_000_000,
+			Source: source, Count: number[uint64](s.t, fields[2]), Since: clock.Local(since) + s.offset[host] + 1_000_000_000,
 		}})
+	case "missing":
+		s.run.Hosts[host].Missing = map[Source]string{Source(fields[2]): "no CAP_NET_RAW"}
+	case "trace":
+		s.trace(host, fields[2:])
 	case "option":
 		s.event(host, 0, Event{Call: &Call{
 			Lane: "server", Name: "setsockopt", Socket: fields[2], Arguments: strings.Join(fields[3:], " "),
@@ -210,6 +246,61 @@ func (s *script) line(fields []string) {
 	default:
 		s.call(host, fields[1:])
 	}
+}
+
+// trace reads "1 4 CLOSED>SYN_SENT noport" and "- 30 drop A>B SYN NETFILTER_DROP nf_hook_slow".
+func (s *script) trace(host int, fields []string) {
+	s.t.Helper()
+	tr := &Trace{Local: s.address(host), Peer: s.address(1 - host)}
+	if fields[0] != "-" {
+		tr.Cookie = number[uint64](s.t, fields[0])
+	}
+	at, _ := s.ns(fields[1])
+	from, to, isState := strings.Cut(fields[2], ">")
+	rest := fields[3:]
+	kind := map[string]TraceKind{
+		"retransmit": TraceRetransmit, "retransmit-synack": TraceRetransmitSYNACK, "reset-sent": TraceResetSent,
+		"reset-received": TraceResetReceived, "destroyed": TraceDestroyed, "error": TraceError, "drop": TraceDrop, "ready": TraceReady,
+	}[fields[2]]
+	switch {
+	case isState:
+		tr.Kind, tr.OldState, tr.State = TraceState, stateNumber(from), stateNumber(to)
+	case kind == TraceDrop, kind == TraceRetransmit:
+		tr.Kind = kind
+		sender, _, _ := strings.Cut(rest[0], ">")
+		about := s.again(sender, rest[1], Packet{})
+		tr.Seq, tr.Ack, tr.Flags, tr.PayloadLength, rest = about.Seq, about.Ack, about.Flags, about.PayloadLength, rest[2:]
+		if kind == TraceDrop {
+			tr.Reason, tr.Place, rest = rest[0], rest[1], rest[2:]
+		}
+	case kind == TraceResetSent:
+		tr.Kind, tr.Reason, rest = kind, rest[0], rest[1:]
+	case kind != 0:
+		tr.Kind = kind
+	default:
+		s.t.Fatalf("unknown trace %q", fields)
+	}
+	for i, f := range rest {
+		switch f {
+		case "noport":
+			tr.Local = netip.AddrPortFrom(tr.Local.Addr(), 0)
+		case "nopeer":
+			tr.Peer = netip.AddrPort{}
+		case "errno":
+			tr.Errno = number[uint32](s.t, rest[i+1])
+		}
+	}
+	s.event(host, at, Event{Trace: tr})
+}
+
+func stateNumber(name string) int {
+	for n := range stateNames {
+		if stateNames[n] == name && n > 0 {
+			return n
+		}
+	}
+	n, _ := strconv.Atoi(name)
+	return n
 }
 
 func (s *script) address(host int) netip.AddrPort {

@@ -81,6 +81,8 @@ type Timeline struct {
 	certain *certainty
 	// doubts say for each end of each connection why its states may not be right.
 	doubts [][2]string
+	// proven says for each end of each connection that traces alone prove its states.
+	proven [][2]bool
 }
 
 // HostClock is how one host's clock relates to the reference.
@@ -143,8 +145,8 @@ type End struct {
 	// Names are all names that the socket of this end had, the one above first: dup(2)
 	// gives it another, and a forked lane has those of the lane that forked it.
 	Names []SocketName
-	// States are the TCP states of this end, in order. They are inferred: see
-	// Timeline.StateDoubt.
+	// States are the TCP states of this end, in order: State.Known says which are traced
+	// and which inferred, Timeline.StateDoubt why they may not be right.
 	States []State
 }
 
@@ -221,12 +223,18 @@ type State struct {
 	Name string
 	// Moment brought it about; -1 where nothing on record did.
 	Moment int
-	// Known says how it is known: KnownPacket, KnownCall, KnownDump, KnownOrder.
+	// Known says how it is known: KnownTraced, KnownPacket, KnownCall, KnownDump, KnownOrder.
 	Known string
+	// After is the last moment at which the socket surely was not yet in it, By the first
+	// at which it surely had come to it; -1 if nothing bounds that side. Both are -1 for a
+	// state whose Moment is the very one (KnownTraced).
+	After, By int
 }
 
 // How a state is known.
 const (
+	// KnownTraced: the kernel said so, at the moment at which it came to the state.
+	KnownTraced = "traced"
 	// KnownPacket and KnownCall are inferred by the diagram of RFC 9293 from what was
 	// sent, received and called.
 	KnownPacket = "packet"
@@ -265,6 +273,9 @@ type Segment struct {
 	// Impossible marks an arrival that is before its departure for every offset
 	// inside the bound. It is never bent into order.
 	Impossible bool
+	// Traces are the moments at which a kernel said something of it: the drop that lost it,
+	// the retransmission or the reset that it is. See Timeline.Drop.
+	Traces []int
 }
 
 // Ruling is one of the four verdicts.

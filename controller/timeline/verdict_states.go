@@ -56,7 +56,9 @@ func (tr *trial) pathsOf(sel *experiment.SocketSelector, name SocketName) []walk
 		}
 		end := tr.t.Connections[ref.Connection].End(ref.End)
 		doubt := tr.t.StateDoubt(ref.Connection, ref.End)
-		if cause := tr.hidden(gapsOf(Packets, end.Host)); doubt == "" {
+		onPackets := gapsOf(Packets, end.Host)
+		isProven := tr.t.stateProven(ref)
+		if cause := tr.hidden(func(g *gap) bool { return onPackets(g) && !(isProven && g.source == Packets) }); doubt == "" {
 			doubt = cause
 		}
 		if cause := tr.hidden(gapsOf(Syscalls, end.Host)); doubt == "" {
@@ -144,16 +146,16 @@ func (tr *trial) listenerStates(name SocketName) []State {
 		}
 		switch {
 		case c.Name == "socket" && c.Makes == name.Socket:
-			states = []State{{stateClosed, i, KnownCall}}
+			states = []State{inferred(stateClosed, i, KnownCall)}
 		case c.Name == "listen" && c.Socket == name.Socket && !listened:
 			listened = true
 			if len(states) == 0 {
-				states = []State{{stateClosed, -1, KnownOrder}}
+				states = []State{inferred(stateClosed, -1, KnownOrder)}
 			}
-			states = append(states, State{stateListen, i, KnownCall})
+			states = append(states, inferred(stateListen, i, KnownCall))
 		case listened && c.Socket == name.Socket && (c.Name == "close" || c.Name == "shutdown" && c.Arguments != "WR"):
 			if states[len(states)-1].Name == stateListen {
-				states = append(states, State{stateClosed, i, KnownCall})
+				states = append(states, inferred(stateClosed, i, KnownCall))
 			}
 		}
 	}

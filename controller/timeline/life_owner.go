@@ -1,0 +1,148 @@
+package timeline
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// homes finds which end of which connection each life is of.
+//
+// A socket has a cookie and a connection has addresses and a first sequence number; what
+// joins them are the addresses, which the kernel fills in bit by bit, and time: ports are
+// used again within a run. A connect(2) that ran while the socket went to SYN_SENT is its
+// own; otherwise an opening socket is that of the next SYN that leaves, and an accepted
+// one that of the last opening its host had seen.
+type homes struct {
+	a *assembly
+	// byAddress are the ends that a host may call by two addresses, in the order of their
+	// connections, and byPeer those that an opening socket without a port may be.
+	byAddress map[dumpKey][]EndRef
+	byPeer    map[dumpKey][]EndRef
+	// opened is the first moment at which an end's own tap saw a packet of it.
+	opened map[EndRef]int
+	// connects are the calls that open an end: entry and return.
+	connects map[EndRef][][2]int
+	taken    map[EndRef]*life
+}
+
+// settle gives each life its end, and each of its moments the connection.
+func (a *assembly) settle(lives []*life) map[EndRef]*life {
+	h := &homes{
+		a: a, byAddress: make(map[dumpKey][]EndRef), byPeer: make(map[dumpKey][]EndRef),
+		opened: make(map[EndRef]int), connects: make(map[EndRef][][2]int), taken: make(map[EndRef]*life),
+	}
+	h.noteEnds()
+	h.noteMoments()
+	for _, l := range lives {
+		if len(l.steps) == 0 || l.listens() || l.isBirth() {
+			continue
+		}
+		if ref, ok := h.of(l); ok {
+			h.taken[ref] = l
+			for _, s := range l.steps {
+				a.t.Moments[s.moment].Connection = ref.Connection
+			}
+			for _, i := range l.others {
+				a.t.Moments[i].Connection = ref.Connection
+			}
+		}
+	}
+	return h.taken
+}
+
+func addressOnly(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr(), 0) }
+
+func (h *homes) noteEnds() {
+	for ci := range h.a.t.Connections {
+		for end := range 2 {
+			own, peer := h.a.t.Connections[ci].End(end), h.a.t.Connections[ci].End(1-end)
+			h.note(dumpKey{own.Host, own.socketAddress(), peer.Address}, EndRef{ci, end})
+		}
+	}
+}
+
+func (h *homes) note(key dumpKey, ref EndRef) {
+	if !slices.Contains(h.byAddress[key], ref) {
+		h.byAddress[key] = append(h.byAddress[key], ref)
+	}
+	key.own = addressOnly(key.own)
+	if !slices.Contains(h.byPeer[key], ref) {
+		h.byPeer[key] = append(h.byPeer[key], ref)
+	}
+}
+
+func (h *homes) noteMoments() {
+	entered := make(map[*Event]int)
+	for i := range h.a.t.Moments {
+		m := &h.a.t.Moments[i]
+		switch e := m.Event; {
+		case e.Call != nil && m.Edge == Enter:
+			entered[e] = i
+		case e.Call != nil:
+			ref, ok := h.a.sides[i]
+			if !ok {
+				continue
+			}
+			if e.Call.Name == "connect" {
+				h.connects[ref] = append(h.connects[ref], [2]int{entered[e], i})
+			}
+			if e.Call.Local.Port() != 0 && e.Call.Peer.Port() != 0 {
+				// What the socket itself calls its ends, where the host translates either.
+				h.note(dumpKey{e.Host, plain(e.Call.Local), plain(e.Call.Peer)}, ref)
+			}
+		case e.Packet != nil && m.Connection >= 0 && m.Segment >= 0:
+			for end := range 2 {
+				ref := EndRef{m.Connection, end}
+				if _, seen := h.opened[ref]; !seen && h.a.t.Connections[m.Connection].End(end).Host == e.Host {
+					h.opened[ref] = i
+				}
+			}
+		}
+	}
+}
+
+// of is the end that a life is of.
+func (h *homes) of(l *life) (EndRef, bool) {
+	opens := l.steps[0].from == stateClosed
+	candidates := h.byAddress[dumpKey{l.host, l.local, l.peer}]
+	whole := l.local.Port() != 0 && l.peer.Port() != 0
+	if !whole && opens {
+		candidates = h.byPeer[dumpKey{l.host, addressOnly(l.local), l.peer}]
+	}
+	candidates = slices.DeleteFunc(slices.Clone(candidates), func(ref EndRef) bool { return h.taken[ref] != nil })
+	began := l.steps[0].moment
+	if opens {
+		for _, ref := range candidates {
+			if slices.ContainsFunc(h.connects[ref], func(c [2]int) bool { return c[0] <= began && began <= c[1] }) {
+				return ref, true
+			}
+		}
+	}
+	if !whole {
+		return EndRef{}, false
+	}
+	return h.nearest(candidates, began, opens)
+}
+
+// nearest is the candidate that opened next after a life began, or last before. One whose
+// opening no tap of its host saw is the life's if no other fits.
+func (h *homes) nearest(candidates []EndRef, began int, after bool) (best EndRef, found bool) {
+	at := -1
+	for _, ref := range candidates {
+		opened, seen := h.opened[ref]
+		switch {
+		case !seen:
+		case after && opened > began && (at < 0 || opened < at), !after && opened < began && opened > at:
+			best, at, found = ref, opened, true
+		}
+	}
+	if found {
+		return best, true
+	}
+	for _, ref := range candidates {
+		if _, seen := h.opened[ref]; !seen {
+			return ref, true
+		}
+	}
+	return EndRef{}, false
+}

@@ -1,0 +1,264 @@
+package timeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// inferred is a state that nobody saw the socket come to.
+func inferred(name string, moment int, known string) State {
+	s := State{Name: name, Moment: moment, Known: known, After: -1, By: -1}
+	if known == KnownDump {
+		s.By = moment
+	}
+	return s
+}
+
+// traced is a state at the very moment at which the socket came to it.
+func traced(name string, moment int) State {
+	return State{Name: name, Moment: moment, Known: KnownTraced, After: -1, By: -1}
+}
+
+// exact reports whether the state's Moment is the one at which the socket came to it.
+func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s.By < 0 }
+
+// follow puts the kernel's own word in the place of what was inferred of an end, and
+// answers why the states may not be right all the same; empty if nothing speaks against
+// them.
+//
+// A chain of transitions without a hole proves itself, whatever else is lost: each step
+// names the state it comes from. Three things it does not show, and the inferred path
+// completes them: SYN_RECV is of a request socket, before there is a socket to trace, and
+// TIME_WAIT and the FIN_WAIT2 of an orphan are of a small socket, to which the traced one
+// hands over as it goes to CLOSE. Where the chain has a hole, the inferred path stands, and
+// takes the moments that the steps give it.
+func (a *assembly) follow(p *path, l *life) (doubt string) {
+	loss := a.evidence.lost(l.host, a.repetition, Tracepoints)
+	hole := l.hole()
+	if hole != "" || loss != "" && !l.ended() {
+		p.pin(l)
+		switch {
+		case loss == "":
+			return a.find("the kernel traced %s with a hole, and no trace is known to be lost: %s", a.endName(p.own), hole)
+		case p.blind != "":
+			return p.blind + "; " + loss
+		}
+		return ""
+	}
+	was := p.states
+	p.states, doubt = p.retrace(l)
+	p.proven = doubt == ""
+	if p.blind == "" && !isWithin(was, p.states) {
+		against := a.find("the kernel traced %s as %s, but its packets and calls say %s", a.endName(p.own), pathText(p.states), pathText(was))
+		if p.denies(was) {
+			p.proven = false
+			return against
+		}
+	}
+	return doubt
+}
+
+// find notes what is against a path, and answers it.
+func (a *assembly) find(format string, args ...any) string {
+	text := fmt.Sprintf(format, args...)
+	a.against = append(a.against, strings.ToUpper(text[:1])+text[1:]+".")
+	return text
+}
+
+// pin gives inferred states the moments at which the kernel says they began.
+func (p *path) pin(l *life) {
+	next := 0
+	for _, s := range l.steps {
+		for i := next; i < len(p.states); i++ {
+			if p.states[i].Name == s.to && s.from != stateListen {
+				p.states[i] = traced(s.to, s.moment)
+				next = i + 1
+				break
+			}
+		}
+	}
+}
+
+// retrace is the path that a chain of steps without a hole proves, completed at both ends.
+func (p *path) retrace(l *life) (states []State, doubt string) {
+	steps := l.steps
+	switch steps[0].from {
+	case stateClosed:
+		states = append(states, p.closedAtFirst())
+	default:
+		states = append(states, p.requested(steps[0]))
+		if steps[0].from == stateListen {
+			steps = steps[1:]
+		}
+	}
+	for i, s := range steps {
+		if i == len(steps)-1 && s.to == stateClosed && (s.from == stateFinWait2 || s.from == stateClosing) {
+			tail, doubt := p.handOver(l, s)
+			return slices.Concat(p.unfold(states, tail), tail), doubt
+		}
+		states = append(states, traced(s.to, s.moment))
+	}
+	return states, ""
+}
+
+// closedAtFirst is the state of a socket that is going to connect.
+func (p *path) closedAtFirst() State {
+	if len(p.states) > 0 && p.states[0].Name == stateClosed {
+		return p.states[0]
+	}
+	return inferred(stateClosed, -1, KnownOrder)
+}
+
+// requested is the SYN_RECV of a request socket, which began before the accepted socket's
+// first step. With Fast Open there is a socket as soon as the SYN is there, and the step
+// is the very moment.
+func (p *path) requested(first step) State {
+	if i := slices.IndexFunc(p.states, func(s State) bool { return s.Name == stateSynRecv }); i >= 0 && p.states[i].Moment >= 0 {
+		if s := p.states[i]; s.Moment < first.moment || first.from != stateListen {
+			return s
+		}
+		return traced(stateSynRecv, first.moment)
+	}
+	s := inferred(stateSynRecv, -1, KnownOrder)
+	if first.from == stateListen {
+		s.Moment, s.Known, s.By = first.moment, KnownTraced, first.moment
+	}
+	return s
+}
+
+// handOver tells what a socket became that the trace shows going from FIN_WAIT2 or CLOSING
+// to CLOSE: a small socket in TIME_WAIT, a small one that is still in FIN_WAIT2 for an
+// orphan, or nothing.
+func (p *path) handOver(l *life, s step) (tail []State, doubt string) {
+	wait := slices.IndexFunc(p.states, func(s State) bool { return s.Name == stateTimeWait })
+	end := len(p.states) - 1
+	isClosed := end > 0 && p.states[end].Name == stateClosed
+	switch {
+	case wait >= 0 && (p.states[wait].Moment <= s.moment || s.from == stateClosing):
+		return slices.Concat([]State{traced(stateTimeWait, s.moment)}, p.states[wait+1:]), ""
+	case wait >= 0:
+		return p.states[wait:], ""
+	case isClosed && p.states[end].Moment > s.moment && s.from == stateFinWait2:
+		return p.states[end:], ""
+	case isClosed, l.has(p.t, s.moment, TraceResetReceived, TraceResetSent, TraceError):
+		return []State{traced(stateClosed, s.moment)}, ""
+	case p.blind == "" && s.from == stateFinWait2:
+		return nil, ""
+	case p.blind == "":
+		return []State{traced(stateClosed, s.moment)}, ""
+	}
+	return p.handOverBlind(s)
+}
+
+// handOverBlind is handOver where packets that would tell may be missing: the last dump
+// tells as well.
+func (p *path) handOverBlind(s step) (tail []State, doubt string) {
+	if p.final != nil && p.final.moment > s.moment {
+		switch shown := StateName(p.final.dump.State); {
+		case shown == stateTimeWait && s.from == stateClosing:
+			return []State{traced(stateTimeWait, s.moment)}, ""
+		case shown == stateTimeWait:
+			return []State{inferred(stateTimeWait, p.final.moment, KnownDump)}, ""
+		case shown == stateFinWait2:
+			return nil, ""
+		}
+	}
+	return nil, fmt.Sprintf("the kernel let go of its socket in %s, and what would tell whether for TIME_WAIT is not on record: %s", s.from, p.blind)
+}
+
+// unfold leaves out the FIN_WAIT2 that Linux passes through while it deals with one
+// segment that both acknowledges its FIN and has the peer's: RFC 9293 goes from FIN-WAIT-1
+// to TIME-WAIT at once (figure 5, note 2), and no other socket can tell the difference. The
+// step stays a moment of the timeline.
+func (p *path) unfold(states, tail []State) []State {
+	n := len(states)
+	if n < 2 || len(tail) == 0 || tail[0].Name != stateTimeWait || !tail[0].exact() || states[n-1].Name != stateFinWait2 || states[n-2].Name != stateFinWait1 {
+		return states
+	}
+	for i := 1; i < len(p.states); i++ {
+		if p.states[i-1].Name == stateFinWait1 && p.states[i].Name == stateTimeWait {
+			return states[:n-1]
+		}
+	}
+	return states
+}
+
+// isWithin reports whether all of some states come, in order, in others: then the others
+// only know more.
+func isWithin(some, others []State) bool {
+	i := 0
+	for _, s := range others {
+		if i < len(some) && some[i].Name == s.Name {
+			i++
+		}
+	}
+	return i == len(some)
+}
+
+// denies reports whether a traced path leaves out what the end's own packets prove: data
+// or a FIN that it sent. Whether TCP has taken what the tap heard, and which of two FINs
+// that crossed was first, the tap cannot know and the trace can.
+func (p *path) denies(was []State) bool {
+	have := func(states []State, names ...string) bool {
+		return slices.ContainsFunc(states, func(s State) bool { return slices.Contains(names, s.Name) })
+	}
+	if p.fin.known && !have(p.states, stateFinWait1, stateLastAck) {
+		return true
+	}
+	return have(was, stateEstablished) && !have(p.states, stateEstablished)
+}
+
+func pathText(states []State) string {
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = s.Name
+	}
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, ", ")
+}
+
+// lost is the loss that took events of a source from a host's record of a repetition,
+// empty if none did.
+func (ev *evidence) lost(host, repetition int, source Source) string {
+	for _, e := range ev.gaps[host] {
+		if e.Loss != nil && e.Loss.Source == source && ev.touches(e, repetition) {
+			return lossText(ev.hosts[host].Name, e.Loss)
+		}
+	}
+	return ""
+}
+
+// checkLives reports each traced transition that RFC 9293 does not have.
+func (a *assembly) checkLives(lives []*life, ends map[EndRef]*life) {
+	names := make(map[*life]string)
+	for ref, l := range ends {
+		names[l] = a.endName(a.t.Connections[ref.Connection].End(ref.End))
+	}
+	for _, l := range lives {
+		name, ok := names[l]
+		if !ok {
+			name = l.name(a)
+		}
+		for _, s := range l.steps {
+			if !inDiagram(s.from, s.to) {
+				at := &a.t.Moments[s.moment]
+				a.find("the kernel moved %s from %s to %s at %s, a transition that RFC 9293 does not have",
+					name, s.from, s.to, a.sinceZero(at.Event.Host, at.Local))
+			}
+		}
+	}
+}
+
+// checkUntraced says so where there is no trace of an end though its host traced.
+func (a *assembly) checkUntraced(p *path) {
+	if !a.tracing[p.own.Host] || p.own.Lane == "" || a.evidence.lost(p.own.Host, a.repetition, Tracepoints) != "" {
+		return
+	}
+	if slices.ContainsFunc(p.states, func(s State) bool { return s.Name == stateEstablished }) {
+		a.find("the kernel of %s traced the states of sockets, but none of %s, which its packets and calls say went %s",
+			a.name(p.own.Host), a.endName(p.own), pathText(p.states))
+	}
+}
