@@ -336,7 +336,9 @@ func (r *run) start(s *synclinev1.Start) {
 	rep.sampler.before = r.counters
 	r.mu.Unlock()
 	look.look(early)
-	if overlooked > 0 {
+	if blind := r.blind(); blind != nil {
+		look.overlook(blind)
+	} else if overlooked > 0 {
 		look.overlook(fmt.Errorf("%d packets were here before the start of the repetition was, beyond the %d that an agent keeps until then", overlooked, maxEarly))
 	}
 	look.hearing.Unlock()
@@ -351,8 +353,25 @@ func (r *run) start(s *synclinev1.Start) {
 		return
 	}
 	rep.sampler.begin(ctx)
+	if r.own.IsLoopback() {
+		keepApart(s.Lanes, r.runs.cfg.Name)
+	}
 	group := r.group(ctx, rep, s.Lanes)
 	rep.lanes.Go(func() { group.Run(ctx) })
+}
+
+// blind says why this host hears no packets, nil if it does.
+func (r *run) blind() error {
+	r.mu.Lock()
+	deaf := r.capture == nil
+	r.mu.Unlock()
+	if !deaf {
+		return nil
+	}
+	if err := packet.Available(); err != nil {
+		return err
+	}
+	return errors.New("packets are not among the sources that are observed now")
 }
 
 // group is the lanes of one repetition with all they need of the agent.

@@ -10,7 +10,8 @@ import (
 
 // counter judges how far a kernel counter moved while the repetition ran. It counts for
 // the whole network namespace of the host, whoever's traffic it was. A counter that the
-// host's kernel does not have never moves.
+// host's kernel does not have never moves. A host that is an address of the loopback
+// interface shares its namespace, and so its counters, with the whole machine.
 func (tr *trial) counter(e *experiment.CounterExpectation) Verdict {
 	host, ok := tr.hosts[e.Host]
 	if !ok {
@@ -28,6 +29,11 @@ func (tr *trial) counter(e *experiment.CounterExpectation) Verdict {
 	}
 	touches := gapsOf(CounterData, host)
 	cause := tr.hidden(func(g *gap) bool { return touches(g) && g.kind != gapBusy })
+	if shared := tr.t.sharesCounters(host); shared != "" && cause != "" {
+		cause = shared + "; " + cause
+	} else if shared != "" {
+		cause = shared
+	}
 	switch {
 	case len(v.Moments) == 0 && cause != "":
 		return Verdict{Ruling: CannotTell, Reason: fmt.Sprintf("no counters of %s are on record; %s", e.Host, cause)}
@@ -51,6 +57,14 @@ func (tr *trial) counter(e *experiment.CounterExpectation) Verdict {
 		return doubted(v, cause)
 	}
 	return v
+}
+
+// sharesCounters is why the counters of a host are not its own, empty if they are.
+func (t *Timeline) sharesCounters(host int) string {
+	if !t.Hosts[host].Address.Unmap().IsLoopback() {
+		return ""
+	}
+	return fmt.Sprintf("%s is an address of the loopback interface, and its counters are those of the whole machine", t.Hosts[host].Name)
 }
 
 // queue judges the longest that a listener's accept queue was.

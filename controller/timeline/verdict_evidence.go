@@ -40,6 +40,8 @@ type gap struct {
 	// moment of the event that says so, -1 if none does.
 	moment int
 	text   string
+	// loss is what was lost, of a gapLoss.
+	loss *Loss
 }
 
 // hides reports whether events that happened may be absent because of the gap.
@@ -55,13 +57,13 @@ func findGaps(t *Timeline) []gap {
 		name := t.Hosts[e.Host].Name
 		switch {
 		case e.Loss != nil:
-			gaps = append(gaps, gap{gapLoss, e.Host, e.Loss.Source, e.Loss.Since, i, lossText(name, e.Loss)})
+			gaps = append(gaps, gap{kind: gapLoss, host: e.Host, source: e.Loss.Source, since: e.Loss.Since, moment: i, text: lossText(name, e.Loss), loss: e.Loss})
 		case e.Step != nil:
 			text := fmt.Sprintf("the clock of %s was stepped by %s", name, signedSpan(e.Step.Step))
-			gaps = append(gaps, gap{gapStep, e.Host, "", e.Step.Since, i, text})
+			gaps = append(gaps, gap{kind: gapStep, host: e.Host, since: e.Step.Since, moment: i, text: text})
 		case e.Mark != nil && e.Mark.Kind == MarkNotQuiet:
 			text := fmt.Sprintf("sockets of %s were still busy when the repetition's time was up (%s)", name, e.Mark.Detail)
-			gaps = append(gaps, gap{gapBusy, e.Host, "", 0, i, text})
+			gaps = append(gaps, gap{kind: gapBusy, host: e.Host, moment: i, text: text})
 		case e.Mark != nil && e.Mark.Kind == MarkEnd:
 			ended[e.Host] = true
 		}
@@ -69,11 +71,11 @@ func findGaps(t *Timeline) []gap {
 	for h, ok := range ended {
 		if !ok {
 			text := fmt.Sprintf("%s never said that the repetition is all on record", t.Hosts[h].Name)
-			gaps = append(gaps, gap{gapUnended, h, "", 0, -1, text})
+			gaps = append(gaps, gap{kind: gapUnended, host: h, moment: -1, text: text})
 		}
 	}
 	for _, text := range t.Incomplete {
-		gaps = append(gaps, gap{gapIncomplete, -1, "", 0, -1, text})
+		gaps = append(gaps, gap{kind: gapIncomplete, host: -1, moment: -1, text: text})
 	}
 	return gaps
 }
@@ -81,13 +83,13 @@ func findGaps(t *Timeline) []gap {
 func missingSources(t *Timeline) []gap {
 	var gaps []gap
 	for h := range t.Hosts {
-		for _, source := range []Source{Syscalls, Packets, TCPStates, TCPInfo, CounterData, AcceptQueue, ICMP, ARP} {
+		for _, source := range []Source{Syscalls, Packets, TCPStates, TCPInfo, CounterData, AcceptQueue, ICMP, ARP, Drops} {
 			if why, ok := t.Hosts[h].Missing[source]; ok {
 				text := fmt.Sprintf("%s has no %s", t.Hosts[h].Name, source)
 				if why != "" {
 					text += ": " + why
 				}
-				gaps = append(gaps, gap{gapMissing, h, source, 0, -1, text})
+				gaps = append(gaps, gap{kind: gapMissing, host: h, source: source, moment: -1, text: text})
 			}
 		}
 	}
@@ -110,7 +112,7 @@ func lossText(host string, l *Loss) string {
 // host means all hosts. A gap of no source or of no host touches everything.
 func gapsOf(source Source, hosts ...int) func(*gap) bool {
 	return func(g *gap) bool {
-		if g.source != "" && g.source != source {
+		if g.source != "" && g.source != source && !(g.loss != nil && g.loss.mayHaveHeld(source)) {
 			return false
 		}
 		if g.source == "" || g.host < 0 || len(hosts) == 0 {

@@ -22,6 +22,9 @@ import (
 // not known, a pass could be one of a repetition that does not count and a fail could
 // be one of a repetition that must not be failed, so neither is given.
 //
+// A wait for a packet that was in vain because its host hears no packets, or lost some,
+// leaves the premise unknown: the lanes did not do what they were to do.
+//
 // A precondition of which a moment is not on record is false if the record is
 // complete: what did not happen was not in order.
 type premise struct {
@@ -63,6 +66,9 @@ func (tr *trial) premise() premise {
 		if v := tr.meeting(m); v.Ruling != Pass {
 			p.add(v.Ruling, "meeting "+m.Name+": "+v.Reason)
 		}
+	}
+	if blind := tr.blindWait(); blind != "" {
+		p.ruling, p.reason = CannotTell, blind
 	}
 	return p
 }

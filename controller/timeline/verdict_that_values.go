@@ -188,6 +188,9 @@ func (w *thatWorld) countersOf(host string) ref.Val {
 	if !found {
 		return experiment.NewThatUndecided("no counters of " + host + " are on record")
 	}
+	if shared := w.t.sharesCounters(index); shared != "" {
+		return experiment.NewThatUndecided(shared)
+	}
 	return experiment.ThatCounters(deltas)
 }
 
