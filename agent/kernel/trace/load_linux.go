@@ -1,0 +1,326 @@
+//go:build 386 || amd64 || arm || arm64 || loong64 || mips64le || mipsle || ppc64le || riscv64
+
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"syncline/agent/kernel"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// program is one of bpf/trace.bpf.c, with what it takes of the kernel.
+type program struct {
+	kind       synclinev1.TraceKind
+	name       string
+	tracepoint string
+	// arguments the tracepoint must have at least, since the program looks at them.
+	arguments int
+	// since is the first Linux that has them all.
+	since string
+}
+
+var programs = []program{
+	{synclinev1.TraceKind_TRACE_KIND_STATE, programsProgState, "inet_sock_set_state", 3, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_RETRANSMIT, programsProgRetransmit, "tcp_retransmit_skb", 2, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_RETRANSMIT_SYNACK, programsProgRetransmitSynack, "tcp_retransmit_synack", 2, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_RESET_SENT, programsProgResetSent, "tcp_send_reset", 2, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_RESET_RECEIVED, programsProgResetReceived, "tcp_receive_reset", 1, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_DESTROYED, programsProgDestroyed, "tcp_destroy_sock", 1, "4.16"},
+	{synclinev1.TraceKind_TRACE_KIND_ERROR, programsProgError, "inet_sk_error_report", 1, "5.15"},
+	{synclinev1.TraceKind_TRACE_KIND_DROP, programsProgDrop, "kfree_skb", 3, "5.17"},
+	{synclinev1.TraceKind_TRACE_KIND_READY, programsProgReady, "sk_data_ready", 1, "6.3"},
+}
+
+// tracepoints says how many arguments each tracepoint of this kernel has; -1 without it.
+func tracepoints(spec *btf.Spec) (map[string]int, error) {
+	all := make(map[string]int, len(programs))
+	for _, p := range programs {
+		n, err := arguments(spec, p.tracepoint)
+		if err != nil {
+			return nil, err
+		}
+		all[p.tracepoint] = n
+	}
+	return all, nil
+}
+
+func arguments(spec *btf.Spec, tracepoint string) (int, error) {
+	var t *btf.Typedef
+	if err := spec.TypeByName("btf_trace_"+tracepoint, &t); errors.Is(err, btf.ErrNotFound) {
+		return -1, nil
+	} else if err != nil {
+		return 0, fmt.Errorf("trace: look up tracepoint %s in the kernel's BTF: %w", tracepoint, err)
+	}
+	if p, ok := t.Type.(*btf.Pointer); ok {
+		if f, ok := p.Target.(*btf.FuncProto); ok {
+			// The first is the tracepoint's own.
+			return len(f.Params) - 1, nil
+		}
+	}
+	return 0, fmt.Errorf("trace: tracepoint %s is a %v in the kernel's BTF, not a function", tracepoint, t.Type)
+}
+
+// objects are what Open has loaded into the kernel. Whoever holds them closes them.
+type objects struct {
+	ring, counts *ebpf.Map
+	maps         []*ebpf.Map
+	programs     []*ebpf.Program
+	links        []link.Link
+}
+
+func (o *objects) detach() error {
+	var errs []error
+	for _, l := range o.links {
+		errs = append(errs, l.Close())
+	}
+	o.links = nil
+	return errors.Join(errs...)
+}
+
+func (o *objects) close() error {
+	errs := []error{o.detach()}
+	for _, p := range o.programs {
+		errs = append(errs, p.Close())
+	}
+	for _, m := range o.maps {
+		errs = append(errs, m.Close())
+	}
+	o.programs, o.maps = nil, nil
+	return errors.Join(errs...)
+}
+
+// namespace is the inode of the calling thread's network namespace.
+func namespace() (uint32, error) {
+	var st unix.Stat_t
+	const path = "/proc/thread-self/ns/net"
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("trace: find this thread's network namespace: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+	}
+	return uint32(st.Ino), nil
+}
+
+// loaded is what Open gets from load.
+type loaded struct {
+	objects
+	decoder decoder
+	missing []Missing
+	// cache holds the kernel's types while programs are loaded.
+	cache *btf.Cache
+}
+
+// load puts the programs of a configuration into the kernel and attaches them. The
+// error is Unavailable if that is not possible here.
+func load(cfg *Config) (_ *loaded, err error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, &Unavailable{fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err),
+			"run the agent as root, or give it LimitMEMLOCK=infinity in its unit"}
+	}
+	l := &loaded{cache: btf.NewCache()}
+	kernelTypes, err := l.cache.Kernel()
+	if err != nil {
+		return nil, &Unavailable{fmt.Errorf("read the kernel's types (BTF): %w", err),
+			"run a kernel with CONFIG_DEBUG_INFO_BTF, which has /sys/kernel/btf/vmlinux"}
+	}
+	defer func() {
+		l.cache = nil
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	places := &places{}
+	l.decoder = decoder{own: make(map[netip.Addr]bool), place: places.name}
+	for _, a := range cfg.Own {
+		l.decoder.own[a.Unmap().WithZone("")] = true
+	}
+	if l.decoder.drops, err = reasons(kernelTypes, "skb_drop_reason", "SKB_DROP_REASON_", "SKB_"); err != nil {
+		return nil, err
+	}
+	if l.decoder.resets, err = reasons(kernelTypes, "sk_rst_reason", "SK_RST_REASON_"); err != nil {
+		return nil, err
+	}
+	has, err := tracepoints(kernelTypes)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := loadPrograms()
+	if err != nil {
+		return nil, fmt.Errorf("trace: read the programs that this binary carries: %w", err)
+	}
+	if err := l.configure(spec, cfg, has); err != nil {
+		return nil, err
+	}
+	maps, err := l.makeMaps(spec, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.attach(spec, maps, cfg, has); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// configure sets the constants of the programs, and the sizes of their maps.
+func (l *loaded) configure(spec *ebpf.CollectionSpec, cfg *Config, has map[string]int) error {
+	ns, err := namespace()
+	if err != nil {
+		return err
+	}
+	ring := cfg.RingBytes
+	if ring == 0 {
+		ring = DefaultRingBytes
+	}
+	spec.Maps[programsMapRing].MaxEntries = uint32(max(ring, os.Getpagesize()))
+	spec.Maps[programsMapAddresses].MaxEntries = uint32(len(cfg.Flows.Addresses))
+	constants := map[string]any{
+		programsVarNetns:              ns,
+		programsVarPorts:              portSet(&cfg.Flows),
+		programsVarResetHasReason:     has["tcp_send_reset"] >= 3,
+		programsVarRetransmitHasError: has["tcp_retransmit_skb"] >= 3,
+		programsVarDropHasSocket:      has["kfree_skb"] >= 4,
+		programsVarConsumedReason:     number(l.decoder.drops, "CONSUMED"),
+		programsVarTapReason:          number(l.decoder.drops, "PACKET_SOCK_ERROR"),
+		programsVarPurgeReason:        number(l.decoder.drops, "QUEUE_PURGE"),
+	}
+	for name, value := range constants {
+		if err := spec.Variables[name].Set(value); err != nil {
+			return fmt.Errorf("trace: set %s of the programs: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func portSet(f *kernel.Flows) (set [1024]uint64) {
+	for _, p := range f.Ports {
+		set[p/64] |= 1 << (p % 64)
+	}
+	for _, r := range f.Ranges {
+		for p := int(r.Low); p <= int(r.High); p++ {
+			set[p/64] |= 1 << (p % 64)
+		}
+	}
+	return set
+}
+
+// number is that of a name, or one that no reason has.
+func number(names map[uint32]string, name string) uint32 {
+	for n, s := range names {
+		if s == name {
+			return n
+		}
+	}
+	return ^uint32(0)
+}
+
+// makeMaps makes the maps of the programs, and fills them.
+func (l *loaded) makeMaps(spec *ebpf.CollectionSpec, cfg *Config) (map[string]*ebpf.Map, error) {
+	only := spec.Copy()
+	only.Programs = nil
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: l.cache})
+	if err != nil {
+		return nil, refused("make the maps of the programs", err)
+	}
+	for _, m := range made.Maps {
+		l.objects.maps = append(l.objects.maps, m)
+	}
+	l.ring, l.counts = made.Maps[programsMapRing], made.Maps[programsMapCounts]
+	for _, a := range cfg.Flows.Addresses {
+		key := a.Unmap().WithZone("").As16()
+		if err := made.Maps[programsMapAddresses].Put(key, uint8(1)); err != nil {
+			return nil, fmt.Errorf("trace: note address %v for the programs: %w", a, err)
+		}
+	}
+	return made.Maps, nil
+}
+
+// attach loads the programs that were asked for, one by one, so that one which this
+// kernel refuses takes no other with it.
+func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cfg *Config, has map[string]int) error {
+	for _, p := range programs {
+		if len(cfg.Kinds) > 0 && !slices.Contains(cfg.Kinds, p.kind) {
+			continue
+		}
+		var err error
+		if n := has[p.tracepoint]; n < p.arguments {
+			err = fmt.Errorf("this kernel's tracepoint %s tells too little; Linux %s has it whole", p.tracepoint, p.since)
+			if n < 0 {
+				err = fmt.Errorf("this kernel has no tracepoint %s; Linux %s has", p.tracepoint, p.since)
+			}
+		} else {
+			err = l.attachOne(spec, maps, p)
+		}
+		var unavailable *Unavailable
+		switch {
+		case err == nil:
+		case p.kind == synclinev1.TraceKind_TRACE_KIND_STATE && !errors.As(err, &unavailable):
+			return &Unavailable{err, "run Linux 5.12 or newer"}
+		case errors.Is(err, unix.EPERM), p.kind == synclinev1.TraceKind_TRACE_KIND_STATE:
+			return err
+		default:
+			l.missing = append(l.missing, Missing{p.kind, err})
+		}
+	}
+	if len(l.links) == 0 {
+		return &Unavailable{fmt.Errorf("none of the tracepoints asked for can be had: %v", l.missing), "run a newer Linux"}
+	}
+	return nil
+}
+
+func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
+	only := spec.Copy()
+	only.Programs = map[string]*ebpf.ProgramSpec{p.name: only.Programs[p.name]}
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.cache})
+	if err != nil {
+		return refused("load the program for tracepoint "+p.tracepoint, err)
+	}
+	prog := made.DetachProgram(p.name)
+	made.Close()
+	l.programs = append(l.programs, prog)
+	attached, err := link.AttachTracing(link.TracingOptions{Program: prog})
+	if err != nil {
+		return refused("attach to tracepoint "+p.tracepoint, err)
+	}
+	l.links = append(l.links, attached)
+	return nil
+}
+
+// Probe says whether this process can listen to the kernel's tracepoints: nil, or an error
+// that is ErrUnavailable and says what to do. It tries once and keeps the answer, since
+// neither the kernel nor the capabilities of a process that drops none change. Any
+// goroutine may call it.
+func Probe() error { return probe() }
+
+var probe = sync.OnceValue(func() error {
+	l, err := load(&Config{
+		Flows:     kernel.Flows{Addresses: []netip.Addr{netip.IPv6Unspecified()}},
+		Kinds:     []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE},
+		RingBytes: MinRingBytes,
+	})
+	if err != nil {
+		return err
+	}
+	return l.close()
+})
+
+// refused is the error of a call of bpf(2).
+func refused(what string, err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return &Unavailable{fmt.Errorf("%s: %w", what, err),
+			"run the agent as root, or give it CAP_BPF and CAP_PERFMON (AmbientCapabilities= in its unit)"}
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
+		return &Unavailable{fmt.Errorf("%s: %w", what, err), "run Linux 5.12 or newer"}
+	}
+	return fmt.Errorf("trace: %s: %w", what, err)
+}
