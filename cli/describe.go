@@ -25,7 +25,7 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 		}
 		return "signal", fmt.Sprintf("%s %s.%s", way, f.Signal.Lane, f.Signal.Name)
 	case *synclinev1.Event_Mark:
-		return "mark", strings.TrimSpace(strings.ReplaceAll(enumWord(f.Mark.Kind.String(), "MARK_KIND_"), "_", " ") + " " + f.Mark.Detail)
+		return "mark", describeMark(f.Mark)
 	case *synclinev1.Event_Loss:
 		return "loss", fmt.Sprintf("%d events of %s lost at %s since %d", f.Loss.Count, enumWord(f.Loss.Source.String(), "SOURCE_"), f.Loss.Where, f.Loss.SinceNs)
 	case *synclinev1.Event_ClockSample:
@@ -56,8 +56,31 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 			return "process", fmt.Sprintf("%d of lane %s dies of signal %d", p.Process, p.Lane, p.Signal)
 		}
 		return "process", fmt.Sprintf("%d of lane %s ends", p.Process, p.Lane)
+	case *synclinev1.Event_Trace:
+		return "trace", describeTrace(f.Trace)
 	}
 	return "unknown", fmt.Sprintf("a fact of kind %T", e.Fact)
+}
+
+// describeMark is a moment of an agent's own work.
+func describeMark(m *synclinev1.Mark) string {
+	switch m.Kind {
+	case synclinev1.MarkKind_MARK_KIND_ARMED:
+		return "packets are seen from here on, at " + m.Detail
+	case synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN:
+		return "the repetition begins"
+	case synclinev1.MarkKind_MARK_KIND_REPETITION_END:
+		return "the repetition ends, and all that the sources saw of it has been read"
+	case synclinev1.MarkKind_MARK_KIND_CLOSED:
+		return fmt.Sprintf("the taps are closed; %d packets were for them", m.Frames)
+	case synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING:
+		return "not to be had on this host: " + m.Detail
+	case synclinev1.MarkKind_MARK_KIND_NOT_QUIET:
+		return "still busy when the time was up: " + m.Detail
+	case synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED:
+		return "tells less on this host than it could: " + m.Detail
+	}
+	return strings.Join(nonEmpty(fmt.Sprintf("mark of kind %d, which this version does not know", m.Kind), m.Detail), ": ")
 }
 
 func describeCall(c *synclinev1.Call, entered int64) string {
@@ -68,6 +91,8 @@ func describeCall(c *synclinev1.Call, entered int64) string {
 		b.WriteString(" ended by the lab's timeout")
 	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_CANCEL:
 		b.WriteString(" cancelled")
+	case c.EndedBy == synclinev1.EndedBy_ENDED_BY_DEATH:
+		b.WriteString(" cut short by the death of its process")
 	case c.Errno != 0:
 		fmt.Fprintf(&b, " = %s", experiment.ErrnoName(c.Errno))
 	default:
@@ -79,6 +104,9 @@ func describeCall(c *synclinev1.Call, entered int64) string {
 	}
 	if c.Failure != "" {
 		b.WriteString("; " + c.Failure)
+	}
+	if info := describeTCPInfo(c.TcpInfo); info != "" {
+		fmt.Fprintf(&b, " [%s]", info)
 	}
 	return b.String()
 }
@@ -98,6 +126,18 @@ func describePacket(p *synclinev1.Packet) string {
 	if p.Direction == synclinev1.Direction_DIRECTION_OUT {
 		way = "out"
 	}
+	if p.ArpOperation != 0 {
+		return fmt.Sprintf("%s %s %s > %s ARP %s", way, p.Interface, address(p.Source), address(p.Destination), arpWord(p.ArpOperation))
+	}
+	switch p.Protocol {
+	case 0, timeline.ProtocolTCP:
+	case timeline.ProtocolUDP:
+		return fmt.Sprintf("%s %s %s > %s UDP len %d", way, p.Interface,
+			endpoint(p.Source, p.SourcePort), endpoint(p.Destination, p.DestinationPort), p.PayloadLength)
+	default:
+		return fmt.Sprintf("%s %s %s > %s %s type %d code %d len %d", way, p.Interface,
+			address(p.Source), address(p.Destination), protocolWord(p.Protocol), p.IcmpType, p.IcmpCode, p.PayloadLength)
+	}
 	return fmt.Sprintf("%s %s %s > %s %s seq %d ack %d win %d len %d", way, p.Interface,
 		endpoint(p.Source, p.SourcePort), endpoint(p.Destination, p.DestinationPort),
 		timeline.Flags(p.Flags), p.Sequence, p.Acknowledgment, p.Window, p.PayloadLength)
@@ -109,4 +149,22 @@ func endpoint(address []byte, port uint32) string {
 		return fmt.Sprintf("%x:%d", address, port)
 	}
 	return netip.AddrPortFrom(a, uint16(port)).String()
+}
+
+func address(b []byte) string {
+	a, ok := netip.AddrFromSlice(b)
+	if !ok {
+		return fmt.Sprintf("%x", b)
+	}
+	return a.String()
+}
+
+func arpWord(operation uint32) string {
+	switch operation {
+	case 1:
+		return "request"
+	case 2:
+		return "reply"
+	}
+	return fmt.Sprintf("operation %d", operation)
 }
