@@ -217,7 +217,7 @@ func slackOf(e *Event) clock.Local {
 func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
-		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer {
+		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() {
 			continue
 		}
 		if c.begunBefore(e) {
@@ -226,6 +226,14 @@ func (cl *claims) accept(e *Event) bool {
 		}
 	}
 	return false
+}
+
+// refused reports whether the server answered with a reset and never with a SYN: then
+// there was no socket that an accept could have returned.
+func (c *conn) refused() bool {
+	return !c.ends[1].HasISN && slices.ContainsFunc(c.packets, func(e *Event) bool {
+		return e.Packet.Flags&RST != 0 && c.direction(e.Packet) == 1
+	})
 }
 
 // acceptLate finds the connection of an accept(2) whose addresses no packet has: one

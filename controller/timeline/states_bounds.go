@@ -17,6 +17,9 @@ func (p *path) bounds() {
 		switch f := &p.clues[at]; {
 		case f.dump != nil:
 			s.By = f.moment
+		case f.packet != nil && f.out && s.Name == stateClosing:
+			// See cross: what had come was read after this had left.
+			s.After, s.By = f.moment, p.proof(s.Name, at)
 		case f.packet != nil && f.out:
 			s.After, s.By = p.cause(s.Name, at), f.moment
 		case f.packet != nil:
@@ -27,6 +30,9 @@ func (p *path) bounds() {
 			s.After = f.moment
 		default:
 			s.After, s.By = p.entry(f.call), f.moment
+		}
+		if f := &p.clues[at]; s.Name == stateClosed && i > 0 && (f.call != nil || f.packet != nil && f.out) {
+			s.After = max(s.After, p.lastSent(at))
 		}
 	}
 	for i := len(p.states) - 2; i >= 0; i-- {
@@ -73,6 +79,17 @@ func (p *path) cause(state string, i int) int {
 			if k := p.clues[j].packet; k != nil && !p.clues[j].out && k.Flags&(SYN|ACK) == SYN {
 				return p.clues[j].moment
 			}
+		}
+	}
+	return -1
+}
+
+// lastSent is the last moment before clue i at which the end sent anything but a reset, -1
+// if it sent nothing: a socket in CLOSED does not.
+func (p *path) lastSent(i int) int {
+	for j := i - 1; j >= 0; j-- {
+		if f := &p.clues[j]; f.packet != nil && f.out && f.packet.TCP() && f.packet.Flags&RST == 0 {
+			return f.moment
 		}
 	}
 	return -1

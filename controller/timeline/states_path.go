@@ -194,8 +194,19 @@ func (p *path) sendMore(f *clue) {
 	case stateEstablished, stateSynRecv:
 		p.enter(stateFinWait1, f.moment, KnownPacket)
 	case stateCloseWait:
+		if k.Flags&ACK != 0 && p.peerFIN.known && int32(k.Ack-p.peerFIN.n) < 0 {
+			p.cross(f)
+			return
+		}
 		p.enter(stateLastAck, f.moment, KnownPacket)
 	}
+}
+
+// cross is about a FIN that left without acknowledging the peer's, which the tap had heard
+// before: TCP had not, so this one was first, and the two crossed.
+func (p *path) cross(f *clue) {
+	p.states[len(p.states)-1] = inferred(stateFinWait1, f.moment, KnownPacket)
+	p.enter(stateClosing, f.moment, KnownOrder)
 }
 
 // sendReset is about a reset that left. It ends the connection, unless the end goes on

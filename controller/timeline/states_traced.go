@@ -36,15 +36,15 @@ func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s
 func (a *assembly) follow(p *path, l *life) (doubt string) {
 	loss := a.evidence.lost(l.host, a.repetition, Tracepoints)
 	hole := l.hole()
-	if hole != "" || loss != "" && !l.ended() {
+	if hole != "" || !l.ended() && a.evidence.complete(l.host, a.repetition, Tracepoints) != "" {
 		p.pin(l)
 		switch {
-		case loss == "":
+		case hole != "" && loss == "":
 			return a.find("the kernel traced %s with a hole, and no trace is known to be lost: %s", a.endName(p.own), hole)
-		case p.blind != "":
+		case p.blind != "" && loss != "":
 			return p.blind + "; " + loss
 		}
-		return ""
+		return p.blind
 	}
 	was := p.states
 	p.states, doubt = p.retrace(l)
@@ -133,7 +133,7 @@ func (p *path) requested(first step) State {
 func (p *path) handOver(l *life, s step) (tail []State, doubt string) {
 	wait := slices.IndexFunc(p.states, func(s State) bool { return s.Name == stateTimeWait })
 	end := len(p.states) - 1
-	isClosed := end > 0 && p.states[end].Name == stateClosed
+	isClosed := end > 0 && p.states[end].Name == stateClosed && p.states[end-1].Name == s.from
 	switch {
 	case wait >= 0 && (p.states[wait].Moment <= s.moment || s.from == stateClosing):
 		return slices.Concat([]State{traced(stateTimeWait, s.moment)}, p.states[wait+1:]), ""
@@ -145,6 +145,8 @@ func (p *path) handOver(l *life, s step) (tail []State, doubt string) {
 		return []State{traced(stateClosed, s.moment)}, ""
 	case p.blind == "" && s.from == stateFinWait2:
 		return nil, ""
+	case p.blind == "" && p.acked.atLeast(p.fin.n) && p.fin.known:
+		return []State{traced(stateTimeWait, s.moment)}, ""
 	case p.blind == "":
 		return []State{traced(stateClosed, s.moment)}, ""
 	}
