@@ -1167,9 +1167,9 @@ type Plan struct {
 	Variants     []*PlanVariant `protobuf:"bytes,6,rep,name=variants,proto3" json:"variants,omitempty"`
 	// Of all variants, at most.
 	Repetitions uint32 `protobuf:"varint,7,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
-	// The run takes at least this long: what its lanes and its pauses surely sleep.
+	// What its lanes and pauses sleep, if every lane comes to its end.
 	LeastNs int64 `protobuf:"varint,8,opt,name=least_ns,json=leastNs,proto3" json:"least_ns,omitempty"`
-	// No run takes longer: every repetition that exceeds its timeout is ended.
+	// As long as if every repetition took all of its timeout.
 	MostNs int64 `protobuf:"varint,9,opt,name=most_ns,json=mostNs,proto3" json:"most_ns,omitempty"`
 	// What it probably takes, going by the run of that id of the same file; 0 and
 	// empty if there was none.
@@ -1362,7 +1362,8 @@ func (x *PlanVariant) GetVerdicts() []*PlannedVerdict {
 type PlannedVerdict struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Expectation string                 `protobuf:"bytes,1,opt,name=expectation,proto3" json:"expectation,omitempty"`
-	// Not empty: the verdict can be no pass, but "cannot tell" at best, and why.
+	// Not empty: what it rests on that nobody will see. Its verdict is "cannot tell" then,
+	// unless the rest of the record decides.
 	Doubt         string `protobuf:"bytes,2,opt,name=doubt,proto3" json:"doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
