@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -28,7 +29,8 @@ func TestMain(m *testing.M) {
 	if lane.Child() {
 		return
 	}
-	if os.Getenv(asProgram) != "" {
+	// The workers of the fuzzer are started by this process too.
+	if os.Getenv(asProgram) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		program()
 	}
 	// Slow scenarios of the library mostly wait: as many run side by side.
