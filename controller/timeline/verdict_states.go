@@ -11,10 +11,10 @@ import (
 // states judges the path of TCP states of a socket: of each copy of a lane, and of
 // each connection that the name was used for. The path must match as a whole.
 //
-// States are inferred from the packets at the socket's own host and from its calls, so
-// a record with a hole at that host leaves a path in doubt, whatever it says. A
-// listening socket has a path of its own, told from its calls alone: CLOSED, LISTEN,
-// CLOSED.
+// Traces prove states by themselves. Where there are none, states are inferred from the
+// packets at the socket's own host and from its calls, so a record with a hole at that host
+// leaves a path in doubt, whatever it says. A listening socket has a path of its own, told
+// from its traces, else from its calls: CLOSED, LISTEN, CLOSED.
 func (tr *trial) states(e *experiment.StatesExpectation) Verdict {
 	v := Verdict{Ruling: Pass}
 	names := tr.socketNames(&e.Of)
@@ -68,7 +68,12 @@ func (tr *trial) pathsOf(sel *experiment.SocketSelector, name SocketName) []walk
 	}
 	if len(paths) == 0 {
 		if states := tr.listenerStates(name); states != nil {
-			paths = append(paths, walk{states: states, doubt: tr.listenerDoubt(name)})
+			states, isProven := tr.t.tracedListener(states)
+			doubt := tr.hidden(gapsOf(Syscalls, tr.lanes[name.Lane]))
+			if !isProven {
+				doubt = tr.listenerDoubt(name)
+			}
+			paths = append(paths, walk{states: states, doubt: doubt})
 		}
 	}
 	return paths

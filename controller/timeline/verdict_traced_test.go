@@ -1,0 +1,86 @@
+package timeline
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"syncline/controller/experiment"
+
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// What lanes of the scripts in testdata/states did, with the states that are expected.
+const tracedExperiment = `experiment: traced
+hosts: { A: {}, B: {} }
+observe: [syscalls, packets, tcp-states]
+lanes:
+  server:
+    host: B
+    do:
+      - s = socket(tcp)
+      - bind(s, 0.0.0.0:8080)
+      - listen(s, 1)
+      - signal(listening)
+      - a = accept(s)
+      - close(a)
+  client:
+    host: A
+    do:
+      - wait(server.listening)
+      - c = socket(tcp)
+      - connect(c, B:8080)
+      - close(c)
+expect:
+  - states: { client.c: [CLOSED, SYN_SENT, ESTABLISHED, FIN_WAIT1, FIN_WAIT2, TIME_WAIT] }
+  - states: { server.a: [SYN_RECV, ESTABLISHED, CLOSE_WAIT, LAST_ACK, CLOSED] }
+`
+
+// A loss takes from the verdicts what rests on what was lost, and nothing else.
+func TestVerdictsOnTraces(t *testing.T) {
+	exp, err := experiment.Parse([]byte(tracedExperiment), experiment.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		script         string
+		client, server Ruling
+		// why must be in the reason of the client's verdict.
+		why []string
+	}{
+		{"traced_client_closes", Pass, Pass, nil},
+		{"traced_loss", Pass, Pass, nil},
+		{"traced_loss_of_both", CannotTell, Pass, []string{"A lost 1 of its packets", "A lost 1 tracepoint"}},
+		{"traced_packets_lost", CannotTell, Pass, []string{"whether for TIME_WAIT", "no CAP_NET_RAW"}},
+		{"traced_hole", CannotTell, Pass, []string{"with a hole"}},
+		{"traced_contradiction", CannotTell, Fail, []string{"the kernel traced client.c on A as"}},
+		{"traced_off_diagram", Fail, Fail, []string{"LAST_ACK"}},
+	} {
+		t.Run(c.script, func(t *testing.T) {
+			archive, err := txtar.ParseFile("testdata/states/" + c.script + ".txtar")
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := newScript(t, section(archive, "events")).run
+			run.Experiment = exp
+			tl, err := Build(run, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			verdicts := slices.DeleteFunc(tl.Verdicts, func(v Verdict) bool { return !strings.HasPrefix(v.Expectation, "states") })
+			if len(verdicts) != 2 {
+				t.Fatalf("%d verdicts on states, want 2", len(verdicts))
+			}
+			for i, want := range []Ruling{c.client, c.server} {
+				if got := verdicts[i]; got.Ruling != want {
+					t.Errorf("%s: %v (%s), want %v", got.Expectation, got.Ruling, got.Reason, want)
+				}
+			}
+			for _, why := range c.why {
+				if !strings.Contains(verdicts[0].Reason, why) {
+					t.Errorf("reason %q does not say %q", verdicts[0].Reason, why)
+				}
+			}
+		})
+	}
+}
