@@ -144,7 +144,9 @@ type lab struct {
 	exp      *experiment.Experiment
 	bindings map[string]string
 	// local is true if the hosts are addresses of one machine.
-	local     bool
+	local bool
+	// agentArgs are given to every agent besides what it is told of its host.
+	agentArgs []string
 	processes []member
 }
 
@@ -214,7 +216,7 @@ func (l *lab) start(ctx context.Context) error {
 		for k, v := range h.Pick {
 			args = append(args, "--label", k+"="+v)
 		}
-		if err := l.launch(host, exec.Command(self, args...)); err != nil {
+		if err := l.launch(host, exec.Command(self, append(args, l.agentArgs...)...)); err != nil {
 			return err
 		}
 	}

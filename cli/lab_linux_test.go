@@ -23,8 +23,9 @@ type testLab struct {
 	client   *client
 }
 
-// newTestLab brings up a lab for an experiment, as the demo does.
-func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
+// newTestLab brings up a lab for an experiment, as the demo does. Its agents are given
+// agentArgs besides.
+func newTestLab(t testing.TB, exp *experiment.Experiment, agentArgs ...string) *testLab {
 	t.Helper()
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
 	l, err := a.makeLab(exp, false)
@@ -35,6 +36,7 @@ func newTestLab(t testing.TB, exp *experiment.Experiment) *testLab {
 		t.Cleanup(func() { l.Close() })
 		t.Skip("needs network namespaces: run the tests as root")
 	}
+	l.agentArgs = agentArgs
 	tl := &testLab{lab: l, t: t, operator: &app{Streams: a.Streams, controller: l.socket()}}
 	t.Cleanup(func() {
 		for _, m := range l.processes {
