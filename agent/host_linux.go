@@ -66,7 +66,7 @@ func capabilities() []*synclinev1.Capability {
 		}
 		all = append(all, c)
 	}
-	return all
+	return append(all, tracedSources()...)
 }
 
 func kernelRelease() (string, error) {

@@ -1,12 +1,13 @@
 package agent
 
 import (
+	"errors"
 	"slices"
 
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// rearm closes the taps of the sources until now, so that others can be opened. It is
+// rearm closes the taps and the tracer of the sources until now, so that others can be opened. It is
 // how the controller measures what each source costs: the lanes that run before the
 // next Arm are watched by these sources alone. No sources: those of the plan stay.
 //
@@ -15,7 +16,7 @@ func (r *run) rearm(sources []synclinev1.Source) error {
 	if len(sources) == 0 {
 		return nil
 	}
-	if err := r.closeTaps(); err != nil {
+	if err := errors.Join(r.closeTaps(), r.closeTracer()); err != nil {
 		return err
 	}
 	r.mu.Lock()

@@ -86,6 +86,7 @@ type run struct {
 	capture *packet.Capture
 	tapping sync.WaitGroup
 	tapErr  error
+	tracing tracing
 	// armedFor is the repetition that the taps were opened for, 0 for the whole run.
 	armedFor uint32
 }
@@ -213,13 +214,17 @@ func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, f
 	})
 }
 
-// arm opens the taps. The answer is sent when every packet from then on is seen.
+// arm opens the taps and listens to the kernel's tracepoints. The answer is sent when
+// every packet and every state from then on is seen.
 func (r *run) arm(m *synclinev1.Arm) {
 	r.later(func() {
 		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch, Before: r.usage()}
 		err := r.rearm(m.Sources)
 		if err == nil {
 			err = r.openTaps()
+		}
+		if err == nil {
+			err = r.openTracer()
 		}
 		if err == nil {
 			err = r.readCounters()
@@ -519,11 +524,15 @@ func (r *run) settle(s *synclinev1.Settle) {
 	})
 }
 
-// drain answers when every packet of the repetition is an event.
+// drain answers when every packet of the repetition, and what the kernel has told of it,
+// is an event.
 func (r *run) drain(d *synclinev1.Drain) {
 	r.later(func() {
 		answer := &synclinev1.Drained{RunId: r.plan.RunId, Repetition: d.Repetition}
 		err := r.readTaps(r.steps, drainLimit, time.Duration(d.SilenceNs))
+		if err == nil {
+			err = r.readTracer(r.steps)
+		}
 		if rep := r.current(d.Repetition); rep != nil {
 			// Its lanes have ended: nobody waits for its watches any more, and what they
 			// would see belongs to no repetition.
@@ -616,7 +625,7 @@ func (r *run) end(last *repetition, cause string) {
 	// A cancel must not keep the host changed.
 	ctx, cancel := context.WithTimeout(context.Background(), undoLimit)
 	defer cancel()
-	err = errors.Join(err, r.changes.undo(ctx), r.closeTaps())
+	err = errors.Join(err, r.changes.undo(ctx), r.closeTaps(), r.closeTracer())
 	switch {
 	case err != nil && cause == "":
 		final.Error = err.Error()

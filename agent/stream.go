@@ -107,6 +107,8 @@ func sourceOf(e *synclinev1.Event) synclinev1.Source {
 		return synclinev1.Source_SOURCE_ACCEPT_QUEUE
 	case e.GetSocketState() != nil:
 		return synclinev1.Source_SOURCE_TCP_STATES
+	case e.GetTrace() != nil:
+		return synclinev1.Source_SOURCE_TRACEPOINTS
 	}
 	return synclinev1.Source_SOURCE_SYSCALLS
 }

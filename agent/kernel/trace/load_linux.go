@@ -140,10 +140,8 @@ func load(cfg *Config) (_ *loaded, err error) {
 		}
 	}()
 	places := &places{}
-	l.decoder = decoder{own: make(map[netip.Addr]bool), place: places.name}
-	for _, a := range cfg.Own {
-		l.decoder.own[a.Unmap().WithZone("")] = true
-	}
+	l.decoder = decoder{place: places.name}
+	l.decoder.own, l.decoder.others = sides(cfg)
 	if l.decoder.drops, err = reasons(kernelTypes, "skb_drop_reason", "SKB_DROP_REASON_", "SKB_"); err != nil {
 		return nil, err
 	}
@@ -295,22 +293,19 @@ func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map,
 	return nil
 }
 
-// Probe says whether this process can listen to the kernel's tracepoints: nil, or an error
-// that is ErrUnavailable and says what to do. It tries once and keeps the answer, since
-// neither the kernel nor the capabilities of a process that drops none change. Any
-// goroutine may call it.
-func Probe() error { return probe() }
+// Probe says whether this process can listen to the kernel's tracepoints, and which of them
+// this kernel does not have. The error is ErrUnavailable, and says what to do. It tries
+// once and keeps the answer, since neither the kernel nor the capabilities of a process
+// that drops none change; that takes some 100 ms. Any goroutine may call it.
+func Probe() ([]Missing, error) { return probe() }
 
-var probe = sync.OnceValue(func() error {
-	l, err := load(&Config{
-		Flows:     kernel.Flows{Addresses: []netip.Addr{netip.IPv6Unspecified()}},
-		Kinds:     []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE},
-		RingBytes: MinRingBytes,
-	})
+var probe = sync.OnceValues(func() ([]Missing, error) {
+	nowhere := kernel.Flows{Addresses: []netip.Addr{netip.IPv6Unspecified()}}
+	l, err := load(&Config{Flows: nowhere, RingBytes: MinRingBytes})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return l.close()
+	return l.missing, l.close()
 })
 
 // refused is the error of a call of bpf(2).

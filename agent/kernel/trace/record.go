@@ -77,7 +77,8 @@ func (r *record) orient(own map[netip.Addr]bool) {
 
 // decoder makes events of records.
 type decoder struct {
-	own map[netip.Addr]bool
+	// own addresses and others are those of the run.
+	own, others map[netip.Addr]bool
 	// drops and resets are the kernel's names of reasons.
 	drops, resets map[uint32]string
 	// place names the function of an address of the kernel, "" if it is not told.
@@ -85,6 +86,20 @@ type decoder struct {
 
 	texts map[netip.AddrPort]string
 	block []traced
+}
+
+// sides tells the host's own addresses from those of the other hosts.
+func sides(cfg *Config) (own, others map[netip.Addr]bool) {
+	own, others = make(map[netip.Addr]bool), make(map[netip.Addr]bool)
+	for _, a := range cfg.Own {
+		own[a.Unmap().WithZone("")] = true
+	}
+	for _, a := range cfg.Flows.Addresses {
+		if a = a.Unmap().WithZone(""); len(own) > 0 && !own[a] {
+			others[a] = true
+		}
+	}
+	return own, others
 }
 
 // traced is an event with all that hangs on it: one allocation makes many.
@@ -105,6 +120,9 @@ const (
 // event makes the event of a record, or nil if it is none of the run's.
 func (d *decoder) event(r *record) *synclinev1.Event {
 	r.orient(d.own)
+	if d.others[r.local.Addr()] {
+		return nil
+	}
 	if len(d.block) == 0 {
 		d.block = make([]traced, blockSize)
 	}

@@ -43,7 +43,8 @@ type Config struct {
 	// between two of its addresses.
 	Flows kernel.Flows
 	// Own are the addresses of this host among those of Flows. They tell which end of a
-	// packet is local.
+	// packet is local; and where hosts share a network namespace, which sockets are this
+	// one's: those of another address of Flows are left out. Empty: all are this host's.
 	Own []netip.Addr
 	// Kinds are the tracepoints to listen to; empty is Kinds().
 	Kinds []synclinev1.TraceKind

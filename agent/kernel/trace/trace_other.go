@@ -18,7 +18,7 @@ type Tracer struct{}
 func Open(Config) (*Tracer, error) { return nil, errElsewhere }
 
 // Probe fails with ErrUnavailable.
-func Probe() error { return errElsewhere }
+func Probe() ([]Missing, error) { return nil, errElsewhere }
 
 // Missing is nothing.
 func (*Tracer) Missing() []Missing { return nil }
