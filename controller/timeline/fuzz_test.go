@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/rogpeppe/go-internal/txtar"
 )
 
 // FuzzBuild makes events of arbitrary bytes. Whatever they say, building ends
@@ -19,6 +20,13 @@ func FuzzBuild(f *testing.F) {
 	f.Add([]byte("SYN SYN+ACK ACK and a little more, so that there are some events to build from."))
 	for _, sc := range scenarios[:9] {
 		f.Add(seedOf(sc.play(3).run))
+	}
+	for _, name := range []string{"traced_client_closes", "traced_loss", "traced_orphan", "traced_port_reused"} {
+		archive, err := txtar.ParseFile("testdata/states/" + name + ".txtar")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(seedOf(newScript(f, section(archive, "events")).run))
 	}
 	exp := expectations(f, wholePackets, synOrder, "never any RST",
 		"order enter(client.connect) < sent(A, packet) < received(B, packet) < return(server.accept) < sent(B, packet)")
@@ -77,7 +85,7 @@ func eventOf(b []byte, number uint64) Event {
 	address := func(x byte) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, x%4 + 1}), 8080+uint16(x>>6))
 	}
-	switch b[6] % 14 {
+	switch b[6] % 15 {
 	case 0:
 		names := []string{"socket", "connect", "accept", "send", "close", "fork", "dup", "shutdown", "sendto", "recv"}
 		sockets := []string{"", "c", "s", "a"}
@@ -94,9 +102,9 @@ func eventOf(b []byte, number uint64) Event {
 	case 1:
 		e.Signal = &Signal{Lane: "l", Name: "n", Sent: b[7]%2 == 0}
 	case 2:
-		e.Mark = &Mark{Kind: MarkKind(b[7]%6 + 1), Detail: "packets"}
+		e.Mark = &Mark{Kind: MarkKind(b[7]%7 + 1), Detail: "packets"}
 	case 3:
-		e.Loss = &Loss{Source: []Source{Syscalls, Packets}[b[7]%2], Count: uint64(b[8]), Since: e.At - clock.Local(b[9])*1000}
+		e.Loss = &Loss{Source: []Source{Syscalls, Packets, Tracepoints}[b[7]%3], Count: uint64(b[8]), Since: e.At - clock.Local(b[9])*1000}
 	case 4:
 		e.Step = &ClockStep{Step: int64(int8(b[7])) * 1000, Since: e.At - clock.Local(b[8])*1000}
 	case 5:
@@ -105,6 +113,18 @@ func eventOf(b []byte, number uint64) Event {
 		e.Queue = &Queue{Address: address(b[7]), Length: int(b[8]), Limit: int(b[9]), Requests: int(b[10])}
 	case 7:
 		e.Process = &Process{Lane: "c", PID: int(b[7]), Gone: b[8]%2 == 0, Signal: int(b[9] % 32)}
+	case 14:
+		e.Trace = &Trace{
+			Kind: TraceKind(b[7]%10 + 1), Cookie: uint64(b[8]%4) + 1, Local: address(b[9]), Peer: address(b[10]),
+			OldState: int(b[11]%13) + 1, State: int(b[12]%13) + 1, Reason: "NO_SOCKET", Flags: Flags(b[13] & 31),
+			Seq: uint32(b[14] % 32), Ack: uint32(b[15] % 32), Protocol: []int{0, ProtocolTCP, ProtocolUDP}[b[16]%3],
+		}
+		if e.Trace.Kind != TraceState && b[17]%2 == 0 {
+			e.Trace.Cookie = 0
+		}
+		if b[18]%3 == 0 {
+			e.Trace.Local = netip.AddrPortFrom(e.Trace.Local.Addr(), 0)
+		}
 	case 8:
 		e.Packet = &Packet{
 			Direction: Direction(b[7]%2 + 1), Source: address(b[8]), Destination: address(b[9]), PayloadLength: int(b[13] % 16),
@@ -136,6 +156,10 @@ func seedOf(run *Run) []byte {
 			b[6], b[7] = 13, byte(p.Direction-1)
 			b[8], b[9] = p.Source.Addr().As4()[3]-1, p.Destination.Addr().As4()[3]-1
 			b[10], b[11], b[12], b[13], b[14] = byte(p.Flags), byte(p.Seq), byte(p.Ack), byte(p.PayloadLength), byte(p.IPID)
+		}
+		if tr := e.Trace; tr != nil {
+			b[6], b[7], b[8], b[11], b[12] = 14, byte(tr.Kind-1), byte(tr.Cookie-1), byte(tr.OldState-1), byte(tr.State-1)
+			b[9], b[10], b[17], b[18] = 0, 1, 1, 1
 		}
 		data = append(data, b...)
 	}

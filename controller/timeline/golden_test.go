@@ -125,7 +125,7 @@ func parseEventLine(t *testing.T, fields []string) Event {
 }
 
 // parseLaneCall reads "client connect c 10.0.0.1:40312>10.0.0.2:8080 = 0 errno 111".
-func parseLaneCall(t *testing.T, lane string, rest []string) *Call {
+func parseLaneCall(t testing.TB, lane string, rest []string) *Call {
 	t.Helper()
 	c := &Call{Lane: lane, Name: rest[0]}
 	c.Socket, c.Makes, _ = strings.Cut(rest[1], "->")
@@ -177,7 +177,7 @@ func parseSegment(t *testing.T, direction string, rest []string) *Packet {
 	return p
 }
 
-func number[N int | int64 | uint32 | uint64](t *testing.T, text string) N {
+func number[N int | int64 | uint32 | uint64](t testing.TB, text string) N {
 	t.Helper()
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {

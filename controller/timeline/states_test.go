@@ -140,7 +140,7 @@ func boundsText(tl *Timeline, s State) string {
 // script turns lines into the events of two hosts that read one clock but for an
 // offset.
 type script struct {
-	t    *testing.T
+	t    testing.TB
 	run  *Run
 	last int64
 	// segments so far, by the letter of the sender.
@@ -156,7 +156,7 @@ type scriptSegment struct {
 	packet      Packet
 }
 
-func newScript(t *testing.T, text string) *script {
+func newScript(t testing.TB, text string) *script {
 	t.Helper()
 	s := &script{
 		t: t, run: &Run{ID: "r-1", Hosts: []Host{
