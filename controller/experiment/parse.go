@@ -377,13 +377,13 @@ type source struct{ name, doc string }
 var sources = []source{
 	{"syscalls", "Entry and return of every call of a lane."},
 	{packetSource, "Every TCP and UDP packet of the experiment's ports, which are those that bind, connect and sendto name, at the taps of all hosts."},
-	{stateSource, "The TCP states of the sockets, told from packets and calls, and from what the kernel shows of them (sock_diag(7))."},
+	{stateSource, "The TCP states of the sockets: traced by the kernel itself where a host has its tracepoints, completed, or told alone, from packets and calls and from what the kernel shows of them (sock_diag(7))."},
 	{"tcp-info", "TCP_INFO of the sockets (tcp(7)), where a lane calls info."},
 	{"counters", "How far the kernel's counters moved in a repetition (/proc/net/snmp, netstat, snmp6)."},
 	{"accept-queue", "The length of the accept queues, sampled."},
 	{icmpSource, "ICMP and ICMPv6 messages at the taps of all hosts."},
 	{arpSource, "ARP requests and replies at the taps of all hosts."},
-	{"drops", "Why the kernel dropped a packet. No host can say so yet: the plan lists it as missing, and no expectation rests on it."},
+	{"drops", "Packets that the kernel of a host dropped, why, and in which of its functions (the tracepoint skb:kfree_skb)."},
 }
 
 // Sources that more than one noun rests on.
