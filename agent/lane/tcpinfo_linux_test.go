@@ -207,15 +207,37 @@ func sink(name string, n int) *synclinev1.Step {
 	return s
 }
 
+// BenchmarkInfoRead is what one reading costs, its memory included.
+func BenchmarkInfoRead(b *testing.B) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(fd)
+	o := op{onSocket: true, kind: kind{unix.AF_INET, unix.SOCK_STREAM, 0}}
+	o.call.trap = unix.SYS_BIND
+	ops := slices.Repeat([]op{o}, b.N)
+	b.ReportAllocs()
+	b.ResetTimer()
+	reader := newInfoReader(ops)
+	for i := range ops {
+		c := synclinev1.Call{Fd: int32(fd)}
+		if reader.read(&c, &ops[i]); len(c.TcpInfo) == 0 {
+			b.Fatal("nothing was read")
+		}
+	}
+}
+
 // BenchmarkInfo makes connections as BenchmarkLane does, with and without TCP_INFO at
 // each call, in turns, so that the machine's noise is in both.
 func BenchmarkInfo(b *testing.B) {
 	s := newStage(b)
 	s.space.widePorts(b)
 	var took [2]time.Duration
-	const turn = batch / 5
-	for left := b.N; left > 0; left -= turn {
-		for with := range took {
+	const turn = batch / 10
+	for left, turns := b.N, 0; left > 0; left, turns = left-turn, turns+1 {
+		for second := range took {
+			with := (turns + second) % 2
 			server, client := manyConnections(min(left, turn))
 			s.calls = map[string][]*synclinev1.Event{}
 			s.allow.TCPInfo = with == 1
