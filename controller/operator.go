@@ -66,20 +66,11 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if q.RequestId == "" {
 		return nil, status.Error(codes.InvalidArgument, "a run needs a request id, so that asking twice makes one run")
 	}
-	if q.Repetitions > maxRepetitions {
-		return nil, status.Errorf(codes.InvalidArgument, "%d repetitions; at most %d", q.Repetitions, maxRepetitions)
-	}
-	exp, err := parse(q.Source, experiment.Options{FileName: q.FileName, Runs: int(q.Repetitions), Set: q.Set, Cases: q.Cases})
+	p, err := planExperiment(q.Source, q.Repetitions, experiment.Options{FileName: q.FileName, Set: q.Set, Cases: q.Cases})
 	if err != nil {
 		return nil, err
 	}
-	repetitions, variants, err := plannedRepetitions(exp)
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
-	if repetitions > maxRepetitions {
-		return nil, status.Errorf(codes.InvalidArgument, "%d variants and %d repetitions in all; at most %d", len(variants), repetitions, maxRepetitions)
-	}
+	exp := p.exp
 	overhead, err := plannedOverhead(exp, int(q.OverheadRounds))
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
@@ -95,13 +86,13 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	}
 	run := store.Run{
 		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,
-		Repetitions: repetitions, Variants: variants, Set: q.Set, Cases: q.Cases, Runs: int(q.Repetitions),
+		Repetitions: p.repetitions, Variants: p.variants, Set: q.Set, Cases: q.Cases, Runs: int(q.Repetitions),
 		Overhead: overheadToStore(overhead),
 	}
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]
 		if other := c.busy(ctx, b.Name); other != "" {
-			return nil, status.Errorf(codes.FailedPrecondition, "agent %s is busy with run %s; wait for it, or: syncline cancel %s", b.Name, other, other)
+			return nil, status.Error(codes.FailedPrecondition, busyText(b.Name, other))
 		}
 		run.Hosts = append(run.Hosts, c.runHost(h.Name, b))
 	}

@@ -20,6 +20,11 @@ func Read(cfg Config) *synclinev1.Environment {
 	return p.end()
 }
 
+// Interfaces says that it knows no host but Linux's.
+func Interfaces() ([]string, error) {
+	return nil, errors.New("interfaces are listed on Linux only, this is " + runtime.GOOS)
+}
+
 // OfRun is Read.
 func OfRun(_ *synclinev1.Prepare, version string) *synclinev1.Environment {
 	return Read(Config{Version: version})
