@@ -7,17 +7,29 @@ import (
 
 // Pauses between two looks of a QueueWatch. Listeners are few and have a table of
 // their own; request sockets are among all connections of the machine, and finding
-// them means a walk over that table.
+// them means a walk over that table, which takes the locks that connections that come
+// and go take. So the pause after one is also restShare times what it took: with many
+// sockets (TIME_WAIT above all) and many connections a second, a walk every 10 ms
+// cost a fifth of those. No pause is longer than longestPause.
 const (
 	queuePause   = 2 * time.Millisecond
 	requestPause = 10 * time.Millisecond
+	restShare    = 50
+	longestPause = 200 * time.Millisecond
 )
+
+// restAfter is the pause between a look at the request sockets that took so long and
+// the next.
+func restAfter(took time.Duration) time.Duration {
+	return min(max(requestPause, restShare*took), longestPause)
+}
 
 // QueueWatch samples the accept queues of the listeners of a run's flows. Its events
 // say when one was seen to have changed: a peak that came and went between two looks
 // is not seen, so that the longest queue on record is a lower bound.
 //
-// A look at the queues is made every 2 ms, one at the request sockets every 10 ms.
+// A look at the queues is made every 2 ms, one at the request sockets every 10 ms, or
+// less often where that is no small part of the time, at least five times a second.
 // Together they keep a processor busy by a few parts in a hundred (DESIGN.md has
 // figures), which is too much to do it unasked.
 type QueueWatch struct {

@@ -20,10 +20,14 @@ func (w *QueueWatch) Run(ctx context.Context, emit func(*synclinev1.Event)) erro
 	defer look.diag.close()
 	tick := time.NewTicker(queuePause)
 	defer tick.Stop()
-	for n := 0; ; n++ {
-		ended := ctx.Err() != nil
-		if err := look.once(ended || n%int(requestPause/queuePause) == 0, emit); err != nil || ended {
+	for next := time.Now(); ; {
+		ended, begun := ctx.Err() != nil, time.Now()
+		requests := ended || !begun.Before(next)
+		if err := look.once(requests, emit); err != nil || ended {
 			return err
+		}
+		if requests {
+			next = time.Now().Add(restAfter(time.Since(begun)))
 		}
 		select {
 		case <-tick.C:
