@@ -378,7 +378,7 @@ var sources = []source{
 	{"syscalls", "Entry and return of every call of a lane."},
 	{packetSource, "Every TCP and UDP packet of the experiment's ports, which are those that bind, connect and sendto name, at the taps of all hosts."},
 	{stateSource, "The TCP states of the sockets: traced by the kernel itself where a host has its tracepoints, completed, or told alone, from packets and calls and from what the kernel shows of them (sock_diag(7))."},
-	{"tcp-info", "TCP_INFO of the sockets (tcp(7)), where a lane calls info."},
+	{"tcp-info", "TCP_INFO of a lane's own TCP sockets (tcp(7)), read after each call on one. What a lane reads by info is there without it."},
 	{"counters", "How far the kernel's counters moved in a repetition (/proc/net/snmp, netstat, snmp6)."},
 	{"accept-queue", "The length of the accept queues, sampled."},
 	{icmpSource, "ICMP and ICMPv6 messages at the taps of all hosts."},
