@@ -76,8 +76,9 @@ func arguments(spec *btf.Spec, tracepoint string) (int, error) {
 type objects struct {
 	ring, counts *ebpf.Map
 	maps         []*ebpf.Map
-	programs     []*ebpf.Program
-	links        []link.Link
+	// programs are the first ones, which the kernel leaves out of nested events.
+	programs []*ebpf.Program
+	links    []link.Link
 }
 
 func (o *objects) detach() error {
@@ -275,21 +276,25 @@ func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cf
 	return nil
 }
 
+// attachOne attaches the two programs of a tracepoint: that for its events and that for
+// those which the kernel leaves the first out of.
 func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
+	nested := p.name + "_nested"
 	only := spec.Copy()
-	only.Programs = map[string]*ebpf.ProgramSpec{p.name: only.Programs[p.name]}
+	only.Programs = map[string]*ebpf.ProgramSpec{p.name: only.Programs[p.name], nested: only.Programs[nested]}
 	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.cache})
 	if err != nil {
-		return refused("load the program for tracepoint "+p.tracepoint, err)
+		return refused("load the programs for tracepoint "+p.tracepoint, err)
 	}
-	prog := made.DetachProgram(p.name)
-	made.Close()
-	l.programs = append(l.programs, prog)
-	attached, err := link.AttachTracing(link.TracingOptions{Program: prog})
-	if err != nil {
-		return refused("attach to tracepoint "+p.tracepoint, err)
+	defer made.Close()
+	for _, name := range []string{nested, p.name} {
+		attached, err := link.AttachTracing(link.TracingOptions{Program: made.Programs[name]})
+		if err != nil {
+			return refused("attach to tracepoint "+p.tracepoint, err)
+		}
+		l.links = append(l.links, attached)
 	}
-	l.links = append(l.links, attached)
+	l.programs = append(l.programs, made.DetachProgram(p.name))
 	return nil
 }
 

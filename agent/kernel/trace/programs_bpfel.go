@@ -17,6 +17,8 @@ type programsCount struct {
 	_         structs.HostLayout
 	Submitted uint64
 	Lost      uint64
+	Nested    uint64
+	Running   [16]uint8
 }
 
 type programsRecord struct {
@@ -56,29 +58,38 @@ type programsSegmentRecord struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	programsMapAddresses           = "addresses"
-	programsMapCounts              = "counts"
-	programsMapKnown               = "known"
-	programsMapRing                = "ring"
-	programsProgDestroyed          = "destroyed"
-	programsProgDrop               = "drop"
-	programsProgError              = "error"
-	programsProgReady              = "ready"
-	programsProgResetReceived      = "reset_received"
-	programsProgResetSent          = "reset_sent"
-	programsProgRetransmit         = "retransmit"
-	programsProgRetransmitSynack   = "retransmit_synack"
-	programsProgState              = "state"
-	programsVarConsumedReason      = "consumed_reason"
-	programsVarDropHasSocket       = "drop_has_socket"
-	programsVarNetns               = "netns"
-	programsVarPorts               = "ports"
-	programsVarPurgeReason         = "purge_reason"
-	programsVarRecordUnused        = "record_unused"
-	programsVarResetHasReason      = "reset_has_reason"
-	programsVarRetransmitHasError  = "retransmit_has_error"
-	programsVarSegmentRecordUnused = "segment_record_unused"
-	programsVarTapReason           = "tap_reason"
+	programsMapAddresses               = "addresses"
+	programsMapCounts                  = "counts"
+	programsMapKnown                   = "known"
+	programsMapRing                    = "ring"
+	programsProgDestroyed              = "destroyed"
+	programsProgDestroyedNested        = "destroyed_nested"
+	programsProgDrop                   = "drop"
+	programsProgDropNested             = "drop_nested"
+	programsProgError                  = "error"
+	programsProgErrorNested            = "error_nested"
+	programsProgReady                  = "ready"
+	programsProgReadyNested            = "ready_nested"
+	programsProgResetReceived          = "reset_received"
+	programsProgResetReceivedNested    = "reset_received_nested"
+	programsProgResetSent              = "reset_sent"
+	programsProgResetSentNested        = "reset_sent_nested"
+	programsProgRetransmit             = "retransmit"
+	programsProgRetransmitNested       = "retransmit_nested"
+	programsProgRetransmitSynack       = "retransmit_synack"
+	programsProgRetransmitSynackNested = "retransmit_synack_nested"
+	programsProgState                  = "state"
+	programsProgStateNested            = "state_nested"
+	programsVarConsumedReason          = "consumed_reason"
+	programsVarDropHasSocket           = "drop_has_socket"
+	programsVarNetns                   = "netns"
+	programsVarPorts                   = "ports"
+	programsVarPurgeReason             = "purge_reason"
+	programsVarRecordUnused            = "record_unused"
+	programsVarResetHasReason          = "reset_has_reason"
+	programsVarRetransmitHasError      = "retransmit_has_error"
+	programsVarSegmentRecordUnused     = "segment_record_unused"
+	programsVarTapReason               = "tap_reason"
 )
 
 // loadPrograms returns the embedded CollectionSpec for programs.
@@ -123,15 +134,24 @@ type programsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsProgramSpecs struct {
-	Destroyed        *ebpf.ProgramSpec `ebpf:"destroyed"`
-	Drop             *ebpf.ProgramSpec `ebpf:"drop"`
-	Error            *ebpf.ProgramSpec `ebpf:"error"`
-	Ready            *ebpf.ProgramSpec `ebpf:"ready"`
-	ResetReceived    *ebpf.ProgramSpec `ebpf:"reset_received"`
-	ResetSent        *ebpf.ProgramSpec `ebpf:"reset_sent"`
-	Retransmit       *ebpf.ProgramSpec `ebpf:"retransmit"`
-	RetransmitSynack *ebpf.ProgramSpec `ebpf:"retransmit_synack"`
-	State            *ebpf.ProgramSpec `ebpf:"state"`
+	Destroyed              *ebpf.ProgramSpec `ebpf:"destroyed"`
+	DestroyedNested        *ebpf.ProgramSpec `ebpf:"destroyed_nested"`
+	Drop                   *ebpf.ProgramSpec `ebpf:"drop"`
+	DropNested             *ebpf.ProgramSpec `ebpf:"drop_nested"`
+	Error                  *ebpf.ProgramSpec `ebpf:"error"`
+	ErrorNested            *ebpf.ProgramSpec `ebpf:"error_nested"`
+	Ready                  *ebpf.ProgramSpec `ebpf:"ready"`
+	ReadyNested            *ebpf.ProgramSpec `ebpf:"ready_nested"`
+	ResetReceived          *ebpf.ProgramSpec `ebpf:"reset_received"`
+	ResetReceivedNested    *ebpf.ProgramSpec `ebpf:"reset_received_nested"`
+	ResetSent              *ebpf.ProgramSpec `ebpf:"reset_sent"`
+	ResetSentNested        *ebpf.ProgramSpec `ebpf:"reset_sent_nested"`
+	Retransmit             *ebpf.ProgramSpec `ebpf:"retransmit"`
+	RetransmitNested       *ebpf.ProgramSpec `ebpf:"retransmit_nested"`
+	RetransmitSynack       *ebpf.ProgramSpec `ebpf:"retransmit_synack"`
+	RetransmitSynackNested *ebpf.ProgramSpec `ebpf:"retransmit_synack_nested"`
+	State                  *ebpf.ProgramSpec `ebpf:"state"`
+	StateNested            *ebpf.ProgramSpec `ebpf:"state_nested"`
 }
 
 // programsMapSpecs contains maps before they are loaded into the kernel.
@@ -215,28 +235,46 @@ type programsVariables struct {
 //
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsPrograms struct {
-	Destroyed        *ebpf.Program `ebpf:"destroyed"`
-	Drop             *ebpf.Program `ebpf:"drop"`
-	Error            *ebpf.Program `ebpf:"error"`
-	Ready            *ebpf.Program `ebpf:"ready"`
-	ResetReceived    *ebpf.Program `ebpf:"reset_received"`
-	ResetSent        *ebpf.Program `ebpf:"reset_sent"`
-	Retransmit       *ebpf.Program `ebpf:"retransmit"`
-	RetransmitSynack *ebpf.Program `ebpf:"retransmit_synack"`
-	State            *ebpf.Program `ebpf:"state"`
+	Destroyed              *ebpf.Program `ebpf:"destroyed"`
+	DestroyedNested        *ebpf.Program `ebpf:"destroyed_nested"`
+	Drop                   *ebpf.Program `ebpf:"drop"`
+	DropNested             *ebpf.Program `ebpf:"drop_nested"`
+	Error                  *ebpf.Program `ebpf:"error"`
+	ErrorNested            *ebpf.Program `ebpf:"error_nested"`
+	Ready                  *ebpf.Program `ebpf:"ready"`
+	ReadyNested            *ebpf.Program `ebpf:"ready_nested"`
+	ResetReceived          *ebpf.Program `ebpf:"reset_received"`
+	ResetReceivedNested    *ebpf.Program `ebpf:"reset_received_nested"`
+	ResetSent              *ebpf.Program `ebpf:"reset_sent"`
+	ResetSentNested        *ebpf.Program `ebpf:"reset_sent_nested"`
+	Retransmit             *ebpf.Program `ebpf:"retransmit"`
+	RetransmitNested       *ebpf.Program `ebpf:"retransmit_nested"`
+	RetransmitSynack       *ebpf.Program `ebpf:"retransmit_synack"`
+	RetransmitSynackNested *ebpf.Program `ebpf:"retransmit_synack_nested"`
+	State                  *ebpf.Program `ebpf:"state"`
+	StateNested            *ebpf.Program `ebpf:"state_nested"`
 }
 
 func (p *programsPrograms) Close() error {
 	return _ProgramsClose(
 		p.Destroyed,
+		p.DestroyedNested,
 		p.Drop,
+		p.DropNested,
 		p.Error,
+		p.ErrorNested,
 		p.Ready,
+		p.ReadyNested,
 		p.ResetReceived,
+		p.ResetReceivedNested,
 		p.ResetSent,
+		p.ResetSentNested,
 		p.Retransmit,
+		p.RetransmitNested,
 		p.RetransmitSynack,
+		p.RetransmitSynackNested,
 		p.State,
+		p.StateNested,
 	)
 }
 

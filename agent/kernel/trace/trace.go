@@ -29,9 +29,9 @@ import (
 
 // Bounds of Config.RingBytes.
 const (
-	// DefaultRingBytes holds some 200,000 states: those of the busiest loop of connect
-	// and close that two cores can run, for half a second.
-	DefaultRingBytes = 16 << 20
+	// DefaultRingBytes holds some 500,000 states: those of the busiest loop of connect
+	// and close that two cores can run, for more than a second.
+	DefaultRingBytes = 32 << 20
 	MinRingBytes     = 4 << 10
 	MaxRingBytes     = 1 << 30
 )
@@ -105,6 +105,9 @@ func (m Missing) String() string {
 type Counts struct {
 	// Submitted got a place in the ring, Lost did not; both by the kernel's side.
 	Submitted, Lost uint64
+	// Nested of both came in an interrupt, while the program for another event was
+	// under way on the same processor.
+	Nested uint64
 	// Read were taken from the ring; Omitted of those made no event, being no drops of
 	// the experiment's packets.
 	Read, Omitted uint64

@@ -21,6 +21,8 @@ const (
 	pause = 10 * time.Millisecond
 	// batchSize bounds the events of one call of emit.
 	batchSize = 1024
+	// missEvery is how often the kernel is asked what it left the programs out of.
+	missEvery = 100 * time.Millisecond
 	// patience is how long Run waits at its end for records that a processor is still
 	// writing, which takes it a microsecond.
 	patience = time.Second
@@ -86,7 +88,7 @@ func Open(cfg Config) (*Tracer, error) {
 	// nobody wakes us.
 	reader.SetDeadline(time.Unix(1, 0))
 	return &Tracer{
-		loaded: *l, reader: reader, since: since,
+		loaded: *l, reader: reader, since: since, asked: since,
 		kick: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}), passed: make(chan struct{}),
 	}, nil
 }
@@ -110,14 +112,17 @@ func (t *Tracer) Run(ctx context.Context, emit func(...*synclinev1.Event)) error
 	t.emit = emit
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
+	kicked := false
 	for {
-		if err := t.pass(); err != nil {
+		if err := t.pass(kicked); err != nil {
 			return errors.Join(err, t.detach())
 		}
 		timer.Reset(pause)
+		kicked = false
 		select {
 		case <-timer.C:
 		case <-t.kick:
+			kicked = true
 		case <-ctx.Done():
 			return t.finish()
 		case <-t.closing:
@@ -151,7 +156,7 @@ func (t *Tracer) finish() error {
 	}
 	deadline := clock.Now() + int64(patience)
 	for {
-		if err := t.pass(); err != nil {
+		if err := t.pass(true); err != nil {
 			return err
 		}
 		counts, err := t.Counts()
@@ -168,8 +173,9 @@ func (t *Tracer) finish() error {
 	}
 }
 
-// pass reads all records there are, then the programs' counters.
-func (t *Tracer) pass() error {
+// pass reads all records there are, then the programs' counters, and if it was kicked,
+// the kernel's too.
+func (t *Tracer) pass(kicked bool) error {
 	for {
 		err := t.reader.ReadInto(&t.raw)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -189,8 +195,13 @@ func (t *Tracer) pass() error {
 		return err
 	}
 	if counts.Lost > t.reported {
-		t.emit(loss(counts.Lost-t.reported, t.since, clock.Now()))
+		t.emit(loss(counts.Lost-t.reported, t.since, clock.Now(), "BPF ring"))
 		t.reported = counts.Lost
+	}
+	if kicked || at-t.asked >= int64(missEvery) {
+		if err := t.askMissed(at); err != nil {
+			return err
+		}
 	}
 	t.since = at
 	t.mu.Lock()
@@ -200,9 +211,33 @@ func (t *Tracer) pass() error {
 	return nil
 }
 
-func loss(count uint64, since, at int64) *synclinev1.Event {
+// askMissed reports events that the kernel left both programs of a tracepoint out of,
+// see bpf/trace.bpf.c. They may have been of any socket of the machine.
+func (t *Tracer) askMissed(at int64) error {
+	var missed uint64
+	for _, p := range t.programs {
+		stats, err := p.Stats()
+		if err != nil {
+			return fmt.Errorf("trace: ask how often the program %v was left out: %w", p, err)
+		}
+		missed += stats.RecursionMisses
+	}
+	// After the misses, so that none of those is without its nested event.
+	counts, err := t.kernelCounts()
+	if err != nil {
+		return err
+	}
+	if n := missed - min(missed, counts.Nested); n > t.missed {
+		t.emit(loss(n-t.missed, t.asked, clock.Now(), "interrupted tracepoint, of any socket of this machine"))
+		t.missed = n
+	}
+	t.asked = at
+	return nil
+}
+
+func loss(count uint64, since, at int64, where string) *synclinev1.Event {
 	return &synclinev1.Event{TimeNs: at, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{
-		Source: synclinev1.Source_SOURCE_TRACEPOINTS, Count: count, SinceNs: since, Where: "BPF ring",
+		Source: synclinev1.Source_SOURCE_TRACEPOINTS, Count: count, SinceNs: since, Where: where,
 	}}}
 }
 
@@ -296,6 +331,7 @@ func (t *Tracer) kernelCounts() (Counts, error) {
 	for _, n := range each {
 		c.Submitted += n.Submitted
 		c.Lost += n.Lost
+		c.Nested += n.Nested
 	}
 	return c, nil
 }

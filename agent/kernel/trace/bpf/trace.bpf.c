@@ -57,10 +57,14 @@ struct {
 	__uint(max_entries, 16 << 20);
 } ring SEC(".maps");
 
-// count is one processor's: all records that it made, by what became of them.
+// count is one processor's: all records that it made, by what became of them, and what
+// the programs for nested events have made up for.
 struct count {
 	__u64 submitted;
 	__u64 lost;
+	__u64 nested;
+	// running is 1 for each kind whose program is under way.
+	__u8 running[16];
 };
 
 struct {
@@ -82,6 +86,38 @@ enum kind {
 	DROP,
 	READY,
 };
+
+// An interrupt may make an event of the same kind while the program of another one is
+// under way on the same processor, and the kernel then leaves the program out for the
+// second event. So each tracepoint has two programs. The first says that it is running;
+// the second does the work whenever that is so, since the first was then left out for
+// this event, and nothing otherwise. In whichever order the kernel calls them, every
+// event is taken once. What is left are interrupts in the few instructions before the
+// first program says so: the kernel counts how often it left out the first program, and
+// more of those than of nested events is loss.
+#define PROGRAM(name, tracepoint, kind)                                              \
+	static __always_inline int name##_event(__u64 *ctx);                         \
+	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
+	{                                                                            \
+		struct count *c = own_count();                                       \
+                                                                                     \
+		if (!c)                                                              \
+			return 0;                                                    \
+		((volatile struct count *)c)->running[kind] = 1;                     \
+		name##_event(ctx);                                                   \
+		((volatile struct count *)c)->running[kind] = 0;                     \
+		return 0;                                                            \
+	}                                                                            \
+	SEC("tp_btf/" #tracepoint) int name##_nested(__u64 *ctx)                     \
+	{                                                                            \
+		struct count *c = own_count();                                       \
+                                                                                     \
+		if (!c || !((volatile struct count *)c)->running[kind])              \
+			return 0;                                                    \
+		__sync_fetch_and_add(&c->nested, 1);                                 \
+		return name##_event(ctx);                                            \
+	}                                                                            \
+	static __always_inline int name##_event(__u64 *ctx)
 
 enum ends {
 	// local is the socket's, peer its peer's.
@@ -125,10 +161,16 @@ struct segment_record {
 const struct record *record_unused __attribute__((unused));
 const struct segment_record *segment_record_unused __attribute__((unused));
 
-static __always_inline void counted(bool submitted)
+static __always_inline struct count *own_count(void)
 {
 	__u32 zero = 0;
-	struct count *c = bpf_map_lookup_elem(&counts, &zero);
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+static __always_inline void counted(bool submitted)
+{
+	struct count *c = own_count();
 
 	if (!c)
 		return;
@@ -253,8 +295,7 @@ static __always_inline int send(struct record *r, struct sock *sk, enum kind kin
 	return 0;
 }
 
-SEC("tp_btf/inet_sock_set_state")
-int state(__u64 *ctx)
+PROGRAM(state, inet_sock_set_state, STATE)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
@@ -276,8 +317,7 @@ int state(__u64 *ctx)
 	return 0;
 }
 
-SEC("tp_btf/tcp_destroy_sock")
-int destroyed(__u64 *ctx)
+PROGRAM(destroyed, tcp_destroy_sock, DESTROYED)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
@@ -294,8 +334,7 @@ int destroyed(__u64 *ctx)
 	return send(&r, sk, DESTROYED);
 }
 
-SEC("tp_btf/tcp_receive_reset")
-int reset_received(__u64 *ctx)
+PROGRAM(reset_received, tcp_receive_reset, RESET_RECEIVED)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
@@ -303,8 +342,7 @@ int reset_received(__u64 *ctx)
 	return look(&r, sk) ? send(&r, sk, RESET_RECEIVED) : 0;
 }
 
-SEC("tp_btf/sk_data_ready")
-int ready(__u64 *ctx)
+PROGRAM(ready, sk_data_ready, READY)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
@@ -327,8 +365,7 @@ static __always_inline int send_segment(struct segment_record *s, enum kind kind
 	return 0;
 }
 
-SEC("tp_btf/inet_sk_error_report")
-int error(__u64 *ctx)
+PROGRAM(error, inet_sk_error_report, ERROR)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct segment_record s = {};
@@ -340,8 +377,7 @@ int error(__u64 *ctx)
 	return send_segment(&s, ERROR);
 }
 
-SEC("tp_btf/tcp_retransmit_skb")
-int retransmit(__u64 *ctx)
+PROGRAM(retransmit, tcp_retransmit_skb, RETRANSMIT)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct sk_buff *skb = (struct sk_buff *)ctx[1];
@@ -365,8 +401,7 @@ int retransmit(__u64 *ctx)
 	return send_segment(&s, RETRANSMIT);
 }
 
-SEC("tp_btf/tcp_retransmit_synack")
-int retransmit_synack(__u64 *ctx)
+PROGRAM(retransmit_synack, tcp_retransmit_synack, RETRANSMIT_SYNACK)
 {
 	struct sock *listener = (struct sock *)ctx[0];
 	struct request_sock *req = (struct request_sock *)ctx[1];
@@ -524,8 +559,7 @@ static __always_inline __u32 where(struct sk_buff *skb, struct sock *sk)
 	return BPF_CORE_READ(dev, nd_net.net, ns.inum);
 }
 
-SEC("tp_btf/tcp_send_reset")
-int reset_sent(__u64 *ctx)
+PROGRAM(reset_sent, tcp_send_reset, RESET_SENT)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct sk_buff *skb = (struct sk_buff *)ctx[1];
@@ -578,8 +612,7 @@ static __always_inline __u8 direction(struct segment_record *s, struct sock *sk)
 	return num == s->r.peer_port ? OF_RECEIVED : OF_PACKET;
 }
 
-SEC("tp_btf/kfree_skb")
-int drop(__u64 *ctx)
+PROGRAM(drop, kfree_skb, DROP)
 {
 	struct sk_buff *skb = (struct sk_buff *)ctx[0];
 	struct sock *sk = 0, *owner;
