@@ -54,8 +54,11 @@ type Tracer struct {
 	batch []*synclinev1.Event
 	// taken and left out are not counted yet.
 	taken, left uint64
-	reported    uint64
-	since       int64
+	// reported is how many of the lost are in a Loss event, and since is when it was
+	// last known that no more were; missed and asked are the same of events that the
+	// programs were left out of.
+	reported, missed uint64
+	since, asked     int64
 }
 
 type state int
