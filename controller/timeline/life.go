@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 )
 
 // life is what traces tell of one socket from CLOSED, or from its listener, to CLOSED. A
@@ -109,15 +108,6 @@ func (l *life) has(t *Timeline, until int, kinds ...TraceKind) bool {
 	return slices.ContainsFunc(l.others, func(i int) bool {
 		return i <= until && slices.Contains(kinds, t.Moments[i].Event.Trace.Kind)
 	})
-}
-
-// text is the path as people read it: "CLOSED, SYN_SENT".
-func (l *life) text() string {
-	names := []string{l.steps[0].from}
-	for _, s := range l.steps {
-		names = append(names, s.to)
-	}
-	return strings.Join(names, ", ")
 }
 
 // name is what a life is called where no connection is known for it.
