@@ -37,6 +37,8 @@ type Ladder struct {
 	Rows       []Row
 	Arrows     []Arrow
 	Brackets   []Bracket
+	// Bands are the times of which events are missing, in order of their last rows.
+	Bands []Band
 	// Passed of Judged verdicts; Ruling is the worst of them.
 	Passed, Judged int
 	Ruling         Ruling
@@ -84,11 +86,14 @@ const (
 	RowLabel
 	// RowQuiet stands for a time in which nothing happened.
 	RowQuiet
-	// RowNote is a sentence about the record itself: a loss, a clock step.
+	// RowNote is a sentence about the record itself: a clock step, a packet that passed.
 	RowNote
 	// RowDeed is a sentence about what was done to a host, or by its kernel, that no call
 	// and no packet shows: a change by the lab, a process, the length of a queue.
 	RowDeed
+	// RowLoss ends a Band and says in a sentence what is missing. One without a moment has
+	// no time.
+	RowLoss
 )
 
 // Row is one row of a ladder.
@@ -114,7 +119,7 @@ type Row struct {
 	Arrow, Bracket int
 	// Quiet is the length of a RowQuiet in nanoseconds.
 	Quiet int64
-	// Text of a RowNote and a RowDeed.
+	// Text of a RowNote, a RowDeed and a RowLoss.
 	Text string
 }
 
@@ -158,6 +163,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	b.layArrows(shown)
 	shown = b.layCalls(shown)
 	b.layRows(shown)
+	b.layUnended()
 	b.placeBrackets()
 	b.chooseUnit()
 	b.warnImpossible()
@@ -304,7 +310,12 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	case m.Event.Packet != nil:
 		row.Arrow = b.endArrows(i, at)
 	}
-	if row.Bracket < 0 && row.Arrow < 0 {
+	switch {
+	case row.Bracket >= 0 || row.Arrow >= 0:
+	case m.Event.Loss != nil:
+		row.Kind, row.Text = RowLoss, lossWords(m.Event.Loss)
+		b.layLoss(m.Event, m.Stamp, at)
+	default:
 		if row.Kind, row.Text = RowDeed, b.deedText(m.Event); row.Text == "" {
 			row.Kind, row.Text = RowNote, b.noteText(i)
 		}
@@ -334,8 +345,6 @@ func (b *ladderer) noteText(moment int) string {
 	switch {
 	case e.Packet != nil:
 		return fmt.Sprintf("%s saw %s pass from %s to %s", name, kindOf(e.Packet), addressText(e.Packet.Source), addressText(e.Packet.Destination))
-	case e.Loss != nil:
-		return lossText(name, e.Loss)
 	case e.Step != nil:
 		return "the clock of " + name + " was stepped by " + signedSpan(e.Step.Step)
 	}

@@ -33,7 +33,7 @@ func (u TimeUnit) String() string {
 func (b *ladderer) chooseUnit() {
 	var longest int64
 	for i := range b.l.Rows {
-		if k := b.l.Rows[i].Kind; k == RowMoment || k == RowDeed {
+		if k := b.l.Rows[i].Kind; k == RowMoment || k == RowDeed || k == RowLoss && b.l.Rows[i].Moment >= 0 {
 			longest = max(longest, magnitude(b.l.Rows[i].At))
 		}
 	}
@@ -49,7 +49,7 @@ func (b *ladderer) chooseUnit() {
 	}
 	for i := range b.l.Rows {
 		r := &b.l.Rows[i]
-		timed := r.Kind == RowMoment || r.Kind == RowDeed
+		timed := r.Kind == RowMoment || r.Kind == RowDeed || r.Kind == RowLoss && r.Moment >= 0
 		r.ShowErr = timed && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
 	}
 }

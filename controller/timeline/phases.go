@@ -3,6 +3,7 @@ package timeline
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Phase is a named interval between two moments.
@@ -177,8 +178,12 @@ func (f *phaseFinder) handshake() {
 // record: the moment at which the server became ESTABLISHED.
 func (f *phaseFinder) third(c *Connection) int {
 	for _, s := range c.Server.States {
-		if s.Name == stateEstablished && s.Moment >= 0 && f.t.Moments[s.Moment].Event.Packet != nil {
+		switch {
+		case s.Name != stateEstablished || s.Moment < 0:
+		case f.t.Moments[s.Moment].Event.Packet != nil:
 			return s.Moment
+		case s.exact():
+			return f.thirdBefore(c, s.Moment)
 		}
 	}
 	if len(c.Server.States) > 0 || !c.Server.HasISN {
@@ -186,6 +191,39 @@ func (f *phaseFinder) third(c *Connection) int {
 	}
 	return f.first(ServerEnd, false, -1, func(p *Packet) bool {
 		return p.Flags&(SYN|RST|ACK) == ACK && p.Ack == c.Server.ISN+1
+	})
+}
+
+// thirdBefore is the third ACK where the moment is traced at which TCP took it. What had
+// come before the last SYN+ACK left was not taken; a listener that waits for data
+// (TCP_DEFER_ACCEPT) does not take a bare one.
+func (f *phaseFinder) thirdBefore(c *Connection, taken int) int {
+	if !c.Server.HasISN {
+		return -1
+	}
+	sent := -1
+	for next := sent; ; sent = next {
+		if next = f.first(ServerEnd, true, sent, hasFlags(SYN|ACK, SYN|ACK)); next < 0 || next > taken {
+			break
+		}
+	}
+	covers := func(p *Packet) bool { return p.Flags&(RST|ACK) == ACK && int32(p.Ack-c.Server.ISN) >= 1 }
+	came := f.first(ServerEnd, false, sent, covers)
+	full := f.first(ServerEnd, false, sent, func(p *Packet) bool { return covers(p) && sequenceLength(p) > 0 })
+	if full > came && full < taken && f.waitsForData(c.Server.Host) {
+		came = full
+	}
+	if came > taken {
+		return -1
+	}
+	return came
+}
+
+// waitsForData reports whether a listener of a host has TCP_DEFER_ACCEPT.
+func (f *phaseFinder) waitsForData(host int) bool {
+	return slices.ContainsFunc(f.t.Moments, func(m Moment) bool {
+		c := m.Event.Call
+		return c != nil && m.Event.Host == host && c.Name == "setsockopt" && c.Errno == 0 && strings.Contains(c.Arguments, "TCP_DEFER_ACCEPT")
 	})
 }
 
