@@ -82,7 +82,10 @@ type fakeAgent struct {
 	// signals counts those of others that it was told.
 	signals atomic.Int32
 	// start and finish replace its answers; configured hears what it is asked to change.
+	// armed replaces its answer to Arm, drained says what it has recorded so far.
 	start      func(*synclinev1.Start)
+	armed      func(*synclinev1.Arm) *synclinev1.Armed
+	drained    func() (lastEvent uint64)
 	configured func(*synclinev1.Configure)
 	finish     func(run string) (lastEvent, lastChunk uint64)
 }
@@ -158,7 +161,11 @@ func (f *fakeAgent) answer() {
 				RunId: m.Prepare.RunId, Epoch: m.Prepare.Epoch, Error: f.refuse, Capabilities: f.capabilities, Environment: f.environment,
 			}}})
 		case *synclinev1.ControlResponse_Arm:
-			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: &synclinev1.Armed{RunId: m.Arm.RunId}}})
+			answer := &synclinev1.Armed{RunId: m.Arm.RunId}
+			if f.armed != nil {
+				answer = f.armed(m.Arm)
+			}
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Armed{Armed: answer}})
 		case *synclinev1.ControlResponse_Configure:
 			if f.configured != nil {
 				f.configured(m.Configure)
@@ -185,7 +192,11 @@ func (f *fakeAgent) answer() {
 		case *synclinev1.ControlResponse_Settle:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Quiet{Quiet: &synclinev1.Quiet{RunId: m.Settle.RunId, Repetition: m.Settle.Repetition}}})
 		case *synclinev1.ControlResponse_Drain:
-			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: &synclinev1.Drained{RunId: m.Drain.RunId, Repetition: m.Drain.Repetition}}})
+			answer := &synclinev1.Drained{RunId: m.Drain.RunId, Repetition: m.Drain.Repetition}
+			if f.drained != nil && m.Drain.Flush {
+				answer.LastEvent = f.drained()
+			}
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: answer}})
 		case *synclinev1.ControlResponse_Finish:
 			f.end(m.Finish.RunId, "")
 		case *synclinev1.ControlResponse_Cancel:
