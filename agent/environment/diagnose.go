@@ -76,6 +76,16 @@ func (d *diagnosis) orUnknown(section, name string) string {
 	return "not known"
 }
 
+// unknown notes that a setting is not known, and reports whether that is so: what is
+// not known is never taken for fine.
+func (d *diagnosis) unknown(finding, section, name string) bool {
+	if d.get(section, name) != "" {
+		return false
+	}
+	d.say(finding, Note, "not known", "")
+	return true
+}
+
 // may reports whether the process has a capability.
 func (d *diagnosis) may(capability string) bool {
 	set := d.get(sectionProcess, "capabilities")
@@ -117,7 +127,9 @@ func kernelVersion(release string) (major, minor int, ok bool) {
 
 func (d *diagnosis) btf() {
 	switch value := d.get(sectionKernel, "BTF"); value {
-	case "", "none":
+	case "":
+		d.say("BTF", Note, "not known", "")
+	case "none":
 		d.say("BTF", Note, "the kernel does not describe its types (/sys/kernel/btf/vmlinux): tracepoints cannot be had", "use a kernel built with CONFIG_DEBUG_INFO_BTF=y")
 	default:
 		d.say("BTF", Fine, value, "")
@@ -128,6 +140,9 @@ func (d *diagnosis) btf() {
 }
 
 func (d *diagnosis) setup() {
+	if d.unknown("setup", sectionProcess, "capabilities") {
+		return
+	}
 	if d.may("CAP_NET_ADMIN") {
 		d.say("setup", Fine, "experiments can change this host", "")
 		return
@@ -148,6 +163,9 @@ func (d *diagnosis) limit(name string) (value uint64, text string) {
 
 // lockedMemory bounded what BPF maps take until Linux 5.11.
 func (d *diagnosis) lockedMemory() {
+	if d.unknown("locked memory", sectionProcess, "limit of locked memory") {
+		return
+	}
 	value, text := d.limit("locked memory")
 	major, minor, known := kernelVersion(d.get(sectionKernel, "release"))
 	counted := known && (major < 5 || major == 5 && minor < 11)
@@ -160,6 +178,9 @@ func (d *diagnosis) lockedMemory() {
 
 func (d *diagnosis) openFiles() {
 	const enough = 4096
+	if d.unknown("open files", sectionProcess, "limit of open files") {
+		return
+	}
 	value, text := d.limit("open files")
 	if value < enough {
 		d.say("open files", Note, fmt.Sprintf("%s: an experiment with many sockets can hit it (fewer than %d)", text, enough), "LimitNOFILE= in the agent's unit, or ulimit -n")
@@ -171,6 +192,9 @@ func (d *diagnosis) openFiles() {
 // threads: every lane is one.
 func (d *diagnosis) threads() {
 	const enough = 1024
+	if d.unknown("threads", sectionProcess, "limit of processes") {
+		return
+	}
 	value, text := d.limit("processes")
 	if value < enough {
 		d.say("threads", Note, fmt.Sprintf("%s: each lane takes one (fewer than %d)", text, enough), "LimitNPROC= in the agent's unit, or ulimit -u")
@@ -182,6 +206,8 @@ func (d *diagnosis) threads() {
 func (d *diagnosis) quota() {
 	v2, v1 := d.get(sectionProcess, "processor quota"), d.get(sectionProcess, "processor quota, cgroup 1")
 	switch {
+	case v2 == "" && v1 == "":
+		d.say("processor quota", Note, "not known", "")
 	case v2 != "" && v2 != "none" && !strings.HasPrefix(v2, "max"):
 		d.say("processor quota", Note, "cpu.max is "+v2+": lanes stand still when it is used up", "let the agent's cgroup have no cpu.max")
 	case v1 != "" && v1 != "none" && v1 != "-1":
@@ -192,7 +218,10 @@ func (d *diagnosis) quota() {
 }
 
 func (d *diagnosis) clockSource() {
-	source := d.orUnknown(sectionClock, "source")
+	if d.unknown("clock source", sectionClock, "source") {
+		return
+	}
+	source := d.get(sectionClock, "source")
 	if slices.Contains([]string{"hpet", "acpi_pm", "jiffies", "refined-jiffies", "pit"}, source) {
 		d.say("clock source", Note, source+": reading the time is a slow access to a device, and each call is stamped twice",
 			"another one, if the kernel trusts it: "+d.orUnknown(sectionClock, "sources available"))
@@ -204,6 +233,9 @@ func (d *diagnosis) clockSource() {
 // discipline: nothing here needs a clock that is right, but one that is moved
 // stretches the times of everything that is measured meanwhile.
 func (d *diagnosis) discipline() {
+	if d.unknown("clock", sectionClock, "state") {
+		return
+	}
 	by := d.orUnknown(sectionClock, "daemons that set it")
 	switch state := d.get(sectionClock, "state"); state {
 	case "TIME_INS", "TIME_DEL", "TIME_OOP":
@@ -253,8 +285,11 @@ func (d *diagnosis) processors() {
 }
 
 func (d *diagnosis) governor() {
-	value := d.orUnknown(sectionCPU, "governor")
-	if value == "performance" || strings.HasPrefix(value, "none") || value == "not known" {
+	if d.unknown("frequency", sectionCPU, "governor") {
+		return
+	}
+	value := d.get(sectionCPU, "governor")
+	if value == "performance" || strings.HasPrefix(value, "none") {
 		d.say("frequency", Fine, value, "")
 		return
 	}
@@ -262,6 +297,9 @@ func (d *diagnosis) governor() {
 }
 
 func (d *diagnosis) hypervisor() {
+	if d.unknown("hypervisor", sectionVirtualization, "hypervisor flag") {
+		return
+	}
 	if d.get(sectionVirtualization, "hypervisor flag") != "true" {
 		d.say("hypervisor", Fine, "no sign of one", "")
 		return
@@ -287,9 +325,14 @@ func (d *diagnosis) busy() {
 // offloads are what make a tap see other segments than the wire.
 func (d *diagnosis) offloads() {
 	var on []string
+	seen := false
 	for _, s := range d.env.GetSections() {
 		name, ok := strings.CutPrefix(s.Name, sectionInterface)
-		if !ok || name == "lo" {
+		if !ok {
+			continue
+		}
+		seen = true
+		if name == "lo" {
 			continue
 		}
 		for _, x := range s.Settings {
@@ -299,7 +342,11 @@ func (d *diagnosis) offloads() {
 			}
 		}
 	}
-	if len(on) == 0 {
+	switch {
+	case !seen:
+		d.say("offloads", Note, "no interface is known", "")
+		return
+	case len(on) == 0:
 		d.say("offloads", Fine, "no interface cuts or joins segments", "")
 		return
 	}
@@ -320,7 +367,11 @@ func (d *diagnosis) unread() {
 		d.say("environment", Fine, "all of it can be read", "")
 		return
 	}
-	said := fmt.Sprintf("%d settings cannot be read: %s", len(names), strings.Join(names[:min(4, len(names))], ", "))
+	what := "settings"
+	if len(names) == 1 {
+		what = "setting"
+	}
+	said := fmt.Sprintf("%d %s cannot be read: %s", len(names), what, strings.Join(names[:min(4, len(names))], ", "))
 	if len(names) > 4 {
 		said += ", …"
 	}

@@ -21,7 +21,7 @@ const (
 	// MaxBytes bounds an environment as it is sent.
 	MaxBytes = 48 << 10
 	// MaxInterfaces bounds the interfaces that are described.
-	MaxInterfaces = 16
+	MaxInterfaces = 8
 	// maxValue bounds one value or one failure, in bytes.
 	maxValue = 512
 )
