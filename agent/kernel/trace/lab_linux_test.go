@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -155,21 +156,21 @@ type watch struct {
 
 // watch traces the host until the test ends. It skips the test where this process may
 // not, and fails it if the tracer has lost count.
-func (h *host) watch(cfg Config) *watch {
-	h.t.Helper()
-	w := &watch{t: h.t, ended: make(chan error, 1)}
+func (h *host) watch(t testing.TB, cfg Config) *watch {
+	t.Helper()
+	w := &watch{t: t, ended: make(chan error, 1)}
 	err := h.try(func() (err error) {
 		w.tracer, err = Open(cfg)
 		return err
 	})
 	if errors.Is(err, ErrUnavailable) {
-		h.t.Skip(err)
+		t.Skip(err)
 	}
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	go func() { w.ended <- w.tracer.Run(context.Background(), w.take) }()
-	h.t.Cleanup(func() { w.close() })
+	t.Cleanup(func() { w.close() })
 	return w
 }
 
@@ -188,7 +189,18 @@ func (w *watch) flush() []*synclinev1.Event {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.events
+	return slices.Clone(w.events)
+}
+
+// wait waits until what was told is so.
+func (w *watch) wait(what string, holds func([]*synclinev1.Event) bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	for !holds(w.flush()) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("still not so: %s; told %q", what, lines(w.flush()))
+		}
+	}
 }
 
 // close ends the tracer, and answers with all events.
@@ -205,7 +217,7 @@ func (w *watch) close() []*synclinev1.Event {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.events
+	return slices.Clone(w.events)
 }
 
 func must[T any](v T, err error) T {
