@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	attribute "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -70,26 +71,31 @@ func napi(b []byte) (string, error) {
 	if len(b) < len(genericHeader{}) {
 		return "", fmt.Errorf("%d bytes are no answer of generic netlink", len(b))
 	}
-	attributes, err := nl.ParseRouteAttr(b[len(genericHeader{}):])
+	// The decoder of the library that sends the request trusts lengths.
+	attributes, err := attribute.NewAttributeDecoder(b[len(genericHeader{}):])
 	if err != nil {
 		return "", err
 	}
 	flush, polls := "not told", "not told"
-	for _, a := range attributes {
-		switch a.Attr.Type {
+	for attributes.Next() {
+		value := attributes.Bytes()
+		switch attributes.Type() {
 		case napiDeferHardIrqs:
-			if len(a.Value) == 4 {
-				polls = fmt.Sprint(binary.NativeEndian.Uint32(a.Value))
+			if len(value) == 4 {
+				polls = fmt.Sprint(binary.NativeEndian.Uint32(value))
 			}
 		case napiGroFlushTimeout:
 			// The kernel writes an integer in as few bytes as it needs, 4 or 8.
-			switch len(a.Value) {
+			switch len(value) {
 			case 4:
-				flush = time.Duration(binary.NativeEndian.Uint32(a.Value)).String()
+				flush = time.Duration(binary.NativeEndian.Uint32(value)).String()
 			case 8:
-				flush = time.Duration(binary.NativeEndian.Uint64(a.Value)).String()
+				flush = time.Duration(binary.NativeEndian.Uint64(value)).String()
 			}
 		}
+	}
+	if err := attributes.Err(); err != nil {
+		return "", err
 	}
 	return fmt.Sprintf("after %s, %s polls before interrupts", flush, polls), nil
 }
