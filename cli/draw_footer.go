@@ -29,6 +29,10 @@ var legends = []legend{
 		drawn: true, occurs: func(l *timeline.Ladder) bool { return anyOf(l.Arrows, unseen) },
 	},
 	{
+		mark: "░", text: "a time of which events of this host are not on record",
+		occurs: func(l *timeline.Ladder) bool { return len(l.Bands) > 0 },
+	},
+	{
 		mark: "R1", text: "sent again for the first time; R2, for the second",
 		occurs: func(l *timeline.Ladder) bool {
 			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Copy > 0 })

@@ -26,6 +26,9 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 			continue
 		}
 		at, err := timeText(l, r)
+		if r.Kind == timeline.RowLoss && !isTimedLoss(r) {
+			at, err = "", ""
+		}
 		lead := "  "
 		if r.Unordered {
 			lead = "≈ "
@@ -40,7 +43,7 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	for i := range l.Rows {
 		r := &l.Rows[i]
-		if r.Kind != timeline.RowMoment && r.Kind != timeline.RowNote && r.Kind != timeline.RowDeed {
+		if r.Kind != timeline.RowMoment && r.Kind != timeline.RowNote && r.Kind != timeline.RowDeed && !isTimedLoss(r) {
 			continue
 		}
 		a, e := timeText(l, r)
@@ -66,6 +69,12 @@ func listTexts(l *timeline.Ladder, row int) ([]string, style) {
 		return []string{text}, st
 	case r.Bracket >= 0:
 		return listCall(l, &l.Brackets[r.Bracket], row)
+	case r.Kind == timeline.RowLoss:
+		texts := lossTexts(r)
+		for i := range texts {
+			texts[i] = "░ " + texts[i]
+		}
+		return texts, red
 	}
 	text, st := rowText(r)
 	return []string{text}, st

@@ -60,7 +60,7 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 // as it is there, and the arrows the rest.
 func (p *picture) measure() {
 	for i := range p.l.Rows {
-		if k := p.l.Rows[i].Kind; k != timeline.RowMoment && k != timeline.RowDeed {
+		if k := p.l.Rows[i].Kind; k != timeline.RowMoment && k != timeline.RowDeed && !isTimedLoss(&p.l.Rows[i]) {
 			continue
 		}
 		at, err := timeText(p.l, &p.l.Rows[i])
@@ -193,6 +193,9 @@ func (p *picture) lines() []string {
 	for i := range p.l.Rows {
 		p.drawLifelines(i)
 	}
+	for i := range p.l.Bands {
+		p.drawBand(&p.l.Bands[i])
+	}
 	for i := range p.l.Brackets {
 		p.drawBracket(&p.l.Brackets[i])
 	}
@@ -257,6 +260,11 @@ func (p *picture) drawRow(i int) {
 		return
 	case timeline.RowLabel:
 		return
+	case timeline.RowLoss:
+		p.drawLoss(r, y)
+		if !isTimedLoss(r) {
+			return
+		}
 	}
 	at, err := timeText(p.l, r)
 	if r.Unordered {
