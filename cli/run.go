@@ -376,7 +376,8 @@ func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladd
 	if err := a.drawVariants(w, s, look); err != nil {
 		return err
 	}
-	return drawOverhead(w, run.Overhead)
+	_, err = io.WriteString(w, describeOverhead(run.Overhead, a.drawing(w, look)))
+	return err
 }
 
 // drawVariants writes the verdicts of a run, by variant if it has several.
