@@ -203,6 +203,13 @@ func (w *watch) wait(what string, holds func([]*synclinev1.Event) bool) {
 	}
 }
 
+// forget begins anew with what is told.
+func (w *watch) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = nil
+}
+
 // close ends the tracer, and answers with all events.
 func (w *watch) close() []*synclinev1.Event {
 	w.t.Helper()

@@ -43,13 +43,17 @@ func line(e *synclinev1.Event) string {
 // role is an address with its port by role: none, the experiment's, one the kernel chose.
 func role(address string) string {
 	a := must(netip.ParseAddrPort(address))
+	host := a.Addr().String()
+	if a.Addr().Is6() {
+		host = "[" + host + "]"
+	}
 	switch a.Port() {
 	case 0:
-		return a.Addr().String() + ":0"
+		return host + ":0"
 	case port:
-		return a.Addr().String() + ":port"
+		return host + ":port"
 	}
-	return a.Addr().String() + ":any"
+	return host + ":any"
 }
 
 func lines(events []*synclinev1.Event) (all []string) {
@@ -114,26 +118,25 @@ func (p *pair) converse(t testing.TB, l int, to netip.Addr, serverFirst bool) {
 
 func TestBothClosers(t *testing.T) {
 	p := newPair(t)
+	state := []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}
+	client := p.client.watch(t, Config{Flows: p.flows(), Kinds: state})
+	server := p.server.watch(t, Config{Flows: p.flows(), Kinds: state})
 	for _, to := range []netip.Addr{p.server4, p.server6} {
 		for _, serverFirst := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%v/server-first=%v", to, serverFirst), func(t *testing.T) {
-				client := p.client.watch(t, Config{Flows: p.flows(), Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}})
-				server := p.server.watch(t, Config{Flows: p.flows(), Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}})
-				l := p.server.listen(to, port)
-				p.converse(t, l, to, serverFirst)
-				check(unix.Close(l))
-				active, passive := "FIN_WAIT1 FIN_WAIT2 CLOSE", "CLOSE_WAIT LAST_ACK CLOSE"
-				if serverFirst {
-					active, passive = passive, active
-				}
-				want := map[string]int{"CLOSE SYN_SENT ESTABLISHED " + active: 1}
-				if diff := cmp.Diff(want, pathsOf(client.flush())); diff != "" {
-					t.Errorf("client (-want +got):\n%s", diff)
-				}
-				want = map[string]int{"CLOSE LISTEN CLOSE": 1, "LISTEN SYN_RECV ESTABLISHED " + passive: 1}
-				// The last acknowledgement closes the passive end, in its own time.
-				server.wait("the last state", func(all []*synclinev1.Event) bool { return cmp.Equal(want, pathsOf(all)) })
-			})
+			l := p.server.listen(to, port)
+			p.converse(t, l, to, serverFirst)
+			check(unix.Close(l))
+			active, passive := "FIN_WAIT1 FIN_WAIT2 CLOSE", "CLOSE_WAIT LAST_ACK CLOSE"
+			if serverFirst {
+				active, passive = passive, active
+			}
+			// The last acknowledgement closes the passive end, in its own time.
+			want := map[string]int{"CLOSE SYN_SENT ESTABLISHED " + active: 1}
+			client.wait(fmt.Sprint(want), func(all []*synclinev1.Event) bool { return cmp.Equal(want, pathsOf(all)) })
+			want = map[string]int{"CLOSE LISTEN CLOSE": 1, "LISTEN SYN_RECV ESTABLISHED " + passive: 1}
+			server.wait(fmt.Sprint(want), func(all []*synclinev1.Event) bool { return cmp.Equal(want, pathsOf(all)) })
+			client.forget()
+			server.forget()
 		}
 	}
 }
