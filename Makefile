@@ -10,6 +10,7 @@ SHELL       := bash
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BUF_VERSION := 1.75.0
+CLANG_MAJOR := 14
 BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 FUZZTIME    ?= 30s
@@ -24,15 +25,15 @@ define lacking
 	if [ "$${CI:-}" = true ]; then echo "error: $(1)" >&2; exit 1; else echo "skipped: $(1)"; fi
 endef
 
-.PHONY: help build demo test tools lint format vet staticcheck contract cross unit library bench fuzz generate clean
+.PHONY: help build demo test tools lint format vet staticcheck contract bpf cross unit library bench fuzz generate clean
 
 help:
 	@echo 'make build                 bin/syncline, static'
 	@echo 'make demo                  build, then the whole lab on this machine; options in DEMO='
 	@echo 'make test                  format, vet, staticcheck, contract, cross build, tests; as root nothing is skipped'
 	@echo 'make unit                  the tests alone'
-	@echo 'make lint                  format, vet, staticcheck, contract'
-	@echo 'make generate              rewrite the generated Go of proto/'
+	@echo 'make lint                  format, vet, staticcheck, contract, bpf'
+	@echo 'make generate              rewrite the generated Go of proto/, and the BPF programs of agent/kernel/trace'
 	@echo 'make library LIBRARY=20    every scenario of the library so many times, and its deliberate breaks'
 	@echo 'make bench BENCH=Name      benchmarks'
 	@echo 'make fuzz FUZZTIME=30s     every fuzz target in turn'
@@ -62,7 +63,7 @@ $(BUF):
 	npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error @bufbuild/buf@$(BUF_VERSION)
 	@touch $@
 
-lint: format vet staticcheck contract
+lint: format vet staticcheck contract bpf
 
 format:
 	@unformatted=$$(gofmt -l $(SOURCES))
@@ -100,6 +101,25 @@ contract: $(if $(shell command -v npm),$(BUF))
 		echo 'proto/: the generated Go is not what the .proto files say: make generate' >&2; exit 1
 	fi
 
+# The BPF programs that are committed are what the pinned compiler makes of their source,
+# byte for byte. Another major version makes other, equally good code.
+bpf:
+	@dir=agent/kernel/trace
+	for tool in clang llvm-strip; do
+		if ! command -v $$tool >/dev/null; then $(call lacking,checks of $$dir: $$tool is not there (Debian: apt-get install clang llvm)); exit 0; fi
+	done
+	if [ ! -e /usr/include/bpf/bpf_helpers.h ]; then $(call lacking,checks of $$dir: the headers of libbpf are not there (Debian: apt-get install libbpf-dev)); exit 0; fi
+	major=$$(clang -dumpversion | cut -d. -f1)
+	if [ "$$major" != $(CLANG_MAJOR) ]; then $(call lacking,checks of $$dir: clang $$major is there and the programs are made with clang $(CLANG_MAJOR)); exit 0; fi
+	echo 'BPF programs'
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
+	(cd "$$dir" && $(GO) run github.com/cilium/ebpf/cmd/bpf2go -output-dir "$$work" $$(sed -n 's/^\/\/go:generate go run [^ ]* //p' generate.go | sed 's/ programs bpf/ -go-package trace programs bpf/'))
+	for file in programs_bpfel.go programs_bpfel.o; do
+		if ! cmp "$$dir/$$file" "$$work/$$file"; then
+			echo "$$dir: $$file is not what bpf/trace.bpf.c says: make generate" >&2; exit 1
+		fi
+	done
+
 cross:
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
@@ -133,6 +153,7 @@ fuzz:
 
 generate: $(BUF)
 	PATH="$(dir $(BUF)):$$PATH" $(GO) generate ./proto
+	$(GO) generate ./agent/kernel/trace
 
 clean:
 	rm -rf bin .tools
