@@ -29,6 +29,8 @@ func nouns() []noun {
 			"How many packets there are, or calls that were entered or returned: equals, at_least, at_most.", (*reading).countNoun},
 		{"retransmits", "retransmits: { of: A>B SYN, gaps: [1s, 2s, ...], tolerance: 20% }",
 			"The transmissions of a segment after its first: the time between two, and how many: equals, at_least, at_most.", (*reading).retransmits},
+		{"drop", "drop: { of: A>B SYN, host: B, reason: NETFILTER_DROP }",
+			"Packets that the kernel of a host, or of any, dropped, for a reason, by the kernel's own name, or for any: equals, at_least, at_most; without them at least 1. What a kernel discards without calling it a drop is none: a SYN for a full queue.", (*reading).drop},
 		{"counter", "counter: { host: B, name: TcpExt.ListenOverflows, increases: true }",
 			"How far a counter of the kernel moved: increases, equals, at_least, at_most. See Counters.", (*reading).counter},
 		{"queue", "queue: { of: server.s, peak: 2 }",

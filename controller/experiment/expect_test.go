@@ -17,7 +17,7 @@ const crowd = `
 experiment: crowd
 hosts: { A: , B: }
 vars: { port: 8080, backlog: 1, clients: 3 }
-observe: [syscalls, packets, tcp-states, tcp-info, counters, accept-queue, icmp, arp]
+observe: [syscalls, packets, tcp-states, tcp-info, counters, accept-queue, icmp, arp, drops]
 lanes:
   server:
     host: B
@@ -92,6 +92,10 @@ func TestNouns(t *testing.T) {
 			Expectation{Retransmits: &RetransmitsExpectation{Packet: synAB, Gaps: []time.Duration{time.Second, 2 * time.Second}, More: true, Tolerance: 0.1}}},
 		{"retransmits: { of: A>B SYN, at_least: 1 }",
 			Expectation{Retransmits: &RetransmitsExpectation{Packet: synAB, Tolerance: 0.2, Bounds: Bounds{AtLeast: number(1)}}}},
+		{"drop: { of: A>B SYN }",
+			Expectation{Drop: &DropExpectation{Packet: synAB, Bounds: Bounds{AtLeast: number(1)}}}},
+		{"drop: { of: A>B SYN, host: B, reason: NETFILTER_DROP, equals: 3 }",
+			Expectation{Drop: &DropExpectation{Packet: synAB, Host: "B", Reason: "NETFILTER_DROP", Bounds: Bounds{Equals: number(3)}}}},
 		{"counter: { host: B, name: TcpExt.ListenOverflows, increases: true }",
 			Expectation{Counter: &CounterExpectation{Host: "B", Name: "TcpExt.ListenOverflows", Increases: true}}},
 		{"counter: { host: B, name: TcpExt.OfALaterKernel, equals: 0 }",
@@ -195,6 +199,8 @@ func TestNounFaults(t *testing.T) {
 		{"retransmits: { of: ICMP, at_least: 1 }", "only TCP retransmits"},
 		{"retransmits: { of: SYN, gaps: [..., 1s] }", "the dots come last"},
 		{"retransmits: { of: SYN, gaps: [1s], tolerance: 20 }", `a tolerance is from 0% to 100%, found "20"; write 20%`},
+		{"drop: { of: A>B SYN, reason: firewall }", `"firewall" is no reason of a drop; write it as the kernel does, as in NETFILTER_DROP`},
+		{"drop: { of: A>B third ACK }", "which ACK is the third is told from the packets that were not dropped; name it by its flags: `of: A>B ACK`"},
 		{"counter: { host: B, name: ListenOverflows, equals: 1 }", `"ListenOverflows" is no counter; did you mean "TcpExt.ListenOverflows"?`},
 		{"counter: { host: B, name: TcpExt.ListenOverflow, equals: 1 }", `unknown counter "TcpExt.ListenOverflow"; did you mean "TcpExt.ListenOverflows"?`},
 		{"counter: { host: B, name: Tcpx.ListenOverflows, equals: 1 }", `unknown group of counters "Tcpx"; did you mean "Tcp"? known groups: ` + strings.Join(counterGroups, ", ")},

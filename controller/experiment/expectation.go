@@ -21,6 +21,7 @@ type Expectation struct {
 	Phase        *PhaseExpectation
 	Count        *CountExpectation
 	Retransmits  *RetransmitsExpectation
+	Drop         *DropExpectation
 	Counter      *CounterExpectation
 	Queue        *QueueExpectation
 	Result       *ResultExpectation
@@ -188,6 +189,15 @@ type RetransmitsExpectation struct {
 	More      bool
 	Tolerance float64
 	Bounds    Bounds
+}
+
+// DropExpectation counts the packets that a kernel dropped.
+type DropExpectation struct {
+	Packet PacketSelector
+	// Host is the role whose kernel it was, Reason the kernel's name of why
+	// ("NETFILTER_DROP"); empty for any.
+	Host, Reason string
+	Bounds       Bounds
 }
 
 // CounterExpectation is about how far a kernel counter moved.

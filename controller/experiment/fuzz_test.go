@@ -34,7 +34,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(spreadFile))
 	for _, item := range []string{
 		"states: { client.c: [CLOSED, SYN_SENT, ...] }", "phase: { name: connect.blocked, of: client.c, within: [1 rtt, 1 rtt + 2ms] }",
-		"count: { of: return(client.connect) ok, before: enter(server.accept), at_most: 2 }", "retransmits: { of: A>B SYN, gaps: [1s, 2s, ...], tolerance: 10% }",
+		"count: { of: return(client.connect) ok, before: enter(server.accept), at_most: 2 }", "drop: { of: A>B SYN, host: B, reason: NETFILTER_DROP, at_most: 3 }", "retransmits: { of: A>B SYN, gaps: [1s, 2s, ...], tolerance: 10% }",
 		"counter: { host: B, name: TcpExt.ListenOverflows, increases: true }", "queue: { of: server.s, peak: { at_most: $backlog + 1 } }",
 		"result: { of: got, data: 'hex(00ff)', at_most: 2s }", "never: { packet: A>B SYN, after: return(client.connect) ok }",
 		"final: { TIME_WAIT: [client.c] }", "spread: { of: go, at_most: 10us }", "graceful-teardown", "time-wait-on: A",

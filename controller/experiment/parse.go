@@ -383,7 +383,7 @@ var sources = []source{
 	{"accept-queue", "The length of the accept queues, sampled."},
 	{icmpSource, "ICMP and ICMPv6 messages at the taps of all hosts."},
 	{arpSource, "ARP requests and replies at the taps of all hosts."},
-	{"drops", "Packets that the kernel of a host dropped, why, and in which of its functions (the tracepoint skb:kfree_skb)."},
+	{dropSource, "Packets that the kernel of a host dropped, why, and in which of its functions (the tracepoint skb:kfree_skb)."},
 }
 
 // Sources that more than one noun rests on.
@@ -392,6 +392,7 @@ const (
 	stateSource  = "tcp-states"
 	icmpSource   = "icmp"
 	arpSource    = "arp"
+	dropSource   = "drops"
 )
 
 // Sources are the names that observe may have, in the order of the reference.

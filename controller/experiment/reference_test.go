@@ -113,7 +113,7 @@ var minimal = []struct{ key, text string }{
 	{"experiment", "experiment: x"},
 	{"vars", "vars: { port: 8080 }"},
 	{"hosts", "hosts: { A: , B: }"},
-	{"observe", "observe: [syscalls, packets, tcp-states, tcp-info, counters, accept-queue, icmp, arp]"},
+	{"observe", "observe: [syscalls, packets, tcp-states, tcp-info, counters, accept-queue, icmp, arp, drops]"},
 	{"lanes", minimalLanes},
 }
 

@@ -302,6 +302,7 @@ func nounShapes() jsonSchema {
 		"phase":        object(jsonSchema{"name": oneOf(PhaseNames()), "of": text, "within": texts, "at_least": text, "at_most": text}, "name"),
 		"count":        bounds(jsonSchema{"of": text, "before": text, "after": text}, "of"),
 		"retransmits":  bounds(jsonSchema{"of": text, "gaps": texts, "tolerance": text}, "of"),
+		"drop":         bounds(jsonSchema{"of": text, "host": text, "reason": text}, "of"),
 		"counter":      bounds(jsonSchema{"host": text, "name": text, "increases": yes}, "host", "name"),
 		"queue":        object(jsonSchema{"of": text, "peak": or(text, bounds(jsonSchema{}))}, "of", "peak"),
 		"result":       object(result, "of"),

@@ -186,6 +186,8 @@ func (tr *trial) judgeNoun(e *experiment.Expectation) Verdict {
 		return tr.count(e.Count)
 	case e.Retransmits != nil:
 		return tr.retransmits(e.Retransmits)
+	case e.Drop != nil:
+		return tr.drop(e.Drop)
 	case e.Counter != nil:
 		return tr.counter(e.Counter)
 	case e.Queue != nil:

@@ -277,5 +277,8 @@ func (tr *trial) dumpCause(host int) string {
 		return "the experiment does not observe tcp-states"
 	}
 	touches := gapsOf(TCPStates, host)
-	return tr.hidden(func(g *gap) bool { return touches(g) && g.kind != gapBusy })
+	return tr.hidden(func(g *gap) bool {
+		// A dump rests on no trace.
+		return touches(g) && g.kind != gapBusy && !(g.loss != nil && g.loss.Source == Tracepoints)
+	})
 }

@@ -84,3 +84,48 @@ func TestVerdictsOnTraces(t *testing.T) {
 		})
 	}
 }
+
+// A drop counts where its host, its reason and its packet are the ones that are meant, and
+// a lost trace takes nothing but the upper end.
+func TestDropVerdicts(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/states/traced_drop.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := section(archive, "events")
+	for _, c := range []struct {
+		expect, more string
+		want         Ruling
+		why          string
+	}{
+		{"{ of: A>B SYN }", "", Pass, ""},
+		{"{ of: A>B SYN, equals: 2 }", "", Pass, ""},
+		{"{ of: A>B SYN, host: B, reason: NETFILTER_DROP, equals: 1 }", "", Pass, ""},
+		{"{ of: A>B SYN, host: A, equals: 1 }", "", Pass, ""},
+		{"{ of: A>B SYN, reason: NO_SOCKET }", "", Fail, "expected at least 1, counted 0 of A>B SYN that a kernel dropped for NO_SOCKET"},
+		{"{ of: B>A SYN+ACK, at_most: 0 }", "", Pass, ""},
+		{"{ of: A>B SYN, at_most: 1 }", "", Fail, "expected at most 1, counted 2"},
+		{"{ of: A>B SYN, at_least: 2 }", "B loss 1 10..20 tracepoints", Pass, ""},
+		{"{ of: A>B SYN, equals: 2 }", "B loss 1 10..20 tracepoints", CannotTell, "B lost 1 tracepoint"},
+		{"{ of: A>B SYN, host: A, equals: 1 }", "B loss 1 10..20 tracepoints", Pass, ""},
+		{"{ of: A>B SYN, equals: 2 }", "B missing drops", CannotTell, "B has no drops"},
+	} {
+		t.Run(c.expect+" "+c.more, func(t *testing.T) {
+			text := strings.Replace(tracedExperiment, "tcp-states]", "tcp-states, drops]", 1)
+			exp, err := experiment.Parse([]byte(text+"  - drop: "+c.expect+"\n"), experiment.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := newScript(t, events+c.more+"\n").run
+			run.Experiment = exp
+			tl, err := Build(run, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := tl.Verdicts[len(tl.Verdicts)-1]
+			if !strings.HasPrefix(v.Expectation, "drop") || v.Ruling != c.want || !strings.Contains(v.Reason, c.why) {
+				t.Errorf("%s: %v (%s), want %v (%s)", v.Expectation, v.Ruling, v.Reason, c.want, c.why)
+			}
+		})
+	}
+}
