@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"hash/crc32"
 	"maps"
@@ -39,7 +40,7 @@ type stream struct {
 
 	mu      sync.Mutex
 	open    []*synclinev1.Event
-	lost    map[synclinev1.Source]*synclinev1.Loss
+	lost    map[losing]*synclinev1.Loss
 	parcels []*parcel
 	bytes   int
 
@@ -50,6 +51,13 @@ type stream struct {
 	oldest  time.Time
 	events  uint64
 	chunks  uint64
+}
+
+// losing is what losses are counted by until there is room to say so: each repetition
+// has its own, so that one does not cast doubt on the others.
+type losing struct {
+	repetition uint32
+	source     synclinev1.Source
 }
 
 // parcel is a chunk that is not acknowledged, and the connection it was last sent
@@ -77,7 +85,7 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 // rare reports whether an event is one of the few that say how much the others are
 // worth. There is always room for those.
 func rare(e *synclinev1.Event) bool {
-	return e.GetMark() != nil || e.GetClockStep() != nil || e.GetChange() != nil || e.GetLaneProcess() != nil
+	return e.GetMark() != nil || e.GetClockStep() != nil || e.GetClockSample() != nil || e.GetChange() != nil || e.GetLaneProcess() != nil
 }
 
 func (s *stream) lose(e *synclinev1.Event) {
@@ -86,15 +94,20 @@ func (s *stream) lose(e *synclinev1.Event) {
 		source, count, since = l.Source, l.Count, l.SinceNs
 	}
 	if s.lost == nil {
-		s.lost = map[synclinev1.Source]*synclinev1.Loss{}
+		s.lost = map[losing]*synclinev1.Loss{}
 	}
-	l := s.lost[source]
+	key := losing{e.Repetition, source}
+	l := s.lost[key]
 	if l == nil {
 		l = &synclinev1.Loss{Source: source, SinceNs: since, Where: "queue of agent " + s.agent}
-		s.lost[source] = l
+		s.lost[key] = l
 	}
 	l.Count += count
 	l.SinceNs = min(l.SinceNs, since)
+}
+
+func (l losing) compare(m losing) int {
+	return cmp.Or(cmp.Compare(l.repetition, m.repetition), cmp.Compare(l.source, m.source))
 }
 
 func sourceOf(e *synclinev1.Event) synclinev1.Source {
@@ -122,8 +135,10 @@ func (s *stream) take(final bool) []*synclinev1.Event {
 	if s.bytes >= s.limit && !final {
 		return events
 	}
-	for _, source := range slices.Sorted(maps.Keys(s.lost)) {
-		events = append(events, &synclinev1.Event{TimeNs: clock.Now(), Fact: &synclinev1.Event_Loss{Loss: s.lost[source]}})
+	for _, key := range slices.SortedFunc(maps.Keys(s.lost), losing.compare) {
+		events = append(events, &synclinev1.Event{
+			TimeNs: clock.Now(), Repetition: key.repetition, Fact: &synclinev1.Event_Loss{Loss: s.lost[key]},
+		})
 	}
 	s.lost = nil
 	return events

@@ -183,3 +183,26 @@ func TestStreamLosesNoLoss(t *testing.T) {
 		t.Errorf("%d marks; losses: %s", marks, d)
 	}
 }
+
+// A loss is of one repetition, so that it casts no doubt on those before and after it.
+func TestStreamLosesByRepetition(t *testing.T) {
+	s := newTestStream(1)
+	s.add(1, signalEvent(1))
+	s.cut(true)
+	s.add(1, signalEvent(2))
+	s.add(2, signalEvent(3), signalEvent(4))
+	s.finish()
+	_, events, err := chunksOf(s, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lost []string
+	for _, e := range events {
+		if l := e.GetLoss(); l != nil {
+			lost = append(lost, fmt.Sprintf("%d of repetition %d since %d", l.Count, e.Repetition, l.SinceNs))
+		}
+	}
+	if d := cmp.Diff([]string{"1 of repetition 1 since 2", "2 of repetition 2 since 3"}, lost); d != "" {
+		t.Error(d)
+	}
+}

@@ -36,6 +36,8 @@ func burst() []byte {
 about: Connections as fast as they come, for a tap that cannot keep up.
 hosts: { A: {}, B: {} }
 observe: [syscalls, packets, icmp]
+setup:
+  A: { sysctl: { net.ipv4.ip_local_port_range: 1025 64999 } }
 lanes:
   server:
     host: B
