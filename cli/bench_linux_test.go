@@ -101,10 +101,12 @@ func BenchmarkOverhead(b *testing.B) {
 			b.Fatalf("the run is %v: %s %s", run.State, run.Reason, run.Overhead.Failure)
 		}
 		b.ReportMetric(0, "ns/op")
-		for _, s := range run.Overhead.Settings {
-			if s.Lost > 0 {
-				b.Errorf("%s: %d events were lost", s.Name, s.Lost)
+		l.eachEvent(run.Id, func(agent string, e *synclinev1.Event) {
+			if lost := e.GetLoss(); lost != nil {
+				b.Errorf("agent %s lost %d of %v in repetition %d at %s", agent, lost.Count, lost.Source, e.Repetition, lost.Where)
 			}
+		})
+		for _, s := range run.Overhead.Settings {
 			if s.Repetitions > 0 && s.Name != "bare" {
 				b.ReportMetric(s.ConnectionsPerSecond.GetRatio(), s.Name+"/bare")
 			}

@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"testing"
+
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// Real agents take the sources that they are told, tell what processor time that took,
+// and lose nothing; the repetitions of the run are judged as ever.
+func TestMeasureOverhead(t *testing.T) {
+	const repetitions, rounds = 3, 2
+	source := bytes.Replace(library(t, demoExperiment), []byte("observe: ["), []byte("observe: [counters, "), 1)
+	exp := mustParse(t, source)
+	l := newTestLab(t, exp)
+	run, err := l.operator.execute(t.Context(), l.client, "test.yaml", source, runOptions{repeat: repetitions, bindings: l.bindings, rounds: rounds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAllPass(t, run, l.verdicts(run), repetitions)
+	o := run.Overhead
+	if o.GetFailure() != "" || o.GetFirst() != repetitions+1 {
+		t.Fatalf("measured from repetition %d: %s", o.GetFirst(), o.GetFailure())
+	}
+	var names []string
+	for _, s := range o.Settings {
+		names = append(names, s.Name)
+		if s.Repetitions != rounds || s.Connections != rounds || s.Failed != 0 || s.Lost != 0 || s.Failure != "" {
+			t.Errorf("%s: %v", s.Name, s)
+		}
+		if s.ConnectionsPerSecond.GetValue() <= 0 || s.ConnectP50Ns.GetValue() <= 0 || s.AgentCpuNs.GetValue() <= 0 || s.MachineCpuNs == nil {
+			t.Errorf("%s has no figures: %v", s.Name, s)
+		}
+		if pairs := s.ConnectionsPerSecond.GetPairs(); (s.Name == "bare") != (pairs == 0) || pairs > rounds {
+			t.Errorf("%s is compared in %d rounds", s.Name, pairs)
+		}
+	}
+	if len(names) < 4 || names[0] != "bare" || names[1] != "all" || !slices.Contains(names, "packets") || !slices.Contains(names, "counters") {
+		t.Errorf("measured %q", names)
+	}
+	// Every repetition that measured was watched by the sources of one setting alone.
+	packets, counters := map[uint32]bool{}, map[uint32]bool{}
+	l.eachEvent(run.Id, func(_ string, e *synclinev1.Event) {
+		packets[e.Repetition] = packets[e.Repetition] || e.GetPacket() != nil
+		counters[e.Repetition] = counters[e.Repetition] || e.GetCounters() != nil
+	})
+	kinds := map[[2]bool]int{}
+	for n := o.First; n <= o.Last; n++ {
+		kinds[[2]bool{packets[n], counters[n]}]++
+	}
+	if both, neither := kinds[[2]bool{true, true}], kinds[[2]bool{false, false}]; both != rounds+1 || neither < rounds+1 {
+		t.Errorf("repetitions by {packets, counters} on record: %v; want %d with both, and as many with neither", kinds, rounds+1)
+	}
+	if kinds[[2]bool{true, false}] < rounds+1 || kinds[[2]bool{false, true}] < rounds+1 {
+		t.Errorf("repetitions by {packets, counters} on record: %v; want %d and more with one of them", kinds, rounds+1)
+	}
+	var shown bytes.Buffer
+	if err := writeJSON(&shown, run, true); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(shown.String(), `"connections_per_second"`) {
+		t.Errorf("as JSON the run lacks the figures:\n%s", shown.String())
+	}
+}
