@@ -66,6 +66,11 @@ func NewBuilder(run *Run) *Builder {
 	if b.err = check(run); b.err != nil {
 		return b
 	}
+	if lost := unaccounted(run); len(lost) > 0 {
+		whole := *run
+		whole.Incomplete = slices.Concat(run.Incomplete, lost)
+		b.run, run = &whole, &whole
+	}
 	events := sorted(run.Events)
 	var segments, others []*Event
 	homes := make(map[cookieKey]int)

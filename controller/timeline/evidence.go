@@ -172,3 +172,38 @@ func (ev *evidence) missing(host, repetition int) []string {
 	}
 	return details
 }
+
+// unaccounted says of each host whose taps have ended what became of packets that the
+// kernel's filter let through and that are neither on record nor reported lost: nobody
+// knows. There are none unless an agent or a store is at fault, which a person has to
+// know of all the same. More than the taps counted are no packets that are missing.
+func unaccounted(run *Run) []string {
+	type tap struct {
+		armed, closed    int
+		passed, recorded uint64
+	}
+	taps := make([]tap, len(run.Hosts))
+	for i := range run.Events {
+		e := &run.Events[i]
+		t := &taps[e.Host]
+		switch {
+		case e.Packet != nil:
+			t.recorded++
+		case e.Loss != nil && e.Loss.Source == Packets:
+			t.recorded += uint64(e.Loss.Count)
+		case e.Mark != nil && e.Mark.Kind == MarkArmed:
+			t.armed++
+		case e.Mark != nil && e.Mark.Kind == MarkClosed:
+			t.closed++
+			t.passed += e.Mark.Frames
+		}
+	}
+	var texts []string
+	for h, t := range taps {
+		if t.armed == t.closed && t.recorded < t.passed {
+			texts = append(texts, fmt.Sprintf("%d packets passed the taps of %s, and %d of them are neither on record nor reported lost",
+				t.passed, run.Hosts[h].Name, t.passed-t.recorded))
+		}
+	}
+	return texts
+}
