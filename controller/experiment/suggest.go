@@ -52,7 +52,7 @@ func differ(a, b byte) int {
 }
 
 // maxListed is how many names a hint lists before it says how many more there are.
-const maxListed = 20
+const maxListed = 21
 
 // suggest is the hint for a name that is not known: what was meant, if that is clear,
 // else what there is. plural names the kind: "roles".
