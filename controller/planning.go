@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -135,6 +136,9 @@ func planVariant(exp *experiment.Experiment, v int, hosts []store.RunHost) (*syn
 			// kernels, in their order.
 			i := slices.IndexFunc(expected, func(e experiment.Expectation) bool { return e.Text == text })
 			verdict.Doubt = o.doubt(o.restsOn(&expected[i]))
+			if c := expected[i].Counter; c != nil && verdict.Doubt == "" {
+				verdict.Doubt = o.shared(c.Host)
+			}
 			expected = expected[i+1:]
 		}
 		if o.premise != "" && verdict.Doubt == "" {
@@ -171,6 +175,17 @@ func newOutlook(exp *experiment.Experiment, hosts []store.RunHost) *outlook {
 			return o
 		}
 	}
+	// A lane that waits for a packet that its host cannot see waits in vain.
+	for i := range exp.Watches {
+		w := &exp.Watches[i]
+		if w.Packet == nil {
+			continue
+		}
+		if doubt := o.doubt([]rest{{timeline.Packets, one(w.Host)}}); doubt != "" {
+			o.premise = "a lane waits for " + w.Text + ": " + doubt
+			return o
+		}
+	}
 	if len(exp.Meetings) > 0 {
 		o.premise = o.doubt([]rest{{timeline.Syscalls, nil}})
 	}
@@ -202,12 +217,23 @@ func (o *outlook) doubt(rests []rest) string {
 	return strings.Join(all, "; ")
 }
 
+// shared is why nobody can tell whose a host's counters are: those of a loopback address
+// are the whole machine's.
+func (o *outlook) shared(role string) string {
+	for _, h := range o.hosts {
+		if address, err := netip.ParseAddr(h.Address); err == nil && h.Name == role && address.IsLoopback() {
+			return h.Name + " is an address of the loopback interface, and its counters are those of the whole machine"
+		}
+	}
+	return ""
+}
+
 // restsOn are the sources that an expectation is judged by; package timeline takes a
 // gap in any of them for a reason to doubt the verdict.
 func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 	switch {
 	case e.Packets != nil:
-		return o.ofPattern(e.Packets)
+		return ofPattern(e.Packets)
 	case e.States != nil:
 		roles := o.rolesOfSocket(&e.States.Of)
 		return []rest{{timeline.Packets, roles}, {timeline.Syscalls, roles}}
@@ -224,7 +250,10 @@ func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 	case e.Counter != nil:
 		return []rest{{timeline.CounterData, one(e.Counter.Host)}}
 	case e.Queue != nil:
-		return []rest{{timeline.AcceptQueue, o.rolesOfSocket(&e.Queue.Of)}}
+		// The calls say which listener it is.
+		roles := o.rolesOfSocket(&e.Queue.Of)
+		// Between two samples the packets say how long it can have been.
+		return []rest{{timeline.AcceptQueue, roles}, {timeline.Syscalls, roles}, {timeline.Packets, roles}}
 	case e.Result != nil:
 		return slices.Concat(o.ofMoment(&e.Result.Of), ofSpans(e.Result.Least, e.Result.Most))
 	case e.Never != nil:
@@ -232,7 +261,9 @@ func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 	case e.Final != nil:
 		var all []rest
 		for i := range e.Final.Of {
-			all = append(all, rest{timeline.TCPStates, o.rolesOfSocket(&e.Final.Of[i])})
+			// Calls and packets say which socket of the kernel it is.
+			roles := o.rolesOfSocket(&e.Final.Of[i])
+			all = append(all, rest{timeline.TCPStates, roles}, rest{timeline.Packets, roles}, rest{timeline.Syscalls, roles})
 		}
 		return all
 	case e.Spread != nil:
@@ -270,13 +301,15 @@ func isNeighbour(p *experiment.PacketSelector) bool {
 	return p.Protocol == timeline.ProtocolICMPv6 && p.ICMPType >= routerSolicitation && p.ICMPType <= redirect
 }
 
-// ofPattern is what shows the packets of a pattern: those of TCP at the taps of their
-// connection, which a file names only if it names a socket.
-func (o *outlook) ofPattern(e *experiment.PacketsExpectation) []rest {
+// ofPattern is what shows the packets of a pattern: the taps of all hosts, since a file
+// does not say between which hosts its connections are.
+func ofPattern(e *experiment.PacketsExpectation) []rest {
 	all := []rest{{timeline.Packets, nil}}
 	for i := range e.Pattern {
-		if !e.Pattern[i].Any {
-			all = append(all, ofPacket(&e.Pattern[i].Packet)...)
+		p := &e.Pattern[i].Packet
+		if !e.Pattern[i].Any && (p.ARP != 0 || p.Protocol != 0 && p.Protocol != timeline.ProtocolTCP) {
+			// It is about all packets of the repetition, in their order.
+			return append(all, rest{timeline.ICMP, nil}, rest{timeline.ARP, nil})
 		}
 	}
 	return all
@@ -320,13 +353,21 @@ func (o *outlook) ofCount(e *experiment.CountExpectation) []rest {
 	return all
 }
 
-// ofPhase: the blocked phases are calls, all others begin or end with a packet.
+// ofPhase: the blocked phases are calls, of whatever lane makes them; all others begin
+// or end with a packet.
 func (o *outlook) ofPhase(e *experiment.PhaseExpectation) []rest {
-	roles := o.rolesOfSocket(&e.Of)
-	if strings.HasSuffix(e.Name, ".blocked") {
-		return []rest{{timeline.Syscalls, roles}}
+	call, blocked := strings.CutSuffix(e.Name, ".blocked")
+	if !blocked {
+		return []rest{{timeline.Packets, nil}, {timeline.Syscalls, nil}}
 	}
-	return []rest{{timeline.Packets, nil}, {timeline.Syscalls, nil}}
+	var roles []string
+	for i := range o.exp.Lanes {
+		l := &o.exp.Lanes[i]
+		if slices.ContainsFunc(l.Steps, func(s experiment.Step) bool { return strings.HasPrefix(s.Call, call) }) {
+			roles = append(roles, l.Host)
+		}
+	}
+	return []rest{{timeline.Syscalls, roles}}
 }
 
 // ofSpans: the round-trip time is measured between packets.
