@@ -26,16 +26,16 @@ const (
 
 // record is one record of the ring, as it stands there.
 type record struct {
-	timeNs, cookie      uint64
-	local, peer         netip.AddrPort
-	kind                synclinev1.TraceKind
-	ends                ends
-	oldState, state     uint8
-	place               uint64
-	sequence, ack       uint32
-	payload, reason     uint32
-	flags, protocol     uint16
-	hasSegment, unknown bool
+	timeNs, cookie  uint64
+	local, peer     netip.AddrPort
+	kind            synclinev1.TraceKind
+	ends            ends
+	oldState, state uint8
+	place           uint64
+	sequence, ack   uint32
+	payload, reason uint32
+	flags, protocol uint16
+	hasSegment      bool
 }
 
 // parse reads a record. Its bytes are of the machine's order, which is little-endian
