@@ -310,6 +310,45 @@ func TestPortsAreRewritten(t *testing.T) {
 	}
 }
 
+// What connection tracking knows of others is not the lab's to forget: here a connection
+// of the host with itself, while what it knows of the run's peers goes.
+func TestFlowsOfOthersStay(t *testing.T) {
+	p := newPair(t)
+	o := p.a.opened(t.TempDir())
+	p.b.listen(netip.AddrPortFrom(p.b4, 9))
+	own := netip.MustParseAddrPort("127.0.0.1:9")
+	p.a.listen(own)
+	track := func(port uint32) *synclinev1.Change {
+		return firewall("masquerade", &synclinev1.FirewallChange{Hook: hookOut, Protocol: 6, Port: port, MasqueradePort: 7777, IcmpType: -1})
+	}
+	// The first keeps connection tracking at work when the second is gone.
+	p.a.apply(o, p.target(), "stays", track(8))
+	p.a.apply(o, p.target(), "goes", track(9))
+	for _, to := range []netip.AddrPort{netip.AddrPortFrom(p.b4, 9), own} {
+		if _, err := p.a.dial(to, patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	known := func() (all []string) {
+		p.a.do(func() error {
+			flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+			for _, f := range flows {
+				all = append(all, f.Forward.DstIP.String())
+			}
+			slices.Sort(all)
+			return err
+		})
+		return all
+	}
+	if got, want := known(), []string{p.b4.String(), own.Addr().String()}; !slices.Equal(got, want) {
+		t.Fatalf("connection tracking knows connections to %v, want %v", got, want)
+	}
+	p.a.undo(o, "goes")
+	if got, want := known(), []string{own.Addr().String()}; !slices.Equal(got, want) {
+		t.Errorf("after undo connection tracking knows connections to %v, want %v", got, want)
+	}
+}
+
 // A firewall that forgets an idle connection takes its next segment for nobody's.
 func TestIdleConnectionsAreForgotten(t *testing.T) {
 	p := newPair(t)
