@@ -124,6 +124,9 @@ type loaded struct {
 // load puts the programs of a configuration into the kernel and attaches them. The
 // error is Unavailable if that is not possible here.
 func load(cfg *Config) (_ *loaded, err error) {
+	if err := permitted(); err != nil {
+		return nil, err
+	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, &Unavailable{fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err),
 			"run the agent as root, or give it LimitMEMLOCK=infinity in its unit"}
@@ -168,6 +171,22 @@ func load(cfg *Config) (_ *loaded, err error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// permitted says what the calling thread lacks of what bpf(2) asks for: CAP_BPF and
+// CAP_PERFMON, or CAP_SYS_ADMIN, which is both; see capabilities(7).
+func permitted() error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	if err := unix.Capget(&header, &sets[0]); err != nil {
+		return fmt.Errorf("trace: read this thread's capabilities: %w", os.NewSyscallError("capget", err))
+	}
+	has := func(c uint) bool { return sets[c/32].Effective&(1<<(c%32)) != 0 }
+	if has(unix.CAP_SYS_ADMIN) || has(unix.CAP_BPF) && has(unix.CAP_PERFMON) {
+		return nil
+	}
+	return &Unavailable{fmt.Errorf("load BPF programs: %w: no CAP_BPF and CAP_PERFMON", unix.EPERM),
+		"run the agent as root, or give it CAP_BPF and CAP_PERFMON (AmbientCapabilities= in its unit)"}
 }
 
 // configure sets the constants of the programs, and the sizes of their maps.

@@ -367,7 +367,7 @@ func TestWithoutCapabilities(t *testing.T) {
 	if !errors.Is(err, ErrUnavailable) || !errors.As(err, &unavailable) {
 		t.Fatalf("open without capabilities: %v", err)
 	}
-	if !errors.Is(err, unix.EPERM) || !strings.Contains(unavailable.Remedy, "CAP_BPF") {
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(unavailable.Reason.Error(), "CAP_BPF") || !strings.Contains(unavailable.Remedy, "CAP_BPF") {
 		t.Errorf("%v", err)
 	}
 }
