@@ -117,9 +117,15 @@ type loaded struct {
 	objects
 	decoder decoder
 	missing []Missing
-	// cache holds the kernel's types while programs are loaded.
-	cache *btf.Cache
 }
+
+// types are the kernel's, read from /sys/kernel/btf/vmlinux when they are first asked
+// for. They are the same for as long as it runs, and reading them is most of what a
+// tracer costs to open, so they stay: some 6 MB.
+var types = btf.NewCache()
+
+// carried are the programs that this binary carries; users copy them.
+var carried = sync.OnceValues(loadPrograms)
 
 // load puts the programs of a configuration into the kernel and attaches them. The
 // error is Unavailable if that is not possible here.
@@ -131,14 +137,13 @@ func load(cfg *Config) (_ *loaded, err error) {
 		return nil, &Unavailable{fmt.Errorf("raise RLIMIT_MEMLOCK, which kernels before 5.11 charge BPF maps to: %w", err),
 			"run the agent as root, or give it LimitMEMLOCK=infinity in its unit"}
 	}
-	l := &loaded{cache: btf.NewCache()}
-	kernelTypes, err := l.cache.Kernel()
+	l := &loaded{}
+	kernelTypes, err := types.Kernel()
 	if err != nil {
 		return nil, &Unavailable{fmt.Errorf("read the kernel's types (BTF): %w", err),
 			"run a kernel with CONFIG_DEBUG_INFO_BTF, which has /sys/kernel/btf/vmlinux"}
 	}
 	defer func() {
-		l.cache = nil
 		if err != nil {
 			err = errors.Join(err, l.close())
 		}
@@ -156,10 +161,11 @@ func load(cfg *Config) (_ *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	spec, err := loadPrograms()
+	programs, err := carried()
 	if err != nil {
 		return nil, fmt.Errorf("trace: read the programs that this binary carries: %w", err)
 	}
+	spec := programs.Copy()
 	if err := l.configure(spec, cfg, has); err != nil {
 		return nil, err
 	}
@@ -245,7 +251,7 @@ func number(names map[uint32]string, name string) uint32 {
 func (l *loaded) makeMaps(spec *ebpf.CollectionSpec, cfg *Config) (map[string]*ebpf.Map, error) {
 	only := spec.Copy()
 	only.Programs = nil
-	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: l.cache})
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{Cache: types})
 	if err != nil {
 		return nil, refused("make the maps of the programs", err)
 	}
@@ -301,7 +307,7 @@ func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map,
 	nested := p.name + "_nested"
 	only := spec.Copy()
 	only.Programs = map[string]*ebpf.ProgramSpec{p.name: only.Programs[p.name], nested: only.Programs[nested]}
-	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: maps, Cache: l.cache})
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: maps, Cache: types})
 	if err != nil {
 		return refused("load the programs for tracepoint "+p.tracepoint, err)
 	}
