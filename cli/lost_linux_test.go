@@ -5,6 +5,8 @@ import (
 	"syscall"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -86,6 +88,11 @@ func TestRestartedController(t *testing.T) {
 	l := newTestLab(t, mustParse(t, source))
 	run := l.run(source, 3)
 	before := l.stored(run.Id)
+	// GetRun has all that is kept of a run, the environments of its hosts too.
+	asked, err := l.client.runs.GetRun(t.Context(), &synclinev1.GetRunRequest{Id: run.Id})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := l.processes[0].Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +104,13 @@ func TestRestartedController(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after.Run.String() != run.String() {
-		t.Errorf("the run is\n%v, was\n%v", after.Run, run)
+	if !proto.Equal(after.Run, asked.Run) {
+		t.Errorf("the run is\n%v, was\n%v", after.Run, asked.Run)
+	}
+	for _, h := range after.Run.Hosts {
+		if len(h.Environment.GetSections()) == 0 {
+			t.Errorf("nothing is kept of what host %s was like", h.Name)
+		}
 	}
 	kept := l.stored(run.Id)
 	for agent, events := range before {
