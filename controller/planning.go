@@ -247,6 +247,8 @@ func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 		return o.ofCount(e.Count)
 	case e.Retransmits != nil:
 		return ofPacket(&e.Retransmits.Packet)
+	case e.Drop != nil:
+		return []rest{{timeline.Drops, one(e.Drop.Host)}}
 	case e.Counter != nil:
 		return []rest{{timeline.CounterData, one(e.Counter.Host)}}
 	case e.Queue != nil:
