@@ -15,7 +15,7 @@ BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 FUZZTIME    ?= 30s
 # A package that takes longer than this hangs; go test then shows where.
-TIMEOUT     ?= 17m
+TIMEOUT     ?= 19m
 LIBRARY     ?= 20
 BENCH       ?= .
 DEMO        ?=

@@ -161,11 +161,11 @@ func load(cfg *Config) (_ *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	programs, err := carried()
+	collection, err := carried()
 	if err != nil {
 		return nil, fmt.Errorf("trace: read the programs that this binary carries: %w", err)
 	}
-	spec := programs.Copy()
+	spec := collection.Copy()
 	if err := l.configure(spec, cfg, has); err != nil {
 		return nil, err
 	}
@@ -275,13 +275,8 @@ func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cf
 		if len(cfg.Kinds) > 0 && !slices.Contains(cfg.Kinds, p.kind) {
 			continue
 		}
-		var err error
-		if n := has[p.tracepoint]; n < p.arguments {
-			err = fmt.Errorf("this kernel's tracepoint %s tells too little; Linux %s has it whole", p.tracepoint, p.since)
-			if n < 0 {
-				err = fmt.Errorf("this kernel has no tracepoint %s; Linux %s has", p.tracepoint, p.since)
-			}
-		} else {
+		err := p.tells(has)
+		if err == nil {
 			err = l.attachOne(spec, maps, p)
 		}
 		var unavailable *Unavailable
@@ -303,6 +298,18 @@ func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cf
 
 // attachOne attaches the two programs of a tracepoint: that for its events and that for
 // those which the kernel leaves the first out of.
+// tells says why a kernel with these tracepoints, by the number of their arguments, cannot
+// run the program; nil if it can.
+func (p *program) tells(has map[string]int) error {
+	switch n := has[p.tracepoint]; {
+	case n < 0:
+		return fmt.Errorf("this kernel has no tracepoint %s; Linux %s has", p.tracepoint, p.since)
+	case n < p.arguments:
+		return fmt.Errorf("this kernel's tracepoint %s tells too little; Linux %s has it whole", p.tracepoint, p.since)
+	}
+	return nil
+}
+
 func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
 	nested := p.name + "_nested"
 	only := spec.Copy()
@@ -324,18 +331,36 @@ func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map,
 }
 
 // Probe says whether this process can listen to the kernel's tracepoints, and which of them
-// this kernel does not have. The error is ErrUnavailable, and says what to do. It tries
-// once and keeps the answer, since neither the kernel nor the capabilities of a process
-// that drops none change; that takes some 100 ms. Any goroutine may call it.
+// this kernel does not have. The error is ErrUnavailable, and says what to do. It attaches
+// to the states of sockets, looks the others up among the kernel's types, and keeps the
+// answer, since neither the kernel nor the capabilities of a process that drops none
+// change. Any goroutine may call it.
 func Probe() ([]Missing, error) { return probe() }
 
 var probe = sync.OnceValues(func() ([]Missing, error) {
 	nowhere := kernel.Flows{Addresses: []netip.Addr{netip.IPv6Unspecified()}}
-	l, err := load(&Config{Flows: nowhere, RingBytes: MinRingBytes})
+	l, err := load(&Config{Flows: nowhere, RingBytes: MinRingBytes, Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}})
 	if err != nil {
 		return nil, err
 	}
-	return l.missing, l.close()
+	if err := l.close(); err != nil {
+		return nil, err
+	}
+	kernelTypes, err := types.Kernel()
+	if err != nil {
+		return nil, fmt.Errorf("trace: read the kernel's types (BTF): %w", err)
+	}
+	has, err := tracepoints(kernelTypes)
+	if err != nil {
+		return nil, err
+	}
+	var missing []Missing
+	for _, p := range programs {
+		if err := p.tells(has); err != nil {
+			missing = append(missing, Missing{p.kind, err})
+		}
+	}
+	return missing, nil
 })
 
 // refused is the error of a call of bpf(2).
