@@ -213,7 +213,7 @@ func (a *assembly) arrange() {
 	g.relax(order)
 	a.place = make([]int, len(a.nodes))
 	a.t = &Timeline{
-		RunID: a.run.ID, Repetition: a.repetition, Hosts: a.run.Hosts,
+		RunID: a.run.ID, Repetition: a.repetition, Hosts: a.evidence.lacking(a.repetition),
 		Incomplete: slices.Clone(a.run.Incomplete),
 		Moments:    make([]Moment, 0, len(a.nodes)),
 	}

@@ -2,7 +2,9 @@ package timeline
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 
 	"syncline/controller/clock"
@@ -171,6 +173,24 @@ func (ev *evidence) missing(host, repetition int) []string {
 		}
 	}
 	return details
+}
+
+// lacking is the run's hosts with what their own marks say they had not in a repetition: a
+// source that was promised and could not be opened is missing like one never to be had.
+func (ev *evidence) lacking(repetition int) []Host {
+	hosts := slices.Clone(ev.hosts)
+	for h := range hosts {
+		for _, detail := range ev.missing(h, repetition) {
+			source, why, _ := strings.Cut(detail, ": ")
+			if _, known := hosts[h].Missing[Source(source)]; known {
+				continue
+			}
+			missing := map[Source]string{Source(source): why}
+			maps.Copy(missing, hosts[h].Missing)
+			hosts[h].Missing = missing
+		}
+	}
+	return hosts
 }
 
 // unaccounted says of each host whose taps have ended what became of packets that the

@@ -129,3 +129,31 @@ func TestDropVerdicts(t *testing.T) {
 		})
 	}
 }
+
+// A source that was promised and could not be opened says so by a mark alone, of the whole
+// run; it is missing all the same.
+func TestAMarkTakesTheSourceAway(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/states/traced_drop.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(tracedExperiment, "tcp-states]", "tcp-states, drops]", 1)
+	exp, err := experiment.Parse([]byte(text+"  - drop: { of: A>B SYN, equals: 2 }\n"), experiment.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := newScript(t, section(archive, "events")).run
+	run.Experiment = exp
+	run.Events = append(run.Events, Event{Host: 1, Number: 1 << 20, At: 1, Mark: &Mark{Kind: MarkSourceMissing, Detail: "drops"}})
+	tl, err := Build(run, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := tl.Verdicts[len(tl.Verdicts)-1]
+	if v.Ruling != CannotTell || !strings.Contains(v.Reason, "B has no drops") {
+		t.Errorf("%s: %v (%s), want that nobody can tell", v.Expectation, v.Ruling, v.Reason)
+	}
+	if _, touched := run.Hosts[1].Missing[Drops]; touched {
+		t.Error("the run's own hosts were changed")
+	}
+}
