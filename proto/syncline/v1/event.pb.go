@@ -1462,7 +1462,10 @@ type Trace struct {
 	// IP protocol of a dropped packet; 0 and 6 TCP.
 	Protocol uint32 `protobuf:"varint,13,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// The function of the kernel that dropped it; "" if the kernel does not tell.
-	Place         string `protobuf:"bytes,14,opt,name=place,proto3" json:"place,omitempty"`
+	Place string `protobuf:"bytes,14,opt,name=place,proto3" json:"place,omitempty"`
+	// Whether the host had sent or received the dropped packet: of DROP alone.
+	// UNSPECIFIED where the addresses do not tell, as on loopback.
+	Direction     Direction `protobuf:"varint,15,opt,name=direction,proto3,enum=syncline.v1.Direction" json:"direction,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1593,6 +1596,13 @@ func (x *Trace) GetPlace() string {
 		return x.Place
 	}
 	return ""
+}
+
+func (x *Trace) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
 }
 
 // ChangeMade says that the lab changed the host, or took a change back. The event's
@@ -2244,7 +2254,7 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\rlocal_address\x18\x01 \x01(\tR\flocalAddress\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x14\n" +
 	"\x05state\x18\x03 \x01(\rR\x05state\x12\x14\n" +
-	"\x05final\x18\x04 \x01(\bR\x05final\"\xa7\x03\n" +
+	"\x05final\x18\x04 \x01(\bR\x05final\"\xdd\x03\n" +
 	"\x05Trace\x12*\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x16.syncline.v1.TraceKindR\x04kind\x12\x16\n" +
 	"\x06cookie\x18\x02 \x01(\x04R\x06cookie\x12#\n" +
@@ -2260,7 +2270,8 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x05flags\x18\v \x01(\rR\x05flags\x12%\n" +
 	"\x0epayload_length\x18\f \x01(\rR\rpayloadLength\x12\x1a\n" +
 	"\bprotocol\x18\r \x01(\rR\bprotocol\x12\x14\n" +
-	"\x05place\x18\x0e \x01(\tR\x05place\"L\n" +
+	"\x05place\x18\x0e \x01(\tR\x05place\x124\n" +
+	"\tdirection\x18\x0f \x01(\x0e2\x16.syncline.v1.DirectionR\tdirection\"L\n" +
 	"\n" +
 	"ChangeMade\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x12\n" +
@@ -2401,13 +2412,14 @@ var file_syncline_v1_event_proto_depIdxs = []int32{
 	1,  // 14: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
 	9,  // 15: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
 	2,  // 16: syncline.v1.Trace.kind:type_name -> syncline.v1.TraceKind
-	3,  // 17: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
-	4,  // 18: syncline.v1.Loss.source:type_name -> syncline.v1.Source
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	1,  // 17: syncline.v1.Trace.direction:type_name -> syncline.v1.Direction
+	3,  // 18: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
+	4,  // 19: syncline.v1.Loss.source:type_name -> syncline.v1.Source
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_event_proto_init() }
