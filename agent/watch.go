@@ -34,9 +34,12 @@ type lookout struct {
 	accepted map[socketName]bool
 }
 
+// packetWatch is one watch of a packet. Who holds hearing owns it.
 type packetWatch struct {
 	watch   *synclinev1.Watch
 	matcher *packet.Matcher
+	// over is true once it has seen its packet, or never can: it has been told then.
+	over bool
 }
 
 // socketName is a socket as the experiment names it.
@@ -72,7 +75,7 @@ func newLookout(all []*synclinev1.Watch, accepted map[socketName]bool, seen func
 			if err != nil {
 				return l, fmt.Errorf("watch %s: %w", w.Text, err)
 			}
-			l.packets = append(l.packets, &packetWatch{w, matcher})
+			l.packets = append(l.packets, &packetWatch{watch: w, matcher: matcher})
 		case *synclinev1.Watch_State:
 			l.states = append(l.states, w)
 		default:
@@ -97,7 +100,8 @@ func (l *lookout) look(events []*synclinev1.Event) {
 			continue
 		}
 		for _, w := range l.packets {
-			if w.matcher.Match(p) {
+			if !w.over && w.matcher.Match(p) {
+				w.over = true
 				l.seen(w.watch)
 			}
 		}
@@ -108,7 +112,10 @@ func (l *lookout) look(events []*synclinev1.Event) {
 // some that were never looked at. The caller holds hearing.
 func (l *lookout) overlook(err error) {
 	for _, w := range l.packets {
-		l.lost(w.watch, err)
+		if !w.over {
+			w.over = true
+			l.lost(w.watch, err)
+		}
 	}
 }
 
