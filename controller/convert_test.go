@@ -119,6 +119,7 @@ func drawTrace(t *rapid.T) *timeline.Trace {
 		Errno: rapid.Uint32().Draw(t, "errno"), Reason: rapid.String().Draw(t, "reason"), Place: rapid.String().Draw(t, "place"),
 		Seq: rapid.Uint32().Draw(t, "seq"), Ack: rapid.Uint32().Draw(t, "ack"), Flags: timeline.Flags(rapid.IntRange(0, 511).Draw(t, "flags")),
 		PayloadLength: rapid.IntRange(0, 65535).Draw(t, "length"), Protocol: rapid.SampledFrom([]int{0, 1, 6, 17, 58}).Draw(t, "protocol"),
+		Direction: timeline.Direction(rapid.IntRange(0, 2).Draw(t, "direction")),
 	}
 }
 

@@ -26,12 +26,14 @@ func traceFromProto(m *synclinev1.Trace) (*timeline.Trace, error) {
 		return nil, fmt.Errorf("flags %#x of a trace", m.Flags)
 	case m.Protocol > math.MaxUint8:
 		return nil, fmt.Errorf("protocol %d of a trace", m.Protocol)
+	case m.Direction < synclinev1.Direction_DIRECTION_UNSPECIFIED || m.Direction > synclinev1.Direction_DIRECTION_OUT:
+		return nil, fmt.Errorf("direction %d of a trace", m.Direction)
 	}
 	return &timeline.Trace{
 		Kind: timeline.TraceKind(m.Kind), Cookie: m.Cookie, Local: local, Peer: peer,
 		OldState: int(m.OldState), State: int(m.State), Errno: m.Errno, Reason: m.Reason, Place: m.Place,
 		Seq: m.Sequence, Ack: m.Acknowledgment, Flags: timeline.Flags(m.Flags), PayloadLength: int(m.PayloadLength),
-		Protocol: int(m.Protocol),
+		Protocol: int(m.Protocol), Direction: timeline.Direction(m.Direction),
 	}, nil
 }
 
@@ -41,6 +43,6 @@ func traceToProto(t *timeline.Trace) *synclinev1.Trace {
 		LocalAddress: addrPortText(t.Local), PeerAddress: addrPortText(t.Peer),
 		OldState: uint32(t.OldState), State: uint32(t.State), Errno: t.Errno, Reason: t.Reason, Place: t.Place,
 		Sequence: t.Seq, Acknowledgment: t.Ack, Flags: uint32(t.Flags), PayloadLength: uint32(t.PayloadLength),
-		Protocol: uint32(t.Protocol),
+		Protocol: uint32(t.Protocol), Direction: synclinev1.Direction(t.Direction),
 	}
 }

@@ -70,6 +70,10 @@ type Trace struct {
 	PayloadLength int
 	// Protocol is that of a dropped packet; 0 and 6 are TCP.
 	Protocol int
+	// Direction tells whether the host had received or was sending the packet of a
+	// TraceDrop; 0 if nobody can tell, as where both addresses are the host's own. Local is
+	// the sender then, or seems to be.
+	Direction Direction
 }
 
 // check refuses a trace that no kernel can have made.
@@ -79,6 +83,8 @@ func (tr *Trace) check() error {
 		return fmt.Errorf("is wrong: a trace of no tracepoint")
 	case tr.Kind == TraceState && (tr.Cookie == 0 || tr.OldState < 1 || tr.State < 1):
 		return fmt.Errorf("is wrong: a socket with cookie %d went from state %d to %d", tr.Cookie, tr.OldState, tr.State)
+	case tr.Direction < 0 || tr.Direction > Out:
+		return fmt.Errorf("is wrong: a packet that went in direction %d", tr.Direction)
 	}
 	return nil
 }

@@ -103,6 +103,13 @@ const (
 	colTraceProtocol
 	colTracePlace
 
+	numColumns3
+)
+
+// The column that version 4 adds.
+const (
+	colTraceDirection column = iota + numColumns3
+
 	numColumns
 )
 
@@ -113,6 +120,8 @@ func columnsOf(version byte) column {
 		return numColumns1
 	case 2:
 		return numColumns2
+	case 3:
+		return numColumns3
 	}
 	return numColumns
 }
@@ -133,6 +142,7 @@ var columnNames = [numColumns]string{
 	"tcp_info.length", "tcp_info.same", "tcp_info.word", "tcp_info.long",
 	"trace.time", "trace.socket", "trace.cookie", "trace.kind", "trace.old_state", "trace.state", "trace.errno",
 	"trace.reason", "trace.sequence", "trace.ack", "trace.flags", "trace.length", "trace.protocol", "trace.place",
+	"trace.direction",
 }
 
 // String is the column's name.

@@ -70,7 +70,7 @@ func (l *lab) refusals(rep uint32) {
 		{Kind: synclinev1.TraceKind_TRACE_KIND_RESET_SENT, Reason: "NO_SOCKET", Sequence: 7000 + rep, Flags: 2},
 		{Kind: synclinev1.TraceKind_TRACE_KIND_RESET_RECEIVED, Cookie: 9, State: 1},
 		{Kind: synclinev1.TraceKind_TRACE_KIND_ERROR, Cookie: 9, State: 7, Errno: 104},
-		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, Reason: "NO_SOCKET", Place: "udp_unicast_rcv_skb", Protocol: 17, PayloadLength: 5},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, Reason: "NO_SOCKET", Place: "udp_unicast_rcv_skb", Protocol: 17, PayloadLength: 5, Direction: synclinev1.Direction_DIRECTION_IN},
 	} {
 		t.LocalAddress, t.PeerAddress = local, peer
 		l.fact(rep, &synclinev1.Event{Fact: &synclinev1.Event_Trace{Trace: t}})

@@ -56,7 +56,7 @@ func worst(r *rand.Rand, payload int) *synclinev1.Event {
 	if r.IntN(3) == 0 {
 		ev.Fact = &synclinev1.Event_Trace{Trace: &synclinev1.Trace{
 			Kind: synclinev1.TraceKind(u()), Cookie: r.Uint64(), LocalAddress: text(), PeerAddress: text(), OldState: u(), State: u(), Errno: u(),
-			Reason: text(), Sequence: u(), Acknowledgment: u(), Flags: u(), PayloadLength: u(), Protocol: u(), Place: text(),
+			Reason: text(), Sequence: u(), Acknowledgment: u(), Flags: u(), PayloadLength: u(), Protocol: u(), Place: text(), Direction: synclinev1.Direction(u()),
 		}}
 		return ev
 	}

@@ -29,6 +29,7 @@ type traceModel struct {
 	// segment says that it was about one.
 	segment                 bool
 	flags, length, protocol uint32
+	direction               synclinev1.Direction
 }
 
 // trace carries what the kernel said at a tracepoint. Sockets of one role go through the
@@ -61,10 +62,11 @@ func (c *codec) trace(ev *synclinev1.Event, t *synclinev1.Trace) {
 	c.text(colTraceReason, &t.Reason, last.reason)
 	c.text(colTracePlace, &t.Place, last.place)
 	c.segment(t, s, last)
+	i32(c, colTraceDirection, &t.Direction, last.direction)
 	*last = traceModel{
 		local: t.LocalAddress, peer: t.PeerAddress, errno: t.Errno, reason: t.Reason, place: t.Place,
 		segment: t.Sequence != 0 || t.Acknowledgment != 0,
-		flags:   t.Flags, length: t.PayloadLength, protocol: t.Protocol,
+		flags:   t.Flags, length: t.PayloadLength, protocol: t.Protocol, direction: t.Direction,
 	}
 }
 
