@@ -1177,7 +1177,11 @@ type Arm struct {
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Epoch uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// In place of those of Prepare from here on; empty leaves the sources as they are.
-	Sources       []Source `protobuf:"varint,3,rep,packed,name=sources,proto3,enum=syncline.v1.Source" json:"sources,omitempty"`
+	Sources []Source `protobuf:"varint,3,rep,packed,name=sources,proto3,enum=syncline.v1.Source" json:"sources,omitempty"`
+	// With sources: the number of the repetition that comes next. All that is heard from
+	// the answer on is of it; what came before is not, see Drain.hold. 0: the one after
+	// that which was drained last.
+	Repetition    uint32 `protobuf:"varint,4,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1231,6 +1235,13 @@ func (x *Arm) GetSources() []Source {
 		return x.Sources
 	}
 	return nil
+}
+
+func (x *Arm) GetRepetition() uint32 {
+	if x != nil {
+		return x.Repetition
+	}
+	return 0
 }
 
 // Armed answers Arm: every packet from here on is seen.
@@ -2137,7 +2148,10 @@ type Drain struct {
 	SilenceNs int64 `protobuf:"varint,4,opt,name=silence_ns,json=silenceNs,proto3" json:"silence_ns,omitempty"`
 	// The controller is going to judge the repetition at once: cut the chunk that is
 	// open and send it.
-	Flush         bool `protobuf:"varint,5,opt,name=flush,proto3" json:"flush,omitempty"`
+	Flush bool `protobuf:"varint,5,opt,name=flush,proto3" json:"flush,omitempty"`
+	// An Arm with other sources comes next, on every host, before any lane starts again.
+	// What is still heard until then is of this repetition, and not of the next one.
+	Hold          bool `protobuf:"varint,6,opt,name=hold,proto3" json:"hold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2203,6 +2217,13 @@ func (x *Drain) GetSilenceNs() int64 {
 func (x *Drain) GetFlush() bool {
 	if x != nil {
 		return x.Flush
+	}
+	return false
+}
+
+func (x *Drain) GetHold() bool {
+	if x != nil {
+		return x.Hold
 	}
 	return false
 }
@@ -2733,11 +2754,14 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12;\n" +
 	"\fcapabilities\x18\x03 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x14\n" +
 	"\x05error\x18\x04 \x01(\tR\x05error\x12:\n" +
-	"\venvironment\x18\x05 \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"a\n" +
+	"\venvironment\x18\x05 \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"\x81\x01\n" +
 	"\x03Arm\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12-\n" +
-	"\asources\x18\x03 \x03(\x0e2\x13.syncline.v1.SourceR\asources\"\xa0\x01\n" +
+	"\asources\x18\x03 \x03(\x0e2\x13.syncline.v1.SourceR\asources\x12\x1e\n" +
+	"\n" +
+	"repetition\x18\x04 \x01(\rR\n" +
+	"repetition\"\xa0\x01\n" +
 	"\x05Armed\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
@@ -2817,7 +2841,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x12\n" +
-	"\x04busy\x18\x03 \x03(\tR\x04busy\"\x89\x01\n" +
+	"\x04busy\x18\x03 \x03(\tR\x04busy\"\x9d\x01\n" +
 	"\x05Drain\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -2826,7 +2850,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x12\x1d\n" +
 	"\n" +
 	"silence_ns\x18\x04 \x01(\x03R\tsilenceNs\x12\x14\n" +
-	"\x05flush\x18\x05 \x01(\bR\x05flush\"u\n" +
+	"\x05flush\x18\x05 \x01(\bR\x05flush\x12\x12\n" +
+	"\x04hold\x18\x06 \x01(\bR\x04hold\"u\n" +
 	"\aDrained\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +

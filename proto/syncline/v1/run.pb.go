@@ -443,6 +443,78 @@ func (x *Overhead) GetFailure() string {
 	return ""
 }
 
+// Unwatched says that a host did not give a source of a setting, or not all of it: the
+// figures of the setting are without what that would have cost.
+type Unwatched struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Role of the host.
+	Host   string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Source Source `protobuf:"varint,2,opt,name=source,proto3,enum=syncline.v1.Source" json:"source,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The host gave a part of it; reason says what is lacking and why.
+	InPart        bool `protobuf:"varint,4,opt,name=in_part,json=inPart,proto3" json:"in_part,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Unwatched) Reset() {
+	*x = Unwatched{}
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Unwatched) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Unwatched) ProtoMessage() {}
+
+func (x *Unwatched) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Unwatched.ProtoReflect.Descriptor instead.
+func (*Unwatched) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Unwatched) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Unwatched) GetSource() Source {
+	if x != nil {
+		return x.Source
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *Unwatched) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Unwatched) GetInPart() bool {
+	if x != nil {
+		return x.InPart
+	}
+	return false
+}
+
 // OverheadSetting is what the lanes did with some of the sources.
 type OverheadSetting struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -452,7 +524,7 @@ type OverheadSetting struct {
 	// Repetitions that count, and those in which a lane failed and that do not.
 	Repetitions uint32 `protobuf:"varint,3,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
 	Failed      uint32 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
-	// Why the first of those failed.
+	// Why the first of those failed; without any, why the setting was not measured.
 	Failure string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
 	// Events recorded in the repetitions that count, and those lost in any.
 	Events uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
@@ -462,10 +534,13 @@ type OverheadSetting struct {
 	// Of one repetition. What is not set could not be measured: there was no connect(),
 	// or a host could not tell.
 	//
-	// Connections a second, from the first call of the lanes that connect to the return of
-	// their last.
+	// Connections a second of the time in which at least one of the lanes that connect was
+	// at work: from its first call to the return of its last, but for its rests. A lane
+	// rests in what the lab does and not the kernel (sleep, signal, wait, meet, apply,
+	// undo), in a call that the lab's own limit ended, and in a poll() that found nothing.
+	// Of several hosts that connect: the sum of their rates.
 	ConnectionsPerSecond *Cost `protobuf:"bytes,9,opt,name=connections_per_second,json=connectionsPerSecond,proto3" json:"connections_per_second,omitempty"`
-	// Repetitions a second, from the first call of a host to the return of its last one.
+	// Repetitions a second, likewise: by the host whose lanes were at work the longest.
 	RepetitionsPerSecond *Cost `protobuf:"bytes,10,opt,name=repetitions_per_second,json=repetitionsPerSecond,proto3" json:"repetitions_per_second,omitempty"`
 	// From the entry of connect() to its return, nanoseconds: of those that made a
 	// connection. Where a repetition makes fewer than 100, the 99th percentile is that of
@@ -475,16 +550,26 @@ type OverheadSetting struct {
 	// Processor time of the agents, nanoseconds, from before the lanes start until every
 	// event is stored.
 	AgentCpuNs *Cost `protobuf:"bytes,13,opt,name=agent_cpu_ns,json=agentCpuNs,proto3" json:"agent_cpu_ns,omitempty"`
-	// Of their machines, see Usage: the mean, since the kernel counts in ticks, and a
-	// ratio without an interval, if there are ticks enough for one.
-	MachineCpuNs  *Cost `protobuf:"bytes,14,opt,name=machine_cpu_ns,json=machineCpuNs,proto3" json:"machine_cpu_ns,omitempty"`
+	// Of their machines, see Usage; one that several agents share counts once. Where a
+	// repetition has few of the ticks that the kernel counts in, it is the mean, and the
+	// ratio has no interval, and is there only if all of them together have enough.
+	MachineCpuNs *Cost `protobuf:"bytes,14,opt,name=machine_cpu_ns,json=machineCpuNs,proto3" json:"machine_cpu_ns,omitempty"`
+	// How long the lanes of the rate in use were at work, nanoseconds of a repetition, of
+	// the host where that was longest: median. The rate is that of connections if there are
+	// any, else that of repetitions.
+	WorkingNs int64 `protobuf:"varint,15,opt,name=working_ns,json=workingNs,proto3" json:"working_ns,omitempty"`
+	// The share of the time from their first call to the return of their last in which all
+	// of them rested: median.
+	Resting float64 `protobuf:"fixed64,16,opt,name=resting,proto3" json:"resting,omitempty"`
+	// Sources that were not on, by host.
+	Unwatched     []*Unwatched `protobuf:"bytes,17,rep,name=unwatched,proto3" json:"unwatched,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OverheadSetting) Reset() {
 	*x = OverheadSetting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +581,7 @@ func (x *OverheadSetting) String() string {
 func (*OverheadSetting) ProtoMessage() {}
 
 func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +594,7 @@ func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverheadSetting.ProtoReflect.Descriptor instead.
 func (*OverheadSetting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *OverheadSetting) GetName() string {
@@ -610,6 +695,27 @@ func (x *OverheadSetting) GetMachineCpuNs() *Cost {
 	return nil
 }
 
+func (x *OverheadSetting) GetWorkingNs() int64 {
+	if x != nil {
+		return x.WorkingNs
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetResting() float64 {
+	if x != nil {
+		return x.Resting
+	}
+	return 0
+}
+
+func (x *OverheadSetting) GetUnwatched() []*Unwatched {
+	if x != nil {
+		return x.Unwatched
+	}
+	return nil
+}
+
 // Cost is a figure of one repetition, and how it compares with the bare one of the same
 // round.
 type Cost struct {
@@ -633,7 +739,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +751,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +764,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Cost) GetValue() float64 {
@@ -724,7 +830,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +842,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +855,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RunHost) GetName() string {
@@ -819,7 +925,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +937,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +950,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Environment) GetSections() []*Environment_Section {
@@ -868,7 +974,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +986,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +999,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Capability) GetSource() Source {
@@ -936,7 +1042,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1054,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1067,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -987,7 +1093,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -999,7 +1105,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1012,7 +1118,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -1037,7 +1143,7 @@ type PlanExperimentRequest struct {
 
 func (x *PlanExperimentRequest) Reset() {
 	*x = PlanExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1155,7 @@ func (x *PlanExperimentRequest) String() string {
 func (*PlanExperimentRequest) ProtoMessage() {}
 
 func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1168,7 @@ func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentRequest.ProtoReflect.Descriptor instead.
 func (*PlanExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PlanExperimentRequest) GetFileName() string {
@@ -1116,7 +1222,7 @@ type PlanExperimentResponse struct {
 
 func (x *PlanExperimentResponse) Reset() {
 	*x = PlanExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1128,7 +1234,7 @@ func (x *PlanExperimentResponse) String() string {
 func (*PlanExperimentResponse) ProtoMessage() {}
 
 func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1141,7 +1247,7 @@ func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentResponse.ProtoReflect.Descriptor instead.
 func (*PlanExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanExperimentResponse) GetPlan() *Plan {
@@ -1181,7 +1287,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1299,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1312,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Plan) GetExperiment() string {
@@ -1302,7 +1408,7 @@ type PlanVariant struct {
 
 func (x *PlanVariant) Reset() {
 	*x = PlanVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1420,7 @@ func (x *PlanVariant) String() string {
 func (*PlanVariant) ProtoMessage() {}
 
 func (x *PlanVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1433,7 @@ func (x *PlanVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
 func (*PlanVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanVariant) GetName() string {
@@ -1371,7 +1477,7 @@ type PlannedVerdict struct {
 
 func (x *PlannedVerdict) Reset() {
 	*x = PlannedVerdict{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1489,7 @@ func (x *PlannedVerdict) String() string {
 func (*PlannedVerdict) ProtoMessage() {}
 
 func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1502,7 @@ func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
 func (*PlannedVerdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlannedVerdict) GetExpectation() string {
@@ -1436,7 +1542,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1554,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1567,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -1529,7 +1635,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1647,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1660,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -1573,7 +1679,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1585,7 +1691,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1598,7 +1704,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1617,7 +1723,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +1735,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1642,7 +1748,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1660,7 +1766,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1778,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1791,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 type ListRunsResponse struct {
@@ -1697,7 +1803,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1815,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1722,7 +1828,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1741,7 +1847,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1859,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1872,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -1785,7 +1891,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1903,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1916,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1830,7 +1936,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +1948,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +1961,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -1881,7 +1987,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1893,7 +1999,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1906,7 +2012,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -1927,7 +2033,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2045,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2058,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -1981,7 +2087,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2099,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2112,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -2042,7 +2148,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2160,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2173,7 @@ func (x *Environment_Section) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Section.ProtoReflect.Descriptor instead.
 func (*Environment_Section) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6, 0}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7, 0}
 }
 
 func (x *Environment_Section) GetName() string {
@@ -2097,7 +2203,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2109,7 +2215,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2122,7 +2228,7 @@ func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Setting.ProtoReflect.Descriptor instead.
 func (*Environment_Setting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6, 1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7, 1}
 }
 
 func (x *Environment_Setting) GetName() string {
@@ -2188,7 +2294,12 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x05first\x18\x04 \x01(\rR\x05first\x12\x12\n" +
 	"\x04last\x18\x05 \x01(\rR\x04last\x128\n" +
 	"\bsettings\x18\x06 \x03(\v2\x1c.syncline.v1.OverheadSettingR\bsettings\x12\x18\n" +
-	"\afailure\x18\a \x01(\tR\afailure\"\xe8\x04\n" +
+	"\afailure\x18\a \x01(\tR\afailure\"}\n" +
+	"\tUnwatched\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12+\n" +
+	"\x06source\x18\x02 \x01(\x0e2\x13.syncline.v1.SourceR\x06source\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x17\n" +
+	"\ain_part\x18\x04 \x01(\bR\x06inPart\"\xd7\x05\n" +
 	"\x0fOverheadSetting\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\asources\x18\x02 \x03(\x0e2\x13.syncline.v1.SourceR\asources\x12 \n" +
@@ -2205,7 +2316,11 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x0econnect_p99_ns\x18\f \x01(\v2\x11.syncline.v1.CostR\fconnectP99Ns\x123\n" +
 	"\fagent_cpu_ns\x18\r \x01(\v2\x11.syncline.v1.CostR\n" +
 	"agentCpuNs\x127\n" +
-	"\x0emachine_cpu_ns\x18\x0e \x01(\v2\x11.syncline.v1.CostR\fmachineCpuNs\"\xa4\x01\n" +
+	"\x0emachine_cpu_ns\x18\x0e \x01(\v2\x11.syncline.v1.CostR\fmachineCpuNs\x12\x1d\n" +
+	"\n" +
+	"working_ns\x18\x0f \x01(\x03R\tworkingNs\x12\x18\n" +
+	"\aresting\x18\x10 \x01(\x01R\aresting\x124\n" +
+	"\tunwatched\x18\x11 \x03(\v2\x16.syncline.v1.UnwatchedR\tunwatched\"\xa4\x01\n" +
 	"\x04Cost\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05ratio\x18\x02 \x01(\x01R\x05ratio\x12\x1b\n" +
@@ -2362,98 +2477,101 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
 	(*RunVariant)(nil),                 // 2: syncline.v1.RunVariant
 	(*Overhead)(nil),                   // 3: syncline.v1.Overhead
-	(*OverheadSetting)(nil),            // 4: syncline.v1.OverheadSetting
-	(*Cost)(nil),                       // 5: syncline.v1.Cost
-	(*RunHost)(nil),                    // 6: syncline.v1.RunHost
-	(*Environment)(nil),                // 7: syncline.v1.Environment
-	(*Capability)(nil),                 // 8: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 9: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 10: syncline.v1.ValidateExperimentResponse
-	(*PlanExperimentRequest)(nil),      // 11: syncline.v1.PlanExperimentRequest
-	(*PlanExperimentResponse)(nil),     // 12: syncline.v1.PlanExperimentResponse
-	(*Plan)(nil),                       // 13: syncline.v1.Plan
-	(*PlanVariant)(nil),                // 14: syncline.v1.PlanVariant
-	(*PlannedVerdict)(nil),             // 15: syncline.v1.PlannedVerdict
-	(*CreateRunRequest)(nil),           // 16: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 17: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 18: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 19: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 20: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 21: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 22: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 23: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 24: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 25: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 26: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 27: syncline.v1.ListEventsResponse
-	(*Environment_Section)(nil),        // 28: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 29: syncline.v1.Environment.Setting
-	nil,                                // 30: syncline.v1.PlanExperimentRequest.BindingsEntry
-	nil,                                // 31: syncline.v1.PlanExperimentRequest.SetEntry
-	nil,                                // 32: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 33: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 34: syncline.v1.Source
-	(*Event)(nil),                      // 35: syncline.v1.Event
+	(*Unwatched)(nil),                  // 4: syncline.v1.Unwatched
+	(*OverheadSetting)(nil),            // 5: syncline.v1.OverheadSetting
+	(*Cost)(nil),                       // 6: syncline.v1.Cost
+	(*RunHost)(nil),                    // 7: syncline.v1.RunHost
+	(*Environment)(nil),                // 8: syncline.v1.Environment
+	(*Capability)(nil),                 // 9: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 10: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 11: syncline.v1.ValidateExperimentResponse
+	(*PlanExperimentRequest)(nil),      // 12: syncline.v1.PlanExperimentRequest
+	(*PlanExperimentResponse)(nil),     // 13: syncline.v1.PlanExperimentResponse
+	(*Plan)(nil),                       // 14: syncline.v1.Plan
+	(*PlanVariant)(nil),                // 15: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 16: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 17: syncline.v1.CreateRunRequest
+	(*CreateRunResponse)(nil),          // 18: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 19: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 20: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 21: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 22: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 23: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 24: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 25: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 26: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 27: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 28: syncline.v1.ListEventsResponse
+	(*Environment_Section)(nil),        // 29: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 30: syncline.v1.Environment.Setting
+	nil,                                // 31: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 32: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 33: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 34: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 35: syncline.v1.Source
+	(*Event)(nil),                      // 36: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
-	6,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
+	7,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
 	3,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
-	4,  // 4: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
-	34, // 5: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
-	5,  // 6: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
-	5,  // 7: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
-	5,  // 8: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
-	5,  // 9: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
-	5,  // 10: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
-	5,  // 11: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
-	8,  // 12: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	7,  // 13: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	28, // 14: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	34, // 15: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	30, // 16: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	31, // 17: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
-	13, // 18: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
-	6,  // 19: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	14, // 20: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	15, // 21: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	32, // 22: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	33, // 23: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	1,  // 24: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 25: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 26: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 27: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 28: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	35, // 29: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	29, // 30: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	9,  // 31: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	11, // 32: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	16, // 33: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	18, // 34: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	20, // 35: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	22, // 36: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	24, // 37: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	26, // 38: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	10, // 39: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	12, // 40: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	17, // 41: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	19, // 42: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	21, // 43: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	23, // 44: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	25, // 45: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	27, // 46: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	39, // [39:47] is the sub-list for method output_type
-	31, // [31:39] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	5,  // 4: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
+	35, // 5: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
+	35, // 6: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	6,  // 7: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
+	6,  // 8: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
+	6,  // 9: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
+	6,  // 10: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
+	6,  // 11: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
+	6,  // 12: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
+	4,  // 13: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
+	9,  // 14: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	8,  // 15: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	29, // 16: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	35, // 17: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	31, // 18: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	32, // 19: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	14, // 20: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	7,  // 21: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	15, // 22: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	16, // 23: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	33, // 24: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	34, // 25: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	1,  // 26: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 27: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 28: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 29: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 30: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	36, // 31: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	30, // 32: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	10, // 33: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	12, // 34: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	17, // 35: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	19, // 36: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	21, // 37: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	23, // 38: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	25, // 39: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	27, // 40: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	11, // 41: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	13, // 42: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	18, // 43: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	20, // 44: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	22, // 45: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	24, // 46: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	26, // 47: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	28, // 48: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	41, // [41:49] is the sub-list for method output_type
+	33, // [33:41] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -2468,7 +2586,7 @@ func file_syncline_v1_run_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
