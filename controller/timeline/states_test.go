@@ -37,7 +37,8 @@ var rewriteStates = flag.Bool("rewrite-states", false, "rewrite testdata/states 
 //	A trace 1 4 CLOSED>SYN_SENT   the kernel traced the socket with cookie 1: "noport" before
 //	                         it has one, "nopeer" before its peer is known
 //	A trace 1 40 reset-received
-//	B trace - 30 drop A>B SYN NETFILTER_DROP nf_hook_slow
+//	B trace - 30 drop A>B SYN NETFILTER_DROP nf_hook_slow   "noway" does not tell that B
+//	                         had received it
 //	A option c IPPROTO_TCP, TCP_DEFER_ACCEPT, 5
 func TestStates(t *testing.T) {
 	files, err := filepath.Glob("testdata/states/*.txtar")
@@ -272,6 +273,10 @@ func (s *script) trace(host int, fields []string) {
 		tr.Seq, tr.Ack, tr.Flags, tr.PayloadLength, rest = about.Seq, about.Ack, about.Flags, about.PayloadLength, rest[2:]
 		if kind == TraceDrop {
 			tr.Reason, tr.Place, rest = rest[0], rest[1], rest[2:]
+			tr.Direction = In
+			if hostOfLetter(sender) == host {
+				tr.Direction = Out
+			}
 		}
 	case kind == TraceResetSent:
 		tr.Kind, tr.Reason, rest = kind, rest[0], rest[1:]
@@ -284,6 +289,8 @@ func (s *script) trace(host int, fields []string) {
 		switch f {
 		case "noport":
 			tr.Local = netip.AddrPortFrom(tr.Local.Addr(), 0)
+		case "noway":
+			tr.Direction = 0
 		case "nopeer":
 			tr.Peer = netip.AddrPort{}
 		case "errno":

@@ -95,8 +95,10 @@ func (a *assembly) attachTo(index map[sent][]sighted, moment int, tr *Trace) {
 			return !s.out && s.host == host && s.moment < moment && s.packet.TCP() && s.packet.Flags&RST != 0
 		})
 	case TraceDrop:
-		for _, key := range []sent{own, others} {
-			consider(key, func(s *sighted) bool { return s.isDropped(a.t, tr, moment, host) })
+		for _, d := range []Direction{Out, In} {
+			if key := map[Direction]sent{Out: own, In: others}[d]; tr.Direction == 0 || tr.Direction == d {
+				consider(key, func(s *sighted) bool { return s.isDropped(tr, moment, host) })
+			}
 		}
 	}
 	if best == nil {
@@ -110,7 +112,7 @@ func (a *assembly) attachTo(index map[sent][]sighted, moment int, tr *Trace) {
 }
 
 // isDropped reports whether a drop may be of a packet that a tap saw before it.
-func (s *sighted) isDropped(t *Timeline, tr *Trace, moment, host int) bool {
+func (s *sighted) isDropped(tr *Trace, moment, host int) bool {
 	p := s.packet
 	if s.moment >= moment || !sameProtocol(p, tr) {
 		return false
@@ -122,8 +124,9 @@ func (s *sighted) isDropped(t *Timeline, tr *Trace, moment, host int) bool {
 		// Its own tap heard it come in, or go out, before it was dropped there.
 		return !s.out || s.Arrival < 0
 	}
-	// A host that it passed, or the peer before its tap: it came to no other tap then.
-	return s.out && s.Arrival < 0
+	// A host that it passed, or the peer before its tap: it came to no other tap then. What
+	// this host was about to send, no other has sent.
+	return s.out && s.Arrival < 0 && tr.Direction != Out
 }
 
 func sameProtocol(p *Packet, tr *Trace) bool {

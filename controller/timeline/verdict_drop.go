@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"net/netip"
 
 	"syncline/controller/experiment"
 )
@@ -48,14 +49,21 @@ func (tr *trial) countDrops(e *experiment.DropExpectation) counting {
 			e.Reason != "" && ev.Trace.Reason != e.Reason || e.Host != "" && tr.t.Hosts[ev.Host].Name != e.Host {
 			continue
 		}
-		p := tr.unseen(moment)
+		connection, fits, doubt := tr.t.Moments[moment].Connection, false, ""
 		if one, ok := segments[moment]; ok {
-			p, _ = tr.sighting(one)
+			p, _ := tr.sighting(one)
+			connection, fits = p.connection, tr.matches(&e.Packet, p)
+		} else {
+			fits, doubt = tr.matchesUnseen(&e.Packet, moment)
 		}
-		if !tr.matches(&e.Packet, p) {
+		if !fits {
 			continue
 		}
-		switch why := tr.doubtOf(p.connection); why {
+		why := tr.doubtOf(connection)
+		if why == "" {
+			why = doubt
+		}
+		switch why {
 		case foreignText:
 		case "":
 			c.sure = append(c.sure, moment)
@@ -77,17 +85,74 @@ func (tr *trial) droppedSegments() map[int]*Transmission {
 	return found
 }
 
-// unseen is what a trace tells of a packet that no tap saw: its host was about to send it.
-func (tr *trial) unseen(moment int) sighting {
+// matchesUnseen reports whether a packet that no tap saw is one that a selector names.
+// Where it is only if it went one of the two ways that it may have gone, or if what no trace
+// tells of a packet is as the selector has it, doubt says so.
+func (tr *trial) matchesUnseen(sel *experiment.PacketSelector, moment int) (fits bool, doubt string) {
+	known, untold := tracedPart(sel)
+	all := true
+	for _, p := range tr.unseen(moment) {
+		one := tr.matches(&known, p)
+		fits, all = fits || one, all && one
+	}
+	host := tr.hostName(tr.t.Moments[moment].Event.Host)
+	switch {
+	case fits && !all:
+		doubt = fmt.Sprintf("nobody can tell whether %s sent or received them", host)
+	case fits && untold != "":
+		doubt = fmt.Sprintf("no tap saw them, and the trace of %s does not tell %s", host, untold)
+	}
+	return fits, doubt
+}
+
+// tracedPart is what a selector asks of a packet that a trace tells, and untold the first
+// thing that it asks besides.
+func tracedPart(sel *experiment.PacketSelector) (known experiment.PacketSelector, untold string) {
+	known = *sel
+	isTCP := sel.ARP == 0 && (sel.Protocol == 0 || sel.Protocol == ProtocolTCP)
+	switch {
+	case isTCP && sel.Copy:
+		untold = "a retransmission from the first transmission"
+	case isTCP && sel.Window >= 0:
+		untold = "the window"
+	case isTCP && len(sel.Options)+len(sel.NoOptions) > 0:
+		untold = "the options"
+	case !isTCP && sel.Protocol != ProtocolUDP && (sel.ICMPType >= 0 || sel.ICMPCode >= 0):
+		untold = "the type of ICMP"
+	}
+	known.Copy, known.Window, known.Options, known.NoOptions = false, -1, nil, nil
+	known.ICMPType, known.ICMPCode = -1, -1
+	return known, untold
+}
+
+// unseen is what a trace tells of a packet that no tap saw: a packet that its host was
+// about to send, or had received and dropped before its tap heard it. Where the trace does
+// not say which, it is both.
+func (tr *trial) unseen(moment int) []sighting {
 	m := &tr.t.Moments[moment]
 	t := m.Event.Trace
+	switch t.Direction {
+	case Out:
+		return []sighting{tr.unseenWay(m, Out, t.Local, t.Peer)}
+	case In:
+		return []sighting{tr.unseenWay(m, In, t.Peer, t.Local)}
+	}
+	return []sighting{tr.unseenWay(m, Out, t.Local, t.Peer), tr.unseenWay(m, In, t.Peer, t.Local)}
+}
+
+func (tr *trial) unseenWay(m *Moment, d Direction, source, destination netip.AddrPort) sighting {
+	t, host := m.Event.Trace, m.Event.Host
 	p := &Packet{
-		Direction: Out, Source: plain(t.Local), Destination: plain(t.Peer), Seq: t.Seq, Ack: t.Ack, Flags: t.Flags,
+		Direction: d, Source: plain(source), Destination: plain(destination), Seq: t.Seq, Ack: t.Ack, Flags: t.Flags,
 		PayloadLength: t.PayloadLength, Protocol: t.Protocol, Segments: 1,
 	}
-	s := sighting{Packet: p, host: m.Event.Host, from: m.Event.Host, to: tr.hostOf(p.Destination.Addr()), connection: m.Connection}
+	s := sighting{Packet: p, host: host, from: host, to: tr.hostOf(p.Destination.Addr()), connection: m.Connection}
+	if d == In {
+		s.from, s.to = tr.hostOf(p.Source.Addr()), host
+	}
 	if m.Connection >= 0 {
-		s.fromClient = tr.t.Connections[m.Connection].Client.Host == m.Event.Host
+		client := &tr.t.Connections[m.Connection].Client
+		s.fromClient = p.Source == client.Address || p.Source == client.socketAddress()
 	}
 	return s
 }

@@ -157,3 +157,51 @@ func TestAMarkTakesTheSourceAway(t *testing.T) {
 		t.Error("the run's own hosts were changed")
 	}
 }
+
+// A packet that was dropped before any tap heard it is one that its host was sending or one
+// that it had received, as the trace says; where that does not, nobody can tell.
+func TestDropVerdictsOfUnseenPackets(t *testing.T) {
+	// Neither tap hears the first SYN.
+	const script = `
+A client connect c 0..1000060 = 0
+B server accept s->a -20..1000095 = 8
+A>B SYN 1000005..1000025
+B>A SYN+ACK 1000030..1000050
+A>B ACK 1000055..1000075
+`
+	for _, c := range []struct {
+		expect, trace string
+		want          Ruling
+		why           string
+	}{
+		{"{ of: A>B SYN, equals: 1 }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp", Pass, ""},
+		{"{ of: B>A SYN, at_most: 0 }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp", Pass, ""},
+		{"{ of: B>A SYN }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp", Fail, "counted 0"},
+		{"{ of: A>B SYN, equals: 1 }", "A trace 1 30 drop A>B SYN NETFILTER_DROP nf_hook_slow", Pass, ""},
+		{"{ of: B>A SYN, at_most: 0 }", "A trace 1 30 drop A>B SYN NETFILTER_DROP nf_hook_slow", Pass, ""},
+		{"{ of: A>B SYN }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp noway", CannotTell, "whether B sent or received"},
+		{"{ of: B>A SYN }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp noway", CannotTell, "whether B sent or received"},
+		{"{ of: SYN, equals: 1 }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp noway", Pass, ""},
+		{"{ of: A>B FIN, at_most: 0 }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp noway", Pass, ""},
+		{"{ of: 'retransmitted A>B SYN', at_most: 0 }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp", CannotTell, "does not tell a retransmission"},
+		{"{ of: 'A>B SYN window 0' }", "B trace - 30 drop A>B SYN XDP bpf_prog_run_xdp", CannotTell, "does not tell the window"},
+	} {
+		t.Run(c.expect+" "+c.trace, func(t *testing.T) {
+			text := strings.Replace(tracedExperiment, "tcp-states]", "tcp-states, drops]", 1)
+			exp, err := experiment.Parse([]byte(text+"  - drop: "+c.expect+"\n"), experiment.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := newScript(t, script+c.trace+"\n").run
+			run.Experiment = exp
+			tl, err := Build(run, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := tl.Verdicts[len(tl.Verdicts)-1]
+			if v.Ruling != c.want || !strings.Contains(v.Reason, c.why) {
+				t.Errorf("%s: %v (%s), want %v (%s)", v.Expectation, v.Ruling, v.Reason, c.want, c.why)
+			}
+		})
+	}
+}
