@@ -67,7 +67,7 @@ type run struct {
 	// read its taps to their end, not when its own lanes start: a host whose start
 	// comes late may hear another one's first packet before. No host starts the next
 	// repetition before all have read their taps, so no packet is counted to the
-	// wrong one.
+	// wrong one. Before an Arm with other sources it stays until the taps are closed.
 	number uint32
 	// counters are those of the kernel before the next repetition.
 	counters  kernel.Counters
@@ -219,7 +219,7 @@ func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, f
 func (r *run) arm(m *synclinev1.Arm) {
 	r.later(func() {
 		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch, Before: r.usage()}
-		err := r.rearm(m.Sources)
+		err := r.rearm(m)
 		if err == nil {
 			err = r.openTaps()
 		}
@@ -549,15 +549,23 @@ func (r *run) drain(d *synclinev1.Drain) {
 			answer.Error = err.Error()
 		} else {
 			r.mark(d.Repetition, synclinev1.MarkKind_MARK_KIND_REPETITION_END, "", 0)
-			r.mu.Lock()
-			r.number = d.Repetition + 1
-			r.mu.Unlock()
+			r.pass(d)
 		}
 		if d.Flush {
 			answer.LastEvent = r.stream.flush()
 		}
 		r.runs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Drained{Drained: answer}})
 	})
+}
+
+// pass moves on to the next repetition, unless other taps are opened before that.
+func (r *run) pass(d *synclinev1.Drain) {
+	if d.Hold {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.number = d.Repetition + 1
 }
 
 func (r *run) readTaps(ctx context.Context, limit, silence time.Duration) error {
