@@ -15,9 +15,11 @@ import (
 
 type programsCount struct {
 	_         structs.HostLayout
+	Begun     uint64
 	Submitted uint64
 	Lost      uint64
 	Nested    uint64
+	Skipped   uint64
 	Running   [16]uint8
 }
 

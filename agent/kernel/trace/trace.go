@@ -5,8 +5,8 @@
 // The contract is about completeness, as that of package packet. Every record that
 // the programs made for the run's flows was submitted to the ring, and becomes a Trace
 // event or a counted omission; or there was no room, and it is part of a Loss event
-// with the exact number. Flush returns when every record submitted before it has been
-// handed over, which is how an agent knows that a repetition's events are all there.
+// with the exact number. Flush returns when every record begun before it has been
+// handed over or reported, which is how an agent knows that a repetition's events are all there.
 //
 // The programs look at one network namespace and at the sockets of Config.Flows alone.
 // Each stamp is CLOCK_MONOTONIC, read once in the tracepoint. The order of the events is
@@ -103,11 +103,13 @@ func (m Missing) String() string {
 
 // Counts are the programs' records since Open, by what became of them.
 type Counts struct {
-	// Submitted got a place in the ring, Lost did not; both by the kernel's side.
-	Submitted, Lost uint64
-	// Nested of both came in an interrupt, while the program for another event was
-	// under way on the same processor.
-	Nested uint64
+	// Begun are all; Submitted got a place in the ring, Lost did not; all by the kernel's
+	// side. Begun is the sum of the others while no program is under way.
+	Begun, Submitted, Lost uint64
+	// Nested events, of any socket of this machine, came in an interrupt while the program
+	// for another event was under way on the same processor. Skipped of them were those
+	// that the kernel called this program for all the same, as it does before Linux 6.1.
+	Nested, Skipped uint64
 	// Read were taken from the ring; Omitted of those made no event, being no drops of
 	// the experiment's packets.
 	Read, Omitted uint64

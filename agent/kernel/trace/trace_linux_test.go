@@ -191,6 +191,10 @@ func TestCookiesAndTimes(t *testing.T) {
 	a := accept(l)
 	cookie := must(unix.GetsockoptUint64(a, unix.SOL_SOCKET, unix.SO_COOKIE))
 	listener := must(unix.GetsockoptUint64(l, unix.SOL_SOCKET, unix.SO_COOKIE))
+	// The connection can be accepted a moment before it is established.
+	server.wait("the connection is ready", func(all []*synclinev1.Event) bool {
+		return len(ofKind(all, synclinev1.TraceKind_TRACE_KIND_READY)) == 1
+	})
 	end := now()
 	var got []string
 	for _, e := range server.flush() {
@@ -273,19 +277,24 @@ func TestTinyRing(t *testing.T) {
 	burst := now()
 	w := &watch{t: t, tracer: tracer, ended: make(chan error, 1)}
 	go func() { w.ended <- tracer.Run(t.Context(), w.take) }()
-	var read, lost uint64
+	var read, lost, interrupted uint64
 	for _, e := range w.flush() {
-		if loss := e.GetLoss(); loss != nil {
+		loss := e.GetLoss()
+		switch {
+		case loss == nil:
+			read++
+		case loss.Where == "BPF ring":
 			lost += loss.Count
-			if loss.Source != synclinev1.Source_SOURCE_TRACEPOINTS || loss.Where != "BPF ring" || loss.SinceNs > opened || e.TimeNs < burst {
+			if loss.Source != synclinev1.Source_SOURCE_TRACEPOINTS || loss.SinceNs > opened || e.TimeNs < burst {
 				t.Errorf("loss between %d and %d: %v", opened, burst, e)
 			}
-			continue
+		default:
+			interrupted += loss.Count
 		}
-		read++
 	}
-	if read == 0 || lost == 0 || read+lost != connections*states {
-		t.Errorf("%d read + %d lost, of %d", read, lost, connections*states)
+	// An interrupted tracepoint may be of whoever else is on this machine.
+	if sum := read + lost; read == 0 || lost == 0 || sum > connections*states || sum+interrupted < connections*states {
+		t.Errorf("%d read + %d lost + at most %d of interrupted tracepoints, of %d", read, lost, interrupted, connections*states)
 	}
 	// With room again, nothing more is lost.
 	l = p.server.listen(p.server4, port)
@@ -293,8 +302,9 @@ func TestTinyRing(t *testing.T) {
 	check(unix.Close(l))
 	w.close()
 	counts := must(tracer.Counts())
-	if want := (Counts{Submitted: read + states, Lost: lost, Read: read + states}); counts != want {
-		t.Errorf("counts %+v, want %+v", counts, want)
+	if counts.Lost != lost || counts.Read <= read || counts.Read > read+states || counts.Submitted != counts.Read ||
+		counts.Begun != counts.Submitted+lost || counts.Omitted != 0 {
+		t.Errorf("counts %+v, after %d read and %d lost, and a connection", counts, read, lost)
 	}
 }
 

@@ -23,8 +23,8 @@ const (
 	batchSize = 1024
 	// missEvery is how often the kernel is asked what it left the programs out of.
 	missEvery = 100 * time.Millisecond
-	// patience is how long Run waits at its end for records that a processor is still
-	// writing, which takes it a microsecond.
+	// patience is the default of Tracer.patience. A record takes a microsecond; a virtual
+	// processor may be kept from running for much longer.
 	patience = time.Second
 )
 
@@ -36,15 +36,23 @@ type Tracer struct {
 	reader *ringbuf.Reader
 	// kick makes Run look now.
 	kick chan struct{}
-	// closing is closed by Close, once; ended by Run when it is through.
-	closing, ended chan struct{}
+	// closing and gone are closed by the first Close, at its beginning and its end; ended by
+	// Run when it is through.
+	closing, gone, ended chan struct{}
+	// patience is how long Run waits at its end for programs that are under way.
+	patience time.Duration
 
 	mu    sync.Mutex
 	state state
+	// ran is set by the first Run.
+	ran bool
 	// read records were taken from the ring and handed over, but for those omitted.
 	read, omitted uint64
 	// final are the programs' own counts when the maps were closed.
 	final Counts
+	// flushes is how many were asked for, and answered how many of those a look has
+	// answered that began after they were asked for.
+	flushes, answered uint64
 	// passed is closed, and made anew, by Run at the end of each look.
 	passed chan struct{}
 
@@ -92,7 +100,8 @@ func Open(cfg Config) (*Tracer, error) {
 	reader.SetDeadline(time.Unix(1, 0))
 	return &Tracer{
 		loaded: *l, reader: reader, since: since, asked: since,
-		kick: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}), passed: make(chan struct{}),
+		kick: make(chan struct{}, 1), passed: make(chan struct{}), patience: patience,
+		closing: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
 	}, nil
 }
 
@@ -101,31 +110,33 @@ func (t *Tracer) Missing() []Missing { return t.missing }
 
 // Run reads the ring and hands over what it holds until ctx is done or Close is called.
 // It then detaches the programs, reads what is left, and returns when every record has
-// been handed over or reported lost.
+// been handed over or reported lost. Where Close came before it, all records are lost.
 //
 // emit gets Trace and Loss events. It is called on Run's goroutine, owns the events but
 // not the slice,
 // and may block: the ring then fills meanwhile. Number and repetition are left to it.
 // Run can be called once.
 func (t *Tracer) Run(ctx context.Context, emit func(...*synclinev1.Event)) error {
-	if err := t.begin(); err != nil {
+	late, err := t.begin()
+	if err != nil {
 		return err
 	}
 	defer t.end()
 	t.emit = emit
+	if late {
+		t.tooLate()
+		return nil
+	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
-	kicked := false
 	for {
-		if err := t.pass(kicked); err != nil {
+		if err := t.pass(false); err != nil {
 			return errors.Join(err, t.detach())
 		}
 		timer.Reset(pause)
-		kicked = false
 		select {
 		case <-timer.C:
 		case <-t.kick:
-			kicked = true
 		case <-ctx.Done():
 			return t.finish()
 		case <-t.closing:
@@ -134,21 +145,39 @@ func (t *Tracer) Run(ctx context.Context, emit func(...*synclinev1.Event)) error
 	}
 }
 
-func (t *Tracer) begin() error {
+// begin lets the first Run in, and says whether Close came before it.
+func (t *Tracer) begin() (late bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.ran {
+		return false, errors.New("trace: Run was called before")
+	}
+	t.ran = true
 	if t.state != opened {
-		return errors.New("trace: Run was called before, or after Close")
+		return true, nil
 	}
 	t.state = running
-	return nil
+	return false, nil
 }
 
 func (t *Tracer) end() {
 	t.mu.Lock()
-	t.state = stopped
+	if t.state == running {
+		t.state = stopped
+	}
 	t.mu.Unlock()
 	close(t.ended)
+}
+
+// tooLate reports the records that Close has thrown away unread.
+func (t *Tracer) tooLate() {
+	<-t.gone
+	t.mu.Lock()
+	unread := t.final.Begun
+	t.mu.Unlock()
+	if unread > 0 {
+		t.emit(loss(unread, t.since, clock.Now(), "BPF ring, closed before it was read"))
+	}
 }
 
 // finish detaches the programs and reads what is left. One that was under way on
@@ -157,28 +186,49 @@ func (t *Tracer) finish() error {
 	if err := t.detach(); err != nil {
 		return fmt.Errorf("trace: detach from the tracepoints: %w", err)
 	}
-	deadline := clock.Now() + int64(patience)
+	begun := clock.Now()
 	for {
-		if err := t.pass(true); err != nil {
-			return err
-		}
-		counts, err := t.Counts()
+		each, err := t.each()
 		if err != nil {
 			return err
 		}
+		if err := t.pass(true); err != nil {
+			return err
+		}
+		t.mu.Lock()
+		read := t.read
+		t.mu.Unlock()
+		sum := total(each)
 		switch {
-		case counts.Read == counts.Submitted:
+		case quiet(each) && read == sum.Submitted:
 			return nil
-		case clock.Now() > deadline:
-			return fmt.Errorf("trace: %d records were submitted to the ring and %d came out of it", counts.Submitted, counts.Read)
+		case clock.Now()-begun > int64(t.patience):
+			n := sum.Begun - min(sum.Begun, sum.Lost+read)
+			t.emit(loss(n, begun, clock.Now(), "BPF ring, never written"))
+			return fmt.Errorf("trace: %v after the programs were detached, %d records had been begun, %d submitted to the ring, %d lost for want of room, and %d read: "+
+				"a program is still under way, or a record was never submitted", t.patience, sum.Begun, sum.Submitted, sum.Lost, read)
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
 }
 
-// pass reads all records there are, then the programs' counters, and if it was kicked,
-// the kernel's too.
-func (t *Tracer) pass(kicked bool) error {
+// quiet reports whether no program is under way.
+func quiet(each []programsCount) bool {
+	for _, n := range each {
+		if n.Running != [len(n.Running)]uint8{} || n.Begun != n.Submitted+n.Lost {
+			return false
+		}
+	}
+	return true
+}
+
+// pass reads all records there are, then the programs' counters, and if it is the last or
+// answers a Flush, the kernel's too. It answers those that were asked for before it began:
+// what is lost between its beginning and its end may come after it has looked.
+func (t *Tracer) pass(last bool) error {
+	t.mu.Lock()
+	flushes, asked := t.flushes, t.flushes > t.answered
+	t.mu.Unlock()
 	for {
 		err := t.reader.ReadInto(&t.raw)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -201,21 +251,22 @@ func (t *Tracer) pass(kicked bool) error {
 		t.emit(loss(counts.Lost-t.reported, t.since, clock.Now(), "BPF ring"))
 		t.reported = counts.Lost
 	}
-	if kicked || at-t.asked >= int64(missEvery) {
+	if last || asked || at-t.asked >= int64(missEvery) {
 		if err := t.askMissed(at); err != nil {
 			return err
 		}
 	}
 	t.since = at
 	t.mu.Lock()
+	t.answered = flushes
 	close(t.passed)
 	t.passed = make(chan struct{})
 	t.mu.Unlock()
 	return nil
 }
 
-// askMissed reports events that the kernel left both programs of a tracepoint out of,
-// see bpf/trace.bpf.c. They may have been of any socket of the machine.
+// askMissed reports events that neither program of a tracepoint has taken, see
+// bpf/trace.bpf.c. They may have been of any socket of the machine.
 func (t *Tracer) askMissed(at int64) error {
 	var missed uint64
 	for _, p := range t.programs {
@@ -230,6 +281,7 @@ func (t *Tracer) askMissed(at int64) error {
 	if err != nil {
 		return err
 	}
+	missed += counts.Skipped
 	if n := missed - min(missed, counts.Nested); n > t.missed {
 		t.emit(loss(n-t.missed, t.asked, clock.Now(), "interrupted tracepoint, of any socket of this machine"))
 		t.missed = n
@@ -278,17 +330,55 @@ func (t *Tracer) hand() {
 	t.taken, t.left = 0, 0
 }
 
-// Flush waits, while Run reads, until every record that was submitted to the ring
-// before the call has been handed over. It fails when ctx is done before, or when Run is.
+// Flush waits, while Run reads, until every record that was begun before the call has been
+// handed over, or was lost and is reported. It fails when ctx is done before, or when Run is.
 func (t *Tracer) Flush(ctx context.Context) error {
-	before, err := t.Counts()
+	before, err := t.each()
 	if err != nil {
 		return err
 	}
 	for {
+		now, err := t.each()
+		if err != nil {
+			return err
+		}
+		if err := t.look(ctx); err != nil {
+			return err
+		}
 		t.mu.Lock()
-		next := t.passed
+		read := t.read
 		t.mu.Unlock()
+		// The ring is in the order of the beginnings, and is read no further than to the
+		// first record that is not written yet.
+		if settled(before, now) && read >= total(now).Submitted {
+			return nil
+		}
+	}
+}
+
+// settled reports whether all that each processor had begun before is now submitted or lost.
+func settled(before, now []programsCount) bool {
+	for i, n := range now {
+		if n.Submitted+n.Lost < before[i].Begun {
+			return false
+		}
+	}
+	return true
+}
+
+// look waits for a pass that begins after the call.
+func (t *Tracer) look(ctx context.Context) error {
+	t.mu.Lock()
+	t.flushes++
+	mine := t.flushes
+	t.mu.Unlock()
+	for {
+		t.mu.Lock()
+		answered, next := t.answered, t.passed
+		t.mu.Unlock()
+		if answered >= mine {
+			return nil
+		}
 		select {
 		case t.kick <- struct{}{}:
 		default:
@@ -299,12 +389,8 @@ func (t *Tracer) Flush(ctx context.Context) error {
 			return fmt.Errorf("trace: flush: %w", context.Cause(ctx))
 		case <-t.ended:
 			return errors.New("trace: flush: Run has ended")
-		}
-		t.mu.Lock()
-		read := t.read
-		t.mu.Unlock()
-		if read >= before.Submitted {
-			return nil
+		case <-t.gone:
+			return errors.New("trace: flush: the tracer was closed before Run")
 		}
 	}
 }
@@ -326,30 +412,52 @@ func (t *Tracer) Counts() (Counts, error) {
 
 // kernelCounts sums up the counters of all processors.
 func (t *Tracer) kernelCounts() (Counts, error) {
-	var each []programsCount
-	if err := t.counts.Lookup(uint32(0), &each); err != nil {
-		return Counts{}, fmt.Errorf("trace: read the programs' counters: %w", err)
+	each, err := t.processors()
+	return total(each), err
+}
+
+// each are the counters of each processor, for those who do not hold the maps open.
+func (t *Tracer) each() ([]programsCount, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == closed {
+		return nil, errors.New("trace: the tracer is closed")
 	}
-	var c Counts
+	return t.processors()
+}
+
+func (t *Tracer) processors() (each []programsCount, err error) {
+	if err := t.counts.Lookup(uint32(0), &each); err != nil {
+		return nil, fmt.Errorf("trace: read the programs' counters: %w", err)
+	}
+	return each, nil
+}
+
+func total(each []programsCount) (c Counts) {
 	for _, n := range each {
+		c.Begun += n.Begun
 		c.Submitted += n.Submitted
 		c.Lost += n.Lost
 		c.Nested += n.Nested
+		c.Skipped += n.Skipped
 	}
-	return c, nil
+	return c
 }
 
 // Close detaches the programs. It makes Run finish, waits for it, and then gives the ring
-// back. It may be called more than once, and must not be called from emit.
+// back; a Run that has not begun has nothing to read any more. It may be called more than
+// once, by any goroutine, and waits each time; it must not be called from emit.
 func (t *Tracer) Close() error {
 	t.mu.Lock()
 	select {
 	case <-t.closing:
 		t.mu.Unlock()
+		<-t.gone
 		return nil
 	default:
 	}
 	close(t.closing)
+	defer close(t.gone)
 	wasOpened := t.state == opened
 	if wasOpened {
 		t.state = stopped
@@ -360,7 +468,8 @@ func (t *Tracer) Close() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	detached := t.detach()
 	final, err := t.kernelCounts()
 	t.final, t.state = final, closed
-	return errors.Join(err, t.reader.Close(), t.close())
+	return errors.Join(detached, err, t.reader.Close(), t.close())
 }

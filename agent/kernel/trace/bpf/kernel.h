@@ -124,7 +124,7 @@ struct sk_buff {
 	__u8 pkt_type : 3;
 	__u16 transport_header;
 	__u16 network_header;
-	unsigned int end;
+	unsigned int tail;
 	unsigned char *head;
 	unsigned char *data;
 };

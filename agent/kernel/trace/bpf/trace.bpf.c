@@ -57,12 +57,15 @@ struct {
 	__uint(max_entries, 16 << 20);
 } ring SEC(".maps");
 
-// count is one processor's: all records that it made, by what became of them, and what
-// the programs for nested events have made up for.
+// count is one processor's: all records that it began, and by what became of them, so
+// that begun = submitted + lost when nothing is under way; nested events, and how many of
+// those the first program was called for and left to the second.
 struct count {
+	__u64 begun;
 	__u64 submitted;
 	__u64 lost;
 	__u64 nested;
+	__u64 skipped;
 	// running is 1 for each kind whose program is under way.
 	__u8 running[16];
 };
@@ -88,13 +91,14 @@ enum kind {
 };
 
 // An interrupt may make an event of the same kind while the program of another one is
-// under way on the same processor, and the kernel then leaves the program out for the
-// second event. So each tracepoint has two programs. The first says that it is running;
-// the second does the work whenever that is so, since the first was then left out for
-// this event, and nothing otherwise. In whichever order the kernel calls them, every
-// event is taken once. What is left are interrupts in the few instructions before the
-// first program says so: the kernel counts how often it left out the first program, and
-// more of those than of nested events is loss.
+// under way on the same processor. Since Linux 6.1 the kernel leaves the program out for
+// the second event; before, it calls it all the same. So each tracepoint has two
+// programs. The first says that it is running, and skips the event if it was already;
+// the second does the work whenever that is so, since the first then does not, and
+// nothing otherwise. In whichever order the kernel calls them, every event is taken once.
+// What is left are interrupts in the few instructions around those in which the first
+// program says so: the kernel counts how often it left out the first program, and if that
+// and what it skipped are more than the nested events, the difference is loss.
 #define PROGRAM(name, tracepoint, kind)                                              \
 	static __always_inline int name##_event(__u64 *ctx);                         \
 	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
@@ -103,6 +107,10 @@ enum kind {
                                                                                      \
 		if (!c)                                                              \
 			return 0;                                                    \
+		if (((volatile struct count *)c)->running[kind]) {                   \
+			__sync_fetch_and_add(&c->skipped, 1);                        \
+			return 0;                                                    \
+		}                                                                    \
 		((volatile struct count *)c)->running[kind] = 1;                     \
 		name##_event(ctx);                                                   \
 		((volatile struct count *)c)->running[kind] = 0;                     \
@@ -183,8 +191,12 @@ static __always_inline void counted(bool submitted)
 
 static __always_inline void *reserve(__u64 size)
 {
-	void *r = bpf_ringbuf_reserve(&ring, size, 0);
+	struct count *c = own_count();
+	void *r;
 
+	if (c)
+		__sync_fetch_and_add(&c->begun, 1);
+	r = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!r)
 		counted(false);
 	return r;
@@ -416,9 +428,10 @@ PROGRAM(retransmit_synack, tcp_retransmit_synack, RETRANSMIT_SYNACK)
 	return send(&r, (struct sock *)req, RETRANSMIT_SYNACK);
 }
 
-// read copies n bytes of a packet, if they are in its linear part.
+// read copies bytes of a packet, if they are in its linear part, which ends at tail.
+// What follows up to end is room, and holds what an earlier packet has left there.
 #define read(to, skb, offset) \
-	((offset) + sizeof(*(to)) <= BPF_CORE_READ(skb, end) && \
+	((offset) + sizeof(*(to)) <= BPF_CORE_READ(skb, tail) && \
 	 !bpf_probe_read_kernel(to, sizeof(*(to)), BPF_CORE_READ(skb, head) + (offset)))
 
 // transport notes ports and, of TCP, the segment. The rest is what IP says follows its
@@ -593,11 +606,29 @@ PROGRAM(reset_sent, tcp_send_reset, RESET_SENT)
 	return send_segment(&s, RESET_SENT);
 }
 
-// direction is that of a packet with a socket, by the port that only one of the two has.
+static __always_inline bool same(const struct address *a, const struct address *b)
+{
+	return a->word[0] == b->word[0] && a->word[1] == b->word[1] &&
+	       a->word[2] == b->word[2] && a->word[3] == b->word[3];
+}
+
+// local_address is a socket's own, which the socket was or will be reached at.
+static __always_inline void local_address(struct address *a, struct sock *sk)
+{
+	if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_INET)
+		mapped(a, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	else
+		BPF_CORE_READ_INTO(a, sk, __sk_common.skc_v6_rcv_saddr.in6_u.u6_addr32);
+}
+
+// direction is that of a packet with a socket: by the port that only one of the two ends
+// has, or where both have the same, as after an open from both sides, by the address. Of
+// a socket that is connected to itself nothing tells.
 static __always_inline __u8 direction(struct segment_record *s, struct sock *sk)
 {
 	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	__u16 num = BPF_CORE_READ(sk, __sk_common.skc_num);
+	struct address own;
 
 	if (s->protocol != IPPROTO_TCP && s->protocol != IPPROTO_UDP)
 		return OF_PACKET;
@@ -605,11 +636,17 @@ static __always_inline __u8 direction(struct segment_record *s, struct sock *sk)
 		return OF_PACKET;
 	if (!num && s->r.state != TCP_TIME_WAIT && s->r.state != TCP_NEW_SYN_RECV)
 		num = port_before(sk);
-	if (s->r.local_port == s->r.peer_port)
+	if (s->r.local_port != s->r.peer_port) {
+		if (num == s->r.local_port)
+			return OF_SENT;
+		return num == s->r.peer_port ? OF_RECEIVED : OF_PACKET;
+	}
+	local_address(&own, sk);
+	if (num != s->r.local_port || same(&s->r.local, &s->r.peer))
 		return OF_PACKET;
-	if (num == s->r.local_port)
+	if (same(&own, &s->r.local))
 		return OF_SENT;
-	return num == s->r.peer_port ? OF_RECEIVED : OF_PACKET;
+	return same(&own, &s->r.peer) ? OF_RECEIVED : OF_PACKET;
 }
 
 PROGRAM(drop, kfree_skb, DROP)
@@ -646,8 +683,9 @@ PROGRAM(drop, kfree_skb, DROP)
 			s.r.ends = direction(&s, sk);
 	}
 	// TCP throws away what it has taken and nobody wants any more: a FIN at least,
-	// whenever the active closer is freed.
-	if (s.reason == purge_reason && s.protocol == IPPROTO_TCP && s.r.ends == OF_RECEIVED)
+	// whenever the active closer is freed. What it had sent it does not count as that,
+	// but a neighbour that goes away does with what waited for its address.
+	if (s.reason == purge_reason && s.protocol == IPPROTO_TCP && sk && s.r.ends != OF_SENT)
 		return 0;
 	return send_segment(&s, DROP);
 }
