@@ -280,11 +280,12 @@ func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cf
 			err = l.attachOne(spec, maps, p)
 		}
 		var unavailable *Unavailable
+		var rejected *rejection
 		switch {
 		case err == nil:
 		case p.kind == synclinev1.TraceKind_TRACE_KIND_STATE && !errors.As(err, &unavailable):
 			return &Unavailable{err, "run Linux 5.12 or newer"}
-		case errors.Is(err, unix.EPERM), p.kind == synclinev1.TraceKind_TRACE_KIND_STATE:
+		case errors.Is(err, unix.EPERM) && !errors.As(err, &rejected), p.kind == synclinev1.TraceKind_TRACE_KIND_STATE:
 			return err
 		default:
 			l.missing = append(l.missing, Missing{p.kind, err})
@@ -296,8 +297,6 @@ func (l *loaded) attach(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, cf
 	return nil
 }
 
-// attachOne attaches the two programs of a tracepoint: that for its events and that for
-// those which the kernel leaves the first out of.
 // tells says why a kernel with these tracepoints, by the number of their arguments, cannot
 // run the program; nil if it can.
 func (p *program) tells(has map[string]int) error {
@@ -310,6 +309,9 @@ func (p *program) tells(has map[string]int) error {
 	return nil
 }
 
+// attachOne attaches the two programs of a tracepoint: that for its events and that for
+// those which come while the first is under way. It attaches both or neither: the second
+// alone would tell of nothing, and the first alone would miss those.
 func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
 	nested := p.name + "_nested"
 	only := spec.Copy()
@@ -319,13 +321,15 @@ func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map,
 		return refused("load the programs for tracepoint "+p.tracepoint, err)
 	}
 	defer made.Close()
+	var both objects
 	for _, name := range []string{nested, p.name} {
 		attached, err := link.AttachTracing(link.TracingOptions{Program: made.Programs[name]})
 		if err != nil {
-			return refused("attach to tracepoint "+p.tracepoint, err)
+			return errors.Join(refused("attach to tracepoint "+p.tracepoint, err), both.detach())
 		}
-		l.links = append(l.links, attached)
+		both.links = append(both.links, attached)
 	}
+	l.links = append(l.links, both.links...)
 	l.programs = append(l.programs, made.DetachProgram(p.name))
 	return nil
 }
@@ -362,15 +366,3 @@ var probe = sync.OnceValues(func() ([]Missing, error) {
 	}
 	return missing, nil
 })
-
-// refused is the error of a call of bpf(2).
-func refused(what string, err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return &Unavailable{fmt.Errorf("%s: %w", what, err),
-			"run the agent as root, or give it CAP_BPF and CAP_PERFMON (AmbientCapabilities= in its unit)"}
-	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):
-		return &Unavailable{fmt.Errorf("%s: %w", what, err), "run Linux 5.12 or newer"}
-	}
-	return fmt.Errorf("trace: %s: %w", what, err)
-}
