@@ -66,13 +66,19 @@ func addrPort(address []byte, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16([16]byte(address)).Unmap(), port)
 }
 
-// orient makes local the host's own end. Of a packet between two addresses of the host
-// itself, which nothing tells apart, it is the sender's.
-func (r *record) orient(own map[netip.Addr]bool) {
-	if r.ends == ofReceived || r.ends == ofPacket && own[r.peer.Addr()] && !own[r.local.Addr()] {
+// orient makes local the host's own end, and says whether the host had sent or received
+// the packet that the record is about. Of a packet between two addresses of the host
+// itself, which nothing tells apart, local is the sender's.
+func (r *record) orient(own map[netip.Addr]bool) synclinev1.Direction {
+	from, to := own[r.local.Addr()], own[r.peer.Addr()]
+	switch {
+	case r.ends == ofReceived, r.ends == ofPacket && to && !from:
 		r.local, r.peer = r.peer, r.local
+		return synclinev1.Direction_DIRECTION_IN
+	case r.ends == ofSent, r.ends == ofPacket && from && !to:
+		return synclinev1.Direction_DIRECTION_OUT
 	}
-	r.ends = ofSocket
+	return synclinev1.Direction_DIRECTION_UNSPECIFIED
 }
 
 // decoder makes events of records.
@@ -119,7 +125,7 @@ const (
 
 // event makes the event of a record, or nil if it is none of the run's.
 func (d *decoder) event(r *record) *synclinev1.Event {
-	r.orient(d.own)
+	direction := r.orient(d.own)
 	if d.others[r.local.Addr()] {
 		return nil
 	}
@@ -134,6 +140,9 @@ func (d *decoder) event(r *record) *synclinev1.Event {
 		return nil
 	}
 	d.block = d.block[1:]
+	if r.kind == synclinev1.TraceKind_TRACE_KIND_DROP {
+		t.trace.Direction = direction
+	}
 	t.trace.LocalAddress, t.trace.PeerAddress = d.text(r.local), d.text(r.peer)
 	t.fact.Trace = &t.trace
 	t.event.TimeNs, t.event.Fact = int64(r.timeNs), &t.fact
