@@ -562,7 +562,10 @@ type Hello struct {
 	// Every source, with what keeps it from being had here.
 	Capabilities []*Capability `protobuf:"bytes,11,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// Runs this agent still works on, or still has events of.
-	RunIds        []string `protobuf:"bytes,12,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
+	RunIds []string `protobuf:"bytes,12,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
+	// What experiments may need of a host, and whether this one has it. The agent cannot
+	// say of what is not listed.
+	Features      []*Feature `protobuf:"bytes,13,rep,name=features,proto3" json:"features,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -681,6 +684,84 @@ func (x *Hello) GetRunIds() []string {
 	return nil
 }
 
+func (x *Hello) GetFeatures() []*Feature {
+	if x != nil {
+		return x.Features
+	}
+	return nil
+}
+
+// Feature is what an experiment may need of a host besides the sources of events.
+type Feature struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As experiments call it under `needs`: "root", "nftables", "ipv6".
+	Name      string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Available bool   `protobuf:"varint,2,opt,name=available,proto3" json:"available,omitempty"`
+	// Why not, and what to do about it.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Remedy        string `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Feature) Reset() {
+	*x = Feature{}
+	mi := &file_syncline_v1_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Feature) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Feature) ProtoMessage() {}
+
+func (x *Feature) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Feature.ProtoReflect.Descriptor instead.
+func (*Feature) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Feature) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Feature) GetAvailable() bool {
+	if x != nil {
+		return x.Available
+	}
+	return false
+}
+
+func (x *Feature) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Feature) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 // Welcome accepts an agent.
 type Welcome struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -696,7 +777,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_syncline_v1_link_proto_msgTypes[3]
+	mi := &file_syncline_v1_link_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +789,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[3]
+	mi := &file_syncline_v1_link_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +802,7 @@ func (x *Welcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
 func (*Welcome) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Welcome) GetProtocol() uint32 {
@@ -761,7 +842,7 @@ type Heartbeat struct {
 
 func (x *Heartbeat) Reset() {
 	*x = Heartbeat{}
-	mi := &file_syncline_v1_link_proto_msgTypes[4]
+	mi := &file_syncline_v1_link_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +854,7 @@ func (x *Heartbeat) String() string {
 func (*Heartbeat) ProtoMessage() {}
 
 func (x *Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[4]
+	mi := &file_syncline_v1_link_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +867,7 @@ func (x *Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Heartbeat.ProtoReflect.Descriptor instead.
 func (*Heartbeat) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{5}
 }
 
 // Prepare tells an agent its part of a run. It makes nothing yet.
@@ -813,7 +894,7 @@ type Prepare struct {
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_syncline_v1_link_proto_msgTypes[5]
+	mi := &file_syncline_v1_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +906,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[5]
+	mi := &file_syncline_v1_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +919,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Prepare) GetRunId() string {
@@ -918,7 +999,7 @@ type HostAddress struct {
 
 func (x *HostAddress) Reset() {
 	*x = HostAddress{}
-	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	mi := &file_syncline_v1_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -930,7 +1011,7 @@ func (x *HostAddress) String() string {
 func (*HostAddress) ProtoMessage() {}
 
 func (x *HostAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	mi := &file_syncline_v1_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -943,7 +1024,7 @@ func (x *HostAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostAddress.ProtoReflect.Descriptor instead.
 func (*HostAddress) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HostAddress) GetHost() string {
@@ -989,7 +1070,7 @@ type Flows struct {
 
 func (x *Flows) Reset() {
 	*x = Flows{}
-	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1082,7 @@ func (x *Flows) String() string {
 func (*Flows) ProtoMessage() {}
 
 func (x *Flows) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1095,7 @@ func (x *Flows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flows.ProtoReflect.Descriptor instead.
 func (*Flows) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Flows) GetAddresses() []string {
@@ -1049,7 +1130,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1142,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1155,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PortRange) GetLow() uint32 {
@@ -1107,7 +1188,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1200,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1213,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Prepared) GetRunId() string {
@@ -1188,7 +1269,7 @@ type Arm struct {
 
 func (x *Arm) Reset() {
 	*x = Arm{}
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1281,7 @@ func (x *Arm) String() string {
 func (*Arm) ProtoMessage() {}
 
 func (x *Arm) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1294,7 @@ func (x *Arm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arm.ProtoReflect.Descriptor instead.
 func (*Arm) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Arm) GetRunId() string {
@@ -1262,7 +1343,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1274,7 +1355,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1287,7 +1368,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Armed) GetRunId() string {
@@ -1342,7 +1423,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1354,7 +1435,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1367,7 +1448,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Usage) GetAgentNs() int64 {
@@ -1403,7 +1484,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1415,7 +1496,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1428,7 +1509,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Configure) GetRunId() string {
@@ -1472,7 +1553,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1565,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1578,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Configured) GetRunId() string {
@@ -1534,7 +1615,7 @@ type Arrived struct {
 
 func (x *Arrived) Reset() {
 	*x = Arrived{}
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1546,7 +1627,7 @@ func (x *Arrived) String() string {
 func (*Arrived) ProtoMessage() {}
 
 func (x *Arrived) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1559,7 +1640,7 @@ func (x *Arrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
 func (*Arrived) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Arrived) GetRunId() string {
@@ -1606,7 +1687,7 @@ type Meeting struct {
 
 func (x *Meeting) Reset() {
 	*x = Meeting{}
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1618,7 +1699,7 @@ func (x *Meeting) String() string {
 func (*Meeting) ProtoMessage() {}
 
 func (x *Meeting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1631,7 +1712,7 @@ func (x *Meeting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meeting.ProtoReflect.Descriptor instead.
 func (*Meeting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Meeting) GetRunId() string {
@@ -1679,7 +1760,7 @@ type ClockPing struct {
 
 func (x *ClockPing) Reset() {
 	*x = ClockPing{}
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1691,7 +1772,7 @@ func (x *ClockPing) String() string {
 func (*ClockPing) ProtoMessage() {}
 
 func (x *ClockPing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1704,7 +1785,7 @@ func (x *ClockPing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPing.ProtoReflect.Descriptor instead.
 func (*ClockPing) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClockPing) GetId() uint64 {
@@ -1725,7 +1806,7 @@ type ClockPong struct {
 
 func (x *ClockPong) Reset() {
 	*x = ClockPong{}
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1818,7 @@ func (x *ClockPong) String() string {
 func (*ClockPong) ProtoMessage() {}
 
 func (x *ClockPong) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1831,7 @@ func (x *ClockPong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPong.ProtoReflect.Descriptor instead.
 func (*ClockPong) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClockPong) GetId() uint64 {
@@ -1785,7 +1866,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1797,7 +1878,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1810,7 +1891,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Start) GetRunId() string {
@@ -1871,7 +1952,7 @@ type SignalSent struct {
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1883,7 +1964,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1896,7 +1977,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -1948,7 +2029,7 @@ type LaneEnded struct {
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2041,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2054,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -2019,7 +2100,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2031,7 +2112,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2044,7 +2125,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Settle) GetRunId() string {
@@ -2088,7 +2169,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2100,7 +2181,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2113,7 +2194,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -2158,7 +2239,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2170,7 +2251,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2183,7 +2264,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Drain) GetRunId() string {
@@ -2242,7 +2323,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2335,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2348,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Drained) GetRunId() string {
@@ -2309,7 +2390,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2402,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2415,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Finish) GetRunId() string {
@@ -2366,7 +2447,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2459,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2472,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Finished) GetRunId() string {
@@ -2446,7 +2527,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +2539,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +2552,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Release) GetRunId() string {
@@ -2494,7 +2575,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2506,7 +2587,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2519,7 +2600,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -2553,7 +2634,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2646,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2659,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -2602,7 +2683,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2614,7 +2695,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2627,7 +2708,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -2700,7 +2781,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\ameeting\x18\r \x01(\v2\x14.syncline.v1.MeetingH\x00R\ameeting\x127\n" +
 	"\n" +
 	"clock_ping\x18\x0e \x01(\v2\x16.syncline.v1.ClockPingH\x00R\tclockPingB\t\n" +
-	"\amessage\"\xdc\x03\n" +
+	"\amessage\"\x8e\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1e.syncline.v1.Hello.LabelsEntryR\x06labels\x12\x1c\n" +
@@ -2714,10 +2795,16 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\vincarnation\x18\n" +
 	" \x01(\x04R\vincarnation\x12;\n" +
 	"\fcapabilities\x18\v \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x17\n" +
-	"\arun_ids\x18\f \x03(\tR\x06runIds\x1a9\n" +
+	"\arun_ids\x18\f \x03(\tR\x06runIds\x120\n" +
+	"\bfeatures\x18\r \x03(\v2\x14.syncline.v1.FeatureR\bfeatures\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8e\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
+	"\aFeature\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x8e\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1e\n" +
 	"\n" +
@@ -2903,103 +2990,105 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
 	(*Hello)(nil),           // 2: syncline.v1.Hello
-	(*Welcome)(nil),         // 3: syncline.v1.Welcome
-	(*Heartbeat)(nil),       // 4: syncline.v1.Heartbeat
-	(*Prepare)(nil),         // 5: syncline.v1.Prepare
-	(*HostAddress)(nil),     // 6: syncline.v1.HostAddress
-	(*Flows)(nil),           // 7: syncline.v1.Flows
-	(*PortRange)(nil),       // 8: syncline.v1.PortRange
-	(*Prepared)(nil),        // 9: syncline.v1.Prepared
-	(*Arm)(nil),             // 10: syncline.v1.Arm
-	(*Armed)(nil),           // 11: syncline.v1.Armed
-	(*Usage)(nil),           // 12: syncline.v1.Usage
-	(*Configure)(nil),       // 13: syncline.v1.Configure
-	(*Configured)(nil),      // 14: syncline.v1.Configured
-	(*Arrived)(nil),         // 15: syncline.v1.Arrived
-	(*Meeting)(nil),         // 16: syncline.v1.Meeting
-	(*ClockPing)(nil),       // 17: syncline.v1.ClockPing
-	(*ClockPong)(nil),       // 18: syncline.v1.ClockPong
-	(*Start)(nil),           // 19: syncline.v1.Start
-	(*SignalSent)(nil),      // 20: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 21: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 22: syncline.v1.Settle
-	(*Quiet)(nil),           // 23: syncline.v1.Quiet
-	(*Drain)(nil),           // 24: syncline.v1.Drain
-	(*Drained)(nil),         // 25: syncline.v1.Drained
-	(*Finish)(nil),          // 26: syncline.v1.Finish
-	(*Finished)(nil),        // 27: syncline.v1.Finished
-	(*Release)(nil),         // 28: syncline.v1.Release
-	(*Cancel)(nil),          // 29: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 30: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 31: syncline.v1.UploadResponse
-	nil,                     // 32: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 33: syncline.v1.Capability
-	(Source)(0),             // 34: syncline.v1.Source
-	(*Requirement)(nil),     // 35: syncline.v1.Requirement
-	(*Environment)(nil),     // 36: syncline.v1.Environment
-	(*Setup)(nil),           // 37: syncline.v1.Setup
-	(*Lane)(nil),            // 38: syncline.v1.Lane
-	(*Watch)(nil),           // 39: syncline.v1.Watch
-	(*Chunk)(nil),           // 40: syncline.v1.Chunk
+	(*Feature)(nil),         // 3: syncline.v1.Feature
+	(*Welcome)(nil),         // 4: syncline.v1.Welcome
+	(*Heartbeat)(nil),       // 5: syncline.v1.Heartbeat
+	(*Prepare)(nil),         // 6: syncline.v1.Prepare
+	(*HostAddress)(nil),     // 7: syncline.v1.HostAddress
+	(*Flows)(nil),           // 8: syncline.v1.Flows
+	(*PortRange)(nil),       // 9: syncline.v1.PortRange
+	(*Prepared)(nil),        // 10: syncline.v1.Prepared
+	(*Arm)(nil),             // 11: syncline.v1.Arm
+	(*Armed)(nil),           // 12: syncline.v1.Armed
+	(*Usage)(nil),           // 13: syncline.v1.Usage
+	(*Configure)(nil),       // 14: syncline.v1.Configure
+	(*Configured)(nil),      // 15: syncline.v1.Configured
+	(*Arrived)(nil),         // 16: syncline.v1.Arrived
+	(*Meeting)(nil),         // 17: syncline.v1.Meeting
+	(*ClockPing)(nil),       // 18: syncline.v1.ClockPing
+	(*ClockPong)(nil),       // 19: syncline.v1.ClockPong
+	(*Start)(nil),           // 20: syncline.v1.Start
+	(*SignalSent)(nil),      // 21: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 22: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 23: syncline.v1.Settle
+	(*Quiet)(nil),           // 24: syncline.v1.Quiet
+	(*Drain)(nil),           // 25: syncline.v1.Drain
+	(*Drained)(nil),         // 26: syncline.v1.Drained
+	(*Finish)(nil),          // 27: syncline.v1.Finish
+	(*Finished)(nil),        // 28: syncline.v1.Finished
+	(*Release)(nil),         // 29: syncline.v1.Release
+	(*Cancel)(nil),          // 30: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 31: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 32: syncline.v1.UploadResponse
+	nil,                     // 33: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 34: syncline.v1.Capability
+	(Source)(0),             // 35: syncline.v1.Source
+	(*Requirement)(nil),     // 36: syncline.v1.Requirement
+	(*Environment)(nil),     // 37: syncline.v1.Environment
+	(*Setup)(nil),           // 38: syncline.v1.Setup
+	(*Lane)(nil),            // 39: syncline.v1.Lane
+	(*Watch)(nil),           // 40: syncline.v1.Watch
+	(*Chunk)(nil),           // 41: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
-	4,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
-	9,  // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
-	11, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	20, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	21, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	23, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	25, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	27, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
-	14, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
-	15, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
-	18, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
-	3,  // 12: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
-	5,  // 13: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
-	10, // 14: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	19, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	20, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	21, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	22, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	24, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	26, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	29, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	28, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	13, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
-	16, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
-	17, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
-	32, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	33, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	34, // 28: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	7,  // 29: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	6,  // 30: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	35, // 31: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
-	8,  // 32: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
-	33, // 33: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	36, // 34: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
-	34, // 35: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
-	12, // 36: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
-	12, // 37: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
-	37, // 38: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	37, // 39: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	38, // 40: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	39, // 41: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	40, // 42: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 43: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	30, // 44: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 45: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	31, // 46: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	45, // [45:47] is the sub-list for method output_type
-	43, // [43:45] is the sub-list for method input_type
-	43, // [43:43] is the sub-list for extension type_name
-	43, // [43:43] is the sub-list for extension extendee
-	0,  // [0:43] is the sub-list for field type_name
+	5,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
+	10, // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
+	12, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
+	21, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	22, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	24, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	26, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	28, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	15, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
+	16, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
+	19, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
+	4,  // 12: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
+	6,  // 13: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
+	11, // 14: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
+	20, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	21, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	22, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	23, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	25, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	27, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	30, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	29, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	14, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	17, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	18, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	33, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	34, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	3,  // 28: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
+	35, // 29: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	8,  // 30: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	7,  // 31: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	36, // 32: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	9,  // 33: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
+	34, // 34: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	37, // 35: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	35, // 36: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
+	13, // 37: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
+	13, // 38: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
+	38, // 39: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	38, // 40: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	39, // 41: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	40, // 42: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	41, // 43: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 44: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	31, // 45: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 46: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	32, // 47: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	46, // [46:48] is the sub-list for method output_type
+	44, // [44:46] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -3047,7 +3136,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

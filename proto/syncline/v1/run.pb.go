@@ -1264,9 +1264,11 @@ type Plan struct {
 	// Every role, in the order of the file; agent is empty where none can play it. The
 	// capabilities are what the agent said when it connected; a run asks it again.
 	Hosts []*RunHost `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
-	// Why the run cannot start now: no agent for a role, an agent that is busy.
+	// Why the run cannot start now: no agent for a role, an agent that is busy, a host
+	// that lacks what the experiment needs of it.
 	Unmet []string `protobuf:"bytes,3,rep,name=unmet,proto3" json:"unmet,omitempty"`
-	// What the file says in words that it takes ("root", "nftables"). No agent is asked.
+	// What the file says that it takes ("root", "nftables", "same link"). Agents know of
+	// those that Feature names; the others are for people.
 	Needs []string `protobuf:"bytes,4,rep,name=needs,proto3" json:"needs,omitempty"`
 	// What agents check before anything is changed or opened.
 	Requirements []string       `protobuf:"bytes,5,rep,name=requirements,proto3" json:"requirements,omitempty"`
