@@ -24,10 +24,11 @@ type assembly struct {
 	place []int
 	// sides are the ends that the calls of moments worked on, by moment.
 	sides map[int]EndRef
-	// blind is, by host, why packets may be missing, and dumps the last moment of its last
-	// dump of sockets.
-	blind []string
-	dumps []int
+	// blind is, by host, why packets may be missing, blindEnds the same of single ends, and
+	// dumps the last moment of its last dump of sockets.
+	blind     []string
+	blindEnds map[EndRef]string
+	dumps     []int
 	// tracing is, by host, whether its kernel's transitions are on record.
 	tracing []bool
 	// against are the sentences about states that cannot be as they seem.
@@ -87,9 +88,11 @@ func (a *assembly) collect() {
 	for _, e := range a.events[a.repetition] {
 		a.add(e, a.calls[e].conn)
 	}
-	for _, e := range a.events[0] {
-		if (e.Loss != nil || e.Step != nil) && a.evidence.touches(e, a.repetition) {
-			a.add(e, nil)
+	for host := range a.run.Hosts {
+		for _, e := range a.evidence.touching[part{host, a.repetition}] {
+			if e.Repetition != a.repetition {
+				a.add(e, nil)
+			}
 		}
 	}
 	for _, c := range a.conns {

@@ -264,7 +264,7 @@ func (b *Builder) sights(c *conn, from int) *matching {
 			packets = append(packets, e)
 		}
 	}
-	m, passing := b.sift(packets, way{c.ends[from].Host, c.ends[1-from].Host, c.repetition})
+	m, passing := b.sift(packets, way{c.ends[from].Host, c.ends[1-from].Host, c.repetition, c.until()})
 	m.from, m.levels = from, levels
 	c.passing = append(c.passing, passing...)
 	return m
@@ -272,20 +272,20 @@ func (b *Builder) sights(c *conn, from int) *matching {
 
 // streamSights does the same for a stream, which has one direction.
 func (b *Builder) streamSights(s *stream) *matching {
-	m, passing := b.sift(s.packets, way{s.from, s.to, s.repetition})
+	m, passing := b.sift(s.packets, way{s.from, s.to, s.repetition, s.repetition})
 	m.levels, m.whole = otherLevels, true
 	s.passing = append(s.passing, passing...)
 	return m
 }
 
-// way is who sends to whom, in which repetition.
-type way struct{ sender, receiver, repetition int }
+// way is who sends to whom, in which repetitions, one after the other.
+type way struct{ sender, receiver, first, last int }
 
 // sift tells departures from arrivals. What another tap saw is passing by, unless it
 // is a tap on the same kernel that saw the very same moment again.
 func (b *Builder) sift(packets []*Event, w way) (m *matching, passing []*Event) {
 	m = &matching{stepped: b.evidence.stepped}
-	m.lossSince, m.complete = b.evidence.lossSince(w.sender, w.repetition)
+	m.lossSince, m.complete = b.evidence.lossSince(w.sender, w.first, w.last)
 	var strangers []*Event
 	for _, e := range packets {
 		switch {

@@ -15,8 +15,11 @@ type evidence struct {
 	hosts []Host
 	spans map[part]*span
 	// gaps are losses and clock steps, by host, whatever repetition they were
-	// reported with.
-	gaps [][]*Event
+	// reported with, and touching those that may have happened in a repetition.
+	gaps     [][]*Event
+	touching map[part][]*Event
+	// lossy are, by host, the repetitions in which it may have lost anything.
+	lossy [][]int
 }
 
 // part is one host in one repetition.
@@ -25,6 +28,9 @@ type part struct{ host, repetition int }
 // span is what a host said of a repetition.
 type span struct {
 	first, last clock.Local
+	// watched is the last moment of anything but what a host reports after it has read its
+	// taps and its tracepoints to their end.
+	watched     clock.Local
 	begin       clock.Local
 	hasBegin    bool
 	ended       bool
@@ -34,7 +40,9 @@ type span struct {
 }
 
 func newEvidence(run *Run, events []*Event) *evidence {
-	ev := &evidence{hosts: run.Hosts, spans: make(map[part]*span), gaps: make([][]*Event, len(run.Hosts))}
+	ev := &evidence{
+		hosts: run.Hosts, spans: make(map[part]*span), gaps: make([][]*Event, len(run.Hosts)), touching: make(map[part][]*Event),
+	}
 	for _, e := range events {
 		if e.Loss != nil || e.Step != nil {
 			ev.gaps[e.Host] = append(ev.gaps[e.Host], e)
@@ -43,18 +51,71 @@ func newEvidence(run *Run, events []*Event) *evidence {
 		key := part{e.Host, e.Repetition}
 		s := ev.spans[key]
 		if s == nil {
-			s = &span{first: e.At, last: e.At}
+			s = &span{first: e.At, last: e.At, watched: e.At}
 			ev.spans[key] = s
 		}
 		s.note(e)
 	}
+	ev.place()
 	return ev
 }
 
+// place finds the repetitions that each gap may have happened in: the one it was reported
+// with, and all others that its time overlaps. A count is read from time to time, and may
+// hold what was lost before the repetition in which it is read.
+func (ev *evidence) place() {
+	spans := make([][]part, len(ev.gaps))
+	for p := range ev.spans {
+		spans[p.host] = append(spans[p.host], p)
+	}
+	for host, gaps := range ev.gaps {
+		for _, e := range gaps {
+			if e.Repetition != 0 {
+				key := part{host, e.Repetition}
+				ev.touching[key] = append(ev.touching[key], e)
+			}
+			for _, p := range spans[host] {
+				if p.repetition != e.Repetition && ev.spans[p].overlaps(e) {
+					ev.touching[p] = append(ev.touching[p], e)
+				}
+			}
+		}
+	}
+	ev.lossy = make([][]int, len(ev.gaps))
+	for p, gaps := range ev.touching {
+		if slices.ContainsFunc(gaps, func(e *Event) bool { return e.Loss != nil }) {
+			ev.lossy[p.host] = append(ev.lossy[p.host], p.repetition)
+		}
+	}
+	for _, repetitions := range ev.lossy {
+		slices.Sort(repetitions)
+	}
+}
+
+// overlaps reports whether the time of a gap has a moment of the repetition in it. A host
+// that counts by repetition reports what was lost before the taps were read to their end
+// with that end; what was lost after it is no part of the repetition.
+func (s *span) overlaps(e *Event) bool {
+	since, last := e.At, s.watched
+	if e.Repetition == 0 {
+		last = s.last
+	}
+	if e.Loss != nil {
+		since = e.Loss.Since
+	} else if e.Step != nil {
+		since = e.Step.Since
+	}
+	return since <= last && e.At >= s.first
+}
+
 func (s *span) note(e *Event) {
-	s.first, s.last = min(s.first, e.At), max(s.last, e.At)
+	last := e.At
 	if e.Call != nil {
-		s.last = max(s.last, e.Call.Return)
+		last = e.Call.Return
+	}
+	s.first, s.last = min(s.first, e.At), max(s.last, last)
+	if !e.isAfterwards() {
+		s.watched = max(s.watched, last)
 	}
 	if e.Mark == nil {
 		return
@@ -71,27 +132,15 @@ func (s *span) note(e *Event) {
 	}
 }
 
-// touches reports whether a loss or a step may have happened in a repetition.
-func (ev *evidence) touches(e *Event, repetition int) bool {
-	if e.Repetition == repetition {
-		return true
-	}
-	s := ev.spans[part{e.Host, repetition}]
-	if s == nil || e.Repetition != 0 {
-		return false
-	}
-	since := e.At
-	if e.Loss != nil {
-		since = e.Loss.Since
-	} else if e.Step != nil {
-		since = e.Step.Since
-	}
-	return since <= s.last && e.At >= s.first
+// isAfterwards reports whether a host reports the event after it has read its sources to
+// their end: the end itself, the last dump and the counters of the kernel.
+func (e *Event) isAfterwards() bool {
+	return e.Mark != nil && (e.Mark.Kind == MarkEnd || e.Mark.Kind == MarkClosed) || e.Socket != nil && e.Socket.Final || e.Counters != nil
 }
 
-// lossSince is when a host's tap began to lose packets in a repetition, and whether
-// it lost none.
-func (ev *evidence) lossSince(host, repetition int) (since clock.Local, none bool) {
+// lossSince is when a host's tap began to lose packets in some repetitions, one after the
+// other, and whether it lost none.
+func (ev *evidence) lossSince(host, first, last int) (since clock.Local, none bool) {
 	if host < 0 {
 		return math.MinInt64, false
 	}
@@ -99,9 +148,11 @@ func (ev *evidence) lossSince(host, repetition int) (since clock.Local, none boo
 		return math.MinInt64, false
 	}
 	since, none = math.MaxInt64, true
-	for _, e := range ev.gaps[host] {
-		if e.Loss != nil && e.Loss.Source == Packets && ev.touches(e, repetition) {
-			since, none = min(since, e.Loss.Since), false
+	for repetition := first; repetition <= last; repetition++ {
+		for _, e := range ev.touching[part{host, repetition}] {
+			if e.Loss != nil && e.Loss.Source == Packets {
+				since, none = min(since, e.Loss.Since), false
+			}
 		}
 	}
 	return since, none
@@ -133,8 +184,8 @@ func (ev *evidence) complete(host, repetition int, source Source) string {
 			return fmt.Sprintf("%s has a source missing: %s", name, detail)
 		}
 	}
-	for _, e := range ev.gaps[host] {
-		if e.Loss != nil && e.Loss.mayHaveHeld(source) && ev.touches(e, repetition) {
+	for _, e := range ev.touching[part{host, repetition}] {
+		if e.Loss != nil && e.Loss.mayHaveHeld(source) {
 			return fmt.Sprintf("%s lost %d of its %s", name, e.Loss.Count, e.Loss.Source)
 		}
 	}
@@ -142,6 +193,32 @@ func (ev *evidence) complete(host, repetition int, source Source) string {
 		return fmt.Sprintf("%s did not end the repetition", name)
 	} else if s.isBusy {
 		return fmt.Sprintf("sockets of %s were still busy when the time was up", name)
+	}
+	return ""
+}
+
+// completeThrough is complete of several repetitions, one after the other: of what began in
+// the first and went on until the last.
+func (ev *evidence) completeThrough(host, first, last int, source Source) string {
+	for repetition := first; repetition <= last; repetition++ {
+		if why := ev.complete(host, repetition, source); why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// lost is the first loss that took events of a source from a host's record of several
+// repetitions, one after the other; empty if none did.
+func (ev *evidence) lost(host, first, last int, source Source) string {
+	repetitions := ev.lossy[host]
+	at, _ := slices.BinarySearch(repetitions, first)
+	for ; at < len(repetitions) && repetitions[at] <= last; at++ {
+		for _, e := range ev.touching[part{host, repetitions[at]}] {
+			if e.Loss != nil && e.Loss.Source == source {
+				return lossText(ev.hosts[host].Name, e.Loss)
+			}
+		}
 	}
 	return ""
 }

@@ -42,6 +42,15 @@ type conn struct {
 	claimed [2]bool
 }
 
+// until is the last repetition in which packets of it were heard.
+func (c *conn) until() int {
+	last := c.repetition
+	for _, e := range c.packets {
+		last = max(last, e.Repetition)
+	}
+	return last
+}
+
 // side is one end of a connection in the making. The end is told by its address, since
 // which of the two is the client may turn out later.
 type side struct {

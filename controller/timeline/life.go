@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -98,6 +99,15 @@ func (l *life) hole() string {
 		}
 	}
 	return ""
+}
+
+// until is the last repetition in which the kernel may have told of its states: any later
+// one if it has not come to its end.
+func (l *life) until(t *Timeline) int {
+	if len(l.steps) == 0 || !l.ended() {
+		return math.MaxInt
+	}
+	return t.Moments[l.steps[len(l.steps)-1].moment].Event.Repetition
 }
 
 // ended reports whether the socket came to CLOSED.

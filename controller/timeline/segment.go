@@ -141,7 +141,7 @@ func (a *assembly) draft(c *conn, t *transit, client int, e *edge) draft {
 		d.OneWay, d.OneWayErr = a.oneWay(t)
 	}
 	if to := c.ends[1-t.from].Host; t.arrival == nil && to >= 0 {
-		d.Lost = a.evidence.complete(to, a.repetition, Packets) == ""
+		d.Lost = a.evidence.completeThrough(to, a.repetition, t.departure.Repetition, Packets) == ""
 	}
 	return d
 }

@@ -87,9 +87,10 @@ func (a *assembly) inferStates() {
 	for h := range a.blind {
 		a.blind[h] = a.blindness(h)
 	}
-	clues := a.stateClues()
 	lives := a.lives()
 	ends := a.settle(lives)
+	a.noteBlindEnds(ends)
+	clues := a.stateClues()
 	a.tracing = make([]bool, len(a.t.Hosts))
 	for _, l := range lives {
 		a.tracing[l.host] = a.tracing[l.host] || len(l.steps) > 0
@@ -106,7 +107,7 @@ func (a *assembly) inferStates() {
 			}
 			p := &path{
 				t: a.t, own: own, peer: peer, clues: clues[EndRef{ci, end}],
-				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blind[own.Host],
+				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blindTo(EndRef{ci, end}),
 			}
 			p.walk()
 			p.letGo(EndRef{ci, end})
@@ -129,7 +130,7 @@ func (a *assembly) judge(p *path, l *life) (doubt string) {
 		doubt = a.follow(p, l)
 	case p.blind != "":
 		doubt = p.blind
-		if loss := a.evidence.lost(p.own.Host, a.repetition, Tracepoints); loss != "" {
+		if loss := a.evidence.lost(p.own.Host, a.repetition, a.repetition, Tracepoints); loss != "" {
 			doubt += "; " + loss
 		}
 	default:
@@ -151,6 +152,43 @@ func (a *assembly) blindness(host int) string {
 	return a.evidence.complete(host, a.repetition, Packets)
 }
 
+// noteBlindEnds finds the ends that went on after their repetition, and of which packets
+// may be missing from a later one.
+func (a *assembly) noteBlindEnds(ends map[EndRef]*life) {
+	until := make([]int, len(a.t.Connections))
+	for i := range a.t.Moments {
+		if m := &a.t.Moments[i]; m.Connection >= 0 && m.Event.Packet != nil {
+			until[m.Connection] = max(until[m.Connection], m.Event.Repetition)
+		}
+	}
+	a.blindEnds = make(map[EndRef]string)
+	for ci := range a.t.Connections {
+		for end := range 2 {
+			ref, last := EndRef{ci, end}, until[ci]
+			host := a.t.Connections[ci].End(end).Host
+			if l := ends[ref]; l != nil {
+				last = max(last, l.until(a.t))
+			}
+			if host < 0 || last <= a.repetition {
+				continue
+			}
+			if loss := a.evidence.lost(host, a.repetition+1, last, Packets); loss != "" {
+				a.blindEnds[ref] = loss + " in a later repetition, and it went on until then"
+			}
+		}
+	}
+}
+
+// blindTo is why packets of an end may be missing from the record of its own host, empty if
+// none is.
+func (a *assembly) blindTo(ref EndRef) string {
+	host := a.t.Connections[ref.Connection].End(ref.End).Host
+	if host >= 0 && a.blind[host] != "" {
+		return a.blind[host]
+	}
+	return a.blindEnds[ref]
+}
+
 // dumpKey is by what a dump names the end of a connection.
 type dumpKey struct {
 	host      int
@@ -162,9 +200,8 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 	clues := make(map[EndRef][]clue)
 	add := func(ref EndRef, f clue) { clues[ref] = append(clues[ref], f) }
 	for ci := range a.t.Connections {
-		c := &a.t.Connections[ci]
 		for end := range 2 {
-			clues[EndRef{ci, end}] = a.segmentClues(c, end)
+			clues[EndRef{ci, end}] = a.segmentClues(EndRef{ci, end})
 		}
 	}
 	byAddress := make(map[dumpKey][]EndRef)
@@ -211,10 +248,11 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 
 // segmentClues are the packets that an end sent and received, by its own tap. Where
 // that tap has not all of them, what the peer's saw stands for what it must have seen.
-func (a *assembly) segmentClues(c *Connection, end int) []clue {
+func (a *assembly) segmentClues(ref EndRef) []clue {
+	c, end := &a.t.Connections[ref.Connection], ref.End
 	var clues []clue
 	seen := make(map[int]bool)
-	blind := c.End(end).Host < 0 || a.blind[c.End(end).Host] != ""
+	blind := c.End(end).Host < 0 || a.blindTo(ref) != ""
 	for i := range c.Segments {
 		s := &c.Segments[i]
 		out := s.FromClient == (end == ClientEnd)

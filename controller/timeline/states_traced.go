@@ -34,9 +34,9 @@ func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s
 // hands over as it goes to CLOSE. Where the chain has a hole, the inferred path stands, and
 // takes the moments that the steps give it.
 func (a *assembly) follow(p *path, l *life) (doubt string) {
-	loss := a.evidence.lost(l.host, a.repetition, Tracepoints)
+	loss := a.evidence.lost(l.host, a.repetition, l.until(a.t), Tracepoints)
 	hole := l.hole()
-	if hole != "" || !l.ended() && a.evidence.complete(l.host, a.repetition, Tracepoints) != "" {
+	if hole != "" || !l.ended() && (loss != "" || a.evidence.complete(l.host, a.repetition, Tracepoints) != "") {
 		p.pin(l)
 		switch {
 		case hole != "" && loss == "":
@@ -222,17 +222,6 @@ func pathText(states []State) string {
 	return strings.Join(names, ", ")
 }
 
-// lost is the loss that took events of a source from a host's record of a repetition,
-// empty if none did.
-func (ev *evidence) lost(host, repetition int, source Source) string {
-	for _, e := range ev.gaps[host] {
-		if e.Loss != nil && e.Loss.Source == source && ev.touches(e, repetition) {
-			return lossText(ev.hosts[host].Name, e.Loss)
-		}
-	}
-	return ""
-}
-
 // checkLives reports each traced transition that RFC 9293 does not have.
 func (a *assembly) checkLives(lives []*life, ends map[EndRef]*life) {
 	names := make(map[*life]string)
@@ -256,7 +245,7 @@ func (a *assembly) checkLives(lives []*life, ends map[EndRef]*life) {
 
 // checkUntraced says so where there is no trace of an end though its host traced.
 func (a *assembly) checkUntraced(p *path) {
-	if !a.tracing[p.own.Host] || p.own.Lane == "" || a.evidence.lost(p.own.Host, a.repetition, Tracepoints) != "" {
+	if !a.tracing[p.own.Host] || p.own.Lane == "" || a.evidence.lost(p.own.Host, a.repetition, a.repetition, Tracepoints) != "" {
 		return
 	}
 	if slices.ContainsFunc(p.states, func(s State) bool { return s.Name == stateEstablished }) {
