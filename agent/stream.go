@@ -16,9 +16,11 @@ import (
 
 // How events become chunks.
 const (
-	// cutEvery is how often waiting events are numbered and encoded, away from the
-	// threads that made them.
+	// cutEvery is how often the stream looks whether waiting events should be numbered and
+	// encoded, away from the threads that made them. That takes the processor from those
+	// who are watched, so it is put off until chunkAge, or until cutAt events wait.
 	cutEvery = 50 * time.Millisecond
+	cutAt    = 1 << 17
 	// chunkAge is how long an event waits for others to share a chunk with. A chunk
 	// of few events costs more bytes an event, one that waits is lost with the agent.
 	chunkAge = time.Second
@@ -38,8 +40,10 @@ type stream struct {
 	// wake tells the uploader that there is a new chunk.
 	wake func()
 
-	mu      sync.Mutex
-	open    []*synclinev1.Event
+	mu   sync.Mutex
+	open []*synclinev1.Event
+	// waiting is since when the first of open waits.
+	waiting time.Time
 	lost    map[losing]*synclinev1.Loss
 	parcels []*parcel
 	bytes   int
@@ -77,6 +81,9 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 		if (len(s.open) >= openLimit || s.bytes >= s.limit) && !rare(e) {
 			s.lose(e)
 			continue
+		}
+		if len(s.open) == 0 {
+			s.waiting = time.Now()
 		}
 		s.open = append(s.open, e)
 	}
@@ -126,14 +133,31 @@ func sourceOf(e *synclinev1.Event) synclinev1.Source {
 	return synclinev1.Source_SOURCE_SYSCALLS
 }
 
-// take empties the queue; losses come last, since they end now.
-func (s *stream) take(final bool) []*synclinev1.Event {
+// due reports whether the events that wait have waited long enough, or are many.
+func (s *stream) due() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	events := s.open
+	switch {
+	case len(s.open) == 0:
+		return len(s.lost) > 0
+	case len(s.open) >= cutAt:
+		return true
+	}
+	return time.Since(s.waiting) >= chunkAge
+}
+
+// take empties the queue; losses come last, since they end now. It says since when the
+// first event has waited.
+func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	events, since = s.open, s.waiting
 	s.open = nil
+	if len(events) == 0 {
+		since = time.Now()
+	}
 	if s.bytes >= s.limit && !final {
-		return events
+		return events, since
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.lost), losing.compare) {
 		events = append(events, &synclinev1.Event{
@@ -141,7 +165,7 @@ func (s *stream) take(final bool) []*synclinev1.Event {
 		})
 	}
 	s.lost = nil
-	return events
+	return events, since
 }
 
 // keepCutting cuts chunks until ctx is done. The last, short chunk is left to finish.
@@ -173,30 +197,38 @@ func (s *stream) flush() (lastEvent uint64) {
 	return lastEvent
 }
 
-// cut numbers what waits and encodes it. A chunk leaves when it is full, when its
-// oldest event has waited long enough, or when the stream ends.
+// cut numbers what waits, once that is due, and encodes it. A chunk leaves when it is
+// full, when its oldest event has waited long enough, or when the stream ends.
 func (s *stream) cut(final bool) {
 	s.cutting.Lock()
 	defer s.cutting.Unlock()
-	for _, e := range s.take(final) {
-		s.events++
-		e.Number = s.events
-		if s.builder.Len() > 0 && !s.builder.Add(e) {
-			s.ship()
-		}
-		if s.builder.Len() == 0 {
-			s.begin(e)
-		}
+	if final || s.due() {
+		s.number(s.take(final))
 	}
 	if s.builder.Len() > 0 && (final || time.Since(s.oldest) >= chunkAge) {
 		s.ship()
 	}
 }
 
-// begin adds the first event of a chunk. One that would not fit an empty chunk
-// cannot be kept; its loss can.
-func (s *stream) begin(e *synclinev1.Event) {
-	s.first, s.oldest = e.Number, time.Now()
+// number gives events their numbers and puts them into chunks. The first has waited since
+// then.
+func (s *stream) number(events []*synclinev1.Event, since time.Time) {
+	for _, e := range events {
+		s.events++
+		e.Number = s.events
+		if s.builder.Len() > 0 && !s.builder.Add(e) {
+			s.ship()
+		}
+		if s.builder.Len() == 0 {
+			s.begin(e, since)
+		}
+	}
+}
+
+// begin adds the first event of a chunk, which has waited since then. One that would not
+// fit an empty chunk cannot be kept; its loss can.
+func (s *stream) begin(e *synclinev1.Event, since time.Time) {
+	s.first, s.oldest = e.Number, since
 	if s.builder.Add(e) {
 		return
 	}

@@ -16,10 +16,14 @@ import (
 )
 
 const (
-	// pause is how long Run leaves the rings alone after it has read some, so that
-	// traffic costs a wake-up per pause and not one per block. Drain cuts it short, and
-	// a prompt capture takes none.
+	// pause is how long Run sleeps after it has read some frames, so that traffic costs a
+	// wake-up per pause and not one per block. Drain cuts it short, and a prompt capture
+	// takes none.
 	pause = 10 * time.Millisecond
+	// leisure is how long Run leaves frames in a ring that has room: to read them takes
+	// the processor from those who send them. It is as long as most loops of calls that an
+	// experiment can hold.
+	leisure = 250 * time.Millisecond
 	// sampling is how often the relation of the two clocks goes into the record.
 	sampling = time.Second
 	// patience is how long Run waits at its end for blocks that the kernel's timer
@@ -33,8 +37,9 @@ const (
 type Capture struct {
 	flows flows
 	rings []*ring
-	// pause is how long Run leaves the rings alone after it has read some.
-	pause time.Duration
+	// pause is how long Run sleeps after it has read some frames, leisure how long it does
+	// so again while the rings have room. Both are 0 of a prompt capture.
+	pause, leisure time.Duration
 	// wake is an eventfd(2) that ends Run's waiting.
 	wake int
 	// hurry counts the callers of Drain; while there are any, Run takes no pauses.
@@ -108,7 +113,7 @@ func Open(cfg Config) (*Capture, error) {
 	c.wake = wake
 	shape := shapeOf(&cfg)
 	if !cfg.Prompt {
-		c.pause = pause
+		c.pause, c.leisure = pause, leisure
 	}
 	for _, name := range dedupe(cfg.Interfaces) {
 		r, err := openRing(name, &c.flows, shape)
@@ -193,8 +198,8 @@ func (c *Capture) step() error {
 	if err != nil {
 		return err
 	}
-	if read > 0 && c.pause > 0 && c.hurry.Load() == 0 {
-		if woken, err := c.wait(c.pause, false); woken || err != nil {
+	if read > 0 {
+		if woken, err := c.linger(); woken || err != nil {
 			return err
 		}
 	}
@@ -205,6 +210,26 @@ func (c *Capture) step() error {
 	}
 	_, err = c.wait(due, true)
 	return err
+}
+
+// linger leaves the rings alone while they have room, and no longer than c.leisure. The
+// clocks are compared meanwhile, so that frames which wait are no less exact than others.
+func (c *Capture) linger() (woken bool, err error) {
+	if c.pause == 0 {
+		return false, nil
+	}
+	until := clock.Now() + int64(c.leisure)
+	for c.hurry.Load() == 0 {
+		if woken, err := c.wait(c.pause, false); woken || err != nil {
+			return woken, err
+		}
+		now := clock.Read()
+		c.add(now)
+		if now.Monotonic >= until || slices.ContainsFunc(c.rings, (*ring).filling) {
+			break
+		}
+	}
+	return false, nil
 }
 
 // expectedDown takes one off the downs that were announced; it reports false if there

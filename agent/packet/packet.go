@@ -57,7 +57,7 @@ type Config struct {
 	SnapLength int
 	// Prompt makes a packet an event within a few milliseconds, for runs in which
 	// something waits for a packet, at the price of up to 1000 wake-ups a second for
-	// each interface. Without it a packet may wait some 15 ms.
+	// each interface. Without it a packet of a busy run may wait some 250 ms.
 	Prompt bool
 	// RingBytes is the size of each interface's ring, which the kernel locks in
 	// memory. 0 means DefaultRingBytes.

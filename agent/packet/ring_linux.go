@@ -27,8 +27,10 @@ const (
 )
 
 // maxBlock bounds the size of one block: small enough for the kernel to find its
-// pages in one piece, large enough for hundreds of headers.
-const maxBlock = 128 << 10
+// pages in one piece, and for a ring of the default size to last half a second though
+// the kernel hands over one every retireMillis; large enough for what two hosts can send
+// each other within that time.
+const maxBlock = 64 << 10
 
 // Offsets within a block and a frame of the ring, linux/if_packet.h.
 const (
@@ -283,6 +285,13 @@ func (r *ring) ready() int {
 		n++
 	}
 	return n
+}
+
+// filling reports whether a quarter of the ring waits to be read.
+func (r *ring) filling() bool {
+	// The kernel hands over blocks in their order.
+	last := (r.next + max(r.blocks/4, 1) - 1) % r.blocks
+	return atomic.LoadUint32(&r.header(last).Block_status)&unix.TP_STATUS_USER != 0
 }
 
 // release hands the next block back to the kernel, which may write to it from the
