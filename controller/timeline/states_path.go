@@ -323,10 +323,27 @@ func (p *path) receiveMore(i int, f *clue) {
 // completes reports whether the ACK of clue i completes the handshake of a server.
 func (p *path) completes(i int, k *Packet) bool {
 	bare := sequenceLength(k) == 0
-	if !p.coversSYN(k) || p.deferred && bare && p.synacks < 2 {
+	if !p.coversSYN(k) || p.deferred && bare && p.synacks < 2 || p.turnsAway(i) {
 		return false
 	}
 	return !p.later(i, func(k *Packet) bool { return k.Flags&(SYN|ACK) == SYN|ACK })
+}
+
+// turnsAway reports whether all that answers clue i is a reset without ACK, and nobody
+// accepted the connection: that is how a segment is answered that no socket is there for
+// (RFC 9293 3.10.7.1), and a request for which the accept queue had no room
+// (tcp_abort_on_overflow of tcp(7)). A socket that is aborted sends RST and ACK.
+func (p *path) turnsAway(i int) bool {
+	reset := false
+	for _, f := range p.clues[i+1:] {
+		switch {
+		case f.out && f.packet.Flags&(RST|ACK) == RST:
+			reset = true
+		case f.out, f.call != nil && isAccept(f.call) && f.call.Result >= 0:
+			return false
+		}
+	}
+	return reset && p.blind == ""
 }
 
 // finAcked reports whether all up to this end's FIN is acknowledged, and it is not sent
