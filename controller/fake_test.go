@@ -82,10 +82,12 @@ type fakeAgent struct {
 	// signals counts those of others that it was told.
 	signals atomic.Int32
 	// start and finish replace its answers; configured hears what it is asked to change.
-	// armed replaces its answer to Arm, drained says what it has recorded so far.
+	// armed replaces its answer to Arm, drained says what it has recorded so far, and
+	// draining hears what it is asked to drain.
 	start      func(*synclinev1.Start)
 	armed      func(*synclinev1.Arm) *synclinev1.Armed
 	drained    func() (lastEvent uint64)
+	draining   func(*synclinev1.Drain)
 	configured func(*synclinev1.Configure)
 	finish     func(run string) (lastEvent, lastChunk uint64)
 }
@@ -192,6 +194,9 @@ func (f *fakeAgent) answer() {
 		case *synclinev1.ControlResponse_Settle:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Quiet{Quiet: &synclinev1.Quiet{RunId: m.Settle.RunId, Repetition: m.Settle.Repetition}}})
 		case *synclinev1.ControlResponse_Drain:
+			if f.draining != nil {
+				f.draining(m.Drain)
+			}
 			answer := &synclinev1.Drained{RunId: m.Drain.RunId, Repetition: m.Drain.Repetition}
 			if f.drained != nil && m.Drain.Flush {
 				answer.LastEvent = f.drained()

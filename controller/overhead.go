@@ -81,26 +81,6 @@ func overheadSettings(observe []string) []*synclinev1.OverheadSetting {
 	return append([]*synclinev1.OverheadSetting{bare, all}, alone...)
 }
 
-// withoutSource is why no host of a run can give any source of a setting but calls; ""
-// if one can.
-func withoutSource(s *synclinev1.OverheadSetting, hosts []store.RunHost) (reason string) {
-	for _, source := range s.Sources {
-		if source == synclinev1.Source_SOURCE_SYSCALLS {
-			continue
-		}
-		for _, h := range hosts {
-			i := slices.IndexFunc(h.Capabilities, func(c store.Capability) bool { return sourceToProto(c.Source) == source })
-			if i >= 0 && h.Capabilities[i].Available {
-				return ""
-			}
-			if i >= 0 && reason == "" {
-				reason = fmt.Sprintf("no host gives %s: %s", h.Capabilities[i].Source, h.Capabilities[i].Reason)
-			}
-		}
-	}
-	return reason
-}
-
 // overheadToStore is what the log keeps of a measurement.
 func overheadToStore(o *synclinev1.Overhead) []byte {
 	if o == nil {
@@ -126,18 +106,7 @@ func overheadFromStore(b []byte) *synclinev1.Overhead {
 }
 
 // measuredFrom is the first repetition of a run that only measured what watching costs;
-// 0 if there is none. What happened from there on is no part of any timeline.
+// 0 if there is none. What happened from there on is no part of any timeline. The number
+// before it is of no repetition: as in any run, what comes after the last one has it, and
+// belongs to what the taps of the run itself must account for.
 func measuredFrom(run store.Run) int { return int(overheadFromStore(run.Overhead).GetFirst()) }
-
-// labsOwn are steps of lanes that are no calls of the kernel: how long they take is not
-// what watching costs.
-func labsOwn(c *synclinev1.Call) bool {
-	if c.ByLab {
-		return true
-	}
-	switch c.Name {
-	case "sleep", "signal", "wait", "meet", "apply", "undo":
-		return true
-	}
-	return false
-}

@@ -45,11 +45,18 @@ func (r *runner) measure(ctx context.Context) error {
 	m.settings = overheadSettings(exp.Observe)
 	var turns []int
 	for i, s := range m.settings {
-		if s.Failure = withoutSource(s, r.run.Hosts); s.Failure == "" {
+		s.Unwatched = unwatchedBy(s, r.run.Hosts)
+		if nowhereOn(s, r.run.Hosts) == "" {
 			turns = append(turns, i)
 		}
 	}
-	m.overhead.First = uint32(r.done + 1)
+	if len(turns) < 2 {
+		m.overhead.Failure = "no host gives any of the sources that the experiment observes: " + nowhereOn(m.settings[1], r.run.Hosts)
+		return r.change(ctx, store.RunChange{Overhead: overheadToStore(m.overhead)})
+	}
+	// What the taps of the run itself hear after its last repetition has the number after
+	// that, until they are closed.
+	m.overhead.First = uint32(r.done + 2)
 	if err := r.change(ctx, store.RunChange{Overhead: overheadToStore(m.overhead)}); err != nil {
 		return err
 	}
@@ -70,7 +77,7 @@ func (r *runner) measure(ctx context.Context) error {
 		}
 	}
 	// What the last one used shows when the next is armed.
-	if err := r.rearm(ctx, m.settings[0].Sources, nil); err != nil {
+	if err := r.rearm(ctx, m.settings[0].Sources, m.overhead.Last+1, nil); err != nil {
 		return err
 	}
 	if err := r.readPasses(); err != nil {
@@ -105,7 +112,7 @@ func (r *runner) measureOnce(ctx context.Context, exp *experiment.Experiment, se
 		return err
 	}
 	p := &pass{setting: setting, round: round}
-	if err := r.rearm(ctx, m.settings[setting].Sources, p); err != nil {
+	if err := r.rearm(ctx, m.settings[setting].Sources, uint32(n), p); err != nil {
 		return err
 	}
 	m.passes = append(m.passes, p)
@@ -117,11 +124,13 @@ func (r *runner) measureOnce(ctx context.Context, exp *experiment.Experiment, se
 	return r.awaitRecorded(ctx)
 }
 
-// rearm has every agent watch with these sources from now on. It ends the pass before,
-// and begins next, nil after the last.
-func (r *runner) rearm(ctx context.Context, sources []synclinev1.Source, next *pass) error {
+// rearm has every agent watch with these sources from now on, repetition n next. It ends
+// the pass before, and begins next, nil after the last.
+func (r *runner) rearm(ctx context.Context, sources []synclinev1.Source, n uint32, next *pass) error {
 	before, after := map[string]*synclinev1.Usage{}, map[string]*synclinev1.Usage{}
-	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Arm{Arm: &synclinev1.Arm{RunId: r.run.ID, Epoch: r.run.Epoch, Sources: sources}}})
+	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Arm{Arm: &synclinev1.Arm{
+		RunId: r.run.ID, Epoch: r.run.Epoch, Sources: sources, Repetition: n,
+	}}})
 	err := r.gather(ctx, "arm", drainAnswerLimit, func(n news) (bool, error) {
 		a := n.message.GetArmed()
 		if a.GetRunId() != r.run.ID {

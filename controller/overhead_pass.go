@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"maps"
+	"slices"
 	"strings"
 
 	"syncline/controller/store"
@@ -20,41 +22,17 @@ type pass struct {
 	setting, round int
 	// failure is why its first lane failed; it does not count then.
 	failure string
-	// hosts are by agent.
-	hosts map[string]*hostPass
+	// lanes are by agent, then by name.
+	lanes map[string]map[string]*lanePass
 	// connects are how long each connect() took that made a connection, nanoseconds.
 	connects     []int64
 	events, lost uint64
+	// unwatched are sources that were not on; their host is an agent.
+	unwatched []*synclinev1.Unwatched
 	// before and after are processor times, by agent; an agent that cannot tell is in
 	// neither.
 	before, after map[string]*synclinev1.Usage
 }
-
-// hostPass is what one host did in a pass, by its own clock.
-type hostPass struct {
-	// calls spans the calls of all lanes, lanes those of each.
-	calls span
-	lanes map[string]*lanePass
-}
-
-type lanePass struct {
-	span
-	connections int
-}
-
-// span is from the entry of the first call to the return of the last one, nanoseconds of
-// CLOCK_MONOTONIC; the zero span is none.
-type span struct{ first, last int64 }
-
-func (s *span) add(first, last int64) {
-	if *s == (span{}) {
-		*s = span{first, last}
-		return
-	}
-	s.first, s.last = min(s.first, first), max(s.last, last)
-}
-
-func (s span) seconds() float64 { return float64(s.last-s.first) / 1e9 }
 
 // add takes an event of an agent.
 func (p *pass) add(agent string, e *synclinev1.Event) {
@@ -62,24 +40,19 @@ func (p *pass) add(agent string, e *synclinev1.Event) {
 	if l := e.GetLoss(); l != nil {
 		p.lost += l.Count
 	}
+	if u := unwatchedMark(e.GetMark()); u != nil {
+		u.Host = agent
+		p.unwatched = append(p.unwatched, u)
+	}
 	c := e.GetCall()
-	if c == nil || labsOwn(c) {
+	if c == nil || c.ByLab {
 		return
 	}
-	if p.hosts == nil {
-		p.hosts = map[string]*hostPass{}
+	l := p.lane(agent, c.Lane)
+	if rests(c) {
+		l.rests = append(l.rests, span{e.TimeNs, c.ReturnNs})
+		return
 	}
-	h := p.hosts[agent]
-	if h == nil {
-		h = &hostPass{lanes: map[string]*lanePass{}}
-		p.hosts[agent] = h
-	}
-	l := h.lanes[c.Lane]
-	if l == nil {
-		l = &lanePass{}
-		h.lanes[c.Lane] = l
-	}
-	h.calls.add(e.TimeNs, c.ReturnNs)
 	l.add(e.TimeNs, c.ReturnNs)
 	if c.Name == "connect" && c.Result == 0 && c.EndedBy == synclinev1.EndedBy_ENDED_BY_KERNEL {
 		l.connections++
@@ -87,40 +60,79 @@ func (p *pass) add(agent string, e *synclinev1.Event) {
 	}
 }
 
-// connectionRate is how many connections a second the lanes made that connect, all hosts
-// together; 0 if there were none.
-func (p *pass) connectionRate() (rate float64) {
-	for _, h := range p.hosts {
-		var connecting span
+func (p *pass) lane(agent, name string) *lanePass {
+	if p.lanes == nil {
+		p.lanes = map[string]map[string]*lanePass{}
+	}
+	if p.lanes[agent] == nil {
+		p.lanes[agent] = map[string]*lanePass{}
+	}
+	if p.lanes[agent][name] == nil {
+		p.lanes[agent][name] = &lanePass{}
+	}
+	return p.lanes[agent][name]
+}
+
+// rates are what the lanes of a pass came to.
+type rates struct {
+	// connections a second of the lanes that connect, all hosts together; 0 if there were
+	// none.
+	connections float64
+	// repetitions are how many such passes a second would hold, going by the host whose
+	// lanes were at work the longest; 0 if there was no call.
+	repetitions float64
+	// working is how long the lanes that connect were at work, of all lanes if none does,
+	// nanoseconds of the host where that is longest; resting is the share of the time
+	// there in which none of them was.
+	working, resting float64
+}
+
+func (p *pass) rates() (r rates) {
+	// Over all lanes, and over those that connect.
+	var all, connecting busiest
+	for _, lanes := range p.lanes {
+		all.take(slices.Collect(maps.Values(lanes)))
 		connections := 0
-		for _, l := range h.lanes {
+		var connect []*lanePass
+		for _, l := range lanes {
 			if l.connections > 0 {
-				connecting.add(l.first, l.last)
+				connect = append(connect, l)
 				connections += l.connections
 			}
 		}
-		if s := connecting.seconds(); s > 0 {
-			rate += float64(connections) / s
+		if work := connecting.take(connect); work > 0 {
+			r.connections += float64(connections) / work * 1e9
 		}
 	}
-	return rate
+	if all.work > 0 {
+		r.repetitions = 1e9 / all.work
+	}
+	used := all
+	if r.connections > 0 {
+		used = connecting
+	}
+	r.working = used.work
+	if used.whole > 0 {
+		r.resting = 1 - used.work/used.whole
+	}
+	return r
 }
 
-// repetitionRate is how many such passes a second would hold, going by the host that was
-// busy longest; 0 if there was no call.
-func (p *pass) repetitionRate() float64 {
-	longest := 0.0
-	for _, h := range p.hosts {
-		longest = max(longest, h.calls.seconds())
+// busiest is the time of the host whose lanes were at work the longest, nanoseconds.
+type busiest struct{ work, whole float64 }
+
+// take looks at the lanes of one more host, and gives how long they were at work.
+func (b *busiest) take(lanes []*lanePass) float64 {
+	work, whole := atWork(lanes)
+	if w := float64(work); w > b.work {
+		b.work, b.whole = w, float64(whole)
 	}
-	if longest == 0 {
-		return 0
-	}
-	return 1 / longest
+	return float64(work)
 }
 
 // processors is the processor time of the agents and of their machines; a machine that
-// several agents share counts once. ok is false if some agent could not tell.
+// several agents share counts once, and one that cannot be told from others is none of
+// them. ok is false if some agent could not tell.
 func (p *pass) processors(hosts []store.RunHost) (agents, machines float64, ok bool) {
 	seen := map[string]bool{}
 	for _, h := range hosts {
@@ -130,7 +142,7 @@ func (p *pass) processors(hosts []store.RunHost) (agents, machines float64, ok b
 		}
 		agents += float64(after.AgentNs - before.AgentNs)
 		boot, _, _ := strings.Cut(h.ClockID, "/")
-		if !seen[boot] {
+		if boot == "" || !seen[boot] {
 			seen[boot] = true
 			machines += float64(after.MachineNs - before.MachineNs)
 		}
@@ -139,8 +151,9 @@ func (p *pass) processors(hosts []store.RunHost) (agents, machines float64, ok b
 }
 
 // figures compares the passes of each setting with those of the first one, which is bare.
-// A pass of round 0 warms up and counts for nothing but its loss. The settings are filled
-// in place.
+// A pass of round 0 warms up and counts for nothing but its loss. A setting of which
+// nothing was on has no figures: they would be those of no watching at all. The settings
+// are filled in place.
 func figures(settings []*synclinev1.OverheadSetting, passes []*pass, hosts []store.RunHost) {
 	all := make([]*measured, len(settings))
 	for i := range settings {
@@ -149,8 +162,20 @@ func figures(settings []*synclinev1.OverheadSetting, passes []*pass, hosts []sto
 	for _, p := range passes {
 		s := settings[p.setting]
 		s.Lost += p.lost
+		for _, u := range p.unwatched {
+			u.Host = roleOf(hosts, u.Host)
+			notOn(s, u)
+		}
+	}
+	for _, s := range settings {
+		if why := nowhereOn(s, hosts); why != "" {
+			s.Failure = why
+		}
+	}
+	for _, p := range passes {
+		s := settings[p.setting]
 		switch {
-		case p.round == 0:
+		case p.round == 0 || nowhereOn(s, hosts) != "":
 		case p.failure != "":
 			if s.Failed++; s.Failure == "" {
 				s.Failure = p.failure
@@ -171,16 +196,27 @@ func figures(settings []*synclinev1.OverheadSetting, passes []*pass, hosts []sto
 	}
 }
 
+// roleOf is the host of a run that an agent plays.
+func roleOf(hosts []store.RunHost, agent string) string {
+	i := slices.IndexFunc(hosts, func(h store.RunHost) bool { return h.Agent == agent })
+	if i < 0 {
+		return agent
+	}
+	return hosts[i].Name
+}
+
 // measured are the figures of one setting, by round.
 type measured struct {
 	connections, repetitions, p50, p99, agents, machines map[int]float64
+	working, resting                                     []float64
 	connects                                             []int64
-	// tails is set if every pass has connections enough for a 99th percentile.
-	tails bool
+	// tails is set if every pass has connections enough for a 99th percentile, and ticks
+	// if every one has ticks enough for a processor time of its machines.
+	tails, ticks bool
 }
 
 func newMeasured() *measured {
-	m := &measured{tails: true}
+	m := &measured{tails: true, ticks: true}
 	for _, by := range []*map[int]float64{&m.connections, &m.repetitions, &m.p50, &m.p99, &m.agents, &m.machines} {
 		*by = map[int]float64{}
 	}
@@ -188,11 +224,13 @@ func newMeasured() *measured {
 }
 
 func (m *measured) take(p *pass, hosts []store.RunHost) {
-	if rate := p.connectionRate(); rate > 0 {
-		m.connections[p.round] = rate
+	r := p.rates()
+	if r.connections > 0 {
+		m.connections[p.round] = r.connections
 	}
-	if rate := p.repetitionRate(); rate > 0 {
-		m.repetitions[p.round] = rate
+	if r.repetitions > 0 {
+		m.repetitions[p.round] = r.repetitions
+		m.working, m.resting = append(m.working, r.working), append(m.resting, r.resting)
 	}
 	if len(p.connects) > 0 {
 		m.p50[p.round] = float64(quantile(p.connects, 0.5))
@@ -202,6 +240,7 @@ func (m *measured) take(p *pass, hosts []store.RunHost) {
 	}
 	if agents, machines, ok := p.processors(hosts); ok {
 		m.agents[p.round], m.machines[p.round] = agents, machines
+		m.ticks = m.ticks && machines >= leastTicks
 	}
 }
 
@@ -212,6 +251,12 @@ func (m *measured) fill(s *synclinev1.OverheadSetting, bare *measured) {
 	s.ConnectP99Ns = m.tail(bare)
 	s.AgentCpuNs = paired(m.agents, bare.agents)
 	s.MachineCpuNs = pooled(m.machines, bare.machines, leastTicks)
+	if m.ticks && bare.ticks {
+		s.MachineCpuNs = paired(m.machines, bare.machines)
+	}
+	if len(m.working) > 0 {
+		s.WorkingNs, s.Resting = int64(median(m.working)), median(m.resting)
+	}
 }
 
 // tail is the 99th percentile: by round if the rounds are large enough, else over all

@@ -113,40 +113,121 @@ func callEvent(lane, name string, from, to int64, result int64) *synclinev1.Even
 	}}}
 }
 
-// What a repetition comes to: the waits of the lab, its tidying up, and lanes that do
-// not connect have no part in the rate.
+// What a repetition comes to: the rests of lanes, the lab's tidying up, and lanes that
+// do not connect have no part in the rate.
 func TestPass(t *testing.T) {
 	p := &pass{}
 	tidy := callEvent("client", "close", 900_000, 900_001, 0)
 	tidy.GetCall().ByLab = true
+	limited := callEvent("client", "recv", 1400, 1450, -1)
+	limited.GetCall().EndedBy = synclinev1.EndedBy_ENDED_BY_TIMEOUT
 	for _, e := range []*synclinev1.Event{
 		callEvent("client", "wait", 0, 1000, 0),
 		callEvent("client", "socket", 1000, 1100, 3),
 		callEvent("client", "connect", 1100, 1300, 0),
 		callEvent("client", "connect", 1300, 1400, -1),
-		callEvent("client", "connect", 1500, 2000, 0),
-		callEvent("client", "sleep", 2000, 800_000, 0),
+		limited,
+		callEvent("client", "poll", 1450, 1500, 0),
+		callEvent("client", "sleep", 1500, 99_000, 0),
+		callEvent("client", "poll", 99_000, 99_100, 1),
+		callEvent("client", "connect", 99_100, 99_600, 0),
+		callEvent("client", "sleep", 99_600, 800_000, 0),
 		tidy,
 	} {
 		p.add("vm1", e)
 	}
 	p.add("vm2", callEvent("server", "accept", 7000, 11_000, 4))
 	p.add("vm2", &synclinev1.Event{Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Count: 5}}})
-	if got := p.connectionRate(); got != 2000 {
-		t.Errorf("2 connections in 1 ms are %g a second", got)
+	r := p.rates()
+	if r.connections != 2000 {
+		t.Errorf("2 connections in 1 ms are %g a second", r.connections)
 	}
-	if got := p.repetitionRate(); got != 250 {
-		t.Errorf("a repetition whose longest host took 4 ms fits %g times into a second", got)
+	if r.repetitions != 250 {
+		t.Errorf("a repetition whose longest host took 4 ms fits %g times into a second", r.repetitions)
+	}
+	if share := 97_600.0 / 98_600; r.working != 1e6 || math.Abs(r.resting-share) > 1e-12 {
+		t.Errorf("the client was at work for %g ns and rested for %g of its time; want 1 ms, %g", r.working, r.resting, share)
 	}
 	if diff := cmp.Diff([]int64{200_000, 500_000}, p.connects); diff != "" {
 		t.Errorf("connect() took (-want +got):\n%s", diff)
 	}
-	if p.events != 9 || p.lost != 5 {
-		t.Errorf("%d events, %d lost; want 9 and 5", p.events, p.lost)
+	if p.events != 13 || p.lost != 5 {
+		t.Errorf("%d events, %d lost; want 13 and 5", p.events, p.lost)
 	}
-	if empty := (&pass{}); empty.connectionRate() != 0 || empty.repetitionRate() != 0 {
-		t.Error("a repetition without calls has a rate")
+	if r := (&pass{}).rates(); r != (rates{}) {
+		t.Errorf("a repetition without calls has rates: %v", r)
 	}
+}
+
+// Without the sleep of a scenario its ratio is that of the same lanes in a hurry.
+func TestRatesWithoutRests(t *testing.T) {
+	made := func(setting, round int, each, sleep int64) *pass {
+		p, at := &pass{setting: setting, round: round}, int64(0)
+		for range 200 {
+			p.add("vm1", callEvent("client", "connect", at, at+each, 0))
+			p.add("vm1", callEvent("client", "sleep", at+each, at+each+sleep, 0))
+			at += each + sleep
+		}
+		return p
+	}
+	for _, sleep := range []int64{0, 10, 10_000} {
+		settings := overheadSettings([]string{"packets"})
+		var passes []*pass
+		for round := range 8 {
+			passes = append(passes, made(0, round, 100, sleep), made(1, round, 200, sleep))
+		}
+		figures(settings, passes, nil)
+		rest := float64(199*sleep) / float64(199*sleep+200*100)
+		if got := settings[1].ConnectionsPerSecond.GetRatio(); got != 0.5 || math.Abs(settings[0].Resting-rest) > 1e-12 || settings[0].WorkingNs != 20e6 {
+			t.Errorf("sleeping %d µs between two connections: the ratio is %g, at work %d ns, resting %g; want 0.5, 20 ms, %g",
+				sleep, got, settings[0].WorkingNs, settings[0].Resting, rest)
+		}
+	}
+}
+
+func TestAtWork(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		lanes       []*lanePass
+		work, whole int64
+	}{
+		{"none", nil, 0, 0},
+		{"a lane that only rests", []*lanePass{{rests: []span{{1, 9}}}}, 0, 0},
+		{"no rest", []*lanePass{{span: span{10, 30}}}, 20, 20},
+		{"rests before, within and after", []*lanePass{{span: span{10, 30}, rests: []span{{0, 10}, {25, 26}, {12, 15}, {40, 50}}}}, 16, 20},
+		{"rests that overlap", []*lanePass{{span: span{10, 30}, rests: []span{{12, 20}, {14, 16}, {19, 22}}}}, 10, 20},
+		{"one works while another rests", []*lanePass{{span: span{10, 30}, rests: []span{{12, 28}}}, {span: span{0, 20}}}, 22, 30},
+		{"all rest", []*lanePass{{span: span{10, 30}, rests: []span{{12, 28}}}, {span: span{10, 30}, rests: []span{{20, 29}}}}, 12, 20},
+	} {
+		if work, whole := atWork(c.lanes); work != c.work || whole != c.whole {
+			t.Errorf("%s: at work for %d of %d; want %d of %d", c.name, work, whole, c.work, c.whole)
+		}
+	}
+}
+
+// Lanes are at work in just those nanoseconds in which one of them is and does not rest.
+func TestAtWorkCounts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		spans := rapid.Custom(func(t *rapid.T) span {
+			first := rapid.Int64Range(1, 60).Draw(t, "first")
+			return span{first, first + rapid.Int64Range(0, 20).Draw(t, "length")}
+		})
+		lanes := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *lanePass {
+			return &lanePass{span: spans.Draw(t, "lane"), rests: rapid.SliceOfN(spans, 0, 4).Draw(t, "rests")}
+		}), 0, 4).Draw(t, "lanes")
+		within := func(s span, at int64) bool { return s.first <= at && at < s.last }
+		want := int64(0)
+		for at := range int64(100) {
+			if slices.ContainsFunc(lanes, func(l *lanePass) bool {
+				return within(l.span, at) && !slices.ContainsFunc(l.rests, func(r span) bool { return within(r, at) })
+			}) {
+				want++
+			}
+		}
+		if work, whole := atWork(lanes); work != want || work > whole {
+			t.Errorf("at work for %d of %d; want %d", work, whole, want)
+		}
+	})
 }
 
 // A machine with two agents counts once; one agent that cannot tell spoils the sum.
@@ -161,6 +242,11 @@ func TestPassProcessors(t *testing.T) {
 	}
 	if agents, machines, ok := p.processors(hosts); agents != 6 || machines != 110 || !ok {
 		t.Errorf("agents used %g, machines %g, %v; want 6, 110", agents, machines, ok)
+	}
+	// Nobody knows that two hosts without a name of their clock are on one machine.
+	nameless := []store.RunHost{{Agent: "vm1"}, {Agent: "vm2", ClockID: "/1"}, {Agent: "vm3", ClockID: "boot2/1"}}
+	if agents, machines, ok := p.processors(nameless); agents != 6 || machines != 210 || !ok {
+		t.Errorf("agents used %g, machines of unknown names %g, %v; want 6, 210", agents, machines, ok)
 	}
 	delete(p.after, "vm2")
 	if _, _, ok := p.processors(hosts); ok {
@@ -192,16 +278,42 @@ func TestFigures(t *testing.T) {
 		{
 			Name: "bare", Sources: settings[0].Sources, Repetitions: 2, Failed: 1, Failure: "it was refused", Events: 2, Connections: 2,
 			ConnectionsPerSecond: rate(10_000, 0, 0, 0, 0, 0), RepetitionsPerSecond: rate(10_000, 0, 0, 0, 0, 0),
-			ConnectP50Ns: rate(100_000, 0, 0, 0, 0, 0), AgentCpuNs: none, MachineCpuNs: none,
+			ConnectP50Ns: rate(100_000, 0, 0, 0, 0, 0), AgentCpuNs: none, MachineCpuNs: none, WorkingNs: 100_000,
 		},
 		{
 			Name: "all", Sources: settings[1].Sources, Repetitions: 3, Events: 3, Connections: 3, Lost: 3,
 			ConnectionsPerSecond: rate(5000, 0.375, 0.25, 0.5, 0.5, 2), RepetitionsPerSecond: rate(5000, 0.375, 0.25, 0.5, 0.5, 2),
-			ConnectP50Ns: rate(200_000, 3, 2, 4, 0.5, 2), AgentCpuNs: none, MachineCpuNs: none,
+			ConnectP50Ns: rate(200_000, 3, 2, 4, 0.5, 2), AgentCpuNs: none, MachineCpuNs: none, WorkingNs: 200_000,
 		},
 	}
 	if diff := cmp.Diff(want, settings, protocmp.Transform()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Ratios of the processor time of machines have an interval if every repetition has ticks
+// enough, and are not given if all together have too few.
+func TestMachineTime(t *testing.T) {
+	hosts := []store.RunHost{{Agent: "vm1", ClockID: "boot1/1"}}
+	for _, c := range []struct {
+		each  int64
+		ratio float64
+		pairs uint32
+	}{{5e6, 0, 0}, {50e6, 2, 0}, {200e6, 2, 7}} {
+		settings := overheadSettings([]string{"packets"})
+		var passes []*pass
+		for round := range 8 {
+			for setting, used := range []int64{c.each, 2 * c.each} {
+				p := &pass{setting: setting, round: round}
+				p.before = map[string]*synclinev1.Usage{"vm1": {}}
+				p.after = map[string]*synclinev1.Usage{"vm1": {MachineNs: used}}
+				passes = append(passes, p)
+			}
+		}
+		figures(settings, passes, hosts)
+		if got := settings[1].MachineCpuNs; got.GetRatio() != c.ratio || got.GetPairs() != c.pairs || got.GetValue() != float64(2*c.each) {
+			t.Errorf("%d ns a repetition: %v; want the ratio %g of %d pairs", c.each, got, c.ratio, c.pairs)
+		}
 	}
 }
 
@@ -267,15 +379,33 @@ func TestOverheadRefused(t *testing.T) {
 // its sources, and the figures are kept with the run. The repetitions that measured have
 // events, and neither verdicts nor a timeline.
 func TestMeasureOverhead(t *testing.T) {
+	const rounds, before = 6, 2
 	c := newTestController(t)
 	var mu sync.Mutex
 	var watched [][]synclinev1.Source
+	var next []uint32
+	var held []bool
 	uploads := uint64(0)
 	c.pair(func(client, server *fakeAgent) {
+		upload := func(run string, repetition uint32, e *synclinev1.Event) {
+			uploads++
+			e.Number, e.Repetition = uploads, repetition
+			if rejected, err := client.upload(client.chunkOf(run, uploads, e)); rejected != "" || err != nil {
+				t.Errorf("upload: %q %v", rejected, err)
+			}
+		}
 		client.armed = func(a *synclinev1.Arm) *synclinev1.Armed {
 			mu.Lock()
 			defer mu.Unlock()
-			watched = append(watched, a.Sources)
+			watched, next = append(watched, a.Sources), append(next, a.Repetition)
+			switch len(watched) {
+			case 1:
+				upload(a.RunId, 0, mark(0, 0, synclinev1.MarkKind_MARK_KIND_ARMED))
+			case 2:
+				// A packet came after the last repetition and before other taps are opened.
+				upload(a.RunId, before+1, &synclinev1.Event{TimeNs: 1, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Source: synclinev1.Source_SOURCE_PACKETS, Count: 1}}})
+				upload(a.RunId, 0, &synclinev1.Event{TimeNs: 2, Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: synclinev1.MarkKind_MARK_KIND_CLOSED, Frames: 1}}})
+			}
 			busy := int64(len(watched)) * 1e6
 			return &synclinev1.Armed{RunId: a.RunId, Before: &synclinev1.Usage{AgentNs: busy, MachineNs: busy}, After: &synclinev1.Usage{AgentNs: busy, MachineNs: busy}}
 		}
@@ -283,20 +413,14 @@ func TestMeasureOverhead(t *testing.T) {
 			return &synclinev1.Armed{RunId: a.RunId, Before: &synclinev1.Usage{}, After: &synclinev1.Usage{}}
 		}
 		client.start = func(s *synclinev1.Start) {
-			e := callEvent("client", "connect", int64(s.Repetition)*1000, int64(s.Repetition)*1000+100, 0)
-			e.Repetition = s.Repetition
-			uploads++
-			e.Number = uploads
-			if rejected, err := client.upload(client.chunkOf(s.RunId, uploads, e)); rejected != "" || err != nil {
-				t.Errorf("upload: %q %v", rejected, err)
-			}
+			upload(s.RunId, s.Repetition, callEvent("client", "connect", int64(s.Repetition)*1000, int64(s.Repetition)*1000+100, 0))
 			client.endLane(s.RunId, s.Repetition, "client")
 		}
 		client.drained = func() uint64 { return uploads }
+		client.draining = func(d *synclinev1.Drain) { held = append(held, d.Hold) }
 		client.finish = func(string) (uint64, uint64) { return uploads, uploads }
 	})
 	source, _ := experiment.Open("basic-open-close")
-	const rounds, before = 6, 2
 	created, err := c.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{
 		RequestId: "x", FileName: "x.yaml", Source: source, Repetitions: before, OverheadRounds: rounds,
 	})
@@ -309,7 +433,7 @@ func TestMeasureOverhead(t *testing.T) {
 	}
 	o := run.Overhead
 	n := len(o.Settings)
-	if want := uint32(before + (rounds+1)*n); o.Failure != "" || o.RoundsDone != rounds || o.First != before+1 || o.Last != want || n < 2 {
+	if want := uint32(before + 1 + (rounds+1)*n); o.Failure != "" || o.RoundsDone != rounds || o.First != before+2 || o.Last != want || n < 2 {
 		t.Fatalf("measured %d settings from repetition %d to %d (want %d), %d rounds: %s", n, o.First, o.Last, want, o.RoundsDone, o.Failure)
 	}
 	for _, s := range o.Settings {
@@ -323,6 +447,25 @@ func TestMeasureOverhead(t *testing.T) {
 	// Armed for the run, for each turn, and once more at the end.
 	if len(watched) != 1+(rounds+1)*n+1 || watched[0] != nil {
 		t.Fatalf("armed %d times, first with %v", len(watched), watched[0])
+	}
+	// Each is told the repetition that it is for, and what is heard before it stays with
+	// the one before, but for what follows the repetitions of the run itself.
+	for i, n := range next {
+		want := uint32(before + 1 + i)
+		if i == 0 {
+			want = 0
+		}
+		if n != want {
+			t.Errorf("armed the time %d for repetition %d, want %d", i+1, n, want)
+		}
+	}
+	for i, hold := range held {
+		if hold != (i >= before) {
+			t.Errorf("after the time %d that it was drained: hold %v", i+1, hold)
+		}
+	}
+	if len(run.Incomplete) > 0 {
+		t.Errorf("the run is not whole: %q", run.Incomplete)
 	}
 	orders := map[string]bool{}
 	for round := range rounds + 1 {
@@ -348,10 +491,16 @@ func TestMeasureOverhead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if lost := whole.Timeline.Incomplete; len(lost) > 0 {
+		t.Errorf("a packet that came late spoils the run: %q", lost)
+	}
 	for _, e := range whole.Timeline.Events {
 		if e.Event.Repetition > before {
 			t.Errorf("the timeline of repetition 1 has an event of repetition %d", e.Event.Repetition)
 		}
+	}
+	if got := c.eventsOf(run.Id, before+1); got != 1 {
+		t.Errorf("%d events came between the last repetition and the measurement, want 1", got)
 	}
 	if got := c.eventsOf(run.Id, o.Last); got != 1 {
 		t.Errorf("%d events of the last repetition that measured, want 1", got)

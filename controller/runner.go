@@ -334,7 +334,7 @@ func (r *runner) repeat(ctx context.Context, exp *experiment.Experiment, n int) 
 	}
 	r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Drain{Drain: &synclinev1.Drain{
 		RunId: r.run.ID, Epoch: r.run.Epoch, Repetition: uint32(n), SilenceNs: int64(silence),
-		Flush: exp.Repeat.UntilReproduced > 0 || r.measuring(),
+		Flush: exp.Repeat.UntilReproduced > 0 || r.measuring(), Hold: r.measuring(),
 	}}})
 	clear(r.recorded)
 	return r.gather(ctx, "drain", drainAnswerLimit, func(m news) (bool, error) {

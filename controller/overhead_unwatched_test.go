@@ -1,0 +1,134 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncline/controller/experiment"
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// watchers are two hosts of one run, with what they say that they can see.
+func watchers(one, other []store.Capability) []store.RunHost {
+	return []store.RunHost{{Name: "A", Agent: "vm1", Capabilities: one}, {Name: "B", Agent: "vm2", Capabilities: other}}
+}
+
+func can(source string) store.Capability { return store.Capability{Source: source, Available: true} }
+
+func cannot(source, reason string) store.Capability {
+	return store.Capability{Source: source, Reason: reason}
+}
+
+func unwatchedTexts(s *synclinev1.OverheadSetting) (texts []string) {
+	for _, u := range s.Unwatched {
+		texts = append(texts, fmt.Sprintf("%s %s %v %s", u.Host, u.Source, u.InPart, u.Reason))
+	}
+	return texts
+}
+
+// A source that one host does not give is told, though the other does; one that nobody
+// gives is not measured at all.
+func TestUnwatched(t *testing.T) {
+	hosts := watchers(
+		[]store.Capability{can("packets"), cannot("drops", "no BTF"), can("counters")},
+		[]store.Capability{cannot("packets", "no CAP_NET_RAW"), cannot("drops", "no CAP_BPF")},
+	)
+	settings := overheadSettings([]string{"packets", "drops", "counters"})
+	want := map[string][]string{
+		"bare":     nil,
+		"packets":  {"B SOURCE_PACKETS false no CAP_NET_RAW"},
+		"drops":    {"A SOURCE_DROPS false no BTF", "B SOURCE_DROPS false no CAP_BPF"},
+		"counters": {"B SOURCE_COUNTERS false its agent did not say that it has it"},
+		"all": {
+			"A SOURCE_DROPS false no BTF", "B SOURCE_PACKETS false no CAP_NET_RAW", "B SOURCE_DROPS false no CAP_BPF",
+			"B SOURCE_COUNTERS false its agent did not say that it has it",
+		},
+	}
+	for _, s := range settings {
+		s.Unwatched = unwatchedBy(s, hosts)
+		if diff := cmp.Diff(want[s.Name], unwatchedTexts(s)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.Name, diff)
+		}
+		if got := nowhereOn(s, hosts); (got != "") != (s.Name == "drops") {
+			t.Errorf("%s: on nowhere: %q", s.Name, got)
+		}
+	}
+}
+
+// What an agent could not open is told as well, once for all rounds; if that is all that a
+// setting has, it has no figures.
+func TestUnwatchedByMarks(t *testing.T) {
+	hosts := watchers([]store.Capability{can("packets"), can("tcp-states")}, []store.Capability{can("packets"), can("tcp-states")})
+	settings := overheadSettings([]string{"packets", "tcp-states"})
+	noted := func(kind synclinev1.MarkKind, detail string) *synclinev1.Event {
+		return &synclinev1.Event{Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: kind, Detail: detail}}}
+	}
+	var passes []*pass
+	for round := range 3 {
+		for setting, s := range settings {
+			p := &pass{setting: setting, round: round}
+			p.add("vm1", callEvent("client", "connect", 0, 100, 0))
+			if s.Name == "packets" {
+				p.add("vm1", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets"))
+				p.add("vm2", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets"))
+			}
+			if s.Name == "tcp-states" {
+				p.add("vm2", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED, "tcp-states: trace: not permitted: no CAP_BPF"))
+			}
+			passes = append(passes, p)
+		}
+	}
+	figures(settings, passes, hosts)
+	by := map[string]*synclinev1.OverheadSetting{}
+	for _, s := range settings {
+		by[s.Name] = s
+	}
+	if diff := cmp.Diff([]string{"B SOURCE_TCP_STATES true trace: not permitted: no CAP_BPF"}, unwatchedTexts(by["tcp-states"])); diff != "" {
+		t.Errorf("tcp-states (-want +got):\n%s", diff)
+	}
+	if by["tcp-states"].ConnectionsPerSecond.GetRatio() != 1 {
+		t.Errorf("what was on in part is not compared: %v", by["tcp-states"])
+	}
+	if p := by["packets"]; p.Repetitions != 0 || p.ConnectionsPerSecond != nil || !strings.Contains(p.Failure, "on nowhere") || len(p.Unwatched) != 2 {
+		t.Errorf("what was on nowhere has figures: %v", p)
+	}
+	if all := by["all"]; len(all.Unwatched) != 0 || all.Repetitions != 2 {
+		t.Errorf("all sources: %v", all)
+	}
+}
+
+// Where no host gives any source there is nothing to measure, and the run says so
+// instead of comparing the bare lanes with themselves.
+func TestMeasureNothing(t *testing.T) {
+	c := newTestController(t)
+	c.pair(func(client, server *fakeAgent) {
+		for _, f := range []*fakeAgent{client, server} {
+			f.capabilities = []*synclinev1.Capability{
+				{Source: synclinev1.Source_SOURCE_SYSCALLS, Available: true}, {Source: synclinev1.Source_SOURCE_PACKETS, Reason: "no CAP_NET_RAW"},
+			}
+		}
+	})
+	source, _ := experiment.Open("basic-open-close")
+	created, err := c.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{RequestId: "x", FileName: "x.yaml", Source: source, Repetitions: 1, OverheadRounds: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := c.follow(created.Run.Id)
+	if o := run.Overhead; run.State != synclinev1.RunState_RUN_STATE_SEALED || !strings.Contains(o.GetFailure(), "no CAP_NET_RAW") || o.Last != 0 || len(o.Settings) > 0 {
+		t.Errorf("the run ended as %v", run)
+	}
+}
+
+func TestBrief(t *testing.T) {
+	long := strings.Repeat("ä", maxReason)
+	if got := brief(long); len(got) > maxReason+len("…") || !strings.HasSuffix(got, "ä…") {
+		t.Errorf("brief(%d bytes) is %q", len(long), got)
+	}
+	if got := brief("short"); got != "short" {
+		t.Errorf("brief(short) is %q", got)
+	}
+}
