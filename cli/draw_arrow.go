@@ -75,6 +75,8 @@ func (p *picture) drawArrow(a *timeline.Arrow) {
 // stubEnd is the end of a line whose other end no tap saw.
 func stubEnd(a *timeline.Arrow) rune {
 	switch {
+	case a.Dropped && a.Arrival < 0:
+		return '✗'
 	case a.Lost:
 		return '╳'
 	case a.Duplicate:
@@ -163,10 +165,13 @@ func corner(step, down int, leaving bool) rune {
 }
 
 // head is the point of an arrow that flies in a direction; it is open where the
-// clocks are not sure enough to prove that it took any time.
+// clocks are not sure enough to prove that it took any time. What the kernel dropped
+// where it arrived has none.
 func head(a *timeline.Arrow, step int) rune {
 	open := unproven(a)
 	switch {
+	case a.Dropped:
+		return '✗'
 	case step > 0 && open:
 		return '▷'
 	case step > 0:
@@ -224,7 +229,10 @@ func (p *picture) drawLabels(i int) {
 	}
 	s := p.spanOf(a)
 	words := packetWords(p.l, a)
-	if a.Lost {
+	switch {
+	case a.Dropped && a.Arrival < 0:
+		words = slices.Insert(slices.Clone(words), 1, "dropped")
+	case a.Lost:
 		words = slices.Insert(slices.Clone(words), 1, "lost")
 	}
 	switch {
@@ -248,13 +256,19 @@ func (p *picture) drawLabels(i int) {
 }
 
 // packetWords are the words of a packet. Where the ladder shows several connections,
-// the number of its own goes with the first of them.
+// the number of its own goes with the first of them, and so does the kernel's reason for a
+// reset. A retransmission that the kernel told of itself has its mark.
 func packetWords(l *timeline.Ladder, a *timeline.Arrow) []string {
-	if len(l.Connections) < 2 || a.Connection < 0 {
-		return a.Words
-	}
 	words := slices.Clone(a.Words)
-	words[0] = fmt.Sprintf("#%d %s", a.Connection+1, words[0])
+	if len(l.Connections) > 1 && a.Connection >= 0 {
+		words[0] = fmt.Sprintf("#%d %s", a.Connection+1, words[0])
+	}
+	if a.Reason != "" {
+		words[0] += ": " + a.Reason
+	}
+	if again := slices.Index(words, fmt.Sprintf("R%d", a.Copy)); a.Told && again >= 0 {
+		words[again] += "◆"
+	}
 	return words
 }
 

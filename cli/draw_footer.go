@@ -39,10 +39,36 @@ var legends = []legend{
 		},
 	},
 	{
+		mark: "R1◆", text: "the kernel told of it; without ◆ it is known by its sequence numbers",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Told })
+		},
+	},
+	{
 		mark: "D", text: "sent once, delivered twice",
 		occurs: func(l *timeline.Ladder) bool {
 			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Duplicate })
 		},
+	},
+	{
+		mark: "✗", text: "a kernel dropped the packet, for the reason that it gives",
+		occurs: func(l *timeline.Ladder) bool { return len(l.Drops) > 0 },
+	},
+	{
+		mark: "◆", text: "the kernel traced this state, at the moment at which it began",
+		occurs: anyState(func(m *timeline.StateMark) bool { return m.Exact }),
+	},
+	{
+		mark: "◇", text: "this state is inferred; it began between the rows around it, or when it says",
+		occurs: anyState(func(m *timeline.StateMark) bool { return stateRune(m) == '◇' }),
+	},
+	{
+		mark: "◈", text: "this state was read with sock_diag(7); it began between the rows around it, or when it says",
+		occurs: anyState(func(m *timeline.StateMark) bool { return stateRune(m) == '◈' }),
+	},
+	{
+		mark: "…→", text: "which states came before this one is not on record: the path has a hole here",
+		occurs: anyState(func(m *timeline.StateMark) bool { return m.Hole }),
 	},
 	{
 		mark: "(…)", text: "a step of the lab's own, not a call of the kernel",
@@ -143,8 +169,13 @@ func anyOf[T any](all []T, is func(*T) bool) bool {
 // unproven reports whether an arrow is shorter than what its clocks are sure of.
 func unproven(a *timeline.Arrow) bool { return a.Delayed && !a.Impossible && a.DelayErr >= a.Delay }
 
-// unseen reports whether one end of an arrow was not seen and the network is not
-// known to be the reason.
+// anyState reports whether a ladder has a state of some kind.
+func anyState(is func(*timeline.StateMark) bool) func(*timeline.Ladder) bool {
+	return func(l *timeline.Ladder) bool { return anyOf(l.States, is) }
+}
+
+// unseen reports whether one end of an arrow was not seen and the network, or a kernel, is
+// not known to be the reason.
 func unseen(a *timeline.Arrow) bool {
-	return !a.Lost && !a.Duplicate && (a.Departure < 0) != (a.Arrival < 0)
+	return !a.Lost && !(a.Dropped && a.Arrival < 0) && !a.Duplicate && (a.Departure < 0) != (a.Arrival < 0)
 }

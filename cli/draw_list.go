@@ -26,7 +26,7 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 			continue
 		}
 		at, err := timeText(l, r)
-		if r.Kind == timeline.RowLoss && !isTimedLoss(r) {
+		if !r.Timed() {
 			at, err = "", ""
 		}
 		lead := "  "
@@ -43,7 +43,7 @@ func listRows(l *timeline.Ladder, o drawOptions) []string {
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	for i := range l.Rows {
 		r := &l.Rows[i]
-		if r.Kind != timeline.RowMoment && r.Kind != timeline.RowNote && r.Kind != timeline.RowDeed && !isTimedLoss(r) {
+		if !r.Timed() {
 			continue
 		}
 		a, e := timeText(l, r)
@@ -75,6 +75,16 @@ func listTexts(l *timeline.Ladder, row int) ([]string, style) {
 			texts[i] = "░ " + texts[i]
 		}
 		return texts, red
+	case r.Kind == timeline.RowState:
+		m := &l.States[r.Mark]
+		texts := stateTexts(l, m)
+		for i := range texts {
+			texts[i] = string(stateRune(m)) + " " + texts[i]
+		}
+		return texts, stateStyle(m)
+	case r.Kind == timeline.RowDrop:
+		d := &l.Drops[r.Mark]
+		return []string{"✗ " + dropSentence(l, d), "✗ " + dropWords(l, d) + ": " + dropReason(d), "✗ " + dropReason(d)}, red
 	}
 	text, st := rowText(r)
 	return []string{text}, st
@@ -88,7 +98,10 @@ func listPacket(l *timeline.Ladder, a *timeline.Arrow, row int) (string, style) 
 	words := strings.Join(packetWords(l, a), " ")
 	if row == a.Departure {
 		text := fmt.Sprintf("──▶ %s  %s", laneName(l, a.To), words)
-		if a.Lost {
+		switch {
+		case a.Dropped && a.Arrival < 0:
+			text = fmt.Sprintf("──✗ %s  %s, dropped", laneName(l, a.To), words)
+		case a.Lost:
 			text = fmt.Sprintf("──╳ %s  %s, lost", laneName(l, a.To), words)
 		}
 		return text, st

@@ -60,7 +60,7 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 // as it is there, and the arrows the rest.
 func (p *picture) measure() {
 	for i := range p.l.Rows {
-		if k := p.l.Rows[i].Kind; k != timeline.RowMoment && k != timeline.RowDeed && !isTimedLoss(&p.l.Rows[i]) {
+		if r := &p.l.Rows[i]; !r.Timed() || r.Kind == timeline.RowNote {
 			continue
 		}
 		at, err := timeText(p.l, &p.l.Rows[i])
@@ -145,6 +145,8 @@ func (p *picture) divide(rest, gaps int) {
 	least, enough := p.least(), ample
 	if gaps > 1 {
 		enough = least
+	} else {
+		enough = max(ample, p.toldRoom())
 	}
 	left, right := p.outerCalls(p.o.Width)
 	for most := max(left, right) - 1; most >= short && left+right > rest-gaps*enough; most-- {
@@ -205,6 +207,9 @@ func (p *picture) lines() []string {
 	for i := range p.l.Arrows {
 		p.drawLabels(i)
 	}
+	for i := range p.l.States {
+		p.drawState(&p.l.States[i])
+	}
 	for i := range p.l.Brackets {
 		p.drawCall(&p.l.Brackets[i])
 	}
@@ -262,9 +267,11 @@ func (p *picture) drawRow(i int) {
 		return
 	case timeline.RowLoss:
 		p.drawLoss(r, y)
-		if !isTimedLoss(r) {
-			return
-		}
+	case timeline.RowDrop:
+		p.drawDrop(&p.l.Drops[r.Mark])
+	}
+	if !r.Timed() {
+		return
 	}
 	at, err := timeText(p.l, r)
 	if r.Unordered {
@@ -274,12 +281,7 @@ func (p *picture) drawRow(i int) {
 	p.canvas.put(3+p.timeWidth, y, err, faint)
 	if r.Kind == timeline.RowNote || r.Kind == timeline.RowDeed {
 		text, st := rowText(r)
-		x := p.timeColumn()
-		text = p.o.cut(text, p.o.Width-x)
-		for clear := x; clear < p.o.Width; clear++ {
-			p.canvas.cells[y][clear] = cell{}
-		}
-		p.canvas.put(x, y, text, st)
+		p.sentence(y, text, st)
 	}
 }
 

@@ -39,6 +39,14 @@ import (
 //	step A 1000 10..20                   CLOCK_REALTIME moved by 1 s
 //	busy B 99                            sockets not quiet
 //	unended B                            no end mark
+//	state A SYN_SENT traced 0.02          the kernel traced that A came to it then
+//	state B SYN_RECV packet 20.09 after 20.05 by 20.09    inferred; times are of moments, and
+//	                                      - for none; "dump" and others are ways to know it
+//	drop B 20.06 in SYN 10.0.0.1 NETFILTER_DROP nf_hook_slow of 0    B's kernel dropped it, as it
+//	                                      was received ("out": sent, "noway": not told): of the
+//	                                      connection's segment 0, "of -" of one that no tap saw
+//	told B 20.07 reset NO_SOCKET of 1     B's kernel said why it sent segment 1
+//	told A 1000 again - of 2              A's kernel said that it sent segment 2 again
 //	warn TEXT                            a warning of the timeline
 //	verdicts 7                           seven passes
 //	fail TEXT: REASON                    a verdict; "untold" is the other one
@@ -56,6 +64,23 @@ type scene struct {
 	number  uint64
 	last    float64
 	pending []pendingSegment
+	states  []pendingState
+	traces  []pendingTrace
+}
+
+// pendingState waits for the moments to be sorted; its times are as the scene has them.
+type pendingState struct {
+	host          int
+	name, known   string
+	at, after, by string
+	traced        *timeline.Event
+}
+
+// pendingTrace waits for the segment that it is of, counted in its connection; -1 if it is
+// of none on record.
+type pendingTrace struct {
+	event   *timeline.Event
+	segment int
 }
 
 // pendingSegment waits for the moments to be sorted.
@@ -100,6 +125,9 @@ var (
 	otherForm  = regexp.MustCompile(`^(\w+)>(\w+) (UDP|ICMP|ARP-\w+)(?: (\S+))?( about)? (\S+)\.\.(\S+)((?: \w+)*)$`)
 	deedForm   = regexp.MustCompile(`^(change|process|queue) (\w+) (.*)$`)
 	callForm   = regexp.MustCompile(`^(\w+) ([\w\[\]]+) (\w+)\((.*)\) (\S+)\.\.(\S+) = (\S+)(?: makes (\w+))?(?: as (\w+))?( by lab)?(?: fails (.*))?$`)
+	stateForm  = regexp.MustCompile(`^state (\w+) (\w+) (\w+) (\S+)(?: after (\S+))?(?: by (\S+))?$`)
+	dropForm   = regexp.MustCompile(`^drop (\w+) (\S+) (in|out|noway) (\S+) (\S+) (\w+) (\S+) of (\S+)$`)
+	toldForm   = regexp.MustCompile(`^told (\w+) (\S+) (reset|again) (\S+) of (\S+)$`)
 	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
 )
 
@@ -111,6 +139,12 @@ func (s *scene) line(line string) {
 		s.other(m)
 	} else if m := deedForm.FindStringSubmatch(line); m != nil {
 		s.deed(s.hostIndex(m[2]), m[1], strings.Fields(m[3]))
+	} else if m := stateForm.FindStringSubmatch(line); m != nil {
+		s.state(m)
+	} else if m := dropForm.FindStringSubmatch(line); m != nil {
+		s.drop(m)
+	} else if m := toldForm.FindStringSubmatch(line); m != nil {
+		s.told(m)
 	} else if m := packetForm.FindStringSubmatch(line); m != nil {
 		s.packet(m)
 	} else if m := gapForm.FindStringSubmatch(line); m != nil {
@@ -385,6 +419,12 @@ func (s *scene) finish() *timeline.Timeline {
 	}
 	for _, p := range s.pending {
 		s.join(p, where)
+	}
+	for _, p := range s.states {
+		s.joinState(p, where)
+	}
+	for _, p := range s.traces {
+		s.joinTrace(p, where)
 	}
 	return s.tl
 }

@@ -37,6 +37,10 @@ type Ladder struct {
 	Rows       []Row
 	Arrows     []Arrow
 	Brackets   []Bracket
+	// States are the TCP states that the ends came to, and Drops the packets that a kernel
+	// dropped, in order of their rows.
+	States []StateMark
+	Drops  []LadderDrop
 	// Bands are the times of which events are missing, in order of their last rows.
 	Bands []Band
 	// Passed of Judged verdicts; Ruling is the worst of them.
@@ -94,6 +98,10 @@ const (
 	// RowLoss ends a Band and says in a sentence what is missing. One without a moment has
 	// no time.
 	RowLoss
+	// RowState shows a StateMark. It has a time if the kernel traced the state.
+	RowState
+	// RowDrop shows a LadderDrop.
+	RowDrop
 )
 
 // Row is one row of a ladder.
@@ -121,7 +129,13 @@ type Row struct {
 	Quiet int64
 	// Text of a RowNote, a RowDeed and a RowLoss.
 	Text string
+	// Mark indexes Ladder.States for a RowState and Ladder.Drops for a RowDrop; it means
+	// nothing for others.
+	Mark int
 }
+
+// Timed reports whether the row has a time.
+func (r *Row) Timed() bool { return r.Moment >= 0 }
 
 // ladderer builds one ladder.
 type ladderer struct {
@@ -137,6 +151,15 @@ type ladderer struct {
 	ways []*Segment
 	// brackets has the bracket of a call.
 	brackets map[*Event]int
+	// states are those of all ends that are shown, and traced the moments that have a row
+	// for one. beside lists, for a moment with a row, the states above, within and below it.
+	// laid are the timeline's own states by StateMark.
+	states []placed
+	traced map[int]bool
+	beside map[int][3][]int
+	laid   []*State
+	// dropped has the arrow of the packet that was dropped at a moment.
+	dropped map[int]int
 }
 
 // Ladder lays the timeline out. It only reads the timeline.
@@ -148,7 +171,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 			LocalTimes: opts.LocalTimes, Judged: len(t.Verdicts), Ruling: Worst(t.Verdicts),
 			Warnings: slices.Clone(t.Warnings),
 		},
-		arrows: make(map[int][]int), brackets: make(map[*Event]int),
+		arrows: make(map[int][]int), brackets: make(map[*Event]int), traced: make(map[int]bool), dropped: make(map[int]int),
 	}
 	for _, v := range t.Verdicts {
 		if v.Ruling == Pass {
@@ -159,13 +182,17 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	}
 	b.lanes()
 	b.connections()
+	b.gatherStates()
 	shown := b.shown()
 	b.layArrows(shown)
+	b.heed()
 	shown = b.layCalls(shown)
+	b.settleStates(shown)
 	b.layRows(shown)
 	b.layUnended()
 	b.placeBrackets()
 	b.chooseUnit()
+	b.boundStates()
 	b.warnImpossible()
 	return b.l
 }
@@ -221,8 +248,12 @@ func (b *ladderer) shown() []int {
 	var shown []int
 	for i := range b.t.Moments {
 		m := &b.t.Moments[i]
-		belongs := m.Connection >= 0 || m.Event.Packet != nil && !m.Event.Packet.TCP()
-		if b.opts.Connection != 0 && belongs && m.Connection != b.opts.Connection-1 {
+		belongs := m.Connection >= 0 || m.Event.Packet != nil && !m.Event.Packet.TCP() || m.Event.Trace != nil
+		switch {
+		case b.traced[i]:
+			shown = append(shown, i)
+			continue
+		case b.opts.Connection != 0 && belongs && m.Connection != b.opts.Connection-1:
 			continue
 		}
 		if b.wanted(m.Event) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
@@ -254,6 +285,8 @@ func (b *ladderer) wanted(e *Event) bool {
 		return !b.opts.HideLab || !ofLab(e.Call)
 	case e.Packet != nil, e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
 		return true
+	case e.Trace != nil:
+		return e.Trace.Kind == TraceDrop
 	}
 	return e.Mark != nil && e.Mark.Kind == MarkNotQuiet
 }
@@ -282,7 +315,9 @@ func (b *ladderer) layRows(shown []int) {
 				b.l.Rows = append(b.l.Rows, Row{Kind: RowQuiet, Lane: -1, Moment: -1, Arrow: -1, Bracket: -1, Quiet: gap})
 			}
 		}
+		b.layStates(i, above)
 		b.layMoment(shown, n)
+		b.layStates(i, below)
 		for _, a := range b.arrows[i] {
 			if arrow := &b.l.Arrows[a]; arrow.Delayed && (arrow.Departure < 0) != (arrow.Arrival < 0) {
 				flying[a] = true
@@ -315,6 +350,10 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	case m.Event.Loss != nil:
 		row.Kind, row.Text = RowLoss, lossWords(m.Event.Loss)
 		b.layLoss(m.Event, m.Stamp, at)
+	case m.Event.Trace != nil && m.Event.Trace.Kind == TraceDrop:
+		row.Kind, row.Mark = RowDrop, b.layDrop(i, at)
+	case m.Event.Trace != nil:
+		row.Kind, row.Mark = RowState, b.layState(b.beside[i][within][0], at)
 	default:
 		if row.Kind, row.Text = RowDeed, b.deedText(m.Event); row.Text == "" {
 			row.Kind, row.Text = RowNote, b.noteText(i)

@@ -31,6 +31,14 @@ type Arrow struct {
 	Copy                                   int
 	// Reset is true for a RST and for an ICMP error: they end what others began.
 	Reset bool
+	// Reason is the kernel's own name of why it sent a RST: "NO_SOCKET"; empty if it did not
+	// say.
+	Reason string
+	// Told is true if the kernel itself said that it sent this again. Otherwise Copy is
+	// known from the sequence numbers.
+	Told bool
+	// Dropped is true if a kernel said that it dropped the packet: see LadderDrop.
+	Dropped bool
 }
 
 // layArrows makes an arrow for each transmission of which a shown moment is an end.

@@ -33,8 +33,8 @@ func (u TimeUnit) String() string {
 func (b *ladderer) chooseUnit() {
 	var longest int64
 	for i := range b.l.Rows {
-		if k := b.l.Rows[i].Kind; k == RowMoment || k == RowDeed || k == RowLoss && b.l.Rows[i].Moment >= 0 {
-			longest = max(longest, magnitude(b.l.Rows[i].At))
+		if r := &b.l.Rows[i]; r.Timed() && r.Kind != RowNote {
+			longest = max(longest, magnitude(r.At))
 		}
 	}
 	switch {
@@ -49,8 +49,7 @@ func (b *ladderer) chooseUnit() {
 	}
 	for i := range b.l.Rows {
 		r := &b.l.Rows[i]
-		timed := r.Kind == RowMoment || r.Kind == RowDeed || r.Kind == RowLoss && r.Moment >= 0
-		r.ShowErr = timed && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
+		r.ShowErr = r.Timed() && r.Kind != RowNote && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
 	}
 }
 
