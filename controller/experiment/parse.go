@@ -109,7 +109,7 @@ var sections = []section{
 	{"class", false, "class: P",
 		"What it rests on: P plain sockets, T two things at nearly the same time, C configuration of a host, F faults of the network.", (*reading).class},
 	{"needs", false, "needs: [root, nftables]",
-		"What the hosts must have, in words for people.", (*reading).needsWords},
+		"What the hosts must have, or the run does not start. See Needs.", (*reading).needsWords},
 	{"remember", false, "remember: The side that closes first waits in TIME_WAIT.",
 		"The one sentence to remember.", (*reading).remember},
 	{"vars", false, "vars: { port: 8080 }",
@@ -296,6 +296,8 @@ func (p *reading) needsWords(n *node) {
 	for _, t := range p.texts(n, "needs", (*reading).prose) {
 		if t.text == "" || len(t.text) > maxLabel {
 			p.fault(t.pos(), "", "a need is from 1 to %d bytes long", maxLabel)
+		} else if near := Closest(t.text, Needs()); near != "" && KnownNeed(t.text) == "" {
+			p.fault(t.pos(), fmt.Sprintf("did you mean %q?", near), "no agent knows the need %q", shorten(t.text))
 		}
 		p.exp.Needs = append(p.exp.Needs, t.text)
 	}

@@ -30,7 +30,7 @@ type referenceTables struct {
 	Sections, Repeat                     []referenceRow
 	Sources                              []referenceRow
 	Lanes, Calls, Waits                  []referenceRow
-	Changes, Rules, Requirements         []referenceRow
+	Changes, Rules, Requirements, Needs  []referenceRow
 	Nouns, Ready, Moments, Phases, Thats []referenceRow
 	Packets, TCPOptions, Counters        []referenceRow
 	// Options and the others are names of one kind, in one line.
@@ -75,6 +75,9 @@ func tables() referenceTables {
 	}
 	for _, r := range requireForms {
 		t.Requirements = append(t.Requirements, referenceRow{Form: r.form, Doc: r.doc})
+	}
+	for _, n := range needs {
+		t.Needs = append(t.Needs, referenceRow{Name: n.name, Doc: n.doc})
 	}
 	t.expectations()
 	for _, rows := range [][]referenceRow{t.Calls, t.Waits, t.Moments, t.Packets, t.Sections, t.Changes} {
