@@ -44,6 +44,7 @@ func describeHost(cfg Config) (*synclinev1.Hello, error) {
 		ProtocolMin: protocolMin, ProtocolMax: protocolMax,
 		Incarnation:  uint64(time.Now().UnixNano()),
 		Capabilities: capabilities(),
+		Features:     features(addresses),
 	}, nil
 }
 
