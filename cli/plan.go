@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"syncline/controller/experiment"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -85,7 +86,7 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 	s.item("  repetitions", at, planRepetitions(p))
 	s.item("  time", at, planTime(p))
 	if len(p.Needs) > 0 {
-		s.item("  needs", at, strings.Join(p.Needs, ", ")+", says the file; no agent was asked")
+		s.item("  needs", at, planNeeds(p.Needs))
 	}
 	for i, r := range p.Requirements {
 		s.item(titled(i, "  requires"), at, r+", which the agent checks when the run starts")
@@ -115,6 +116,21 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 		}
 		describePlannedVerdicts(s, v)
 	}
+}
+
+// planNeeds tells what agents were asked for from what is for people to see to.
+func planNeeds(all []string) string {
+	text := strings.Join(all, ", ") + ", says the file"
+	var people []string
+	for _, n := range all {
+		if experiment.KnownNeed(n) == "" {
+			people = append(people, n)
+		}
+	}
+	if len(people) > 0 {
+		text += "; no agent was asked for: " + strings.Join(people, ", ")
+	}
+	return text
 }
 
 func planRepetitions(p *synclinev1.Plan) string {

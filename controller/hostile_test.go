@@ -56,6 +56,10 @@ func TestBadHello(t *testing.T) {
 		"protocol": func(h *synclinev1.Hello) { h.ProtocolMin, h.ProtocolMax = 7, 9 },
 		"labels":   func(h *synclinev1.Hello) { h.Labels = map[string]string{"k": strings.Repeat("v", 1000)} },
 		"nothing":  func(h *synclinev1.Hello) { h.Addresses = nil },
+		"features": func(h *synclinev1.Hello) { h.Features = make([]*synclinev1.Feature, maxFeatures+1) },
+		"feature": func(h *synclinev1.Hello) {
+			h.Features = []*synclinev1.Feature{{Name: "root", Reason: strings.Repeat("x", maxFeatureSize)}}
+		},
 	} {
 		f := c.newFake("client", "10.0.0.1")
 		spoil(f.hello)

@@ -22,9 +22,11 @@ import (
 
 // Limits on what an agent may say of itself.
 const (
-	maxLabels    = 64
-	maxLabelSize = 256
-	maxAddresses = 64
+	maxLabels      = 64
+	maxLabelSize   = 256
+	maxAddresses   = 64
+	maxFeatures    = 64
+	maxFeatureSize = 4096
 )
 
 // uploadWindow is how many chunks of one agent are on their way through raft at
@@ -139,6 +141,8 @@ func checkHello(h *synclinev1.Hello) error {
 		return status.Errorf(codes.FailedPrecondition, "this controller speaks version %d of the protocol, the agent %d to %d; install the same release on both", Protocol, h.ProtocolMin, h.ProtocolMax)
 	case len(h.Labels) > maxLabels || len(h.Addresses) > maxAddresses:
 		return status.Errorf(codes.InvalidArgument, "an agent has at most %d labels and %d addresses", maxLabels, maxAddresses)
+	case len(h.Features) > maxFeatures:
+		return status.Errorf(codes.InvalidArgument, "an agent names at most %d features of its host", maxFeatures)
 	case len(h.Addresses) == 0:
 		return status.Error(codes.InvalidArgument, "the agent has no address; give it one with --address")
 	}
@@ -149,6 +153,11 @@ func checkHello(h *synclinev1.Hello) error {
 	for k, v := range h.Labels {
 		if len(k)+len(v) > maxLabelSize {
 			return status.Errorf(codes.InvalidArgument, "label %.20q…: at most %d bytes", k, maxLabelSize)
+		}
+	}
+	for _, f := range h.Features {
+		if len(f.GetName())+len(f.GetReason())+len(f.GetRemedy()) > maxFeatureSize {
+			return status.Errorf(codes.InvalidArgument, "feature %.20q…: at most %d bytes", f.GetName(), maxFeatureSize)
 		}
 	}
 	for _, a := range h.Addresses {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -83,6 +84,11 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	bound, err := exp.Bind(c.candidates(), q.Bindings)
 	if err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
+	}
+	if lacking, err := c.lacking(exp, bound); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	} else if len(lacking) > 0 {
+		return nil, status.Error(codes.FailedPrecondition, strings.Join(lacking, "\n"))
 	}
 	run := store.Run{
 		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,

@@ -54,7 +54,10 @@ func (s *runService) PlanExperiment(_ context.Context, q *synclinev1.PlanExperim
 		return nil, err
 	}
 	plan := &synclinev1.Plan{Experiment: p.exp.Name, Needs: p.exp.Needs, Repetitions: uint32(p.repetitions)}
-	hosts := c.planHosts(plan, p.exp, q.Bindings)
+	hosts, err := c.planHosts(plan, p.exp, q.Bindings)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	for _, h := range hosts {
 		plan.Hosts = append(plan.Hosts, runHostToProto(h))
 	}
@@ -80,11 +83,16 @@ func (s *runService) PlanExperiment(_ context.Context, q *synclinev1.PlanExperim
 
 // planHosts binds the roles as CreateRun does, and notes what keeps it from starting.
 // Where no binding works the hosts have no agent.
-func (c *Controller) planHosts(plan *synclinev1.Plan, exp *experiment.Experiment, bindings map[string]string) []store.RunHost {
+func (c *Controller) planHosts(plan *synclinev1.Plan, exp *experiment.Experiment, bindings map[string]string) ([]store.RunHost, error) {
 	bound, err := exp.Bind(c.candidates(), bindings)
 	if err != nil {
 		plan.Unmet = strings.Split(err.Error(), "\n")
 	}
+	lacking, err := c.lacking(exp, bound)
+	if err != nil {
+		return nil, err
+	}
+	plan.Unmet = append(plan.Unmet, lacking...)
 	var hosts []store.RunHost
 	for _, role := range exp.Hosts {
 		b, ok := bound[role.Name]
@@ -97,11 +105,20 @@ func (c *Controller) planHosts(plan *synclinev1.Plan, exp *experiment.Experiment
 		}
 		h := c.runHost(role.Name, b)
 		if a, ok := c.store.Agent(b.Name); ok {
-			h.Capabilities = observed(a.Capabilities, exp.Observe)
+			h.Capabilities = observed(a.Capabilities, foretold(exp.Observe))
 		}
 		hosts = append(hosts, h)
 	}
-	return hosts
+	return hosts, nil
+}
+
+// foretold are the sources that a plan is about: those that are observed, and tracepoints
+// where states rest on them.
+func foretold(sources []string) []string {
+	if slices.Contains(sources, string(timeline.TCPStates)) {
+		return append(slices.Clone(sources), string(timeline.Tracepoints))
+	}
+	return sources
 }
 
 func busyText(agent, run string) string {
@@ -235,8 +252,7 @@ func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 	case e.Packets != nil:
 		return ofPattern(e.Packets)
 	case e.States != nil:
-		roles := o.rolesOfSocket(&e.States.Of)
-		return []rest{{timeline.Packets, roles}, {timeline.Syscalls, roles}}
+		return o.ofStates(&e.States.Of)
 	case e.Order != nil:
 		return o.ofMoments(e.Order.Moments)
 	case e.Precondition != nil:
@@ -274,6 +290,26 @@ func (o *outlook) restsOn(e *experiment.Expectation) []rest {
 		return ofExpression(e.That)
 	}
 	return nil
+}
+
+// ofStates is what shows the states of a socket. The calls say which connections are its.
+// Tracepoints prove the states by themselves; where a host has none, its packets tell them.
+func (o *outlook) ofStates(s *experiment.SocketSelector) []rest {
+	roles := o.rolesOfSocket(s)
+	all := []rest{{timeline.Syscalls, roles}}
+	for _, h := range o.hosts {
+		if (len(roles) == 0 || slices.Contains(roles, h.Name)) && !gives(&h, timeline.Tracepoints) {
+			all = append(all, rest{timeline.Packets, one(h.Name)})
+		}
+	}
+	return all
+}
+
+// gives reports whether a host has said that it has all of a source.
+func gives(h *store.RunHost, source timeline.Source) bool {
+	return slices.ContainsFunc(h.Capabilities, func(c store.Capability) bool {
+		return c.Source == string(source) && c.Available && c.Reason == ""
+	})
 }
 
 func one(role string) []string {

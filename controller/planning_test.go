@@ -122,6 +122,40 @@ func TestPlans(t *testing.T) {
 	}
 }
 
+// States rest on tracepoints where an agent has them, and on packets where it has not.
+func TestPlansOfStates(t *testing.T) {
+	c := newTestController(t)
+	c.pair(func(client, server *fakeAgent) {
+		for _, f := range []*fakeAgent{client, server} {
+			f.hello.Capabilities = []*synclinev1.Capability{
+				{Source: synclinev1.Source_SOURCE_SYSCALLS, Available: true},
+				{Source: synclinev1.Source_SOURCE_PACKETS, Reason: "no CAP_NET_RAW"},
+				{Source: synclinev1.Source_SOURCE_TCP_STATES, Available: true},
+				{Source: synclinev1.Source_SOURCE_TRACEPOINTS, Available: f == client, Reason: map[bool]string{false: "no CAP_BPF"}[f == client]},
+			}
+		}
+	})
+	head, _, _ := strings.Cut(plannedSource, "expect:")
+	plan := c.plan(strings.Replace(head, "packets]", "packets, tcp-states]", 1) + `expect:
+  - states: { client.c: [..., CLOSED] }
+  - states: { server.a: [..., CLOSED] }
+`)
+	want := []string{"", "B has no packets"}
+	var got []string
+	for _, v := range plan.Variants[0].Verdicts[2:] {
+		got = append(got, v.Doubt)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("doubts %q, want %q", got, want)
+	}
+	for i, h := range plan.Hosts {
+		last := h.Capabilities[len(h.Capabilities)-1]
+		if last.Source != synclinev1.Source_SOURCE_TRACEPOINTS || last.Available != (i == 0) {
+			t.Errorf("%s: the last of its sources is %v", h.Name, last)
+		}
+	}
+}
+
 func TestPlansOfWrongFiles(t *testing.T) {
 	c := newTestController(t)
 	for what, q := range map[string]*synclinev1.PlanExperimentRequest{
