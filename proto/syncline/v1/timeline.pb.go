@@ -899,7 +899,10 @@ type ConnectionEnd struct {
 	Lane   string `protobuf:"bytes,4,opt,name=lane,proto3" json:"lane,omitempty"`
 	Socket string `protobuf:"bytes,5,opt,name=socket,proto3" json:"socket,omitempty"`
 	// The TCP states of this end, in order.
-	States        []*State `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
+	States []*State `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
+	// Why states may not be right, or not all of them: what is missing from the record, or
+	// speaks against them; "" if nothing is.
+	StatesDoubt   string `protobuf:"bytes,7,opt,name=states_doubt,json=statesDoubt,proto3" json:"states_doubt,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -974,6 +977,13 @@ func (x *ConnectionEnd) GetStates() []*State {
 		return x.States
 	}
 	return nil
+}
+
+func (x *ConnectionEnd) GetStatesDoubt() string {
+	if x != nil {
+		return x.StatesDoubt
+	}
+	return ""
 }
 
 // State is a state of one end of a connection, RFC 9293 3.3.2.
@@ -1346,14 +1356,15 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"Connection\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06client\x122\n" +
 	"\x06server\x18\x02 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06server\x120\n" +
-	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\xe8\x01\n" +
+	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\x8b\x02\n" +
 	"\rConnectionEnd\x12\x17\n" +
 	"\x04host\x18\x01 \x01(\rH\x00R\x04host\x88\x01\x01\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
 	"\x10initial_sequence\x18\x03 \x01(\rH\x01R\x0finitialSequence\x88\x01\x01\x12\x12\n" +
 	"\x04lane\x18\x04 \x01(\tR\x04lane\x12\x16\n" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
-	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06statesB\a\n" +
+	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06states\x12!\n" +
+	"\fstates_doubt\x18\a \x01(\tR\vstatesDoubtB\a\n" +
 	"\x05_hostB\x13\n" +
 	"\x11_initial_sequence\"\x9a\x01\n" +
 	"\x05State\x12\x12\n" +
