@@ -30,13 +30,13 @@ type span struct {
 	first, last clock.Local
 	// watched is the last moment of anything but what a host reports after it has read its
 	// taps and its tracepoints to their end.
-	watched     clock.Local
-	begin       clock.Local
-	hasBegin    bool
-	ended       bool
-	isBusy      bool
-	busy        string
-	missing     []string
+	watched  clock.Local
+	begin    clock.Local
+	hasBegin bool
+	ended    bool
+	isBusy   bool
+	busy     string
+	missing  []string
 }
 
 func newEvidence(run *Run, events []*Event) *evidence {
@@ -221,6 +221,16 @@ func (ev *evidence) lost(host, first, last int, source Source) string {
 		}
 	}
 	return ""
+}
+
+// lostBetween is how many events of a source a host may have lost between two moments.
+func (ev *evidence) lostBetween(host int, since, until clock.Local, source Source) (count uint64) {
+	for _, e := range ev.gaps[host] {
+		if e.Loss != nil && e.Loss.Source == source && e.Loss.Since <= until && e.At >= since {
+			count += e.Loss.Count
+		}
+	}
+	return count
 }
 
 // mayHaveHeld reports whether events of a source may be among those that were lost. A

@@ -44,7 +44,7 @@ func (a *assembly) lives() []*life {
 			continue
 		}
 		l := current[cookieOf(e)]
-		if l == nil || l.isOver(e.Trace) {
+		if l == nil || l.isOver(e.Trace) || a.mayHaveGoneRound(l, i) {
 			l = &life{host: e.Host, cookie: e.Trace.Cookie}
 			current[cookieOf(e)] = l
 			all = append(all, l)
@@ -54,9 +54,52 @@ func (a *assembly) lives() []*life {
 	return all
 }
 
-// isOver reports whether a trace begins the next life of the same socket.
+// isOver reports whether a trace is of the next life of the same socket: it comes from
+// CLOSED, or the last one had come to it, and how the next began is lost.
 func (l *life) isOver(tr *Trace) bool {
-	return tr.Kind == TraceState && StateName(tr.OldState) == stateClosed && tr.OldState != tr.State && len(l.steps) > 0
+	return tr.isStep() && len(l.steps) > 0 && (StateName(tr.OldState) == stateClosed || l.ended())
+}
+
+// isStep reports whether it is a transition.
+func (tr *Trace) isStep() bool { return tr.Kind == TraceState && tr.OldState != tr.State }
+
+// leastOfARound is how few transitions make a socket go round, to come to a state that it
+// was in before: from SYN_SENT to CLOSED, and back.
+const leastOfARound = 2
+
+// mayHaveGoneRound reports whether the socket may have come to CLOSED and opened again
+// between a life's last step and the trace at a moment, and all traces of that are lost: the
+// chain of steps does not show it. It takes a connect(2) to open again.
+func (a *assembly) mayHaveGoneRound(l *life, moment int) bool {
+	tr := a.t.Moments[moment].Event.Trace
+	if !tr.isStep() || len(l.steps) == 0 {
+		return false
+	}
+	last := l.steps[len(l.steps)-1].moment
+	since, until := a.t.Moments[last].Local, a.t.Moments[moment].Local
+	if a.evidence.lostBetween(l.host, since, until, Tracepoints) < leastOfARound {
+		return false
+	}
+	if a.evidence.lostBetween(l.host, since, until, Syscalls) > 0 {
+		return true
+	}
+	for i := last + 1; i < moment; i++ {
+		m := &a.t.Moments[i]
+		if c := m.Event.Call; c != nil && m.Edge == Enter && m.Event.Host == l.host && c.mayOpen(tr) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayOpen reports whether a call may have opened the socket of a trace, by its addresses
+// as far as both know them.
+func (c *Call) mayOpen(tr *Trace) bool {
+	if c.Name != "connect" && c.Name != "sendto" {
+		return false
+	}
+	same := func(x, y netip.AddrPort) bool { return x.Port() == 0 || y.Port() == 0 || plain(x) == plain(y) }
+	return same(c.Local, tr.Local) && same(c.Peer, tr.Peer)
 }
 
 func (l *life) note(moment int, tr *Trace) {
@@ -71,7 +114,7 @@ func (l *life) note(moment int, tr *Trace) {
 	switch {
 	case tr.Kind != TraceState:
 		l.others = append(l.others, moment)
-	case tr.OldState != tr.State:
+	case tr.isStep():
 		l.steps = append(l.steps, step{moment, stateText(tr.OldState), stateText(tr.State)})
 	}
 }
@@ -85,11 +128,12 @@ func (l *life) isBirth() bool {
 	return len(l.steps) == 1 && l.steps[0].from == stateListen && l.peer.Port() == 0
 }
 
-// hole says where the chain of steps has a hole, as a clause; empty if it has none.
-func (l *life) hole() string {
+// hole says where the chain of steps has a hole, as a clause; empty if it has none. An end
+// that opens actively begins in CLOSED, also where both ends open.
+func (l *life) hole(opens bool) string {
 	first := l.steps[0]
-	switch first.from {
-	case stateClosed, stateListen, stateSynRecv:
+	switch {
+	case first.from == stateClosed, !opens && (first.from == stateListen || first.from == stateSynRecv):
 	default:
 		return fmt.Sprintf("its first transition on record is from %s to %s", first.from, first.to)
 	}
@@ -113,11 +157,47 @@ func (l *life) until(t *Timeline) int {
 // ended reports whether the socket came to CLOSED.
 func (l *life) ended() bool { return l.steps[len(l.steps)-1].to == stateClosed }
 
-// has reports whether a trace of some kind is among the others, not after a moment.
-func (l *life) has(t *Timeline, until int, kinds ...TraceKind) bool {
+// isStillborn reports whether it is of an accepted socket that was given up before its
+// handshake was over.
+func (l *life) isStillborn() bool {
+	return l.steps[0].from == stateListen && len(l.steps) == 2 && l.steps[1].from == stateSynRecv && l.steps[1].to == stateClosed
+}
+
+// aborted reports whether the kernel said that it ended the socket with a step, the one
+// after the step at since, and not that it handed it over: the reset that it took or sent,
+// or the error that it had, in the state that the step is from and right before it, or in
+// CLOSED and right after.
+func (l *life) aborted(t *Timeline, since int, s step) bool {
 	return slices.ContainsFunc(l.others, func(i int) bool {
-		return i <= until && slices.Contains(kinds, t.Moments[i].Event.Trace.Kind)
+		tr := t.Moments[i].Event.Trace
+		before := i > since && i < s.moment && StateName(tr.State) == s.from
+		after := i > s.moment && StateName(tr.State) == stateClosed
+		switch tr.Kind {
+		case TraceResetReceived:
+			return before
+		case TraceResetSent:
+			return before || after
+		case TraceError:
+			return (before || after) && endsSocket(tr.Errno)
+		}
+		return false
 	})
+}
+
+// endsSocket reports whether an error that a kernel reports of a socket which has sent its FIN
+// is the end of it. What ICMP says of the way is none.
+func endsSocket(errno uint32) bool {
+	const (
+		epipe        = 32
+		econnaborted = 103
+		econnreset   = 104
+		etimedout    = 110
+	)
+	switch errno {
+	case epipe, econnaborted, econnreset, etimedout:
+		return true
+	}
+	return false
 }
 
 // name is what a life is called where no connection is known for it.

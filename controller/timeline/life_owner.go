@@ -109,40 +109,55 @@ func (h *homes) of(l *life) (EndRef, bool) {
 	if !whole && opens {
 		candidates = h.byPeer[dumpKey{l.host, addressOnly(l.local), l.peer}]
 	}
-	candidates = slices.DeleteFunc(slices.Clone(candidates), func(ref EndRef) bool { return h.taken[ref] != nil })
 	began := l.steps[0].moment
 	if opens {
+		var running []EndRef
 		for _, ref := range candidates {
 			if slices.ContainsFunc(h.connects[ref], func(c [2]int) bool { return c[0] <= began && began <= c[1] }) {
-				return ref, true
+				running = append(running, ref)
 			}
+		}
+		if len(running) == 1 {
+			return h.free(running[0], l)
 		}
 	}
 	if !whole {
 		return EndRef{}, false
 	}
-	return h.nearest(candidates, began, opens)
+	ref, ok := h.nearest(candidates, l, opens)
+	if !ok {
+		return EndRef{}, false
+	}
+	return h.free(ref, l)
 }
 
-// nearest is the candidate that opened next after a life began, or last before. One whose
-// opening no tap of its host saw is the life's if no other fits.
-func (h *homes) nearest(candidates []EndRef, began int, after bool) (best EndRef, found bool) {
+// free answers an end that no life has yet. A request may make a socket that fails before
+// it is anybody's, and another after that.
+func (h *homes) free(ref EndRef, l *life) (EndRef, bool) {
+	has := h.taken[ref]
+	return ref, has == nil || has.isStillborn() && l.steps[0].moment > has.steps[len(has.steps)-1].moment
+}
+
+// nearest is the candidate that opened next after a life began, and before its next step,
+// or last before. If several did whose opening no tap of their host saw, nobody knows which.
+func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, found bool) {
+	began, next := l.steps[0].moment, len(h.a.t.Moments)
+	if len(l.steps) > 1 {
+		next = l.steps[1].moment
+	}
 	at := -1
+	var unseen []EndRef
 	for _, ref := range candidates {
 		opened, seen := h.opened[ref]
 		switch {
 		case !seen:
-		case after && opened > began && (at < 0 || opened < at), !after && opened < began && opened > at:
+			unseen = append(unseen, ref)
+		case after && opened > began && opened < next && (at < 0 || opened < at), !after && opened < began && opened > at:
 			best, at, found = ref, opened, true
 		}
 	}
-	if found {
-		return best, true
+	if found || len(unseen) != 1 {
+		return best, found
 	}
-	for _, ref := range candidates {
-		if _, seen := h.opened[ref]; !seen {
-			return ref, true
-		}
-	}
-	return EndRef{}, false
+	return unseen[0], true
 }

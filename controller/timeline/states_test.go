@@ -36,7 +36,7 @@ var rewriteStates = flag.Bool("rewrite-states", false, "rewrite testdata/states 
 //	A missing packets        the host has no such source
 //	A trace 1 4 CLOSED>SYN_SENT   the kernel traced the socket with cookie 1: "noport" before
 //	                         it has one, "nopeer" before its peer is known
-//	A trace 1 40 reset-received
+//	A trace 1 40 reset-received    "in FIN_WAIT2" is the state that it happened in
 //	B trace - 30 drop A>B SYN NETFILTER_DROP nf_hook_slow   "noway" does not tell that B
 //	                         had received it
 //	A option c IPPROTO_TCP, TCP_DEFER_ACCEPT, 5
@@ -295,6 +295,8 @@ func (s *script) trace(host int, fields []string) {
 			tr.Peer = netip.AddrPort{}
 		case "errno":
 			tr.Errno = number[uint32](s.t, rest[i+1])
+		case "in":
+			tr.State = stateNumber(rest[i+1])
 		}
 	}
 	s.event(host, at, Event{Trace: tr})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"syncline/controller/clock"
 )
 
 // inferred is a state that nobody saw the socket come to.
@@ -35,7 +37,7 @@ func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s
 // takes the moments that the steps give it.
 func (a *assembly) follow(p *path, l *life) (doubt string) {
 	loss := a.evidence.lost(l.host, a.repetition, l.until(a.t), Tracepoints)
-	hole := l.hole()
+	hole := l.hole(len(p.states) > 0 && p.states[0].Name == stateClosed)
 	if hole != "" || !l.ended() && (loss != "" || a.evidence.complete(l.host, a.repetition, Tracepoints) != "") {
 		p.pin(l)
 		switch {
@@ -66,18 +68,28 @@ func (a *assembly) find(format string, args ...any) string {
 	return text
 }
 
-// pin gives inferred states the moments at which the kernel says they began.
+// pin gives inferred states the moments at which the kernel says they began. A step to
+// CLOSED is not the CLOSED that the socket began in, and one that hands over to a small
+// socket is none of CLOSED at all.
 func (p *path) pin(l *life) {
 	next := 0
 	for _, s := range l.steps {
+		if s.from == stateListen || s.handsOver() {
+			continue
+		}
 		for i := next; i < len(p.states); i++ {
-			if p.states[i].Name == s.to && s.from != stateListen {
+			if p.states[i].Name == s.to && (i > 0 || s.to != stateClosed) {
 				p.states[i] = traced(s.to, s.moment)
 				next = i + 1
 				break
 			}
 		}
 	}
+}
+
+// handsOver reports whether it is a step with which a small socket may take over.
+func (s *step) handsOver() bool {
+	return s.to == stateClosed && (s.from == stateFinWait2 || s.from == stateClosing)
 }
 
 // retrace is the path that a chain of steps without a hole proves, completed at both ends.
@@ -93,8 +105,12 @@ func (p *path) retrace(l *life) (states []State, doubt string) {
 		}
 	}
 	for i, s := range steps {
-		if i == len(steps)-1 && s.to == stateClosed && (s.from == stateFinWait2 || s.from == stateClosing) {
-			tail, doubt := p.handOver(l, s)
+		if i == len(steps)-1 && s.handsOver() {
+			since := -1
+			if i > 0 {
+				since = steps[i-1].moment
+			}
+			tail, doubt := p.handOver(l, s, since)
 			return slices.Concat(p.unfold(states, tail), tail), doubt
 		}
 		states = append(states, traced(s.to, s.moment))
@@ -128,41 +144,96 @@ func (p *path) requested(first step) State {
 }
 
 // handOver tells what a socket became that the trace shows going from FIN_WAIT2 or CLOSING
-// to CLOSE: a small socket in TIME_WAIT, a small one that is still in FIN_WAIT2 for an
-// orphan, or nothing.
-func (p *path) handOver(l *life, s step) (tail []State, doubt string) {
+// to CLOSE with its last step, after the one at since: a small socket in TIME_WAIT, a small
+// one that is still in FIN_WAIT2 for an orphan, or nothing.
+func (p *path) handOver(l *life, s step, since int) (tail []State, doubt string) {
 	wait := slices.IndexFunc(p.states, func(s State) bool { return s.Name == stateTimeWait })
-	end := len(p.states) - 1
-	isClosed := end > 0 && p.states[end].Name == stateClosed && p.states[end-1].Name == s.from
 	switch {
-	case wait >= 0 && (p.states[wait].Moment <= s.moment || s.from == stateClosing):
+	case l.aborted(p.t, since, s):
+		return []State{traced(stateClosed, s.moment)}, ""
+	case p.blind != "" && (wait < 0 || !p.waits(s)):
+		return p.handOverBlind(s, since)
+	case s.from == stateFinWait2 && wait < 0:
+		return p.orphaned(s, since), ""
+	case wait < 0 && p.closedFrom(s.from):
+		return []State{traced(stateClosed, s.moment)}, ""
+	case wait >= 0 && (s.from == stateClosing || p.states[wait].Moment <= s.moment && !p.mayBeOrphan(s, since, wait)):
 		return slices.Concat([]State{traced(stateTimeWait, s.moment)}, p.states[wait+1:]), ""
 	case wait >= 0:
-		return p.states[wait:], ""
-	case isClosed && p.states[end].Moment > s.moment && s.from == stateFinWait2:
-		return p.states[end:], ""
-	case isClosed, l.has(p.t, s.moment, TraceResetReceived, TraceResetSent, TraceError):
-		return []State{traced(stateClosed, s.moment)}, ""
-	case p.blind == "" && s.from == stateFinWait2:
-		return nil, ""
-	case p.blind == "" && p.acked.atLeast(p.fin.n) && p.fin.known:
+		tail = slices.Clone(p.states[wait:])
+		tail[0].After = max(tail[0].After, since)
+		if tail[0].By >= 0 {
+			tail[0].By = max(tail[0].By, s.moment)
+		}
+		return tail, ""
+	case p.acked.atLeast(p.fin.n) && p.fin.known:
 		return []State{traced(stateTimeWait, s.moment)}, ""
-	case p.blind == "":
-		return []State{traced(stateClosed, s.moment)}, ""
 	}
-	return p.handOverBlind(s)
+	return []State{traced(stateClosed, s.moment)}, ""
+}
+
+// waits reports whether what is on record proves TIME_WAIT, whatever is missing: the FIN
+// that it takes was acknowledged by the end itself. An acknowledgment of its own FIN is no
+// proof, since it may not have reached TCP.
+func (p *path) waits(s step) bool {
+	return s.from == stateFinWait2 && p.peerFIN.known && p.told.atLeast(p.peerFIN.n)
+}
+
+// handsOverWithin is longer than the kernel takes, in nanoseconds, from the step to FIN_WAIT2
+// until it hands an orphan over: it does both with one segment.
+const handsOverWithin = clock.Local(1_000_000)
+
+// mayBeOrphan reports whether the small socket that took over with a step, the one after the
+// step at since, may still have been in FIN_WAIT2, though the tap had heard the peer's FIN
+// before. That of an orphan takes over when its FIN is acknowledged, or within close(2), and
+// a tap hears packets that come at once before TCP has dealt with the first. One segment
+// that has both goes to TIME_WAIT.
+func (p *path) mayBeOrphan(s step, since, wait int) bool {
+	if wait == 0 || p.states[wait-1].Name != stateFinWait2 {
+		return false
+	}
+	at := p.t.Moments[s.moment].Local
+	closed, closing := p.own.Lane == "", p.own.Lane == ""
+	for i := range p.clues {
+		if f := &p.clues[i]; f.call != nil && f.last && f.edge == Enter && f.moment < s.moment {
+			closed, closing = true, closing || at < f.call.Return
+		}
+	}
+	atOnce := since < 0 || at-p.t.Moments[since].Local < handsOverWithin
+	return closing || closed && (atOnce || p.states[wait].Moment < since)
+}
+
+// orphaned is what becomes of the small socket of an orphan, to which no FIN came.
+func (p *path) orphaned(s step, since int) []State {
+	if !p.closedFrom(s.from) {
+		return nil
+	}
+	closed := p.states[len(p.states)-1]
+	closed.After = max(closed.After, since)
+	if closed.By >= 0 {
+		closed.By = max(closed.By, s.moment)
+	}
+	return []State{closed}
+}
+
+// closedFrom reports whether the inferred path ends with the step from a state to CLOSED.
+func (p *path) closedFrom(state string) bool {
+	end := len(p.states) - 1
+	return end > 0 && p.states[end].Name == stateClosed && p.states[end-1].Name == state
 }
 
 // handOverBlind is handOver where packets that would tell may be missing: the last dump
 // tells as well.
-func (p *path) handOverBlind(s step) (tail []State, doubt string) {
+func (p *path) handOverBlind(s step, since int) (tail []State, doubt string) {
 	if p.final != nil && p.final.moment > s.moment {
 		switch shown := StateName(p.final.dump.State); {
 		case shown == stateTimeWait && s.from == stateClosing:
 			return []State{traced(stateTimeWait, s.moment)}, ""
 		case shown == stateTimeWait:
-			return []State{inferred(stateTimeWait, p.final.moment, KnownDump)}, ""
-		case shown == stateFinWait2:
+			wait := inferred(stateTimeWait, p.final.moment, KnownDump)
+			wait.After = since
+			return []State{wait}, ""
+		case shown == stateFinWait2 && s.from == stateFinWait2:
 			return nil, ""
 		}
 	}

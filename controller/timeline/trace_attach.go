@@ -1,7 +1,5 @@
 package timeline
 
-import "slices"
-
 // attach puts traces to the segments that they are about.
 //
 // A tap hears a packet that comes in before anything can drop it, and one that goes out
@@ -10,7 +8,7 @@ import "slices"
 // numbers it names, on the side on which that must be. A packet that was dropped before its
 // own tap saw it leave is on record as its trace alone.
 func (a *assembly) attach() {
-	var index map[sent][]sighted
+	var index *sightings
 	for i := range a.t.Moments {
 		tr := a.t.Moments[i].Event.Trace
 		if tr == nil {
@@ -19,7 +17,7 @@ func (a *assembly) attach() {
 		switch tr.Kind {
 		case TraceDrop, TraceRetransmit, TraceRetransmitSYNACK, TraceResetSent, TraceResetReceived:
 			if index == nil {
-				index = a.sightings()
+				index = a.index()
 			}
 			a.attachTo(index, i, tr)
 		}
@@ -39,9 +37,17 @@ type sighted struct {
 	out          bool
 }
 
-// sightings lists every segment by its addresses, in the order of its connection.
-func (a *assembly) sightings() map[sent][]sighted {
-	index := make(map[sent][]sighted)
+// sightings are all segments by their addresses, in the order of their connections, and
+// the connections by theirs, with the moment at which a connect(2) was entered that opened
+// one.
+type sightings struct {
+	seen        map[sent][]sighted
+	connections map[sent][]int
+	entered     map[int]int
+}
+
+func (a *assembly) index() *sightings {
+	index := &sightings{seen: make(map[sent][]sighted), connections: make(map[sent][]int), entered: make(map[int]int)}
 	add := func(s *Segment, connection int) {
 		for _, at := range []int{s.Departure, s.Arrival} {
 			if at < 0 {
@@ -49,11 +55,13 @@ func (a *assembly) sightings() map[sent][]sighted {
 			}
 			e := a.t.Moments[at].Event
 			key := sent{plain(e.Packet.Source).String(), plain(e.Packet.Destination).String()}
-			index[key] = append(index[key], sighted{s, connection, e.Packet, at, e.Host, at == s.Departure})
+			index.seen[key] = append(index.seen[key], sighted{s, connection, e.Packet, at, e.Host, at == s.Departure})
 		}
 	}
 	for ci := range a.t.Connections {
 		c := &a.t.Connections[ci]
+		way := sent{c.Client.Address.String(), c.Server.Address.String()}
+		index.connections[way] = append(index.connections[way], ci)
 		for i := range c.Segments {
 			add(&c.Segments[i], ci)
 		}
@@ -61,15 +69,24 @@ func (a *assembly) sightings() map[sent][]sighted {
 	for i := range a.t.Others {
 		add(&a.t.Others[i].Segment, a.t.Others[i].Connection)
 	}
+	for i := range a.t.Moments {
+		m := &a.t.Moments[i]
+		if m.Edge != Enter || m.Event.Call.Name != "connect" || m.Connection < 0 {
+			continue
+		}
+		if _, again := index.entered[m.Connection]; !again {
+			index.entered[m.Connection] = i
+		}
+	}
 	return index
 }
 
-func (a *assembly) attachTo(index map[sent][]sighted, moment int, tr *Trace) {
+func (a *assembly) attachTo(index *sightings, moment int, tr *Trace) {
 	local, peer := plain(tr.Local).String(), plain(tr.Peer).String()
 	host := a.t.Moments[moment].Event.Host
 	var best *sighted
 	consider := func(key sent, fits func(*sighted) bool) {
-		all := index[key]
+		all := index.seen[key]
 		for i := range all {
 			if s := &all[i]; fits(s) && (best == nil || distance(s.moment, moment) < distance(best.moment, moment)) {
 				best = s
@@ -102,7 +119,7 @@ func (a *assembly) attachTo(index map[sent][]sighted, moment int, tr *Trace) {
 		}
 	}
 	if best == nil {
-		a.adopt(index, moment, own, others)
+		a.adopt(index, moment, tr, own, others)
 		return
 	}
 	best.Traces = append(best.Traces, moment)
@@ -136,27 +153,38 @@ func sameProtocol(p *Packet, tr *Trace) bool {
 	return p.ARP == 0 && p.Protocol == tr.Protocol
 }
 
-// adopt gives a trace that is of no segment on record the last connection between its
-// addresses that had begun.
-func (a *assembly) adopt(index map[sent][]sighted, moment int, keys ...sent) {
+// adopt gives a trace that is of no segment on record the connection between its addresses
+// that had begun last: that a tap had seen, or that its own connect(2) had opened. None that
+// began only afterwards, nor one that a SYN of another number opened.
+func (a *assembly) adopt(index *sightings, moment int, tr *Trace, keys ...sent) {
 	at := &a.t.Moments[moment]
 	if at.Connection >= 0 {
 		return
 	}
 	last := -1
 	for _, key := range keys {
-		for _, s := range index[key] {
-			if s.moment < moment && s.moment > last {
+		for _, s := range index.seen[key] {
+			if s.moment < moment && s.moment > last && a.mayBeAbout(s.connection, tr) {
 				last, at.Connection = s.moment, s.connection
 			}
 		}
 	}
-	for ci := range a.t.Connections {
-		c := &a.t.Connections[ci]
-		if way := (sent{c.Client.Address.String(), c.Server.Address.String()}); last < 0 && slices.Contains(keys, way) {
-			at.Connection = ci
+	for _, key := range keys {
+		for _, ci := range index.connections[key] {
+			if entered, ok := index.entered[ci]; ok && entered < moment && entered > last && a.mayBeAbout(ci, tr) {
+				last, at.Connection = entered, ci
+			}
 		}
 	}
+}
+
+// mayBeAbout reports whether the SYN that a trace is about, if it is, may be of a connection.
+func (a *assembly) mayBeAbout(connection int, tr *Trace) bool {
+	if connection < 0 || tr.Kind != TraceDrop || !sameProtocol(&Packet{}, tr) || tr.Flags&(SYN|ACK) != SYN {
+		return true
+	}
+	c := &a.t.Connections[connection]
+	return !c.Client.HasISN || c.Client.ISN == tr.Seq || c.Server.HasISN && c.Server.ISN == tr.Seq
 }
 
 func distance(a, b int) int { return max(a-b, b-a) }
