@@ -94,7 +94,7 @@ func BenchmarkOverhead(b *testing.B) {
 		b.StopTimer()
 		// The log of a benchmark is cut after ten lines.
 		fmt.Printf("\n%d lane pairs: ", pairs)
-		if err := drawOverhead(os.Stdout, run.Overhead); err != nil {
+		if err := drawOverhead(os.Stdout, run); err != nil {
 			b.Fatal(err)
 		}
 		if run.State != synclinev1.RunState_RUN_STATE_SEALED || run.Overhead.Failure != "" {

@@ -101,7 +101,7 @@ func describeRun(s *sheet, r *synclinev1.Run) {
 	if r.Overhead != nil {
 		s.blank()
 		// Its table is laid out for 80 columns by itself.
-		if err := drawOverhead(&s.b, r.Overhead); err != nil {
+		if err := drawOverhead(&s.b, r); err != nil {
 			panic(err) // A strings.Builder takes everything.
 		}
 	}

@@ -17,35 +17,78 @@ const defaultRounds = 20
 // overheadWidth is what the table takes, and what notes are wrapped at.
 const overheadWidth = 80
 
+// surely is the confidence below which an interval is not shown.
+const surely = 0.95
+
 // drawOverhead writes what watching a run costs, in at most 80 columns; nothing if
 // nobody asked for it.
-func drawOverhead(w io.Writer, o *synclinev1.Overhead) error {
-	_, err := io.WriteString(w, describeOverhead(o, drawOptions{}))
+func drawOverhead(w io.Writer, r *synclinev1.Run) error {
+	_, err := io.WriteString(w, describeOverhead(r, drawOptions{}))
 	return err
 }
 
-// describeOverhead is what watching costs in words: a line for each setting, and one of
-// ratios to the bare lanes. Of opts only those on characters matter.
-func describeOverhead(o *synclinev1.Overhead, opts drawOptions) string {
+// describeOverhead is what watching costs in words: what all sources together cost, then
+// a line for each setting and one of ratios to the bare lanes, then what that is worth.
+// Of opts only those on characters matter.
+func describeOverhead(r *synclinev1.Run, opts drawOptions) string {
+	o := r.GetOverhead()
 	if o == nil {
 		return ""
 	}
 	t := &overheadText{drawOptions: opts}
 	t.Width = overheadWidth
+	of := ""
 	if o.Variant != "" {
-		t.note("", "of "+o.Variant+":")
+		of = ", of " + o.Variant
 	}
 	switch {
 	case o.Failure != "":
-		t.note("", "what watching costs is not known: "+o.Failure)
+		t.note("", "what watching costs is not known"+of+": "+o.Failure)
 	case len(o.Settings) == 0:
-		t.note("", fmt.Sprintf("what watching costs: round %d of %d is through", o.RoundsDone, o.Rounds))
+		t.note("", fmt.Sprintf("what watching costs%s: round %d of %d is through", of, o.RoundsDone, o.Rounds))
 	default:
-		t.note("", fmt.Sprintf("what watching costs, sources in turn, rounds: %d; × is of bare", o.Rounds))
+		t.note("", "what watching costs"+of+": "+allTogether(o.Settings))
 		t.table(o.Settings)
-		t.notes(o.Settings)
+		t.notes(r)
 	}
 	return t.String()
+}
+
+// allTogether is the result: what all sources at once leave of the bare rate.
+func allTogether(settings []*synclinev1.OverheadSetting) string {
+	i := slices.IndexFunc(settings, func(s *synclinev1.OverheadSetting) bool { return s.Name == "all" })
+	if i < 0 {
+		return "it was not measured with all sources"
+	}
+	s := settings[i]
+	rate, unit := rateOf(settings)
+	c := rate(s)
+	if c.GetRatio() == 0 {
+		return "it is not known for all sources at once"
+	}
+	text := fmt.Sprintf("with all sources %s of the bare %s", interval(c), map[string]string{connectionRate: "connections a second", repetitionRate: "repetitions a second"}[unit])
+	if len(s.Unwatched) > 0 {
+		text += ", and not all of them were on"
+	}
+	if len(hardlyBusy(settings[0])) > 0 {
+		text += "; of lanes that hardly load a machine"
+	}
+	return text
+}
+
+// Units of the rate in the table.
+const (
+	connectionRate = "conn/s"
+	repetitionRate = "rep/s"
+)
+
+// rateOf is the rate that a measurement compares, and its unit: of connections, if there
+// were any.
+func rateOf(settings []*synclinev1.OverheadSetting) (rate func(*synclinev1.OverheadSetting) *synclinev1.Cost, unit string) {
+	if slices.ContainsFunc(settings, func(s *synclinev1.OverheadSetting) bool { return s.ConnectionsPerSecond != nil }) {
+		return (*synclinev1.OverheadSetting).GetConnectionsPerSecond, connectionRate
+	}
+	return (*synclinev1.OverheadSetting).GetRepetitionsPerSecond, repetitionRate
 }
 
 // overheadText are the lines of a measurement.
@@ -63,7 +106,7 @@ func (t *overheadText) note(indent, text string) {
 
 // row writes one line: name, rate, its ratio and interval, connect(), processors.
 func (t *overheadText) row(name, rate, ratio, connect, processors string) {
-	t.line(t.text(fmt.Sprintf("  %-12s %9s %-20s %15s %15s", name, rate, ratio, connect, processors)))
+	t.line(t.text(fmt.Sprintf("  %-13s %9s %-20s %15s %15s", name, rate, ratio, connect, processors)))
 }
 
 // text has a stand-in for the sign of ratios as well.
@@ -77,56 +120,23 @@ func (t *overheadText) text(s string) string {
 func (t *overheadText) line(s string) { fmt.Fprintln(t, strings.TrimRight(s, " ")) }
 
 func (t *overheadText) table(settings []*synclinev1.OverheadSetting) {
-	rate, of := (*synclinev1.OverheadSetting).GetRepetitionsPerSecond, "rep/s"
-	if slices.ContainsFunc(settings, func(s *synclinev1.OverheadSetting) bool { return s.ConnectionsPerSecond != nil }) {
-		rate, of = (*synclinev1.OverheadSetting).GetConnectionsPerSecond, "conn/s"
-	}
+	rate, unit := rateOf(settings)
 	measured := slices.DeleteFunc(slices.Clone(settings), func(s *synclinev1.OverheadSetting) bool { return s.Repetitions == 0 })
 	if len(measured) == 0 {
 		return
 	}
-	t.row("sources", of, "", "connect p50 p99", "agents machines")
+	t.row("sources", unit, "", "connect p50 p99", "agents machines")
 	for _, s := range measured {
-		t.row(s.Name, perSecond(rate(s)), interval(rate(s)),
+		name := s.Name
+		if len(s.Unwatched) > 0 {
+			name += "*"
+		}
+		t.row(name, perSecond(rate(s)), interval(rate(s)),
 			two(lasting(s.ConnectP50Ns), lasting(s.ConnectP99Ns)), two(lasting(s.AgentCpuNs), lasting(s.MachineCpuNs)))
-		if connect, cpu := two(times(s.ConnectP50Ns), times(s.ConnectP99Ns)), two(times(s.AgentCpuNs), times(s.MachineCpuNs)); strings.TrimSpace(connect+cpu) != "" {
-			t.row("", "", "", connect, cpu)
+		if rate(s).GetRatio() > 0 || s.ConnectP50Ns.GetRatio() > 0 || s.AgentCpuNs.GetRatio() > 0 {
+			t.row("", "", worth(rate(s)), two(times(s.ConnectP50Ns), times(s.ConnectP99Ns)), two(times(s.AgentCpuNs), times(s.MachineCpuNs)))
 		}
 	}
-}
-
-// notes say what the table is worth.
-func (t *overheadText) notes(settings []*synclinev1.OverheadSetting) {
-	var lost, events uint64
-	for _, s := range settings {
-		lost, events = lost+s.Lost, events+s.Events
-	}
-	t.note("  ", fmt.Sprintf("agents, machines: processor time of a repetition; %d events in all, %d lost", events, lost))
-	for _, s := range settings {
-		if c := firstCost(s); c.GetPairs() > 0 {
-			t.note("  ", fmt.Sprintf("[ ] holds the true median of the ratios of %d rounds with %.1f %%", c.Pairs, 100*c.Confidence))
-			break
-		}
-	}
-	for _, s := range settings {
-		switch {
-		case s.Failed > 0:
-			t.note("  ", fmt.Sprintf("%s: a lane failed in %d of %d repetitions, which do not count: %s", s.Name, s.Failed, s.Failed+s.Repetitions, s.Failure))
-		case s.Repetitions == 0:
-			t.note("  ", fmt.Sprintf("%s: not measured: %s", s.Name, s.Failure))
-		}
-		if s.Lost > 0 {
-			t.note("  ", fmt.Sprintf("%s: %d events lost", s.Name, s.Lost))
-		}
-	}
-}
-
-// firstCost is a figure that every setting has, if it has any.
-func firstCost(s *synclinev1.OverheadSetting) *synclinev1.Cost {
-	if s.ConnectionsPerSecond != nil {
-		return s.ConnectionsPerSecond
-	}
-	return s.RepetitionsPerSecond
 }
 
 // two right-justifies two short texts in one column of the table.
@@ -165,11 +175,29 @@ func lasting(c *synclinev1.Cost) string {
 	return strconv.FormatFloat(v, 'g', 3, 64) + unit
 }
 
+// times is a ratio: "×1.21"; "~1.02" if it may as well be 1, for all that is known.
 func times(c *synclinev1.Cost) string {
-	if c.GetRatio() == 0 {
+	switch {
+	case c.GetRatio() == 0:
 		return ""
+	case certain(c) && (c.RatioLow > 1 || c.RatioHigh < 1):
+		return "×" + ratioText(c.Ratio)
 	}
-	return "×" + ratioText(c.Ratio)
+	return "~" + ratioText(c.Ratio)
+}
+
+// certain reports whether there are pairs enough for an interval.
+func certain(c *synclinev1.Cost) bool { return c.GetPairs() > 0 && c.Confidence >= surely }
+
+// worth is what the interval of a ratio rests on: "n=20, 95.9 %".
+func worth(c *synclinev1.Cost) string {
+	switch {
+	case c.GetRatio() == 0:
+		return ""
+	case certain(c):
+		return fmt.Sprintf("n=%d, %.1f %%", c.Pairs, 100*c.Confidence)
+	}
+	return fmt.Sprintf("n=%d is too few", c.Pairs)
 }
 
 // ratioText is a ratio with two digits behind the point, or fewer if it is large.
@@ -182,7 +210,7 @@ func ratioText(r float64) string {
 
 // interval is a ratio and where its median surely is: "×0.74 [0.71, 0.77]".
 func interval(c *synclinev1.Cost) string {
-	if c.GetPairs() == 0 {
+	if !certain(c) {
 		return times(c)
 	}
 	return fmt.Sprintf("%s [%s, %s]", times(c), ratioText(c.RatioLow), ratioText(c.RatioHigh))

@@ -22,7 +22,7 @@ func TestMeasureOverhead(t *testing.T) {
 	}
 	wantAllPass(t, run, l.verdicts(run), repetitions)
 	o := run.Overhead
-	if o.GetFailure() != "" || o.GetFirst() != repetitions+1 {
+	if o.GetFailure() != "" || o.GetFirst() != repetitions+2 {
 		t.Fatalf("measured from repetition %d: %s", o.GetFirst(), o.GetFailure())
 	}
 	var names []string

@@ -367,16 +367,20 @@ func collectVerdicts(ctx context.Context, cl *client, run *synclinev1.Run) (*run
 // watching it costs.
 func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladderOptions) error {
 	took := time.Duration(run.EndedNs - run.CreatedNs).Round(100 * time.Millisecond)
-	_, err := fmt.Fprintf(w, "run %s  %s  %d/%d %s in %v\n  %d events  %d packets, %d seen at both ends\n",
+	of := ""
+	if run.Overhead.GetLast() > 0 {
+		of = ", those that measured included"
+	}
+	_, err := fmt.Fprintf(w, "run %s  %s  %d/%d %s in %v\n  %d events%s  %d packets, %d seen at both ends\n",
 		run.Id, run.Experiment, run.RepetitionsDone, run.Repetitions, enumWord(run.State.String(), "RUN_STATE_"), took,
-		run.Events, s.segments, s.matched)
+		run.Events, of, s.segments, s.matched)
 	if err != nil {
 		return err
 	}
 	if err := a.drawVariants(w, s, look); err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, describeOverhead(run.Overhead, a.drawing(w, look)))
+	_, err = io.WriteString(w, describeOverhead(run, a.drawing(w, look)))
 	return err
 }
 
