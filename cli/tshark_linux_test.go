@@ -40,7 +40,7 @@ func TestTimelineIsWhatTsharkSaw(t *testing.T) {
 	l := newTestLab(t, mustParse(t, source))
 	var witnesses []*witness
 	for _, agent := range []string{"vm1", "vm2"} {
-		witnesses = append(witnesses, newWitness(t, l.Host(agent), l.Host(controllerHost).Address))
+		witnesses = append(witnesses, newWitness(t, l.Host(agent), l.Host(controllerHost).Address, "tcp port 8080"))
 	}
 	run := l.run(source, repetitions)
 	summary := l.verdicts(run)
@@ -120,17 +120,24 @@ func collectPackets(t *testing.T, tl *synclinev1.Timeline, by map[string][]seenP
 			continue
 		}
 		agent := tl.Hosts[e.Host].Host.Agent
-		by[agent] = append(by[agent], seenPacket{
-			stamp:  p.RealtimeNs,
-			source: addrPortOf(t, p.Source, p.SourcePort), destination: addrPortOf(t, p.Destination, p.DestinationPort),
-			seq: p.Sequence, ack: p.Acknowledgment, flags: uint16(p.Flags), window: int(p.Window),
-			payload: int(p.PayloadLength), all: int(p.WireLength), options: hex.EncodeToString(p.Options),
-			repetition: tl.Repetition,
-		})
+		seen := packetOf(t, p)
+		seen.repetition = tl.Repetition
+		by[agent] = append(by[agent], seen)
 	}
 }
 
-func addrPortOf(t *testing.T, address []byte, port uint32) netip.AddrPort {
+// packetOf is a packet as the run's own tap saw it.
+func packetOf(t testing.TB, p *synclinev1.Packet) seenPacket {
+	t.Helper()
+	return seenPacket{
+		stamp:  p.RealtimeNs,
+		source: addrPortOf(t, p.Source, p.SourcePort), destination: addrPortOf(t, p.Destination, p.DestinationPort),
+		seq: p.Sequence, ack: p.Acknowledgment, flags: uint16(p.Flags), window: int(p.Window),
+		payload: int(p.PayloadLength), all: int(p.WireLength), options: hex.EncodeToString(p.Options),
+	}
+}
+
+func addrPortOf(t testing.TB, address []byte, port uint32) netip.AddrPort {
 	t.Helper()
 	a, ok := netip.AddrFromSlice(address)
 	if !ok {
@@ -173,11 +180,12 @@ type witness struct {
 	said    *bytes.Buffer
 }
 
-// newWitness returns when tshark sees what passes the host.
-func newWitness(t *testing.T, host *netlab.Host, to netip.Addr) *witness {
+// newWitness returns when tshark sees what passes the host and a filter, as pcap-filter(7)
+// has it.
+func newWitness(t *testing.T, host *netlab.Host, to netip.Addr, filter string) *witness {
 	t.Helper()
 	w := &witness{t: t, host: host, to: to, file: filepath.Join(t.TempDir(), host.Name+".pcapng"), said: new(bytes.Buffer)}
-	cmd := exec.Command("tshark", "-q", "-n", "-i", host.Interface, "-w", w.file, "-f", fmt.Sprintf("tcp port 8080 or udp port %d", markerPort))
+	cmd := exec.Command("tshark", "-q", "-n", "-i", host.Interface, "-w", w.file, "-f", fmt.Sprintf("%s or udp port %d", filter, markerPort))
 	cmd.Stderr = w.said
 	var err error
 	if w.process, err = host.Start(cmd); err != nil {
