@@ -340,9 +340,10 @@ func (x *RunVariant) GetLast() uint32 {
 }
 
 // Overhead is what watching costs: the lanes of a run, executed in repetitions of
-// their own with different sources. Those come after the repetitions of the run, have
-// the numbers that follow, and count for nothing else: no verdict, no timeline. The
-// calls of lanes are always reported.
+// their own with different sources. Those come after the repetitions of the run, and
+// count for nothing else: no verdict, no timeline. The number after the run's own is that
+// of what its captures heard after its last repetition, and theirs follow. The calls of
+// lanes are always reported.
 type Overhead struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The variant of the experiment that was measured, "" if it has one only.
@@ -526,7 +527,8 @@ type OverheadSetting struct {
 	Failed      uint32 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
 	// Why the first of those failed; without any, why the setting was not measured.
 	Failure string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
-	// Events recorded in the repetitions that count, and those lost in any.
+	// Events recorded in the repetitions that count, and those lost in any: reported, or
+	// packets that passed a capture and are neither on record nor reported.
 	Events uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
 	Lost   uint64 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`
 	// Connections that connect() made, in the repetitions that count.
