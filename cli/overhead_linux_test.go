@@ -43,10 +43,34 @@ func TestMeasureOverhead(t *testing.T) {
 	}
 	// Every repetition that measured was watched by the sources of one setting alone.
 	packets, counters := map[uint32]bool{}, map[uint32]bool{}
+	// told are the packets on record and reported lost, passed those that the kernel counted
+	// at the taps of the agents, by the repetition that those were opened for; the run's own
+	// taps are the account 0.
+	told, passed := map[uint32]uint64{}, map[uint32]uint64{}
 	l.eachEvent(run.Id, func(_ string, e *synclinev1.Event) {
+		account := e.Repetition
+		if account < o.First {
+			account = 0
+		}
+		switch {
+		case e.GetPacket() != nil:
+			told[account]++
+		case e.GetLoss().GetSource() == synclinev1.Source_SOURCE_PACKETS:
+			told[account] += e.GetLoss().Count
+		case e.GetMark().GetKind() == synclinev1.MarkKind_MARK_KIND_CLOSED:
+			passed[account] += e.GetMark().Frames
+		}
 		packets[e.Repetition] = packets[e.Repetition] || e.GetPacket() != nil
 		counters[e.Repetition] = counters[e.Repetition] || e.GetCounters() != nil
 	})
+	if passed[0] == 0 || len(run.Incomplete) > 0 {
+		t.Errorf("%d packets passed the taps of the run itself; incomplete: %q", passed[0], run.Incomplete)
+	}
+	for n := range o.Last + 2 {
+		if told[n] != passed[n] {
+			t.Errorf("taps that were opened for repetition %d let %d packets through; %d are on record or reported lost", n, passed[n], told[n])
+		}
+	}
 	kinds := map[[2]bool]int{}
 	for n := o.First; n <= o.Last; n++ {
 		kinds[[2]bool{packets[n], counters[n]}]++

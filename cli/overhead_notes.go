@@ -26,6 +26,8 @@ func (t *overheadText) notes(r *synclinev1.Run) {
 	}
 	if slices.ContainsFunc(settings, func(s *synclinev1.OverheadSetting) bool { return s.AgentCpuNs != nil }) {
 		t.note("  ", processorTime(r.Hosts))
+	} else if settings[0].Repetitions > 0 {
+		t.note("  ", "agents, machines: not known, since an agent could not read its processor time")
 	}
 	t.outcomes(settings)
 }

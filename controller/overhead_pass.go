@@ -27,6 +27,8 @@ type pass struct {
 	// connects are how long each connect() took that made a connection, nanoseconds.
 	connects     []int64
 	events, lost uint64
+	// taps are the accounts of packets, by agent.
+	taps map[string]*tapAccount
 	// unwatched are sources that were not on; their host is an agent.
 	unwatched []*synclinev1.Unwatched
 	// before and after are processor times, by agent; an agent that cannot tell is in
@@ -34,9 +36,47 @@ type pass struct {
 	before, after map[string]*synclinev1.Usage
 }
 
+// tapAccount is what an agent's taps let through in a pass, by the kernel's count, and
+// what of it is on record or reported lost.
+type tapAccount struct{ passed, told uint64 }
+
+// missing are events of a pass that were lost, those included of which nobody said so: a
+// packet that passed a tap and is neither on record nor reported.
+func (p *pass) missing() uint64 {
+	missing := p.lost
+	for _, t := range p.taps {
+		missing += t.passed - min(t.passed, t.told)
+	}
+	return missing
+}
+
+// tap takes what an event of an agent says of packets at its taps.
+func (p *pass) tap(agent string, e *synclinev1.Event) {
+	var told, passed uint64
+	switch {
+	case e.GetPacket() != nil:
+		told = 1
+	case e.GetLoss().GetSource() == synclinev1.Source_SOURCE_PACKETS:
+		told = e.GetLoss().Count
+	case e.GetMark().GetKind() == synclinev1.MarkKind_MARK_KIND_CLOSED:
+		passed = e.GetMark().Frames
+	default:
+		return
+	}
+	if p.taps == nil {
+		p.taps = map[string]*tapAccount{}
+	}
+	if p.taps[agent] == nil {
+		p.taps[agent] = &tapAccount{}
+	}
+	p.taps[agent].told += told
+	p.taps[agent].passed += passed
+}
+
 // add takes an event of an agent.
 func (p *pass) add(agent string, e *synclinev1.Event) {
 	p.events++
+	p.tap(agent, e)
 	if l := e.GetLoss(); l != nil {
 		p.lost += l.Count
 	}
@@ -161,7 +201,7 @@ func figures(settings []*synclinev1.OverheadSetting, passes []*pass, hosts []sto
 	}
 	for _, p := range passes {
 		s := settings[p.setting]
-		s.Lost += p.lost
+		s.Lost += p.missing()
 		for _, u := range p.unwatched {
 			u.Host = roleOf(hosts, u.Host)
 			notOn(s, u)

@@ -159,6 +159,30 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// What passed a tap and is neither on record nor reported is lost too, also in the round
+// that warms up; what one agent has too much of does not make up for another.
+func TestLostInAPass(t *testing.T) {
+	p := &pass{setting: 1}
+	packet := &synclinev1.Event{Fact: &synclinev1.Event_Packet{Packet: &synclinev1.Packet{}}}
+	closed := func(frames uint64) *synclinev1.Event {
+		return &synclinev1.Event{Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: synclinev1.MarkKind_MARK_KIND_CLOSED, Frames: frames}}}
+	}
+	loss := func(source synclinev1.Source, count uint64) *synclinev1.Event {
+		return &synclinev1.Event{Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Source: source, Count: count}}}
+	}
+	for _, e := range []*synclinev1.Event{packet, packet, loss(synclinev1.Source_SOURCE_PACKETS, 4), loss(synclinev1.Source_SOURCE_TRACEPOINTS, 2), closed(9)} {
+		p.add("vm1", e)
+	}
+	for _, e := range []*synclinev1.Event{packet, packet, closed(1)} {
+		p.add("vm2", e)
+	}
+	settings := overheadSettings([]string{"packets"})
+	figures(settings, []*pass{p}, nil)
+	if settings[1].Lost != 4+2+3 || settings[0].Lost != 0 {
+		t.Errorf("%d lost, and %d bare; want 9 and 0", settings[1].Lost, settings[0].Lost)
+	}
+}
+
 // Without the sleep of a scenario its ratio is that of the same lanes in a hurry.
 func TestRatesWithoutRests(t *testing.T) {
 	made := func(setting, round int, each, sleep int64) *pass {
