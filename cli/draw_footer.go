@@ -94,6 +94,9 @@ func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
 		}
 	}
 	shared := ladderNotes(l)
+	for _, text := range doubtTexts(l, shared) {
+		lines = append(lines, o.wrap("? ", strings.Fields(text), " ")...)
+	}
 	for i := range l.Exceptions {
 		lines = append(lines, exceptionText(&l.Exceptions[i], shared, o)...)
 	}
@@ -115,10 +118,40 @@ func warningCause(warning string) (cause string, whole bool) {
 	return cause, whole
 }
 
+// doubtTexts say whose states are in doubt and why: ends with the same cause share one.
+func doubtTexts(l *timeline.Ladder, shared *notes) []string {
+	var causes []string
+	whose := make(map[string][]string)
+	for i := range l.States {
+		m := &l.States[i]
+		if m.Doubt == "" {
+			continue
+		}
+		if whose[m.Doubt] == nil {
+			causes = append(causes, m.Doubt)
+		}
+		whose[m.Doubt] = append(whose[m.Doubt], m.Whose)
+	}
+	texts := make([]string, len(causes))
+	for i, cause := range causes {
+		names := whose[cause]
+		if more := len(names) - headerMost; more > 0 {
+			names = append(names[:headerMost:headerMost], fmt.Sprintf("%d more", more))
+		}
+		texts[i] = fmt.Sprintf("the states of %s may not be right, or not all: %s", strings.Join(names, ", "), shared.refer(cause))
+	}
+	return texts
+}
+
 func ladderNotes(l *timeline.Ladder) *notes {
 	var reasons [][]string
 	for i := range l.Exceptions {
 		reasons = append(reasons, []string{l.Exceptions[i].Reason})
+	}
+	for i := range l.States {
+		if doubt := l.States[i].Doubt; doubt != "" {
+			reasons = append(reasons, []string{doubt})
+		}
 	}
 	var causes []string
 	for _, warning := range l.Warnings {

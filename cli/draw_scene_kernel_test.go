@@ -24,22 +24,29 @@ func (s *scene) state(m []string) {
 	s.states = append(s.states, p)
 }
 
-// joinState gives the end of a host, in the last connection that it has, its next state.
+// joinState gives the end of a host its next state.
 func (s *scene) joinState(p pendingState, where map[*timeline.Event]int) {
 	s.t.Helper()
 	state := timeline.State{Name: p.name, Known: p.known, Moment: s.moment(p.at), After: s.moment(p.after), By: s.moment(p.by)}
 	if p.traced != nil {
 		state.Moment = where[p.traced]
 	}
+	own := s.endOf(p.host)
+	own.States = append(own.States, state)
+}
+
+// endOf is the end of a host in the last connection that it has.
+func (s *scene) endOf(host int) *timeline.End {
+	s.t.Helper()
 	for i := len(s.tl.Connections) - 1; i >= 0; i-- {
 		for end := range 2 {
-			if own := s.tl.Connections[i].End(end); own.Host == p.host {
-				own.States = append(own.States, state)
-				return
+			if own := s.tl.Connections[i].End(end); own.Host == host {
+				return own
 			}
 		}
 	}
-	s.t.Fatalf("scene: state %s of %s, which has no connection", p.name, s.tl.Hosts[p.host].Name)
+	s.t.Fatalf("scene: %s has no connection", s.tl.Hosts[host].Name)
+	return nil
 }
 
 // moment is the one at a time of the scene, -1 for none.

@@ -42,6 +42,7 @@ import (
 //	state A SYN_SENT traced 0.02          the kernel traced that A came to it then
 //	state B SYN_RECV packet 20.09 after 20.05 by 20.09    inferred; times are of moments, and
 //	                                      - for none; "dump" and others are ways to know it
+//	doubt B TEXT                          why the states of B may not be right
 //	drop B 20.06 in SYN 10.0.0.1 NETFILTER_DROP nf_hook_slow of 0    B's kernel dropped it, as it
 //	                                      was received ("out": sent, "noway": not told): of the
 //	                                      connection's segment 0, "of -" of one that no tap saw
@@ -128,7 +129,7 @@ var (
 	stateForm  = regexp.MustCompile(`^state (\w+) (\w+) (\w+) (\S+)(?: after (\S+))?(?: by (\S+))?$`)
 	dropForm   = regexp.MustCompile(`^drop (\w+) (\S+) (in|out|noway) (\S+) (\S+) (\w+) (\S+) of (\S+)$`)
 	toldForm   = regexp.MustCompile(`^told (\w+) (\S+) (reset|again) (\S+) of (\S+)$`)
-	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold) (\w+) ?(.*)$`)
+	gapForm    = regexp.MustCompile(`^(loss|step|busy|unended|warn|verdicts|fail|untold|doubt) (\w+) ?(.*)$`)
 )
 
 func (s *scene) line(line string) {
@@ -390,6 +391,9 @@ func (s *scene) gap(m []string) {
 	switch m[1] {
 	case "unended":
 		s.unended[host] = true
+		return
+	case "doubt":
+		s.endOf(host).StatesDoubt = m[3]
 		return
 	case "busy":
 		e.At, e.Mark = s.at(host, words[0]), &timeline.Mark{Kind: timeline.MarkNotQuiet, Detail: "FIN_WAIT2 10.0.0.2:8080"}

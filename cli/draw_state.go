@@ -7,9 +7,11 @@ import (
 )
 
 // stateRune marks a state on the line of its host: seen by the kernel as it began, read
-// with sock_diag(7), or inferred.
+// with sock_diag(7), or inferred; or that there is a doubt.
 func stateRune(m *timeline.StateMark) rune {
 	switch {
+	case m.Doubt != "":
+		return '?'
 	case m.Exact:
 		return '◆'
 	case m.Known == timeline.KnownDump:
@@ -19,7 +21,10 @@ func stateRune(m *timeline.StateMark) rune {
 }
 
 func stateStyle(m *timeline.StateMark) style {
-	if m.Exact {
+	switch {
+	case m.Doubt != "":
+		return red
+	case m.Exact:
 		return plain
 	}
 	return faint
@@ -29,7 +34,10 @@ func stateStyle(m *timeline.StateMark) style {
 // not say that, in full and ever shorter.
 func stateTexts(l *timeline.Ladder, m *timeline.StateMark) []string {
 	name := m.Name
-	if m.Hole {
+	switch {
+	case m.Doubt != "":
+		name = "states in doubt"
+	case m.Hole:
 		name = "…→ " + name
 	}
 	if m.Of != "" {

@@ -260,7 +260,7 @@ func segmentToProto(s timeline.Segment) *synclinev1.Segment {
 
 func endToProto(e timeline.End) *synclinev1.ConnectionEnd {
 	m := &synclinev1.ConnectionEnd{
-		Host: indexToProto(e.Host), Address: addrPortText(e.Address), Lane: e.Lane, Socket: e.Socket,
+		Host: indexToProto(e.Host), Address: addrPortText(e.Address), Lane: e.Lane, Socket: e.Socket, StatesDoubt: e.StatesDoubt,
 	}
 	if e.HasISN {
 		m.InitialSequence = &e.ISN
@@ -479,7 +479,7 @@ func endFromProto(m *synclinev1.ConnectionEnd, moments, hosts int) (timeline.End
 	if m == nil {
 		return timeline.End{}, errors.New("a connection of the timeline lacks an end")
 	}
-	e := timeline.End{Host: indexFromProto(m.Host), Lane: m.Lane, Socket: m.Socket}
+	e := timeline.End{Host: indexFromProto(m.Host), Lane: m.Lane, Socket: m.Socket, StatesDoubt: m.StatesDoubt}
 	if e.Host >= hosts {
 		return e, fmt.Errorf("a connection of the timeline names host %d of %d", e.Host, hosts)
 	}

@@ -221,7 +221,7 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 	end := func() timeline.End {
 		e := timeline.End{
 			Host: rapid.IntRange(-1, hosts-1).Draw(t, "host"), Address: drawAddrPort(t),
-			Lane: rapid.String().Draw(t, "lane"), Socket: rapid.String().Draw(t, "socket"),
+			Lane: rapid.String().Draw(t, "lane"), Socket: rapid.String().Draw(t, "socket"), StatesDoubt: rapid.String().Draw(t, "doubt"),
 		}
 		if rapid.Bool().Draw(t, "isn") {
 			e.ISN, e.HasISN = rapid.Uint32().Draw(t, "number"), true

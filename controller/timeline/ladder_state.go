@@ -8,7 +8,7 @@ import (
 
 // StateMark says that an end of a connection came to a TCP state. It has a row of its
 // own: the very moment if the kernel traced it, else one without a time, where the state
-// most likely began.
+// most likely began. One with a Doubt names no state: it ends a path that may not be right.
 type StateMark struct {
 	Row, Lane int
 	// Connection indexes the timeline; End is ClientEnd or ServerEnd.
@@ -28,6 +28,8 @@ type StateMark struct {
 	// rows show is left out, and so is one that nothing bounds.
 	Wide      bool
 	After, By string
+	// Doubt is End.StatesDoubt, and Whose the end that it is about: "client.c on A".
+	Doubt, Whose string
 }
 
 // placed is a StateMark on its way to a row. at is the moment beside which it stands and
@@ -70,19 +72,43 @@ func (b *ladderer) pathOf(connection, end int) []placed {
 		path = append(path, p)
 	}
 	straighten(path)
+	if own.StatesDoubt != "" {
+		path = append(path, b.doubt(connection, end, path))
+	}
 	return path
+}
+
+// doubt ends a path that may not be right.
+func (b *ladderer) doubt(connection, end int, path []placed) placed {
+	own := b.t.Connections[connection].End(end)
+	p := placed{at: -1, mark: StateMark{
+		Lane: b.lane[own.Host], Connection: connection, End: end, Of: b.endOf(connection, end),
+		Doubt: own.StatesDoubt, Whose: own.title() + " on " + b.t.hostName(own.Host),
+	}}
+	if n := len(path); n > 0 {
+		p.at, p.side = path[n-1].at, path[n-1].side
+		if p.side == within {
+			p.side = below
+		}
+	}
+	return p
 }
 
 // endOf names an end if the other one is of the same host.
 func (b *ladderer) endOf(connection, end int) string {
 	own, other := b.t.Connections[connection].End(end), b.t.Connections[connection].End(1-end)
-	switch {
-	case own.Host != other.Host:
+	if own.Host != other.Host {
 		return ""
-	case own.Socket != "":
-		return own.Lane + "." + own.Socket
 	}
-	return own.Address.String()
+	return own.title()
+}
+
+// title names an end as the experiment does, or by its address.
+func (e *End) title() string {
+	if e.Socket != "" {
+		return e.Lane + "." + e.Socket
+	}
+	return e.Address.String()
 }
 
 // place is where a state stands if it is to be drawn within its bounds; at is -1 if
@@ -203,6 +229,9 @@ func (b *ladderer) boundStates() {
 	rows := b.rowsOfMoments()
 	for i := range b.l.States {
 		m, s := &b.l.States[i], b.laid[i]
+		if m.Doubt != "" {
+			continue
+		}
 		afterShown, byShown := b.isBeside(rows, s.After, m.Row), b.isBeside(rows, s.By, m.Row)
 		if m.Exact || afterShown && byShown {
 			continue

@@ -95,14 +95,14 @@ func (a *assembly) inferStates() {
 	for _, l := range lives {
 		a.tracing[l.host] = a.tracing[l.host] || len(l.steps) > 0
 	}
-	a.t.doubts = make([][2]string, len(a.t.Connections))
+	a.t.inferred = true
 	a.t.proven = make([][2]bool, len(a.t.Connections))
 	for ci := range a.t.Connections {
 		c := &a.t.Connections[ci]
 		for end := range 2 {
 			own, peer := c.End(end), c.End(1-end)
 			if own.Host < 0 {
-				a.t.doubts[ci][end] = fmt.Sprintf("no host of the run has %s", own.Address)
+				own.StatesDoubt = fmt.Sprintf("no host of the run has %s", own.Address)
 				continue
 			}
 			p := &path{
@@ -112,7 +112,7 @@ func (a *assembly) inferStates() {
 			p.walk()
 			p.letGo(EndRef{ci, end})
 			p.bounds()
-			a.t.doubts[ci][end] = a.judge(p, ends[EndRef{ci, end}])
+			own.StatesDoubt = a.judge(p, ends[EndRef{ci, end}])
 			a.t.proven[ci][end] = p.proven
 			p.tighten()
 			own.States = p.states
@@ -286,11 +286,11 @@ func (a *assembly) deferred(ref EndRef) bool {
 // missing from the record, or the kernel's own word is against them. It is empty if
 // nothing speaks against them. End is ClientEnd or ServerEnd.
 func (t *Timeline) StateDoubt(connection, end int) string {
-	if connection < len(t.doubts) {
-		return t.doubts[connection][end]
-	}
 	own := t.Connections[connection].End(end)
-	if own.Host < 0 {
+	switch {
+	case own.StatesDoubt != "" || t.inferred:
+		return own.StatesDoubt
+	case own.Host < 0:
 		return fmt.Sprintf("no host of the run has %s", own.Address)
 	}
 	return t.Complete(own.Host, Packets)

@@ -79,8 +79,8 @@ type Timeline struct {
 	// certain is what Build knows of order beyond the exported fields; nil in a
 	// timeline that was put together by hand.
 	certain *certainty
-	// doubts say for each end of each connection why its states may not be right.
-	doubts [][2]string
+	// inferred is true if Build has filled in the states of the ends.
+	inferred bool
 	// proven says for each end of each connection that traces alone prove its states.
 	proven [][2]bool
 }
@@ -146,8 +146,10 @@ type End struct {
 	// gives it another, and a forked lane has those of the lane that forked it.
 	Names []SocketName
 	// States are the TCP states of this end, in order: State.Known says which are traced
-	// and which inferred, Timeline.StateDoubt why they may not be right.
+	// and which inferred.
 	States []State
+	// StatesDoubt is why States may not be right, or not all: see Timeline.StateDoubt.
+	StatesDoubt string
 }
 
 // socketAddress is what the end's own kernel calls its address.
