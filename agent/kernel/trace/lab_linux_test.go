@@ -159,6 +159,15 @@ type watch struct {
 func (h *host) watch(t testing.TB, cfg Config) *watch {
 	t.Helper()
 	w := &watch{t: t, ended: make(chan error, 1)}
+	h.open(t, w, cfg)
+	go func() { w.ended <- w.tracer.Run(context.Background(), w.take) }()
+	t.Cleanup(func() { w.close() })
+	return w
+}
+
+// open opens the tracer of a watch. It skips the test where this process may not.
+func (h *host) open(t testing.TB, w *watch, cfg Config) {
+	t.Helper()
 	err := h.try(func() (err error) {
 		w.tracer, err = Open(cfg)
 		return err
@@ -169,9 +178,7 @@ func (h *host) watch(t testing.TB, cfg Config) *watch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { w.ended <- w.tracer.Run(context.Background(), w.take) }()
-	t.Cleanup(func() { w.close() })
-	return w
+	t.Cleanup(func() { check(w.tracer.Close()) })
 }
 
 func (w *watch) take(events ...*synclinev1.Event) {

@@ -125,11 +125,17 @@ type loaded struct {
 var types = btf.NewCache()
 
 // carried are the programs that this binary carries; users copy them.
-var carried = sync.OnceValues(loadPrograms)
+var carried = sync.OnceValues(func() (*ebpf.CollectionSpec, error) {
+	programs, err := loadPrograms()
+	if err != nil {
+		return nil, fmt.Errorf("trace: read the programs that this binary carries: %w", err)
+	}
+	return programs, nil
+})
 
-// load puts the programs of a configuration into the kernel and attaches them. The
-// error is Unavailable if that is not possible here.
-func load(cfg *Config) (_ *loaded, err error) {
+// load configures programs, puts them into the kernel and attaches them. The error is
+// Unavailable if that is not possible here.
+func load(cfg *Config, unconfigured *ebpf.CollectionSpec) (_ *loaded, err error) {
 	if err := permitted(); err != nil {
 		return nil, err
 	}
@@ -161,11 +167,7 @@ func load(cfg *Config) (_ *loaded, err error) {
 	if err != nil {
 		return nil, err
 	}
-	collection, err := carried()
-	if err != nil {
-		return nil, fmt.Errorf("trace: read the programs that this binary carries: %w", err)
-	}
-	spec := collection.Copy()
+	spec := unconfigured.Copy()
 	if err := l.configure(spec, cfg, has); err != nil {
 		return nil, err
 	}
@@ -343,7 +345,11 @@ func Probe() ([]Missing, error) { return probe() }
 
 var probe = sync.OnceValues(func() ([]Missing, error) {
 	nowhere := kernel.Flows{Addresses: []netip.Addr{netip.IPv6Unspecified()}}
-	l, err := load(&Config{Flows: nowhere, RingBytes: MinRingBytes, Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}})
+	spec, err := carried()
+	if err != nil {
+		return nil, err
+	}
+	l, err := load(&Config{Flows: nowhere, RingBytes: MinRingBytes, Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_STATE}}, spec)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -81,7 +82,8 @@ func TestFilteredHandshake(t *testing.T) {
 		t.Errorf("the SYN that was sent again: %v", again)
 	}
 	for _, drop := range ofKind(told, synclinev1.TraceKind_TRACE_KIND_DROP) {
-		if drop.Flags != syn|ack || drop.Acknowledgment != again.Sequence+1 || drop.Reason != "NETFILTER_DROP" || drop.Protocol != unix.IPPROTO_TCP {
+		if drop.Flags != syn|ack || drop.Acknowledgment != again.Sequence+1 || drop.Reason != "NETFILTER_DROP" || drop.Protocol != unix.IPPROTO_TCP ||
+			drop.Direction != synclinev1.Direction_DIRECTION_IN {
 			t.Errorf("the SYN+ACK that was dropped: %v", drop)
 		}
 	}
@@ -134,7 +136,7 @@ func TestFilteredData(t *testing.T) {
 	cookie := must(unix.GetsockoptUint64(c, unix.SOL_SOCKET, unix.SO_COOKIE))
 	check(unix.Close(c))
 	drop := ofKind(client.flush(), synclinev1.TraceKind_TRACE_KIND_DROP)
-	if len(drop) == 0 || drop[0].Cookie != cookie || role(drop[0].LocalAddress) != "10.9.0.1:any" || drop[0].Flags != fin|ack || drop[0].Reason != "NETFILTER_DROP" {
+	if len(drop) == 0 || drop[0].Cookie != cookie || role(drop[0].LocalAddress) != "10.9.0.1:any" || drop[0].Flags != fin|ack || drop[0].Direction != synclinev1.Direction_DIRECTION_OUT || drop[0].Reason != "NETFILTER_DROP" {
 		t.Errorf("a FIN kept from leaving: %v; the socket has cookie %d", drop, cookie)
 	}
 	stop()
@@ -145,7 +147,9 @@ func TestFilteredData(t *testing.T) {
 // UDP to nobody, and the ICMP error that tells of it.
 func TestDroppedDatagram(t *testing.T) {
 	p := newPair(t)
-	server := p.server.watch(t, Config{Flows: p.flows(), Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_DROP}})
+	server := p.server.watch(t, Config{
+		Flows: p.flows(), Own: []netip.Addr{p.server4, p.server6}, Kinds: []synclinev1.TraceKind{synclinev1.TraceKind_TRACE_KIND_DROP},
+	})
 	for _, to := range []struct {
 		address unix.Sockaddr
 		family  int
@@ -164,12 +168,12 @@ func TestDroppedDatagram(t *testing.T) {
 	}
 	var got []string
 	for _, e := range server.flush() {
-		if tr := e.GetTrace(); tr.Protocol != unix.IPPROTO_UDP || tr.PayloadLength != 6 {
+		if tr := e.GetTrace(); tr.Protocol != unix.IPPROTO_UDP || tr.PayloadLength != 6 || tr.Direction != synclinev1.Direction_DIRECTION_IN {
 			t.Errorf("%v", tr)
 		}
 		got = append(got, line(e))
 	}
-	want := []string{"drop 10.9.0.1:any→10.9.0.2:port NO_SOCKET", "drop [fd09::1]:any→[fd09::2]:port NO_SOCKET"}
+	want := []string{"drop 10.9.0.2:port→10.9.0.1:any NO_SOCKET", "drop [fd09::2]:port→[fd09::1]:any NO_SOCKET"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"syncline/agent/kernel"
@@ -353,6 +356,83 @@ func TestHealthyDropsNothing(t *testing.T) {
 	for name, w := range map[string]*watch{"client": client, "server": server} {
 		for _, e := range w.flush() {
 			t.Errorf("%s: %v", name, e)
+		}
+	}
+}
+
+// Of an open from both sides, both from and to the same port, TCP drops nothing but the
+// SYN+ACKs, having taken what they acknowledge, and says so; the FINs that it throws away
+// in the end are no drops.
+func TestSimultaneousOpen(t *testing.T) {
+	p := newPair(t)
+	hosts := []*host{p.client, p.server}
+	addresses := []netip.Addr{p.client4, p.server4}
+	for _, h := range hosts {
+		// Who does not know the other's link address keeps his SYN until he is told.
+		h.do(func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/eth0/arp_ignore", []byte("8"), 0) })
+	}
+	kinds := append(slices.Clone(statesAlone), synclinev1.TraceKind_TRACE_KIND_DROP)
+	client := p.client.watch(t, Config{Flows: p.flows(), Kinds: kinds})
+	server := p.server.watch(t, Config{Flows: p.flows(), Kinds: kinds})
+	var fds [2]int
+	for i, h := range hosts {
+		h.do(func() error {
+			fds[i] = tcp(unix.AF_INET)
+			check(unix.Bind(fds[i], sockaddr(addresses[i], port)))
+			check(unix.SetNonblock(fds[i], true))
+			if err := unix.Connect(fds[i], sockaddr(addresses[1-i], port)); err != unix.EINPROGRESS {
+				return fmt.Errorf("connect: %w", err)
+			}
+			return nil
+		})
+	}
+	link := map[*host]net.HardwareAddr{}
+	for _, h := range hosts {
+		h.do(func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err == nil {
+				link[h] = l.Attrs().HardwareAddr
+			}
+			return err
+		})
+	}
+	for i, h := range hosts {
+		h.do(func() error {
+			l, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return netlink.NeighSet(&netlink.Neigh{
+				LinkIndex: l.Attrs().Index, IP: addresses[1-i].AsSlice(), HardwareAddr: link[hosts[1-i]], State: netlink.NUD_PERMANENT,
+			})
+		})
+	}
+	for i, fd := range fds {
+		ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if n := must(unix.Poll(ready, 5000)); n != 1 || must(unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)) != 0 {
+			t.Fatalf("end %d is not connected", i)
+		}
+		check(unix.SetNonblock(fd, false))
+	}
+	must(unix.Write(fds[0], []byte("x")))
+	var b [1]byte
+	must(unix.Read(fds[1], b[:]))
+	check(unix.Shutdown(fds[0], unix.SHUT_WR))
+	must(unix.Read(fds[1], b[:]))
+	check(unix.Close(fds[1]))
+	must(unix.Read(fds[0], b[:]))
+	check(unix.Close(fds[0]))
+	client.wait("closed", func(all []*synclinev1.Event) bool {
+		return cmp.Equal(pathsOf(all), map[string]int{"CLOSE SYN_SENT SYN_RECV ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE": 1})
+	})
+	server.wait("closed", func(all []*synclinev1.Event) bool {
+		return cmp.Equal(pathsOf(all), map[string]int{"CLOSE SYN_SENT SYN_RECV ESTABLISHED CLOSE_WAIT LAST_ACK CLOSE": 1})
+	})
+	for name, w := range map[string]*watch{"client": client, "server": server} {
+		for _, drop := range ofKind(w.flush(), synclinev1.TraceKind_TRACE_KIND_DROP) {
+			if drop.Flags != syn|ack || drop.Direction != synclinev1.Direction_DIRECTION_IN {
+				t.Errorf("%s: %v", name, drop)
+			}
 		}
 	}
 }

@@ -86,8 +86,12 @@ func Open(cfg Config) (*Tracer, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
+	spec, err := carried()
+	if err != nil {
+		return nil, err
+	}
 	since := clock.Now()
-	l, err := load(&cfg)
+	l, err := load(&cfg, spec)
 	if err != nil {
 		return nil, err
 	}
