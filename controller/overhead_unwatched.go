@@ -11,7 +11,7 @@ import (
 
 // maxReason bounds what each source of each setting may have of why a host did not give
 // it: all of them must fit one entry of the log.
-const maxReason = 160
+const maxReason = 240
 
 func brief(reason string) string {
 	if len(reason) <= maxReason {
