@@ -58,6 +58,21 @@ func (s *sampler) end() error {
 	return err
 }
 
+// ended reports that a socket is gone, and when it was there last. No packet and no trace
+// tells of the end of what is left of a connection: TIME_WAIT, and the FIN_WAIT2 of an
+// orphan.
+func (s *sampler) ended(seen kernel.Sighting) {
+	if seen.WasNs == 0 || !seen.Remote.IsValid() {
+		return
+	}
+	shown := func(at int64, state kernel.State) *synclinev1.Event {
+		return &synclinev1.Event{TimeNs: at, Fact: &synclinev1.Event_SocketState{SocketState: &synclinev1.SocketState{
+			LocalAddress: seen.Local.String(), PeerAddress: seen.Remote.String(), State: uint32(state),
+		}}}
+	}
+	s.emit(shown(seen.WasNs, seen.Was), shown(seen.TimeNs, seen.State))
+}
+
 func (s *sampler) endQueues() error {
 	if s.queues == nil {
 		return nil

@@ -324,6 +324,9 @@ func (r *run) start(s *synclinev1.Start) {
 	rep.sampler = &sampler{flows: r.flows, sources: r.watching(), emit: r.emit}
 	look, err := newLookout(s.Watches, accepted(s.Lanes), func(w *synclinev1.Watch) { r.sighted(rep, w) }, func(w *synclinev1.Watch, err error) { r.missed(rep, w, err) })
 	rep.look = look
+	if rep.sampler.has(synclinev1.Source_SOURCE_TCP_STATES) {
+		look.ended = rep.sampler.ended
+	}
 	r.mu.Lock()
 	if r.finishing {
 		r.mu.Unlock()

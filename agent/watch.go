@@ -21,7 +21,9 @@ type lookout struct {
 	// seen is called once for each watch that has seen what it looks for.
 	seen func(*synclinev1.Watch)
 	// lost is called if a watch can never see it.
-	lost    func(*synclinev1.Watch, error)
+	lost func(*synclinev1.Watch, error)
+	// ended is called, if it is set, with the end of a socket that a watch has seen.
+	ended   func(kernel.Sighting)
 	packets []*packetWatch
 	states  []*synclinev1.Watch
 	looking sync.WaitGroup
@@ -132,9 +134,12 @@ func (l *lookout) made(ctx context.Context, s lane.Socket) {
 		l.following[name] = append(l.following[name], follow)
 		l.mu.Unlock()
 		l.looking.Go(func() {
-			_, err := follow.Run(ctx)
+			seen, err := follow.Run(ctx)
 			switch {
 			case err == nil:
+				if l.ended != nil && follow.Wanted == kernel.Close && seen.State == kernel.Close {
+					l.ended(seen)
+				}
 				l.seen(w)
 			case ctx.Err() == nil:
 				l.lost(w, err)

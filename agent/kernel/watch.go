@@ -66,6 +66,13 @@ type Sighting struct {
 	TimeNs int64
 	// State that was seen: the wanted one, or one that it must have passed.
 	State State
+	// Was is the state that the last look before showed, of a socket that was there then,
+	// and WasNs CLOCK_MONOTONIC right before that look: the socket had not left the state
+	// yet. WasNs is 0 if no look showed any.
+	Was   State
+	WasNs int64
+	// Local and Remote are the socket's addresses, not valid if they are not known.
+	Local, Remote netip.AddrPort
 }
 
 // MissedError says that a socket cannot come to the wanted state any more.

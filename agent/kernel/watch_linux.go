@@ -46,16 +46,23 @@ func (w *StateWatch) Run(ctx context.Context) (Sighting, error) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
+	var seen Sighting
 	for {
+		before := clock.Now()
 		at, err := f.look()
 		if err != nil {
 			return Sighting{}, fmt.Errorf("watch for %v of a socket: %w", w.Wanted, err)
 		}
 		if at.known && p.step(at.state, f.connected) || at.gone && w.Wanted == Close {
-			return Sighting{TimeNs: clock.Now(), State: at.state}, nil
+			seen.TimeNs, seen.State = clock.Now(), at.state
+			seen.Local, seen.Remote = f.local, f.remote
+			return seen, nil
 		}
 		if at.gone {
 			return Sighting{}, &MissedError{Wanted: w.Wanted, Seen: p.seen}
+		}
+		if at.known && at.state != Close {
+			seen.Was, seen.WasNs = at.state, before
 		}
 		timer.Reset(at.pause)
 		select {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"syncline/agent/clock"
 )
 
 // look starts a StateWatch on a thread of its own; the answer waits for what it says.
@@ -308,4 +311,30 @@ func BenchmarkWatchLook(b *testing.B) {
 			}
 		})
 	}
+}
+
+// The orphan that is left of a connection in FIN_WAIT2 goes by a timer, which nothing tells
+// of: the last look that showed it and the first that did not are what is known.
+func TestWatchTellsWhenASocketWasThereLast(t *testing.T) {
+	inNamespace(t, func() {
+		check(os.WriteFile("/proc/sys/net/ipv4/tcp_fin_timeout", []byte("1"), 0))
+		l := listener(loopback4)
+		c := dial(loopback4)
+		s := l.accept()
+		local, remote := endsOf(int(c))
+		gone := of(c, Close, false)
+		gone.Found(local, remote)
+		end := look(gone)
+		began := clock.Now()
+		c.close()
+		seen := must(end())
+		if seen.Was != FinWait2 || seen.Local != local || seen.Remote != remote {
+			panic(fmt.Sprintf("was in %v before, %v to %v; want FIN_WAIT2, %v to %v", seen.Was, seen.Local, seen.Remote, local, remote))
+		}
+		if seen.WasNs <= began || seen.TimeNs <= seen.WasNs || seen.TimeNs-began < int64(time.Second) {
+			panic(fmt.Sprintf("seen %v after the close, and gone %v after it; want about a second, in this order", time.Duration(seen.WasNs-began), time.Duration(seen.TimeNs-began)))
+		}
+		s.close()
+		l.close()
+	})
 }

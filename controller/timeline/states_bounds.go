@@ -16,7 +16,7 @@ func (p *path) bounds() {
 		}
 		switch f := &p.clues[at]; {
 		case f.dump != nil:
-			s.By = f.moment
+			s.After, s.By = p.shown(at), f.moment
 		case f.packet != nil && f.out && s.Name == stateClosing:
 			// See cross: what had come was read after this had left.
 			s.After, s.By = f.moment, p.proof(s.Name, at)
@@ -130,6 +130,17 @@ func (p *path) shows(state string, f *clue) bool {
 		}
 	}
 	return false
+}
+
+// shown is the last moment before clue i, a dump, at which another showed the socket in
+// another state than that one does; -1 if none did.
+func (p *path) shown(i int) int {
+	for j := i - 1; j >= 0; j-- {
+		if d := p.clues[j].dump; d != nil && d.State != p.clues[i].dump.State {
+			return p.clues[j].moment
+		}
+	}
+	return -1
 }
 
 // entry is the moment at which a call was entered.

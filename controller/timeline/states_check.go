@@ -87,6 +87,12 @@ func (p *path) lastMoment() int {
 func (a *assembly) checkAbsent(p *path) string {
 	now := p.now()
 	dump := a.dumps[p.own.Host]
+	if now == stateClosed && dump > p.lastMoment() {
+		// The socket was not there any more.
+		if s := &p.states[len(p.states)-1]; !s.exact() && s.By < 0 {
+			s.By = dump
+		}
+	}
 	if now == "" || now == stateClosed || dump < p.lastMoment() || dump < 0 {
 		return ""
 	}

@@ -599,6 +599,11 @@ func (p *path) dumped(f *clue) {
 		return
 	}
 	name := StateName(f.dump.State)
+	if now := p.now(); name == stateClosed && (now == stateTimeWait || now == stateFinWait2) {
+		// What ends by a timer ends without a packet, a call or a trace.
+		p.enter(name, f.moment, KnownDump)
+		return
+	}
 	if slices.ContainsFunc(p.states, func(s State) bool { return s.Name == name }) {
 		return
 	}
