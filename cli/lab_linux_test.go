@@ -58,6 +58,13 @@ func newTestLab(t testing.TB, exp *experiment.Experiment, agentArgs ...string) *
 	return tl
 }
 
+// in is the same lab for a subtest, which fails where the lab is used.
+func (l *testLab) in(t testing.TB) *testLab {
+	part := *l
+	part.t = t
+	return &part
+}
+
 // dial connects to the controller and waits for the agents.
 func (l *testLab) dial() {
 	l.t.Helper()

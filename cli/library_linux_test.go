@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,11 +27,9 @@ var (
 	libraryBreaks = flag.Bool("library.breaks", true, "run the deliberate breaks of every scenario")
 )
 
-const (
-	// slow is how long one pass through the variants of a scenario takes at least for
-	// it to run beside others: what takes long mostly waits.
-	slow = 900 * time.Millisecond
-)
+// slow is how long one pass through the variants of a scenario takes at least for one to
+// be enough in the test of every day: what takes long mostly waits.
+const slow = 3 * time.Second
 
 // wreck is one deliberate break of a scenario: a change of its file that must make it
 // fail or not be reproduced. testdata/breaks/NAME.yaml lists those of a scenario.
@@ -45,7 +45,7 @@ type wreck struct {
 	Case string `yaml:"case"`
 }
 
-func wrecks(t *testing.T, name string) []wreck {
+func wrecks(t testing.TB, name string) []wreck {
 	t.Helper()
 	source, err := os.ReadFile(filepath.Join("testdata", "breaks", name+".yaml"))
 	if err != nil {
@@ -63,82 +63,90 @@ func wrecks(t *testing.T, name string) []wreck {
 
 // TestLibrary runs every scenario of the library in a lab of its own: every
 // repetition passes, or is not reproduced where a file repeats until it is; every
-// deliberate break makes it fail or not be reproduced; and afterwards each host is as
-// it was.
+// deliberate break makes it fail or not be reproduced; cancelled in the middle, and its
+// agents killed in the middle of another run, it is undone. After each of these every
+// host is as it was.
 func TestLibrary(t *testing.T) {
-	for _, s := range experiment.Library() {
+	q := newQueue()
+	for _, s := range longestFirst() {
 		t.Run(s.Name, func(t *testing.T) {
-			source, repeat := library(t, s.Name), *libraryRepeat
-			var took time.Duration
-			t.Run("once", func(t *testing.T) { took = everyRepetition(t, source, 1) })
-			if t.Failed() {
-				return
-			}
-			if took >= slow {
-				t.Parallel()
-			} else if repeat == 0 {
-				repeat = 2
-			}
-			if repeat > 1 {
-				t.Run("repeated", func(t *testing.T) { everyRepetition(t, source, repeat) })
-			}
-			if !*libraryBreaks {
-				return
-			}
-			if took < slow {
-				// What is broken often waits for its limit.
-				t.Parallel()
-			}
-			t.Run("breaks", func(t *testing.T) { everyBreak(t, source, wrecks(t, s.Name)) })
-		})
-	}
-}
-
-func everyRepetition(t *testing.T, source []byte, repeat int) time.Duration {
-	l := newTestLab(t, mustParse(t, source))
-	before := l.before()
-	began := time.Now()
-	l.passes(source, l.exp, repeat)
-	took := time.Since(began)
-	l.unchanged(before)
-	return took
-}
-
-func everyBreak(t *testing.T, source []byte, all []wreck) {
-	l := newTestLab(t, mustParse(t, source))
-	before := l.before()
-	for _, w := range all {
-		l.breaks(string(source), w)
-	}
-	l.unchanged(before)
-}
-
-// TestLibraryLeavesNothing cancels every scenario in the middle, and kills its agents
-// in the middle of another run: when the agents are back, each host is as it was.
-func TestLibraryLeavesNothing(t *testing.T) {
-	for _, s := range experiment.Library() {
-		t.Run(s.Name, func(t *testing.T) {
+			enter, leave := q.join()
 			t.Parallel()
+			enter()
+			t.Cleanup(leave)
 			source := library(t, s.Name)
 			l := newTestLab(t, mustParse(t, source))
 			before := l.before()
-			id := l.begin(source, "cancelled")
-			if _, err := l.client.runs.CancelRun(t.Context(), &synclinev1.CancelRunRequest{Id: id, Reason: "enough"}); err != nil {
-				t.Fatal(err)
+			part := func(name string, play func(l *testLab)) {
+				t.Run(name, func(t *testing.T) {
+					l := l.in(t)
+					play(l)
+					l.unchanged(before)
+				})
 			}
-			if run, err := l.operator.follow(t.Context(), l.client, id); err != nil || run.State != synclinev1.RunState_RUN_STATE_CANCELLED {
-				t.Fatalf("the cancelled run ended as %v, %v", run, err)
-			}
-			l.unchanged(before)
-
-			l.begin(source, "killed")
-			for i := range l.processes {
-				if l.processes[i].name != controllerHost {
-					l.killAgent(i)
+			repeat := *libraryRepeat
+			part("once", func(l *testLab) {
+				began := time.Now()
+				l.passes(source, l.exp, 1)
+				if repeat == 0 && time.Since(began) < slow {
+					repeat = 2
 				}
+			})
+			if t.Failed() {
+				return
 			}
-			l.unchanged(before)
+			if repeat > 1 {
+				part("repeated", func(l *testLab) { l.passes(source, l.exp, repeat) })
+			}
+			if *libraryBreaks {
+				part("breaks", func(l *testLab) {
+					for _, w := range wrecks(l.t, s.Name) {
+						l.breaks(string(source), w)
+					}
+				})
+			}
+			part("cancelled", func(l *testLab) { l.cancelled(source) })
+			part("killed", func(l *testLab) { l.killed(source) })
 		})
+	}
+}
+
+// longestFirst are the scenarios of the library, those first that may take the longest:
+// they mostly wait, and the others run meanwhile.
+func longestFirst() []experiment.Scenario {
+	limit := func(name string) time.Duration {
+		source, _ := experiment.Open(name)
+		exp, err := experiment.Parse(source, experiment.Options{FileName: name})
+		if err != nil {
+			return 0 // the test of that scenario says so
+		}
+		return exp.Repeat.Timeout
+	}
+	all := experiment.Library()
+	slices.SortStableFunc(all, func(a, b experiment.Scenario) int { return cmp.Compare(limit(b.Name), limit(a.Name)) })
+	return all
+}
+
+// cancelled cancels a scenario in the middle.
+func (l *testLab) cancelled(source []byte) {
+	l.t.Helper()
+	id := l.begin(source, "cancelled")
+	if _, err := l.client.runs.CancelRun(l.t.Context(), &synclinev1.CancelRunRequest{Id: id, Reason: "enough"}); err != nil {
+		l.t.Fatal(err)
+	}
+	if run, err := l.operator.follow(l.t.Context(), l.client, id); err != nil || run.State != synclinev1.RunState_RUN_STATE_CANCELLED {
+		l.t.Fatalf("the cancelled run ended as %v, %v", run, err)
+	}
+}
+
+// killed kills every agent in the middle of a scenario, and starts it again.
+func (l *testLab) killed(source []byte) {
+	l.t.Helper()
+	l.begin(source, "killed")
+	for i := range l.processes {
+		if l.processes[i].name != controllerHost {
+			l.killAgent(i)
+		}
 	}
 }
 

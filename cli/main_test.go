@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"syncline/agent/lane"
+	"syncline/controller/experiment"
 )
 
 // asProgram makes the test binary behave as the program syncline, so that tests
@@ -33,9 +34,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" && !slices.Contains(os.Args, "-test.fuzzworker") {
 		program()
 	}
-	// Slow scenarios of the library mostly wait: as many run side by side.
+	// Scenarios of the library stand in a queue of their own.
 	flag.Parse()
-	if err := flag.Set("test.parallel", strconv.Itoa(side)); err != nil {
+	if err := flag.Set("test.parallel", strconv.Itoa(2*len(experiment.Library()))); err != nil {
 		panic(err)
 	}
 	// What the tests start of themselves is the program.
@@ -49,9 +50,6 @@ func program() {
 	context.AfterFunc(ctx, stop)
 	os.Exit(Main(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
-
-// side is how many slow scenarios of the library run at once.
-const side = 10
 
 // leakCheck fails a run of all tests that leaves goroutines behind.
 type leakCheck struct{ *testing.M }
