@@ -27,7 +27,7 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 	case *synclinev1.Event_Mark:
 		return "mark", describeMark(f.Mark)
 	case *synclinev1.Event_Loss:
-		return "loss", fmt.Sprintf("%d events of %s lost at %s since %d", f.Loss.Count, enumWord(f.Loss.Source.String(), "SOURCE_"), f.Loss.Where, f.Loss.SinceNs)
+		return "loss", fmt.Sprintf("%d %s of %s lost at %s since %d", f.Loss.Count, eventWord(f.Loss), enumWord(f.Loss.Source.String(), "SOURCE_"), f.Loss.Where, f.Loss.SinceNs)
 	case *synclinev1.Event_ClockSample:
 		return "clock sample", fmt.Sprintf("CLOCK_REALTIME was %d ±%d ns", f.ClockSample.RealtimeNs, f.ClockSample.ErrorNs)
 	case *synclinev1.Event_ClockStep:
@@ -60,6 +60,18 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 		return "trace", describeTrace(f.Trace)
 	}
 	return "unknown", fmt.Sprintf("a fact of kind %T", e.Fact)
+}
+
+// eventWord is what was lost: of a tracepoint, what it recorded.
+func eventWord(l *synclinev1.Loss) string {
+	word := "event"
+	if l.Source == synclinev1.Source_SOURCE_TRACEPOINTS {
+		word = "record"
+	}
+	if l.Count != 1 {
+		word += "s"
+	}
+	return word
 }
 
 // describeMark is a moment of an agent's own work.

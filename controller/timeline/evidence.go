@@ -186,7 +186,7 @@ func (ev *evidence) complete(host, repetition int, source Source) string {
 	}
 	for _, e := range ev.touching[part{host, repetition}] {
 		if e.Loss != nil && e.Loss.mayHaveHeld(source) {
-			return fmt.Sprintf("%s lost %d of its %s", name, e.Loss.Count, e.Loss.Source)
+			return fmt.Sprintf("%s lost %d of %s", name, e.Loss.Count, lostAmong(e.Loss.Source))
 		}
 	}
 	if s := ev.spans[part{host, repetition}]; s == nil || !s.ended {

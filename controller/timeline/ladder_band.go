@@ -74,15 +74,39 @@ func (b *ladderer) layUnended() {
 // lossWords say in a row what was lost there: "1,234 packets lost here (capture ring of
 // eth0)".
 func lossWords(l *Loss) string {
-	what := string(l.Source)
-	if l.Count == 1 {
-		what = strings.TrimSuffix(what, "s")
-	}
-	text := grouped(l.Count) + " " + what + " lost here"
+	text := grouped(l.Count) + " " + lostNoun(l.Source, l.Count) + " lost here"
 	if l.Where != "" {
 		text += " (" + l.Where + ")"
 	}
 	return text
+}
+
+// lostNoun is what n lost events of a source are: a tracepoint is a place in the kernel,
+// and what is lost is what it recorded.
+func lostNoun(s Source, n uint64) string {
+	noun, of := "events", " of "+string(s)
+	switch s {
+	case Packets, Syscalls, Drops:
+		noun, of = string(s), ""
+	case Tracepoints:
+		noun = "records"
+	}
+	if n == 1 {
+		noun = strings.TrimSuffix(noun, "s")
+	}
+	return noun + of
+}
+
+// lostAmong is all that a host had of a source: "its packets", "the records of its
+// tracepoints".
+func lostAmong(s Source) string {
+	switch s {
+	case Packets, Syscalls, Drops:
+		return "its " + string(s)
+	case Tracepoints:
+		return "the records of its tracepoints"
+	}
+	return "the events of its " + string(s)
 }
 
 // grouped is a number with its thousands set apart.

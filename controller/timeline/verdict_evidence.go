@@ -97,11 +97,7 @@ func missingSources(t *Timeline) []gap {
 }
 
 func lossText(host string, l *Loss) string {
-	what := string(l.Source)
-	if l.Count == 1 {
-		what = strings.TrimSuffix(what, "s")
-	}
-	text := fmt.Sprintf("%s lost %d %s", host, l.Count, what)
+	text := fmt.Sprintf("%s lost %d %s", host, l.Count, lostNoun(l.Source, l.Count))
 	if l.Where != "" {
 		text += " (" + l.Where + ")"
 	}

@@ -50,7 +50,7 @@ func TestVerdictsOnTraces(t *testing.T) {
 	}{
 		{"traced_client_closes", Pass, Pass, nil},
 		{"traced_loss", Pass, Pass, nil},
-		{"traced_loss_of_both", CannotTell, Pass, []string{"A lost 1 of its packets", "A lost 1 tracepoint"}},
+		{"traced_loss_of_both", CannotTell, Pass, []string{"A lost 1 of its packets", "A lost 1 record of tracepoints"}},
 		{"traced_packets_lost", CannotTell, Pass, []string{"whether for TIME_WAIT", "no CAP_NET_RAW"}},
 		{"traced_hole", CannotTell, Pass, []string{"with a hole"}},
 		{"traced_contradiction", CannotTell, Fail, []string{"the kernel traced client.c on A as"}},
@@ -106,7 +106,7 @@ func TestDropVerdicts(t *testing.T) {
 		{"{ of: B>A SYN+ACK, at_most: 0 }", "", Pass, ""},
 		{"{ of: A>B SYN, at_most: 1 }", "", Fail, "expected at most 1, counted 2"},
 		{"{ of: A>B SYN, at_least: 2 }", "B loss 1 10..20 tracepoints", Pass, ""},
-		{"{ of: A>B SYN, equals: 2 }", "B loss 1 10..20 tracepoints", CannotTell, "B lost 1 tracepoint"},
+		{"{ of: A>B SYN, equals: 2 }", "B loss 1 10..20 tracepoints", CannotTell, "B lost 1 record of tracepoints"},
 		{"{ of: A>B SYN, host: A, equals: 1 }", "B loss 1 10..20 tracepoints", Pass, ""},
 		{"{ of: A>B SYN, equals: 2 }", "B missing drops", CannotTell, "B has no drops"},
 	} {

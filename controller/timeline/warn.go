@@ -58,8 +58,8 @@ func (a *assembly) warnOfGaps() []string {
 		e := a.t.Moments[i].Event
 		switch {
 		case e.Loss != nil:
-			w = append(w, fmt.Sprintf("%s lost %d of its %s%s, between %s and %s.", a.name(e.Host), e.Loss.Count,
-				e.Loss.Source, in(e.Loss.Where), a.sinceZero(e.Host, e.Loss.Since), a.sinceZero(e.Host, e.At)))
+			w = append(w, fmt.Sprintf("%s lost %d of %s%s, between %s and %s.", a.name(e.Host), e.Loss.Count,
+				lostAmong(e.Loss.Source), in(e.Loss.Where), a.sinceZero(e.Host, e.Loss.Since), a.sinceZero(e.Host, e.At)))
 		case e.Step != nil:
 			w = append(w, fmt.Sprintf("CLOCK_REALTIME of %s was stepped by %s, between %s and %s: times of its packets cannot be compared across that.",
 				a.name(e.Host), time.Duration(e.Step.Step), a.sinceZero(e.Host, e.Step.Since), a.sinceZero(e.Host, e.At)))
