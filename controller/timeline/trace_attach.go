@@ -1,5 +1,7 @@
 package timeline
 
+import "slices"
+
 // attach puts traces to the segments that they are about.
 //
 // A tap hears a packet that comes in before anything can drop it, and one that goes out
@@ -105,7 +107,7 @@ func (a *assembly) attachTo(index *sightings, moment int, tr *Trace) {
 		})
 	case TraceResetSent:
 		consider(own, func(s *sighted) bool {
-			return s.out && s.host == host && s.packet.TCP() && s.packet.Flags&RST != 0 && len(s.Traces) == 0
+			return s.out && s.host == host && s.packet.TCP() && s.packet.Flags&RST != 0 && !a.t.isTold(s.Segment, TraceResetSent)
 		})
 	case TraceResetReceived:
 		consider(others, func(s *sighted) bool {
@@ -188,6 +190,11 @@ func (a *assembly) mayBeAbout(connection int, tr *Trace) bool {
 }
 
 func distance(a, b int) int { return max(a-b, b-a) }
+
+// isTold reports whether a kernel said something of a kind about a segment.
+func (t *Timeline) isTold(s *Segment, kind TraceKind) bool {
+	return slices.ContainsFunc(s.Traces, func(i int) bool { return t.Moments[i].Event.Trace.Kind == kind })
+}
 
 // Drop is the moment at which a kernel dropped a segment, and what it said of it; ok is
 // false if no kernel said so.
