@@ -23,7 +23,8 @@ import (
 // be one of a repetition that must not be failed, so neither is given.
 //
 // A wait for a packet that was in vain because its host hears no packets, or lost some,
-// leaves the premise unknown: the lanes did not do what they were to do.
+// leaves the premise unknown: the lanes did not do what they were to do. So does a change
+// of a host that a lane could not make.
 //
 // A precondition of which a moment is not on record is false if the record is
 // complete: what did not happen was not in order.
@@ -67,8 +68,10 @@ func (tr *trial) premise() premise {
 			p.add(v.Ruling, "meeting "+m.Name+": "+v.Reason)
 		}
 	}
-	if blind := tr.blindWait(); blind != "" {
-		p.ruling, p.reason = CannotTell, blind
+	for _, unset := range []string{tr.blindWait(), tr.refusedChange()} {
+		if unset != "" {
+			p.ruling, p.reason = CannotTell, unset
+		}
 	}
 	return p
 }
