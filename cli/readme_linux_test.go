@@ -45,8 +45,9 @@ var (
 )
 
 // passing are the words that come and go: the unit follows the run's length and takes
-// room from the labels, and a message may be faster than the clocks are sure of.
-var passing = wordSet(`ns µs ms s mss# sack ts ±# at most waited in
+// room from the labels, a message may be faster than the clocks are sure of, and how surely
+// the beginning of a state is known depends on what else came near it.
+var passing = wordSet(`ns µs ms s mss# sack ts ±# at most waited in by after quiet
 	▷ took less time than the clocks are sure of; only that it arrived after it left is known`)
 
 func wordSet(text string) map[string]bool {
