@@ -156,7 +156,8 @@ func describableTraces() []*synclinev1.Trace {
 		{Kind: synclinev1.TraceKind_TRACE_KIND_ERROR, Cookie: 17, LocalAddress: client, PeerAddress: server, State: 7, Errno: 104},
 		{Kind: synclinev1.TraceKind_TRACE_KIND_DESTROYED, Cookie: 17, LocalAddress: client, PeerAddress: server, State: 7},
 		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, LocalAddress: "10.0.0.2:9000", PeerAddress: client, Reason: "NO_SOCKET", Protocol: 17, PayloadLength: 5, Place: "udp_unicast_rcv_skb"},
-		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, Cookie: 18, LocalAddress: server, PeerAddress: client, State: 1, Reason: "TCP_OLD_DATA", Sequence: 1001, Acknowledgment: 7, Flags: 24, PayloadLength: 5},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, Cookie: 18, LocalAddress: server, PeerAddress: client, State: 1, Reason: "TCP_OLD_DATA", Direction: synclinev1.Direction_DIRECTION_IN, Sequence: 1001, Acknowledgment: 7, Flags: 24, PayloadLength: 5},
+		{Kind: synclinev1.TraceKind_TRACE_KIND_DROP, LocalAddress: client, PeerAddress: server, Reason: "NETFILTER_DROP", Direction: synclinev1.Direction_DIRECTION_OUT, Sequence: 1000, Flags: 2, Place: "nf_hook_slow"},
 		{Kind: 4711},
 	}
 }

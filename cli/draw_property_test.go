@@ -45,12 +45,38 @@ func drawScene(t *rapid.T) string {
 			case " heard", " dup":
 				left = "?"
 			}
-			fmt.Fprintf(&b, "%s>%s %s %s..%s%s\n", host(), host(), flags, left, came, mark)
+			one, other := host(), host()
+			fmt.Fprintf(&b, "%s>%s %s %s..%s%s\n", one, other, flags, left, came, mark)
+			drawInside(t, &b, one, other, from, until)
 		default:
 			fmt.Fprintf(&b, rapid.SampledFrom([]string{"loss %s packets 3 %v..%v\n", "step %s 1000 %v..%v\n"}).Draw(t, "gap"), host(), from, until)
 		}
 	}
 	return b.String()
+}
+
+// drawInside writes what a kernel may have said after a packet from one host to another,
+// and what the states of the one may be, in any order and however wrong.
+func drawInside(t *rapid.T, b *strings.Builder, one, other string, from, until float64) {
+	for range rapid.IntRange(0, 3).Draw(t, "inside") {
+		name := rapid.SampledFrom([]string{"SYN_SENT", "ESTABLISHED", "TIME_WAIT", "CLOSED"}).Draw(t, "state")
+		switch rapid.IntRange(0, 3).Draw(t, "what") {
+		case 0:
+			fmt.Fprintf(b, "state %s %s traced %v\n", one, name, until)
+		case 1:
+			known := rapid.SampledFrom([]string{"packet", "dump", "order"}).Draw(t, "known")
+			bounds := rapid.SampledFrom([]string{"", " after 1000", " by 1000", " after 1000 by 1001"}).Draw(t, "bounds")
+			at := rapid.SampledFrom([]string{"-", "1000"}).Draw(t, "moment")
+			fmt.Fprintf(b, "A inside sleep(1) 1000..1001 = 0\nstate %s %s %s %s%s\n", one, name, known, at, bounds)
+		case 2:
+			fmt.Fprintf(b, "doubt %s nobody can tell\n", one)
+		default:
+			way := rapid.SampledFrom([]string{"in", "out", "noway"}).Draw(t, "way")
+			reason := rapid.SampledFrom([]string{"NETFILTER_DROP", "TCP_" + strings.Repeat("LONG_", 20) + "REASON"}).Draw(t, "reason")
+			of := rapid.SampledFrom([]string{"-", "0"}).Draw(t, "of")
+			fmt.Fprintf(b, "drop %s %v %s SYN 10.0.0.1 %s place of %s\ntold %s %v reset %s of 0\n", other, until, way, reason, of, one, from, reason)
+		}
+	}
 }
 
 // TestAnySceneIsDrawn: whatever happened, a picture fits its width, is ASCII where

@@ -39,7 +39,7 @@ func traceWords(t *synclinev1.Trace) string {
 	case synclinev1.TraceKind_TRACE_KIND_ERROR:
 		return "error to report: " + experiment.ErrnoName(t.Errno) + inState(t.State)
 	case synclinev1.TraceKind_TRACE_KIND_DROP:
-		what := "drops " + segmentWords(t) + because(t.Reason) + inState(t.State)
+		what := "drops " + wayWord(t.Direction) + segmentWords(t) + because(t.Reason) + inState(t.State)
 		if t.Place != "" {
 			what += ", by " + t.Place
 		}
@@ -48,6 +48,17 @@ func traceWords(t *synclinev1.Trace) string {
 		return "wakes who waits for it" + inState(t.State)
 	}
 	return fmt.Sprintf("tracepoint of kind %d, which this version does not know", t.Kind)
+}
+
+// wayWord tells whether a host had received a packet or was sending it, if anybody can tell.
+func wayWord(d synclinev1.Direction) string {
+	switch d {
+	case synclinev1.Direction_DIRECTION_IN:
+		return "incoming "
+	case synclinev1.Direction_DIRECTION_OUT:
+		return "outgoing "
+	}
+	return ""
 }
 
 // stateWord is a TCP state by the kernel's number.
