@@ -3,7 +3,6 @@ package trace
 import (
 	"context"
 	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -69,21 +68,30 @@ func TestFlushLooksAnew(t *testing.T) {
 		return func(c *programsCount) { c.Begun += n; c.Lost += n }
 	}
 	w.count(lost(3))
-	reporting, goOn := make(chan struct{}), make(chan struct{})
-	var once sync.Once
+	// Each report of a loss waits to be let through.
+	reporting, through := make(chan struct{}), make(chan struct{})
 	go func() {
 		w.ended <- w.tracer.Run(context.Background(), func(events ...*synclinev1.Event) {
-			w.take(events...)
 			if fullRing(events) > 0 {
-				once.Do(func() { close(reporting); <-goOn })
+				reporting <- struct{}{}
+				<-through
 			}
+			w.take(events...)
 		})
 	}()
 	<-reporting
 	w.count(lost(4))
 	flushed := w.flushing()
 	w.until("a flush is asked for", func(t *Tracer) bool { return t.flushes > 0 })
-	close(goOn)
+	through <- struct{}{}
+	<-reporting
+	select {
+	case err := <-flushed:
+		through <- struct{}{}
+		t.Fatalf("flush was over before the second loss was reported: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	through <- struct{}{}
 	check(<-flushed)
 	w.mu.Lock()
 	defer w.mu.Unlock()
