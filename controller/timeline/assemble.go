@@ -29,6 +29,8 @@ type assembly struct {
 	blind     []string
 	blindEnds map[EndRef]string
 	dumps     []int
+	// disputed says of ends why nobody can tell which socket's traces are theirs.
+	disputed map[EndRef]string
 	// tracing is, by host, whether its kernel's transitions are on record.
 	tracing []bool
 	// against are the sentences about states that cannot be as they seem.

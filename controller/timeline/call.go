@@ -217,7 +217,7 @@ func slackOf(e *Event) clock.Local {
 func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
-		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() {
+		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned() {
 			continue
 		}
 		if c.begunBefore(e) {
@@ -234,6 +234,25 @@ func (c *conn) refused() bool {
 	return !c.ends[1].HasISN && slices.ContainsFunc(c.packets, func(e *Event) bool {
 		return e.Packet.Flags&RST != 0 && c.direction(e.Packet) == 1
 	})
+}
+
+// abandoned reports whether the client reset the connection, and nothing that it sent before
+// or after can have completed the handshake: then no accept has returned it either.
+func (c *conn) abandoned() bool {
+	reset := false
+	for _, e := range c.packets {
+		if c.direction(e.Packet) != 0 || e.Packet.Flags&SYN != 0 {
+			if e.Packet.PayloadLength > 0 {
+				return false
+			}
+			continue
+		}
+		if e.Packet.Flags&RST == 0 {
+			return false
+		}
+		reset = true
+	}
+	return reset
 }
 
 // acceptLate finds the connection of an accept(2) whose addresses no packet has: one

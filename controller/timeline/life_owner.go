@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -22,14 +23,16 @@ type homes struct {
 	opened map[EndRef]int
 	// connects are the calls that open an end: entry and return.
 	connects map[EndRef][][2]int
-	taken    map[EndRef]*life
+	// accepts are the returns of the calls that accepted an end.
+	accepts map[EndRef]int
+	taken   map[EndRef]*life
 }
 
 // settle gives each life its end, and each of its moments the connection.
 func (a *assembly) settle(lives []*life) map[EndRef]*life {
 	h := &homes{
 		a: a, byAddress: make(map[dumpKey][]EndRef), byPeer: make(map[dumpKey][]EndRef),
-		opened: make(map[EndRef]int), connects: make(map[EndRef][][2]int), taken: make(map[EndRef]*life),
+		opened: make(map[EndRef]int), connects: make(map[EndRef][][2]int), accepts: make(map[EndRef]int), taken: make(map[EndRef]*life),
 	}
 	h.noteEnds()
 	h.noteMoments()
@@ -47,6 +50,7 @@ func (a *assembly) settle(lives []*life) map[EndRef]*life {
 			}
 		}
 	}
+	a.disputed = h.dispute(lives)
 	return h.taken
 }
 
@@ -82,6 +86,9 @@ func (h *homes) noteMoments() {
 			ref, ok := h.a.sides[i]
 			if !ok {
 				continue
+			}
+			if isAccept(e.Call) && e.Call.Result >= 0 {
+				h.accepts[ref] = i
 			}
 			if e.Call.Name == "connect" {
 				h.connects[ref] = append(h.connects[ref], [2]int{entered[e], i})
@@ -131,6 +138,26 @@ func (h *homes) of(l *life) (EndRef, bool) {
 	return h.free(ref, l)
 }
 
+// dispute finds the ends whose accept(2) returned when another socket between the same
+// addresses had been born already: ports are used again, and where packets are missing the
+// calls may have been given to the wrong connection.
+func (h *homes) dispute(lives []*life) map[EndRef]string {
+	disputed := make(map[EndRef]string)
+	for _, later := range lives {
+		if len(later.steps) == 0 || later.steps[0].from != stateListen || later.peer.Port() == 0 {
+			continue
+		}
+		key := dumpKey{later.host, later.local, later.peer}
+		for _, ref := range h.byAddress[key] {
+			l, accepted := h.taken[ref], h.accepts[ref]
+			if l != nil && l != later && l.steps[0].moment < later.steps[0].moment && later.steps[0].moment < accepted {
+				disputed[ref] = fmt.Sprintf("two sockets had been between %s and %s when accept(2) returned it, and nobody can tell which it was", later.local, later.peer)
+			}
+		}
+	}
+	return disputed
+}
+
 // free answers an end that no life has yet. A request may make a socket that fails before
 // it is anybody's, and another after that.
 func (h *homes) free(ref EndRef, l *life) (EndRef, bool) {
@@ -149,6 +176,10 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 	var unseen []EndRef
 	for _, ref := range candidates {
 		opened, seen := h.opened[ref]
+		if accepted, ok := h.accepts[ref]; ok && accepted < began {
+			// It was accepted before this was born.
+			continue
+		}
 		switch {
 		case !seen:
 			unseen = append(unseen, ref)

@@ -107,12 +107,17 @@ func (a *assembly) inferStates() {
 			}
 			p := &path{
 				t: a.t, own: own, peer: peer, clues: clues[EndRef{ci, end}],
+				deaf:    a.evidence.lost(own.Host, a.repetition, a.repetition, Syscalls) != "",
 				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blindTo(EndRef{ci, end}),
 			}
 			p.walk()
 			p.letGo(EndRef{ci, end})
 			p.bounds()
-			own.StatesDoubt = a.judge(p, ends[EndRef{ci, end}])
+			if why := a.disputed[EndRef{ci, end}]; why != "" && (p.blind != "" || p.deaf) {
+				own.StatesDoubt = why
+			} else {
+				own.StatesDoubt = a.judge(p, ends[EndRef{ci, end}])
+			}
 			a.t.proven[ci][end] = p.proven
 			p.tighten()
 			own.States = p.states
@@ -233,7 +238,7 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 			// Ports may have been used again: the dump is of the last that had begun.
 			refs := byAddress[dumpKey{e.Host, plain(e.Socket.Local), plain(e.Socket.Peer)}]
 			for _, ref := range slices.Backward(refs) {
-				if begun[ref.Connection] {
+				if begun[ref.Connection] && !a.isSilent(ref, clues[ref]) {
 					add(ref, clue{moment: i, dump: e.Socket})
 					break
 				}
@@ -244,6 +249,14 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 		slices.SortStableFunc(clues[ref], func(x, y clue) int { return cmp.Compare(x.moment, y.moment) })
 	}
 	return clues
+}
+
+// isSilent reports whether a server's end answered with nothing but resets, if at all: no
+// socket ever was behind it.
+func (a *assembly) isSilent(ref EndRef, clues []clue) bool {
+	return ref.End == ServerEnd && a.blindTo(ref) == "" && !slices.ContainsFunc(clues, func(f clue) bool {
+		return f.call != nil || f.out && f.packet.Flags&RST == 0
+	})
 }
 
 // segmentClues are the packets that an end sent and received, by its own tap. Where

@@ -42,6 +42,10 @@ func (a *assembly) checkFinal(p *path) string {
 		return a.checkAbsent(p)
 	}
 	shown := StateName(p.final.dump.State)
+	if end := len(p.states) - 1; p.closedFrom(shown) && p.states[end].Known == KnownPacket && p.states[end].Moment < p.final.moment {
+		// The packet that seemed to end it did not come to TCP.
+		p.states = p.states[:end]
+	}
 	now := p.now()
 	switch {
 	case shown == "":

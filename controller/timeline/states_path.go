@@ -24,7 +24,9 @@ type path struct {
 	deferred bool
 	// blind is why clues may be missing; what they prove by their absence counts for
 	// nothing then.
-	blind  string
+	blind string
+	// deaf: calls may be missing.
+	deaf   bool
 	states []State
 	// proven: the trace alone proves the states.
 	proven bool
@@ -363,6 +365,9 @@ func (p *path) readsFIN(i int, f *clue) bool {
 	if !p.next.known {
 		p.next = numbered(k.Seq)
 	}
+	if k.Flags&FIN != 0 && p.blind == "" && p.isUnread(i, k.Seq+length) {
+		return false
+	}
 	if k.Flags&FIN != 0 {
 		p.peerFIN = numbered(k.Seq + length)
 	}
@@ -388,6 +393,35 @@ func (p *path) readsFIN(i int, f *clue) bool {
 	}
 	p.early = kept
 	return p.peerFIN.known && p.next.atLeast(p.peerFIN.n) && p.acknowledges(i, p.peerFIN.n)
+}
+
+const (
+	// readsWithin is longer than TCP takes, in nanoseconds, to read what its tap has heard:
+	// what an end sends after that and does not acknowledge a number has not read it.
+	readsWithin = clock.Local(1_000_000)
+	// acknowledgesWithin is how long it may keep an acknowledgment back (TCP_DELACK_MAX).
+	acknowledgesWithin = clock.Local(200_000_000)
+)
+
+// isUnread reports whether the FIN of clue i, up to number n, did not come to TCP: it came
+// again before anything acknowledged it, though the end had sent something else or had had
+// the time to.
+func (p *path) isUnread(i int, n uint32) bool {
+	heard, stale := p.t.Moments[p.clues[i].moment].Local, false
+	for _, f := range p.clues[i+1:] {
+		switch {
+		case f.packet == nil || !f.packet.TCP() || f.packet.Flags&ACK == 0:
+		case f.out && int32(f.packet.Ack-n) >= 0:
+			return false
+		case f.out:
+			stale = stale || p.t.Moments[f.moment].Local-heard >= readsWithin
+		case f.packet.Flags&FIN != 0 && f.packet.Seq+sequenceLength(f.packet) == n:
+			if stale || p.t.Moments[f.moment].Local-heard >= acknowledgesWithin {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // acknowledges reports whether the end, after clue i, let anyone know that it had read

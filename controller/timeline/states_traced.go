@@ -111,6 +111,9 @@ func (p *path) retrace(l *life) (states []State, doubt string) {
 				since = steps[i-1].moment
 			}
 			tail, doubt := p.handOver(l, s, since)
+			if doubt == "" && p.blind != "" {
+				doubt = p.doubtAfter(s, since, tail)
+			}
 			return slices.Concat(p.unfold(states, tail), tail), doubt
 		}
 		states = append(states, traced(s.to, s.moment))
@@ -172,6 +175,22 @@ func (p *path) handOver(l *life, s step, since int) (tail []State, doubt string)
 	return []State{traced(stateClosed, s.moment)}, ""
 }
 
+// doubtAfter is what cannot be told of a small socket where packets may be missing: whether
+// the FIN_WAIT2 before it was a state or passed within one segment, and how it ended. The
+// last dump shows one that has not.
+func (p *path) doubtAfter(s step, since int, tail []State) string {
+	isWaiting := len(tail) > 0 && tail[0].Name == stateTimeWait
+	switch {
+	case isWaiting && since >= 0 && s.from == stateFinWait2 && p.t.Moments[s.moment].Local-p.t.Moments[since].Local < handsOverWithin:
+		return fmt.Sprintf("the kernel let go of its socket as soon as it came to FIN_WAIT2, and what would tell whether one segment brought both is not on record: %s", p.blind)
+	case len(tail) > 0 && tail[len(tail)-1].Name == stateClosed:
+		return ""
+	case p.final == nil || p.final.moment < s.moment:
+		return fmt.Sprintf("what would tell how it ended is not on record: %s", p.blind)
+	}
+	return ""
+}
+
 // waits reports whether what is on record proves TIME_WAIT, whatever is missing: the FIN
 // that it takes was acknowledged by the end itself. An acknowledgment of its own FIN is no
 // proof, since it may not have reached TCP.
@@ -189,11 +208,11 @@ const handsOverWithin = clock.Local(1_000_000)
 // a tap hears packets that come at once before TCP has dealt with the first. One segment
 // that has both goes to TIME_WAIT.
 func (p *path) mayBeOrphan(s step, since, wait int) bool {
-	if wait == 0 || p.states[wait-1].Name != stateFinWait2 {
+	if p.blind == "" && (wait == 0 || p.states[wait-1].Name == stateFinWait1) {
 		return false
 	}
-	at := p.t.Moments[s.moment].Local
-	closed, closing := p.own.Lane == "", p.own.Lane == ""
+	at, unknown := p.t.Moments[s.moment].Local, p.own.Lane == "" || p.deaf
+	closed, closing := unknown, unknown
 	for i := range p.clues {
 		if f := &p.clues[i]; f.call != nil && f.last && f.edge == Enter && f.moment < s.moment {
 			closed, closing = true, closing || at < f.call.Return
@@ -246,7 +265,7 @@ func (p *path) handOverBlind(s step, since int) (tail []State, doubt string) {
 // step stays a moment of the timeline.
 func (p *path) unfold(states, tail []State) []State {
 	n := len(states)
-	if n < 2 || len(tail) == 0 || tail[0].Name != stateTimeWait || !tail[0].exact() || states[n-1].Name != stateFinWait2 || states[n-2].Name != stateFinWait1 {
+	if p.blind != "" || n < 2 || len(tail) == 0 || tail[0].Name != stateTimeWait || !tail[0].exact() || states[n-1].Name != stateFinWait2 || states[n-2].Name != stateFinWait1 {
 		return states
 	}
 	for i := 1; i < len(p.states); i++ {
