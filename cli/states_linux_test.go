@@ -54,6 +54,9 @@ func closesFirst(opened string) []route {
 	return []route{
 		{opened + "FIN_WAIT1 FIN_WAIT2 TIME_WAIT", func(w *wire) bool { return w.closedFirst() && w.acknowledgedApart() }},
 		{opened + "FIN_WAIT1 TIME_WAIT", func(w *wire) bool { return w.closedFirst() && !w.acknowledgedApart() }},
+		// A reset ends TIME_WAIT, RFC 9293 3.10.7.4, unless tcp_rfc1337 is set.
+		{opened + "FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSED", func(w *wire) bool { return w.closedFirst() && w.acknowledgedApart() && w.resetAtLast() }},
+		{opened + "FIN_WAIT1 TIME_WAIT CLOSED", func(w *wire) bool { return w.closedFirst() && !w.acknowledgedApart() && w.resetAtLast() }},
 	}
 }
 
@@ -125,6 +128,38 @@ var journeys = []journey{
 	}},
 }
 
+// aMinute is time-wait-length with as many connections as are asked for, each in a lane of
+// its own: all of them wait at once.
+func aMinute(t testing.TB, connections int) (*journey, []byte) {
+	t.Helper()
+	const accepts = "      - a = accept(s)\n      - recv(a, 4096) -> 0 as eof\n      - close(a)\n"
+	source := string(library(t, "time-wait-length"))
+	head, rest, _ := strings.Cut(source, "  client:\n")
+	client, rest, _ := strings.Cut(rest, "\nexpect:")
+	_, repeat, found := strings.Cut(rest, "repeat: { runs: 1, gap: 10ms, timeout: 90s }")
+	if !found || strings.Count(head, accepts) != 1 || strings.Count(client, "client.c") != 2 {
+		t.Fatal("time-wait-length is written in another way now")
+	}
+	var b strings.Builder
+	b.WriteString(strings.Replace(head, accepts, fmt.Sprintf(
+		"      - repeat: %d\n        do:\n          - a = accept(s)\n          - recv(a, 4096) -> 0\n          - close(a)\n", connections), 1))
+	for n := range connections {
+		own := strings.NewReplacer("      - wait(client.c is TIME_WAIT, timeout=5s) as begun\n", "", "client.c", fmt.Sprintf("client%d.c", n+1), " as over", "").Replace(client)
+		fmt.Fprintf(&b, "  client%d:\n%s\n", n+1, own)
+	}
+	fmt.Fprintf(&b, "\nexpect: [no-rst]\nrepeat: { runs: 1, timeout: 150s }\n%s", repeat)
+	j := &journey{scenario: "time-wait-length", listeners: 1, variants: each(bothEnds{
+		[]route{
+			{toEstablished + "FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSED", func(w *wire) bool { return w.closedFirst() && w.acknowledgedApart() }},
+			{toEstablished + "FIN_WAIT1 TIME_WAIT CLOSED", func(w *wire) bool { return w.closedFirst() && !w.acknowledgedApart() }},
+		}, acceptedClosesLast})}
+	return j, []byte(b.String())
+}
+
+// atATime is how many connections wait for the end of TIME_WAIT in one lab: a file has at
+// most 64 things to look out for.
+const atATime = 50
+
 // labsOfSlow is how many labs share the repetitions of a slow scenario.
 const labsOfSlow = 8
 
@@ -157,6 +192,22 @@ func TestStatePaths(t *testing.T) {
 			}
 		}
 	})
+	if *statesMinute {
+		t.Run("minute", func(t *testing.T) {
+			for n := 0; n < *statesRepeat; n += atATime {
+				t.Run(fmt.Sprint(n), func(t *testing.T) {
+					t.Parallel()
+					j, source := aMinute(t, min(atATime, *statesRepeat-n))
+					l := func() *testLab {
+						comingUp.Lock()
+						defer comingUp.Unlock()
+						return newTestLab(t, mustParse(t, source))
+					}()
+					l.visits(j, source, 1, book, timeWaits{})
+				})
+			}
+		})
+	}
 	t.Run("quick", func(t *testing.T) {
 		l := newTestLab(t, mustParse(t, quick[0].source(t)))
 		waiting := timeWaits{}
@@ -211,7 +262,11 @@ func (j *journey) ends(t testing.TB, variant, lane string) bothEnds {
 // journey runs the scenario and judges every path of every repetition.
 func (l *testLab) journey(j *journey, repeat int, book *ledger, waiting timeWaits) {
 	l.t.Helper()
-	source := j.source(l.t)
+	l.visits(j, j.source(l.t), repeat, book, waiting)
+}
+
+func (l *testLab) visits(j *journey, source []byte, repeat int, book *ledger, waiting timeWaits) {
+	l.t.Helper()
 	exp := mustParse(l.t, source)
 	opts := runOptions{repeat: repeat, bindings: l.bindings}
 	run, err := l.operator.execute(l.t.Context(), l.client, exp.Name, untilReproduced(source, exp, &opts), opts)

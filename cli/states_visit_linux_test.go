@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,6 +24,9 @@ var figure5 = map[string][]string{
 	"CLOSING":     {"TIME_WAIT"},
 	"CLOSE_WAIT":  {"LAST_ACK"},
 }
+
+// copies is what tells lanes apart that do the same.
+var copies = regexp.MustCompile(`\[?\d+\]?`)
 
 // visit judges the state paths of one repetition.
 type visit struct {
@@ -80,7 +84,7 @@ func (v *visit) repetition(t testing.TB) (right bool) {
 			for _, f := range faults {
 				complain("%s went %s: %s", e.name, pathOf(e), f)
 			}
-			v.book.note(fmt.Sprintf("%s %s %s: %s", v.journey.name(), v.tl.Variant, e.name, pathOf(e)), len(faults) == 0)
+			v.book.note(fmt.Sprintf("%s %s %s: %s", v.journey.name(), v.tl.Variant, copies.ReplaceAllString(e.name, ""), pathOf(e)), len(faults) == 0)
 		}
 	}
 	if clients == 0 {

@@ -118,6 +118,12 @@ func (w *wire) acknowledgedApart() bool {
 	return ack != nil && (theirs == nil || ack.RealtimeNs < theirs.RealtimeNs)
 }
 
+// resetAtLast reports whether a reset came after the peer's FIN.
+func (w *wire) resetAtLast() bool {
+	theirs := w.fin(false)
+	return theirs != nil && w.first(false, func(p *sighted) bool { return p.has(flagRST) && p.RealtimeNs > theirs.RealtimeNs }) != nil
+}
+
 // Lives of what is left of a connection. Timers of Linux are never early, and late by
 // less than an eighth.
 const (
@@ -178,7 +184,9 @@ func (w *wire) allows(states []*synclinev1.State, i int, before stretch) stretch
 				after(w.acknowledgement())
 			}
 		case "TIME_WAIT":
-			lasts(timeWaitLength)
+			if reset == nil {
+				lasts(timeWaitLength)
+			}
 		case "FIN_WAIT2":
 			if w.orphanFor > 0 {
 				lasts(w.orphanFor)
