@@ -65,13 +65,14 @@ func told(kind synclinev1.TraceKind) bool {
 	return kind == synclinev1.TraceKind_TRACE_KIND_STATE || kind == synclinev1.TraceKind_TRACE_KIND_DROP
 }
 
-// untraced notes what a source cannot tell without a tracepoint.
+// untraced notes what a source cannot tell without a tracepoint, and why.
 func (r *run) untraced(kind synclinev1.TraceKind, reason string) {
+	source, mark := synclinev1.Source_SOURCE_TCP_STATES, synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED
 	if kind == synclinev1.TraceKind_TRACE_KIND_DROP {
-		r.mark(r.armedFor, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, sourceName(synclinev1.Source_SOURCE_DROPS), 0)
-		return
+		source, mark = synclinev1.Source_SOURCE_DROPS, synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING
 	}
-	r.mark(r.armedFor, synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED, sourceName(synclinev1.Source_SOURCE_TCP_STATES)+": "+reason, 0)
+	r.log.Warn("the kernel's tracepoints tell less than they could", "source", sourceName(source), "cause", reason)
+	r.mark(r.armedFor, mark, sourceName(source)+": "+reason, 0)
 }
 
 // ownAddresses are the addresses of the run that are this host's.

@@ -105,7 +105,7 @@ func TestUntraced(t *testing.T) {
 			got = append(got, m.Kind.String()+" "+m.Detail)
 		}
 	}
-	want := "MARK_KIND_SOURCE_REDUCED tcp-states: no BTF, MARK_KIND_SOURCE_MISSING drops"
+	want := "MARK_KIND_SOURCE_REDUCED tcp-states: no BTF, MARK_KIND_SOURCE_MISSING drops: no BTF"
 	if strings.Join(got, ", ") != want {
 		t.Errorf("marks %q, want %q", got, want)
 	}
