@@ -46,7 +46,11 @@ func watching(s *synclinev1.OverheadSetting) []synclinev1.Source {
 func unwatchedMark(m *synclinev1.Mark) *synclinev1.Unwatched {
 	switch m.GetKind() {
 	case synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING:
-		return &synclinev1.Unwatched{Source: sourceToProto(m.Detail), Reason: "its agent could not open it when its turn came"}
+		source, why, given := strings.Cut(m.Detail, ": ")
+		if !given {
+			why = "its agent could not open it when its turn came"
+		}
+		return &synclinev1.Unwatched{Source: sourceToProto(source), Reason: brief(why)}
 	case synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED:
 		source, why, _ := strings.Cut(m.Detail, ": ")
 		return &synclinev1.Unwatched{Source: sourceToProto(source), Reason: brief(why), InPart: true}

@@ -74,7 +74,7 @@ func TestUnwatchedByMarks(t *testing.T) {
 			p.add("vm1", callEvent("client", "connect", 0, 100, 0))
 			if s.Name == "packets" {
 				p.add("vm1", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets"))
-				p.add("vm2", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets"))
+				p.add("vm2", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING, "packets: open: no CAP_NET_RAW"))
 			}
 			if s.Name == "tcp-states" {
 				p.add("vm2", noted(synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED, "tcp-states: trace: not permitted: no CAP_BPF"))
@@ -95,6 +95,8 @@ func TestUnwatchedByMarks(t *testing.T) {
 	}
 	if p := by["packets"]; p.Repetitions != 0 || p.ConnectionsPerSecond != nil || !strings.Contains(p.Failure, "on nowhere") || len(p.Unwatched) != 2 {
 		t.Errorf("what was on nowhere has figures: %v", p)
+	} else if p.Unwatched[1].Source != synclinev1.Source_SOURCE_PACKETS || p.Unwatched[1].Reason != "open: no CAP_NET_RAW" {
+		t.Errorf("the second host's cause is %v", p.Unwatched[1])
 	}
 	if all := by["all"]; len(all.Unwatched) != 0 || all.Repetitions != 2 {
 		t.Errorf("all sources: %v", all)
