@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"syncline/agent/clock"
 	"syncline/proto/chunk"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -44,7 +43,7 @@ type stream struct {
 	open []*synclinev1.Event
 	// waiting is since when the first of open waits.
 	waiting time.Time
-	lost    map[losing]*synclinev1.Loss
+	lost    map[losing]*lostEvents
 	parcels []*parcel
 	bytes   int
 
@@ -62,6 +61,13 @@ type stream struct {
 type losing struct {
 	repetition uint32
 	source     synclinev1.Source
+}
+
+// lostEvents are what was lost of one source in one repetition: how many, and when the
+// first and the last of them happened.
+type lostEvents struct {
+	count        uint64
+	since, until int64
 }
 
 // parcel is a chunk that is not acknowledged, and the connection it was last sent
@@ -101,16 +107,24 @@ func (s *stream) lose(e *synclinev1.Event) {
 		source, count, since = l.Source, l.Count, l.SinceNs
 	}
 	if s.lost == nil {
-		s.lost = map[losing]*synclinev1.Loss{}
+		s.lost = map[losing]*lostEvents{}
 	}
 	key := losing{e.Repetition, source}
 	l := s.lost[key]
 	if l == nil {
-		l = &synclinev1.Loss{Source: source, SinceNs: since, Where: "queue of agent " + s.agent}
+		l = &lostEvents{since: since}
 		s.lost[key] = l
 	}
-	l.Count += count
-	l.SinceNs = min(l.SinceNs, since)
+	l.count += count
+	l.since, l.until = min(l.since, since), max(l.until, e.TimeNs)
+}
+
+// event is the loss, placed between the first and the last of what was lost: there is
+// nothing to doubt before and after.
+func (l *lostEvents) event(key losing, agent string) *synclinev1.Event {
+	return &synclinev1.Event{TimeNs: l.until, Repetition: key.repetition, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{
+		Source: key.source, Count: l.count, SinceNs: l.since, Where: "queue of agent " + agent,
+	}}}
 }
 
 func (l losing) compare(m losing) int {
@@ -146,7 +160,7 @@ func (s *stream) due() bool {
 	return time.Since(s.waiting) >= chunkAge
 }
 
-// take empties the queue; losses come last, since they end now. It says since when the
+// take empties the queue; losses come last. It says since when the
 // first event has waited.
 func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) {
 	s.mu.Lock()
@@ -160,9 +174,7 @@ func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) 
 		return events, since
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.lost), losing.compare) {
-		events = append(events, &synclinev1.Event{
-			TimeNs: clock.Now(), Repetition: key.repetition, Fact: &synclinev1.Event_Loss{Loss: s.lost[key]},
-		})
+		events = append(events, s.lost[key].event(key, s.agent))
 	}
 	s.lost = nil
 	return events, since

@@ -199,10 +199,10 @@ func TestStreamLosesByRepetition(t *testing.T) {
 	var lost []string
 	for _, e := range events {
 		if l := e.GetLoss(); l != nil {
-			lost = append(lost, fmt.Sprintf("%d of repetition %d since %d", l.Count, e.Repetition, l.SinceNs))
+			lost = append(lost, fmt.Sprintf("%d of repetition %d from %d to %d", l.Count, e.Repetition, l.SinceNs, e.TimeNs))
 		}
 	}
-	if d := cmp.Diff([]string{"1 of repetition 1 since 2", "2 of repetition 2 since 3"}, lost); d != "" {
+	if d := cmp.Diff([]string{"1 of repetition 1 from 2 to 2", "2 of repetition 2 from 3 to 4"}, lost); d != "" {
 		t.Error(d)
 	}
 }
