@@ -34,7 +34,8 @@ func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s
 // completes them: SYN_RECV is of a request socket, before there is a socket to trace, and
 // TIME_WAIT and the FIN_WAIT2 of an orphan are of a small socket, to which the traced one
 // hands over as it goes to CLOSE. Where the chain has a hole, the inferred path stands, and
-// takes the moments that the steps give it.
+// takes the moments that the steps give it. A chain that stops before CLOSED shows nothing
+// of what came after it: see fellSilent.
 func (a *assembly) follow(p *path, l *life) (doubt string) {
 	loss := a.evidence.lost(l.host, a.repetition, l.until(a.t), Tracepoints)
 	hole := l.hole(len(p.states) > 0 && p.states[0].Name == stateClosed)
@@ -51,6 +52,11 @@ func (a *assembly) follow(p *path, l *life) (doubt string) {
 	was := p.states
 	p.states, doubt = p.retrace(l)
 	p.proven = doubt == ""
+	if !l.ended() {
+		if why := a.fellSilent(p, was, l); why != "" {
+			return a.goOn(p, was, l, why)
+		}
+	}
 	if p.blind == "" && !isWithin(was, p.states) {
 		against := a.find("the kernel traced %s as %s, but its packets and calls say %s", a.endName(p.own), pathText(p.states), pathText(was))
 		if p.denies(was) {
