@@ -14,7 +14,7 @@ import (
 const (
 	queuePause   = 2 * time.Millisecond
 	requestPause = 10 * time.Millisecond
-	restShare    = 50
+	restShare    = 100
 	longestPause = 200 * time.Millisecond
 )
 

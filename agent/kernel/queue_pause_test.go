@@ -10,8 +10,8 @@ import (
 func TestRestAfter(t *testing.T) {
 	for took, want := range map[time.Duration]time.Duration{
 		0:                      10 * time.Millisecond,
-		200 * time.Microsecond: 10 * time.Millisecond,
-		time.Millisecond:       50 * time.Millisecond,
+		100 * time.Microsecond: 10 * time.Millisecond,
+		time.Millisecond:       100 * time.Millisecond,
 		time.Second:            200 * time.Millisecond,
 	} {
 		if got := restAfter(took); got != want {
