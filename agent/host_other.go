@@ -15,3 +15,8 @@ func describeHost(Config) (*synclinev1.Hello, error) {
 
 // capabilities is never asked: New refuses before.
 func capabilities() []*synclinev1.Capability { return nil }
+
+// hostAddresses is as little asked for as capabilities.
+func hostAddresses() ([]string, error) { return nil, nil }
+
+func features([]string) []*synclinev1.Feature { return nil }

@@ -20,6 +20,7 @@ const doctorSchema = "syncline.doctor/1"
 // checkup is what doctor found on a host.
 type checkup struct {
 	sources     []*synclinev1.Capability
+	features    []*synclinev1.Feature
 	findings    []environment.Finding
 	environment *synclinev1.Environment
 }
@@ -34,7 +35,8 @@ could not, and what to do about it; and what on this host disturbs times. It nee
 controller, changes nothing and sends nothing.
 
 Exit: 0 every source can be had and nothing is refused, 1 something cannot or is.
-What only disturbs times is noted and changes no exit code.`,
+What only disturbs times is noted and changes no exit code; so is what only those
+experiments miss that name it under needs.`,
 		Example: `  syncline doctor
   sudo syncline doctor -o json`,
 		Args: cobra.NoArgs,
@@ -69,13 +71,16 @@ func examine() (*checkup, error) {
 	if len(sources) == 0 {
 		return nil, errors.New("an agent runs on Linux only, so there is nothing to examine here; the other commands of syncline work")
 	}
+	features, err := agent.Features()
+	if err != nil {
+		return nil, err
+	}
 	cfg := environment.Config{Version: Version}
-	var err error
 	if cfg.Interfaces, err = environment.Interfaces(); err != nil {
 		cfg.InterfacesFailure = err.Error()
 	}
 	env := environment.Read(cfg)
-	return &checkup{sources, environment.Diagnose(env), env}, nil
+	return &checkup{sources, features, environment.Diagnose(env), env}, nil
 }
 
 // lacking counts what cannot be had on the host.
@@ -122,10 +127,10 @@ func describeCheckup(s *sheet, c *checkup) {
 		s.item("  ✗ "+name, at, orUnknown(x.Reason))
 		remedy(s, at, x.Remedy)
 	}
+	notes := describeFeatures(s, at, c.features)
 	s.blank()
 	s.line("host")
 	marks := map[environment.Grade]string{environment.Fine: "✓", environment.Note: "!", environment.Lacking: "✗"}
-	notes := 0
 	for _, f := range c.findings {
 		s.item("  "+marks[f.Grade]+" "+f.Name, at, f.Said)
 		remedy(s, at, f.Remedy)
@@ -135,6 +140,23 @@ func describeCheckup(s *sheet, c *checkup) {
 	}
 	s.blank()
 	s.line("%s; %s", numbered(c.lacking(), "thing is lacking (✗)", "things are lacking (✗)"), numbered(notes, "thing to note (!)", "things to note (!)"))
+}
+
+// describeFeatures writes what experiments may need by name, and counts what is not here:
+// an experiment that needs it is refused, and no other misses it.
+func describeFeatures(s *sheet, at int, features []*synclinev1.Feature) (notes int) {
+	s.blank()
+	s.line("what experiments may need")
+	for _, f := range features {
+		if f.Available {
+			s.item("  ✓ "+f.Name, at, "can be had")
+			continue
+		}
+		s.item("  ! "+f.Name, at, "an experiment that needs it is refused: "+orUnknown(f.Reason))
+		remedy(s, at, f.Remedy)
+		notes++
+	}
+	return notes
 }
 
 func remedy(s *sheet, at int, text string) {
@@ -162,6 +184,12 @@ func (a *app) writeCheckup(c *checkup) error {
 		Reason    string `json:"reason,omitempty"`
 		Remedy    string `json:"remedy,omitempty"`
 	}
+	type feature struct {
+		Name      string `json:"name"`
+		Available bool   `json:"available"`
+		Reason    string `json:"reason,omitempty"`
+		Remedy    string `json:"remedy,omitempty"`
+	}
 	type finding struct {
 		Name   string            `json:"name"`
 		Grade  environment.Grade `json:"grade"`
@@ -172,11 +200,15 @@ func (a *app) writeCheckup(c *checkup) error {
 		Schema      string          `json:"schema"`
 		Lacking     int             `json:"lacking"`
 		Sources     []source        `json:"sources"`
+		Features    []feature       `json:"features"`
 		Findings    []finding       `json:"findings"`
 		Environment json.RawMessage `json:"environment"`
 	}{Schema: doctorSchema, Lacking: c.lacking()}
 	for _, x := range c.sources {
 		report.Sources = append(report.Sources, source{sourceName(x.Source), x.Available, x.Reason, x.Remedy})
+	}
+	for _, f := range c.features {
+		report.Features = append(report.Features, feature{f.Name, f.Available, f.Reason, f.Remedy})
 	}
 	for _, f := range c.findings {
 		report.Findings = append(report.Findings, finding(f))
