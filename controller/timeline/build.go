@@ -505,6 +505,7 @@ func (b *Builder) claimAll(owners *owners) {
 			repetition: repetition, hosts: len(b.run.Hosts), owners: owners,
 			conns: b.conns[repetition], of: b.calls,
 			forked: func(fork *Event) string { return b.forked(repetition, fork) },
+			hears:  func(host int) bool { return host >= 0 && b.evidence.complete(host, repetition, Packets) == "" },
 		}
 		cl.claim(calls)
 		b.conns[repetition] = cl.conns

@@ -15,7 +15,9 @@ type claims struct {
 	owners     *owners
 	// forked names the lane that a fork started.
 	forked func(fork *Event) string
-	conns  []*conn
+	// hears reports whether all that a host's tap heard is on record.
+	hears func(host int) bool
+	conns []*conn
 	// byFlow finds them by their addresses, in the order in which they were opened.
 	byFlow map[flowKey][]*conn
 	// of is the answer: the end that a call worked on.
@@ -217,7 +219,7 @@ func slackOf(e *Event) clock.Local {
 func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
-		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned() {
+		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned(cl.hears(e.Host), e.Host) {
 			continue
 		}
 		if c.begunBefore(e) {
@@ -237,10 +239,14 @@ func (c *conn) refused() bool {
 }
 
 // abandoned reports whether the client reset the connection, and nothing that it sent before
-// or after can have completed the handshake: then no accept has returned it either.
-func (c *conn) abandoned() bool {
+// or after can have completed the handshake: then no accept has returned it either. Of what
+// left the client only that counts which came to a server whose tap has all that did.
+func (c *conn) abandoned(hears bool, server int) bool {
 	reset := false
 	for _, e := range c.packets {
+		if hears && e.Host != server && c.first[server] != nil {
+			continue
+		}
 		if c.direction(e.Packet) != 0 || e.Packet.Flags&SYN != 0 {
 			if e.Packet.PayloadLength > 0 {
 				return false

@@ -298,7 +298,7 @@ func (s *simSock) deal(p Packet) {
 	case s.state == "" || s.state == stateClosed:
 		s.reject(p)
 	case p.Flags&RST != 0:
-		s.reset()
+		s.hearReset(p)
 	case s.state == stateSynSent:
 		if p.Flags&(SYN|ACK) == SYN|ACK {
 			s.irs, s.received, s.una = p.Seq, 1, 1
@@ -332,6 +332,19 @@ func (s *simSock) reject(p Packet) {
 	}
 	s.irs, s.received = p.Seq, sequenceLength(&p)
 	s.segment(RST|ACK, 0-s.iss, 0)
+}
+
+// hearReset takes a RST with the number that is next, RFC 5961; another one is challenged
+// if it is ahead.
+func (s *simSock) hearReset(p Packet) {
+	ahead := p.Seq - s.irs - s.received
+	switch {
+	case ahead == 0, s.state == stateSynSent && p.Ack == s.iss+1, s.state == stateSynRecv && ahead < 64_240,
+		s.small && s.state == stateFinWait2 && ahead < 64_240:
+		s.reset()
+	case ahead < 64_240 && !s.small && s.state != stateSynSent:
+		s.segment(ACK, s.next, 0)
+	}
 }
 
 // reset is a RST that TCP takes.

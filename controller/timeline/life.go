@@ -157,6 +157,18 @@ func (l *life) until(t *Timeline) int {
 // ended reports whether the socket came to CLOSED.
 func (l *life) ended() bool { return l.steps[len(l.steps)-1].to == stateClosed }
 
+// lastSaid is the state in which the last trace shows the socket, "" if that was a step.
+func (l *life) lastSaid(t *Timeline) string {
+	if len(l.others) == 0 {
+		return ""
+	}
+	last := slices.Max(l.others)
+	if last < l.steps[len(l.steps)-1].moment {
+		return ""
+	}
+	return StateName(t.Moments[last].Event.Trace.State)
+}
+
 // isStillborn reports whether it is of an accepted socket that was given up before its
 // handshake was over.
 func (l *life) isStillborn() bool {

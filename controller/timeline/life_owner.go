@@ -144,7 +144,7 @@ func (h *homes) of(l *life) (EndRef, bool) {
 func (h *homes) dispute(lives []*life) map[EndRef]string {
 	disputed := make(map[EndRef]string)
 	for _, later := range lives {
-		if len(later.steps) == 0 || later.steps[0].from != stateListen || later.peer.Port() == 0 {
+		if len(later.steps) == 0 || later.steps[0].from == stateClosed || later.peer.Port() == 0 {
 			continue
 		}
 		key := dumpKey{later.host, later.local, later.peer}
@@ -166,7 +166,8 @@ func (h *homes) free(ref EndRef, l *life) (EndRef, bool) {
 }
 
 // nearest is the candidate that opened next after a life began, and before its next step,
-// or last before. If several did whose opening no tap of their host saw, nobody knows which.
+// or last before. If one or more may have whose opening no tap of their host saw, nobody knows
+// which; if there is none but one such, it is that.
 func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, found bool) {
 	began, next := l.steps[0].moment, len(h.a.t.Moments)
 	if len(l.steps) > 1 {
@@ -176,6 +177,13 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 	var unseen []EndRef
 	for _, ref := range candidates {
 		opened, seen := h.opened[ref]
+		if seen && !after && opened > began && h.a.t.Moments[opened].Event.Packet.Flags&SYN == 0 {
+			// It had opened before, unheard.
+			seen = false
+		}
+		if after && h.entersAfter(ref, began) {
+			continue
+		}
 		if accepted, ok := h.accepts[ref]; ok && accepted < began {
 			// It was accepted before this was born.
 			continue
@@ -187,8 +195,18 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 			best, at, found = ref, opened, true
 		}
 	}
-	if found || len(unseen) != 1 {
+	switch {
+	case len(unseen) == 0:
 		return best, found
+	case found || len(unseen) > 1:
+		return EndRef{}, false
 	}
 	return unseen[0], true
+}
+
+// entersAfter reports whether the first connect(2) of an end was entered after a moment: no
+// socket that had begun to open then is its own.
+func (h *homes) entersAfter(ref EndRef, moment int) bool {
+	calls := h.connects[ref]
+	return len(calls) > 0 && !slices.ContainsFunc(calls, func(c [2]int) bool { return c[0] <= moment })
 }

@@ -141,6 +141,9 @@ func (a *assembly) judge(p *path, l *life) (doubt string) {
 	default:
 		a.checkUntraced(p)
 	}
+	if doubt == "" && !p.proven {
+		doubt = a.doubtSupposed(p)
+	}
 	if against := a.check(p); against != "" {
 		a.against = append(a.against, against+".")
 		p.proven = false

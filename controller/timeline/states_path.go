@@ -28,6 +28,9 @@ type path struct {
 	// deaf: calls may be missing.
 	deaf   bool
 	states []State
+	// supposed is a state that a packet brought about of which nobody knows whether it came to
+	// TCP, since a reset came so soon after it that its sender would not have sent it again.
+	supposed string
 	// proven: the trace alone proves the states.
 	proven bool
 	// final is the last dump at the end of the repetition, nil if none shows the end.
@@ -129,6 +132,15 @@ func (p *path) later(i int, fits func(*Packet) bool) bool {
 // alive reports whether the end sent anything but resets after clue i.
 func (p *path) alive(i int) bool {
 	return p.later(i, func(k *Packet) bool { return k.Flags&RST == 0 })
+}
+
+// outlives is alive, of an end that had the time to deal with what came at clue i: what it
+// sends right after it may have been under way already.
+func (p *path) outlives(i int) bool {
+	heard := p.t.Moments[p.clues[i].moment].Local
+	return slices.ContainsFunc(p.clues[i+1:], func(f clue) bool {
+		return f.out && f.packet.Flags&RST == 0 && p.t.Moments[f.moment].Local-heard >= readsWithin
+	})
 }
 
 func (p *path) send(i int, f *clue) {
@@ -477,9 +489,10 @@ func (p *path) receiveReset(i int, f *clue) {
 		}
 	default:
 		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1 || p.told.known && k.Seq == p.told.n
-		if !exact && p.blind == "" || p.alive(i) {
+		if !exact && p.blind == "" || p.outlives(i) {
 			return
 		}
+		p.supposes(i)
 	}
 	p.enter(stateClosed, f.moment, KnownPacket)
 }

@@ -122,8 +122,26 @@ func lose(k *simKernels, random *rand.Rand) Run {
 	if random.IntN(3) == 0 {
 		kept = silence(kept, random.IntN(len(run.Hosts)), random)
 	}
+	inTime(kept)
 	run.Events = kept
 	return run
+}
+
+// inTime has what a host lost after all that it has of a repetition counted with the end of
+// that: by then it has read its sources to their end.
+func inTime(events []Event) {
+	for i := range events {
+		if events[i].Loss == nil || events[i].Repetition != 2 {
+			continue
+		}
+		loss := &events[i]
+		later := slices.ContainsFunc(events, func(e Event) bool {
+			return e.Host == loss.Host && e.Repetition == 1 && e.Loss == nil && !e.isAfterwards() && e.At >= loss.Loss.Since
+		})
+		if !later {
+			loss.Repetition = 1
+		}
+	}
 }
 
 // silence takes all traces of a host within a stretch of time away, and reports nothing: on
@@ -191,12 +209,8 @@ func loseSome(events []Event, host int, source Source, of func(*Event) bool, ran
 	if source == Syscalls {
 		loss.At += clock.Local(100_000_000)
 	}
-	heardLater := slices.ContainsFunc(kept, func(e Event) bool {
-		return e.Host == host && e.Repetition == 1 && !e.isAfterwards() && e.At >= loss.Loss.Since
-	})
-	if random.IntN(4) == 0 && heardLater {
-		// It is counted only in the next repetition. What is lost after all that a host has
-		// of a repetition it counts with the end of that.
+	if random.IntN(4) == 0 {
+		// It is counted only in the next repetition.
 		for i := range events {
 			if events[i].Host == host && events[i].Repetition == 2 {
 				loss.At, loss.Repetition = max(loss.At, events[i].At+1_000), 2

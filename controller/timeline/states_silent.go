@@ -17,6 +17,8 @@ func (a *assembly) fellSilent(p *path, was []State, l *life) string {
 		return fmt.Sprintf("sock_diag(7) shows it in %s at the end", stateText(p.final.dump.State))
 	case p.final == nil && dump > last.moment:
 		return "sock_diag(7) does not show it at the end"
+	case l.lastSaid(a.t) != "" && l.lastSaid(a.t) != last.to:
+		return fmt.Sprintf("a later trace shows it in %s", l.lastSaid(a.t))
 	case len(was) > 0 && leadsTo(last.to, was[len(was)-1].Name):
 		return fmt.Sprintf("its packets and calls say %s", pathText(was))
 	case a.blind[p.own.Host] != "" && (p.final == nil || p.final.moment < last.moment):
@@ -32,11 +34,11 @@ func (a *assembly) goOn(p *path, was []State, l *life, why string) (doubt string
 	text := a.find("the kernel traced %s no further than %s, but %s, and no trace is known to be lost",
 		a.endName(p.own), l.steps[len(l.steps)-1].to, why)
 	p.states, p.proven = was, false
-	p.pin(l)
+	agrees := p.pin(l)
 	if p.blind != "" {
 		return p.blind + "; " + text
 	}
-	if !isWithin(traced, was) {
+	if !agrees || !isWithin(traced, p.states) {
 		return text
 	}
 	return ""

@@ -40,12 +40,14 @@ func (a *assembly) follow(p *path, l *life) (doubt string) {
 	loss := a.evidence.lost(l.host, a.repetition, l.until(a.t), Tracepoints)
 	hole := l.hole(len(p.states) > 0 && p.states[0].Name == stateClosed)
 	if hole != "" || !l.ended() && (loss != "" || a.evidence.complete(l.host, a.repetition, Tracepoints) != "") {
-		p.pin(l)
+		agrees := p.pin(l)
 		switch {
 		case hole != "" && loss == "":
 			return a.find("the kernel traced %s with a hole, and no trace is known to be lost: %s", a.endName(p.own), hole)
 		case p.blind != "" && loss != "":
 			return p.blind + "; " + loss
+		case p.blind == "" && !agrees:
+			return a.find("some traces of %s are missing, and those on record do not fit what its packets and calls say: %s", a.endName(p.own), pathText(p.states))
 		}
 		return p.blind
 	}
@@ -76,21 +78,37 @@ func (a *assembly) find(format string, args ...any) string {
 
 // pin gives inferred states the moments at which the kernel says they began. A step to
 // CLOSED is not the CLOSED that the socket began in, and one that hands over to a small
-// socket is none of CLOSED at all.
-func (p *path) pin(l *life) {
+// socket is none of CLOSED at all. What a step leaps over was no state, whatever the
+// tap heard. It reports whether the path has all that the traces tell.
+func (p *path) pin(l *life) (agrees bool) {
+	agrees = true
 	next := 0
 	for _, s := range l.steps {
 		if s.from == stateListen || s.handsOver() {
 			continue
 		}
-		for i := next; i < len(p.states); i++ {
-			if p.states[i].Name == s.to && (i > 0 || s.to != stateClosed) {
-				p.states[i] = traced(s.to, s.moment)
-				next = i + 1
+		to := next
+		for to < len(p.states) && (p.states[to].Name != s.to || to == 0 && s.to == stateClosed) {
+			to++
+		}
+		if to == len(p.states) {
+			agrees = false
+			continue
+		}
+		p.states[to] = traced(s.to, s.moment)
+		for from := to - 2; from >= 0; from-- {
+			if p.states[from].Name == s.from {
+				p.states = slices.Delete(p.states, from+1, to)
+				to = from + 1
 				break
 			}
 		}
+		next = to + 1
 	}
+	if said := l.lastSaid(p.t); said != "" && said != p.now() {
+		agrees = false
+	}
+	return agrees
 }
 
 // handsOver reports whether it is a step with which a small socket may take over.
