@@ -77,7 +77,8 @@ func (o *owners) of(repetition int, address netip.AddrPort) int {
 		return h
 	}
 	if h, ok := o.wildcards[place{repetition, netip.AddrPortFrom(netip.Addr{}, address.Port())}]; ok && h != shared {
-		if _, known := o.hosts[address.Addr()]; known {
+		// Linux sends from 127.0.0.1 to any other address of the loopback interface.
+		if _, known := o.hosts[address.Addr()]; known || address.Addr().IsLoopback() {
 			return h
 		}
 	}

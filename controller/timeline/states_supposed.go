@@ -58,7 +58,7 @@ func (p *path) isServed() bool {
 func (a *assembly) doubtSupposed(p *path) string {
 	for i := range p.states {
 		if s := &p.states[i]; s.Name == p.supposed && !s.exact() {
-			return fmt.Sprintf("nobody can tell whether %s took the acknowledgment of %s before it was reset", a.endName(p.own), s.Name)
+			return fmt.Sprintf("nobody can tell whether %s took the acknowledgment that brings %s before it was reset", a.endName(p.own), s.Name)
 		}
 	}
 	return ""
