@@ -70,7 +70,9 @@ type run struct {
 	// wrong one. Before an Arm with other sources it stays until the taps are closed.
 	number uint32
 	// counters are those of the kernel before the next repetition.
-	counters  kernel.Counters
+	counters kernel.Counters
+	// sharing is set while other hosts of the run are traced here too.
+	sharing   *sharing
 	finishing bool
 	finished  *synclinev1.Finished
 
@@ -384,6 +386,7 @@ func (r *run) blind() error {
 
 // group is the lanes of one repetition with all they need of the agent.
 func (r *run) group(ctx context.Context, rep *repetition, lanes []*synclinev1.Lane) *lane.Group {
+	shared := r.shared()
 	g := &lane.Group{
 		Config: lane.Config{
 			Board: rep.board,
@@ -391,6 +394,9 @@ func (r *run) group(ctx context.Context, rep *repetition, lanes []*synclinev1.La
 			Emit: func(e *synclinev1.Event) {
 				// The event is the stream's once it is emitted.
 				rep.look.called(e.GetCall())
+				if shared != nil && e.GetCall() != nil {
+					shared.called(e.GetCall())
+				}
 				r.emit(e)
 			},
 			Signalled: func(lane, name string) { r.signalled(rep, lane, name) },

@@ -40,7 +40,15 @@ func (r *run) openTracer() error {
 	if len(kinds) == 0 {
 		return nil
 	}
-	tracer, err := trace.Open(trace.Config{Flows: r.flows, Own: r.ownAddresses(), Kinds: kinds})
+	shared, err := r.shares()
+	if err != nil {
+		return err
+	}
+	emit, own := r.emit, r.ownAddresses()
+	if shared != nil {
+		emit, own = shared.told, shared.here
+	}
+	tracer, err := trace.Open(trace.Config{Flows: r.flows, Own: own, Kinds: kinds})
 	if errors.Is(err, trace.ErrUnavailable) {
 		for _, kind := range kinds {
 			if told(kind) {
@@ -56,7 +64,8 @@ func (r *run) openTracer() error {
 		r.untraced(missing.Kind, missing.String())
 	}
 	r.tracing.tracer = tracer
-	r.tracing.done.Go(func() { r.tracing.err = tracer.Run(r.ctx, r.emit) })
+	r.share(shared)
+	r.tracing.done.Go(func() { r.tracing.err = tracer.Run(r.ctx, emit) })
 	return nil
 }
 
@@ -87,7 +96,11 @@ func (r *run) readTracer(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
-	return r.tracing.tracer.Flush(ctx)
+	err := r.tracing.tracer.Flush(ctx)
+	if s := r.shared(); s != nil {
+		s.settle()
+	}
+	return err
 }
 
 // closeTracer reads what is left in the ring, and stops listening.
@@ -97,6 +110,10 @@ func (r *run) closeTracer() error {
 	}
 	err := r.tracing.tracer.Close()
 	r.tracing.done.Wait()
+	if s := r.shared(); s != nil {
+		s.settle()
+		r.share(nil)
+	}
 	err = errors.Join(err, r.tracing.err)
 	r.tracing.tracer, r.tracing.err = nil, nil
 	return err
