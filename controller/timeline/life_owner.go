@@ -143,6 +143,15 @@ func (h *homes) of(l *life) (EndRef, bool) {
 // calls may have been given to the wrong connection.
 func (h *homes) dispute(lives []*life) map[EndRef]string {
 	disputed := make(map[EndRef]string)
+	for _, refs := range h.byAddress {
+		for i, ref := range refs {
+			accepted, ok := h.accepts[ref]
+			if ok && ref.End == ServerEnd && slices.ContainsFunc(refs[i+1:], func(later EndRef) bool { return h.mayBe(later, accepted) }) {
+				own, peer := h.a.t.Connections[ref.Connection].End(ServerEnd), h.a.t.Connections[ref.Connection].End(ClientEnd)
+				disputed[ref] = fmt.Sprintf("two connections had been opened between %s and %s when accept(2) returned one, and nobody can tell which it was", own.Address, peer.Address)
+			}
+		}
+	}
 	for _, later := range lives {
 		if len(later.steps) == 0 || later.steps[0].from == stateClosed || later.peer.Port() == 0 {
 			continue
@@ -156,6 +165,15 @@ func (h *homes) dispute(lives []*life) map[EndRef]string {
 		}
 	}
 	return disputed
+}
+
+// mayBe reports whether a server's end that no call accepted may have been open at a moment.
+func (h *homes) mayBe(ref EndRef, moment int) bool {
+	if _, accepted := h.accepts[ref]; accepted || ref.End != ServerEnd {
+		return false
+	}
+	opened, seen := h.opened[ref]
+	return !seen || opened < moment
 }
 
 // free answers an end that no life has yet. A request may make a socket that fails before

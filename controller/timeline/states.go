@@ -113,10 +113,10 @@ func (a *assembly) inferStates() {
 			p.walk()
 			p.letGo(EndRef{ci, end})
 			p.bounds()
-			if why := a.disputed[EndRef{ci, end}]; why != "" && (p.blind != "" || p.deaf) {
+			if why := a.disputed[EndRef{ci, end}]; why != "" && (p.blind != "" || p.deaf || ends[EndRef{ci, end}] == nil && !p.isHeard()) {
 				own.StatesDoubt = why
 			} else {
-				own.StatesDoubt = a.judge(p, ends[EndRef{ci, end}])
+				own.StatesDoubt = a.judge(p, EndRef{ci, end}, ends[EndRef{ci, end}])
 			}
 			a.t.proven[ci][end] = p.proven
 			p.tighten()
@@ -129,10 +129,11 @@ func (a *assembly) inferStates() {
 
 // judge holds what was inferred of an end against the traces and the dumps, and answers
 // why its states may not be right.
-func (a *assembly) judge(p *path, l *life) (doubt string) {
+func (a *assembly) judge(p *path, ref EndRef, l *life) (doubt string) {
 	switch {
 	case l != nil:
 		doubt = a.follow(p, l)
+		p.letGo(ref)
 	case p.blind != "":
 		doubt = p.blind
 		if loss := a.evidence.lost(p.own.Host, a.repetition, a.repetition, Tracepoints); loss != "" {
@@ -143,6 +144,9 @@ func (a *assembly) judge(p *path, l *life) (doubt string) {
 	}
 	if doubt == "" && !p.proven {
 		doubt = a.doubtSupposed(p)
+	}
+	if doubt == "" && p.final == nil && a.dumps[p.own.Host] < 0 && p.mayHaveGivenUp() {
+		doubt = fmt.Sprintf("%s sent again and again what brought it to %s, and no dump on record tells whether it gave up", a.endName(p.own), p.now())
 	}
 	if against := a.check(p); against != "" {
 		a.against = append(a.against, against+".")

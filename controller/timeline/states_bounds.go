@@ -22,6 +22,9 @@ func (p *path) bounds() {
 			s.After, s.By = f.moment, p.proof(s.Name, at)
 		case f.packet != nil && f.out:
 			s.After, s.By = p.cause(s.Name, at), f.moment
+		case f.packet != nil && s.Name == stateTimeWait && i > 0 && p.states[i-1].Name == stateClosing:
+			// What would show it, an acknowledgment of the peer's FIN, shows no more than CLOSING.
+			s.After = f.moment
 		case f.packet != nil:
 			s.After, s.By = f.moment, p.proof(s.Name, at)
 		case f.edge == Enter && s.Name == stateClosed:

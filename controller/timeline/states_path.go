@@ -489,12 +489,20 @@ func (p *path) receiveReset(i int, f *clue) {
 		}
 	default:
 		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1 || p.told.known && k.Seq == p.told.n
-		if !exact && p.blind == "" || p.outlives(i) {
+		if !exact && !p.isLax(i, k) && p.blind == "" || p.outlives(i) {
 			return
 		}
 		p.supposes(i)
 	}
 	p.enter(stateClosed, f.moment, KnownPacket)
+}
+
+// isLax reports whether what is there at clue i takes a reset with any number inside the
+// window: so does the small socket of an orphan in FIN_WAIT2.
+func (p *path) isLax(i int, k *Packet) bool {
+	const window = 1 << 16
+	closes := func(f clue) bool { return f.call != nil && f.last && f.edge == Enter }
+	return p.now() == stateFinWait2 && p.next.known && k.Seq-p.next.n < window && slices.ContainsFunc(p.clues[:i], closes)
 }
 
 // refused is about an ICMP error for a segment of this end. While the connection is

@@ -26,8 +26,10 @@ const simLosses = 6
 // TestStatesAreTrue holds what a timeline says of states against the truth of simulated
 // kernels. Whatever is missing from the record: a path that nothing casts doubt on is the
 // true one, each of its states began within its bounds, and a state that was traced began at
-// that very moment, in doubt or not, but where the doubt is whose traces they are. Nothing
-// missing leaves no doubt.
+// that very moment, in doubt or not, but where the doubt is whose traces they are. That
+// holds too where traces are missing and nothing says so, as long as anything else is against
+// what is left of them. Nothing missing leaves no doubt, but of what a reset cut off,
+// or a timer ended unseen.
 func TestStatesAreTrue(t *testing.T) {
 	var whole, sure, doubtful int
 	wrong := 0
@@ -48,7 +50,7 @@ func TestStatesAreTrue(t *testing.T) {
 			for _, s := range k.socks {
 				claims := k.claimsOf(tl, s)
 				if claims.end == nil {
-					if i == 0 && s.state != "" {
+					if i == 0 && s.state != "" && !k.isOnRecord(tl, s) {
 						t.Errorf("seed %d: no end for %s.%s: %v", seed, s.lane, s.name, s.turns)
 					}
 					continue
@@ -60,7 +62,8 @@ func TestStatesAreTrue(t *testing.T) {
 				switch {
 				case i == 0:
 					whole++
-					if claims.doubt != "" {
+					if claims.doubt != "" && !isUnknowable(claims.doubt) {
+						wrong++
 						t.Errorf("seed %d: nothing is missing of %s.%s, and yet: %s\n%s", seed, s.lane, s.name, claims.doubt, k.compared(tl, s, claims))
 					}
 				case claims.doubt == "":
@@ -75,6 +78,13 @@ func TestStatesAreTrue(t *testing.T) {
 	if sure < doubtful/10 || doubtful < sure/100 {
 		t.Errorf("%d paths are sure and %d in doubt: the losses test nothing", sure, doubtful)
 	}
+}
+
+// isUnknowable reports whether a doubt is about what no tap and no tracepoint can tell.
+func isUnknowable(doubt string) bool {
+	return slices.ContainsFunc([]string{"before it was reset", "tells whether it gave up", "nobody can tell which it was"}, func(end string) bool {
+		return strings.HasSuffix(doubt, end)
+	})
 }
 
 // simulate is a run of two repetitions, the first with some connections one after the other.
@@ -252,6 +262,11 @@ func (k *simKernels) claimsOf(tl *Timeline, s *simSock) simClaims {
 		doubt = tl.Complete(s.host, Syscalls)
 	}
 	return simClaims{tl.Connections[ci].End(end), doubt}
+}
+
+// isOnRecord reports whether there is a connection of a socket, whosever it is said to be.
+func (k *simKernels) isOnRecord(tl *Timeline, s *simSock) bool {
+	return slices.ContainsFunc(tl.Connections, func(c Connection) bool { return c.Client.ISN == k.clientOf(s).iss })
 }
 
 func (k *simKernels) clientOf(s *simSock) *simSock {

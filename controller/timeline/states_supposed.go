@@ -45,10 +45,14 @@ func (p *path) lastOut(i int, flag Flags) clock.Local {
 
 // isServed reports whether the end was accepted, or sent what only an accepted socket sends.
 func (p *path) isServed() bool {
+	return p.isHeard() || slices.ContainsFunc(p.clues, func(f clue) bool {
+		return f.call != nil && isAccept(f.call) && f.call.Result >= 0
+	})
+}
+
+// isHeard reports whether the end sent anything but what opens and resets, as no request does.
+func (p *path) isHeard() bool {
 	return slices.ContainsFunc(p.clues, func(f clue) bool {
-		if f.call != nil {
-			return isAccept(f.call) && f.call.Result >= 0
-		}
 		return f.out && f.packet.Flags&(SYN|RST) == 0
 	})
 }
@@ -62,4 +66,26 @@ func (a *assembly) doubtSupposed(p *path) string {
 		}
 	}
 	return ""
+}
+
+// mayHaveGivenUp reports whether the end was last heard of sending again what nobody had
+// acknowledged. A socket gives that up in the end, without a packet: a request, or one that no
+// process has, without a call as well.
+func (p *path) mayHaveGivenUp() bool {
+	var flag Flags
+	switch p.now() {
+	case stateSynRecv:
+		flag = SYN
+	case stateFinWait1, stateClosing, stateLastAck:
+		flag = FIN
+	default:
+		return false
+	}
+	sent := 0
+	for _, f := range p.clues {
+		if f.out && f.packet.Flags&(flag|RST) == flag {
+			sent++
+		}
+	}
+	return sent > 1
 }

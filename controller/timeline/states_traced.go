@@ -161,7 +161,10 @@ func (p *path) requested(first step) State {
 		if s := p.states[i]; s.Moment < first.moment || first.from != stateListen {
 			return s
 		}
-		return traced(stateSynRecv, first.moment)
+		if p.blind == "" {
+			return traced(stateSynRecv, first.moment)
+		}
+		// The SYN+ACK on record may not be the first.
 	}
 	s := inferred(stateSynRecv, -1, KnownOrder)
 	if first.from == stateListen {
