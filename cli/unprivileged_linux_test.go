@@ -133,12 +133,18 @@ func readable(t *testing.T) string {
 // the loopback interface alone.
 func asNobody(t *testing.T, program string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return asNobodyWith(t, nil, program, args...)
+}
+
+// asNobodyWith is asNobody for a process that has some capabilities all the same.
+func asNobodyWith(t *testing.T, capabilities []uintptr, program string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &out, &errs
 	cmd.Env = []string{asProgram + "=1", "GORACE=" + atOnce, "HOME=/nonexistent", "TMPDIR=" + os.TempDir(), "PATH=" + os.Getenv("PATH")}
 	// Changing from root to another user drops every capability (capabilities(7)).
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, AmbientCaps: capabilities, Setpgid: true}
 	done := make(chan error, 1)
 	go func() {
 		// The thread is in the namespace for good: it ends with the goroutine.
