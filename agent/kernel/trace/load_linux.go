@@ -209,7 +209,10 @@ func (l *loaded) configure(spec *ebpf.CollectionSpec, cfg *Config, has map[strin
 	}
 	spec.Maps[programsMapRing].MaxEntries = uint32(max(ring, os.Getpagesize()))
 	spec.Maps[programsMapAddresses].MaxEntries = uint32(len(cfg.Flows.Addresses))
+	few, n := fewAddresses(&cfg.Flows)
 	constants := map[string]any{
+		programsVarFew:                few,
+		programsVarFewCount:           n,
 		programsVarNetns:              ns,
 		programsVarPorts:              portSet(&cfg.Flows),
 		programsVarResetHasReason:     has["tcp_send_reset"] >= 3,
@@ -225,6 +228,17 @@ func (l *loaded) configure(spec *ebpf.CollectionSpec, cfg *Config, has map[strin
 		}
 	}
 	return nil
+}
+
+// fewAddresses are those of a run that has few; n is 0 of one that has more.
+func fewAddresses(f *kernel.Flows) (few [8][16]byte, n uint32) {
+	if len(f.Addresses) > len(few) {
+		return few, 0
+	}
+	for i, a := range f.Addresses {
+		few[i] = a.Unmap().WithZone("").As16()
+	}
+	return few, uint32(len(f.Addresses))
 }
 
 func portSet(f *kernel.Flows) (set [1024]uint64) {
@@ -312,7 +326,8 @@ func (p *program) tells(has map[string]int) error {
 }
 
 // attachOne attaches the two programs of a tracepoint: that for its events and that for
-// those which come while the first is under way. It attaches both or neither: the second
+// those which come while the first is under way. The kernel calls them in the order in
+// which they were attached (kernel/tracepoint.c, func_add), and they rest on that. It attaches both or neither: the second
 // alone would tell of nothing, and the first alone would miss those.
 func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
 	nested := p.name + "_nested"
@@ -324,7 +339,7 @@ func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map,
 	}
 	defer made.Close()
 	var both objects
-	for _, name := range []string{nested, p.name} {
+	for _, name := range []string{p.name, nested} {
 		attached, err := link.AttachTracing(link.TracingOptions{Program: made.Programs[name]})
 		if err != nil {
 			return errors.Join(refused("attach to tracepoint "+p.tracepoint, err), both.detach())

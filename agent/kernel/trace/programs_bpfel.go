@@ -19,8 +19,14 @@ type programsCount struct {
 	Submitted uint64
 	Lost      uint64
 	Nested    uint64
-	Skipped   uint64
-	Running   [16]uint8
+	Running   uint64
+	Taken     [16]struct {
+		_      structs.HostLayout
+		About  [8]uint64
+		Detail [8]uint64
+		Depth  uint32
+		Unused uint32
+	}
 }
 
 type programsRecord struct {
@@ -84,6 +90,8 @@ const (
 	programsProgStateNested            = "state_nested"
 	programsVarConsumedReason          = "consumed_reason"
 	programsVarDropHasSocket           = "drop_has_socket"
+	programsVarFew                     = "few"
+	programsVarFewCount                = "few_count"
 	programsVarNetns                   = "netns"
 	programsVarPorts                   = "ports"
 	programsVarPurgeReason             = "purge_reason"
@@ -172,6 +180,8 @@ type programsMapSpecs struct {
 type programsVariableSpecs struct {
 	ConsumedReason      *ebpf.VariableSpec `ebpf:"consumed_reason"`
 	DropHasSocket       *ebpf.VariableSpec `ebpf:"drop_has_socket"`
+	Few                 *ebpf.VariableSpec `ebpf:"few"`
+	FewCount            *ebpf.VariableSpec `ebpf:"few_count"`
 	Netns               *ebpf.VariableSpec `ebpf:"netns"`
 	Ports               *ebpf.VariableSpec `ebpf:"ports"`
 	PurgeReason         *ebpf.VariableSpec `ebpf:"purge_reason"`
@@ -223,6 +233,8 @@ func (m *programsMaps) Close() error {
 type programsVariables struct {
 	ConsumedReason      *ebpf.Variable `ebpf:"consumed_reason"`
 	DropHasSocket       *ebpf.Variable `ebpf:"drop_has_socket"`
+	Few                 *ebpf.Variable `ebpf:"few"`
+	FewCount            *ebpf.Variable `ebpf:"few_count"`
 	Netns               *ebpf.Variable `ebpf:"netns"`
 	Ports               *ebpf.Variable `ebpf:"ports"`
 	PurgeReason         *ebpf.Variable `ebpf:"purge_reason"`

@@ -107,9 +107,9 @@ type Counts struct {
 	// side. Begun is the sum of the others while no program is under way.
 	Begun, Submitted, Lost uint64
 	// Nested events, of any socket of this machine, came in an interrupt while the program
-	// for another event was under way on the same processor. Skipped of them were those
-	// that the kernel called this program for all the same, as it does before Linux 6.1.
-	Nested, Skipped uint64
+	// for another event of its kind was under way on the same processor, and the kernel
+	// left that program out.
+	Nested uint64
 	// Read were taken from the ring; Omitted of those made no event, being no drops of
 	// the experiment's packets.
 	Read, Omitted uint64

@@ -17,8 +17,11 @@ import (
 )
 
 const (
-	// pause is how long Run leaves the ring alone between two looks. Flush cuts it short.
-	pause = 10 * time.Millisecond
+	// pause is how long Run sleeps between two looks at how full the ring is, and leisure how
+	// long it leaves records in a ring that has room: to read them takes the processor from
+	// those who are watched. Flush cuts both short.
+	pause   = 10 * time.Millisecond
+	leisure = 250 * time.Millisecond
 	// batchSize bounds the events of one call of emit.
 	batchSize = 1024
 	// missEvery is how often the kernel is asked what it left the programs out of.
@@ -102,11 +105,18 @@ func Open(cfg Config) (*Tracer, error) {
 	// A deadline that has passed makes each read take what is there, and no more:
 	// nobody wakes us.
 	reader.SetDeadline(time.Unix(1, 0))
-	return &Tracer{
-		loaded: *l, reader: reader, since: since, asked: since,
+	t := &Tracer{
+		loaded: *l, reader: reader, since: since,
 		kick: make(chan struct{}, 1), passed: make(chan struct{}), patience: patience,
 		closing: make(chan struct{}), gone: make(chan struct{}), ended: make(chan struct{}),
-	}, nil
+	}
+	// What came between the attaching of the first program and of the second is not asked of
+	// anybody.
+	t.asked = clock.Now()
+	if t.missed, err = t.untaken(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
 }
 
 // Missing are the tracepoints asked for that this kernel does not have.
@@ -131,20 +141,33 @@ func (t *Tracer) Run(ctx context.Context, emit func(...*synclinev1.Event)) error
 		t.tooLate()
 		return nil
 	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
 	for {
 		if err := t.pass(false); err != nil {
 			return errors.Join(err, t.detach())
 		}
-		timer.Reset(pause)
+		if t.linger(ctx, tick.C) {
+			return t.finish()
+		}
+	}
+}
+
+// linger leaves the ring alone while a quarter of it or less waits to be read, and no
+// longer than leisure. It reports whether Run is to end.
+func (t *Tracer) linger(ctx context.Context, tick <-chan time.Time) bool {
+	for until := clock.Now() + int64(leisure); ; {
 		select {
-		case <-timer.C:
+		case <-tick:
+			if clock.Now() >= until || t.reader.AvailableBytes() > t.reader.BufferSize()/4 {
+				return false
+			}
 		case <-t.kick:
+			return false
 		case <-ctx.Done():
-			return t.finish()
+			return true
 		case <-t.closing:
-			return t.finish()
+			return true
 		}
 	}
 }
@@ -219,7 +242,7 @@ func (t *Tracer) finish() error {
 // quiet reports whether no program is under way.
 func quiet(each []programsCount) bool {
 	for _, n := range each {
-		if n.Running != [len(n.Running)]uint8{} || n.Begun != n.Submitted+n.Lost {
+		if n.Running != 0 || n.Begun != n.Submitted+n.Lost {
 			return false
 		}
 	}
@@ -272,26 +295,35 @@ func (t *Tracer) pass(last bool) error {
 // askMissed reports events that neither program of a tracepoint has taken, see
 // bpf/trace.bpf.c. They may have been of any socket of the machine.
 func (t *Tracer) askMissed(at int64) error {
+	n, err := t.untaken()
+	if err != nil {
+		return err
+	}
+	if n > t.missed {
+		t.emit(loss(n-t.missed, t.asked, clock.Now(), "interrupted tracepoint, of any socket of this machine"))
+		t.missed = n
+	}
+	t.asked = at
+	return nil
+}
+
+// untaken is how many events the kernel has left the first programs out of that the second
+// ones have not taken.
+func (t *Tracer) untaken() (uint64, error) {
 	var missed uint64
 	for _, p := range t.programs {
 		stats, err := p.Stats()
 		if err != nil {
-			return fmt.Errorf("trace: ask how often the program %v was left out: %w", p, err)
+			return 0, fmt.Errorf("trace: ask how often the program %v was left out: %w", p, err)
 		}
 		missed += stats.RecursionMisses
 	}
 	// After the misses, so that none of those is without its nested event.
 	counts, err := t.kernelCounts()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	missed += counts.Skipped
-	if n := missed - min(missed, counts.Nested); n > t.missed {
-		t.emit(loss(n-t.missed, t.asked, clock.Now(), "interrupted tracepoint, of any socket of this machine"))
-		t.missed = n
-	}
-	t.asked = at
-	return nil
+	return missed - min(missed, counts.Nested), nil
 }
 
 func loss(count uint64, since, at int64, where string) *synclinev1.Event {
@@ -443,7 +475,6 @@ func total(each []programsCount) (c Counts) {
 		c.Submitted += n.Submitted
 		c.Lost += n.Lost
 		c.Nested += n.Nested
-		c.Skipped += n.Skipped
 	}
 	return c
 }

@@ -19,6 +19,9 @@ typedef _Bool bool;
 
 enum { false, true };
 
+// enum sock_flags, linux/net/sock.h: the owner has closed it.
+enum { SOCK_DEAD = 0 };
+
 /* include/uapi/linux/bpf.h */
 enum {
 	BPF_MAP_TYPE_HASH = 1,
@@ -48,6 +51,7 @@ enum {
 
 	TCP_SYN_SENT = 2,
 	TCP_TIME_WAIT = 6,
+	TCP_CLOSE = 7,
 	TCP_NEW_SYN_RECV = 12,
 };
 
@@ -83,6 +87,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;

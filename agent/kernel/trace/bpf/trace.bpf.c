@@ -35,6 +35,12 @@ struct address {
 	__u32 word[4]; // of IPv4, as ::ffff:a.b.c.d
 };
 
+// few are the addresses of all hosts of the run where they are no more than these, which
+// is quicker than to look into a map.
+#define FEW 8
+const volatile struct address few[FEW];
+const volatile __u32 few_count;
+
 // addresses of all hosts of the run.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -43,8 +49,8 @@ struct {
 	__type(value, __u8);
 } addresses SEC(".maps");
 
-// known are cookies of sockets that were about to connect within the run. One that was
-// refused has lost its peer by the time it is freed.
+// known are cookies of sockets of the run that were closed by something else than their
+// owner's close. One that was refused has lost its peer by the time it is freed.
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -57,17 +63,31 @@ struct {
 	__uint(max_entries, 16 << 20);
 } ring SEC(".maps");
 
+#define KINDS 16
+#define DEPTH 8
+
+// taken are events of one kind that the first program of the tracepoint has taken, and the
+// second has not seen yet: the innermost last.
+struct taken {
+	// An event is known by the socket, request or packet that it is about, and by what
+	// else tells it from others of its kind that can be under way at once.
+	__u64 about[DEPTH];
+	__u64 detail[DEPTH];
+	__u32 depth;
+	__u32 unused;
+};
+
 // count is one processor's: all records that it began, and by what became of them, so
-// that begun = submitted + lost when nothing is under way; nested events, and how many of
-// those the first program was called for and left to the second.
+// that begun = submitted + lost when nothing is under way; and the events, of any socket,
+// that the kernel did not call the first program for.
 struct count {
 	__u64 begun;
 	__u64 submitted;
 	__u64 lost;
 	__u64 nested;
-	__u64 skipped;
-	// running is 1 for each kind whose program is under way.
-	__u8 running[16];
+	// running is how many programs are under way.
+	__u64 running;
+	struct taken taken[KINDS];
 };
 
 struct {
@@ -91,41 +111,82 @@ enum kind {
 };
 
 // An interrupt may make an event of the same kind while the program of another one is
-// under way on the same processor. Since Linux 6.1 the kernel leaves the program out for
-// the second event; before, it calls it all the same. So each tracepoint has two
-// programs. The first says that it is running, and skips the event if it was already;
-// the second does the work whenever that is so, since the first then does not, and
-// nothing otherwise. In whichever order the kernel calls them, every event is taken once.
-// What is left are interrupts in the few instructions around those in which the first
-// program says so: the kernel counts how often it left out the first program, and if that
-// and what it skipped are more than the nested events, the difference is loss.
+// under way on the same processor. Since Linux 6.1 the kernel then leaves the program out
+// for the second event; before, it calls it all the same. So each tracepoint has two
+// programs, and the kernel calls the first and then the second. The first does the work,
+// and at its end notes what it has taken. The second does the work of an event that is not
+// noted: the first was left out.
+//
+// While an event is told, the processor does not change and no other task runs on it
+// (__DO_TRACE of linux/tracepoint.h); interrupts nest, so that the notes are a stack. Where
+// the second program was left out, since an interrupt came while it was under way, a note
+// stays that nobody will look for. Whoever takes a note away takes those above it too, and
+// a full stack is emptied.
 #define PROGRAM(name, tracepoint, kind)                                              \
-	static __always_inline int name##_event(__u64 *ctx);                         \
+	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c);        \
 	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
 	{                                                                            \
-		struct count *c = own_count();                                       \
+		volatile struct count *c = own_count();                                    \
                                                                                      \
 		if (!c)                                                              \
 			return 0;                                                    \
-		if (((volatile struct count *)c)->running[kind]) {                   \
-			__sync_fetch_and_add(&c->skipped, 1);                        \
-			return 0;                                                    \
-		}                                                                    \
-		((volatile struct count *)c)->running[kind] = 1;                     \
-		name##_event(ctx);                                                   \
-		((volatile struct count *)c)->running[kind] = 0;                     \
+		c->running++;                                                        \
+		name##_event(ctx, c);                                                \
+		note(&c->taken[kind], ctx[0], detail(ctx, kind));                          \
+		c->running--;                                                        \
 		return 0;                                                            \
 	}                                                                            \
 	SEC("tp_btf/" #tracepoint) int name##_nested(__u64 *ctx)                     \
 	{                                                                            \
-		struct count *c = own_count();                                       \
+		volatile struct count *c = own_count();                                    \
                                                                                      \
-		if (!c || !((volatile struct count *)c)->running[kind])              \
+		if (!c || noted(&c->taken[kind], ctx[0], detail(ctx, kind)))               \
 			return 0;                                                    \
-		__sync_fetch_and_add(&c->nested, 1);                                 \
-		return name##_event(ctx);                                            \
+		c->running++;                                                        \
+		c->nested++;                                                         \
+		name##_event(ctx, c);                                                \
+		c->running--;                                                        \
+		return 0;                                                            \
 	}                                                                            \
-	static __always_inline int name##_event(__u64 *ctx)
+	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c)
+
+static __always_inline __u64 detail(__u64 *ctx, enum kind kind)
+{
+	switch (kind) {
+	case STATE:
+		return ctx[1] << 32 | ctx[2];
+	case RETRANSMIT:
+	case RETRANSMIT_SYNACK:
+	case RESET_SENT:
+		return ctx[1];
+	default:
+		return 0;
+	}
+}
+
+static __always_inline void note(volatile struct taken *t, __u64 about, __u64 detail)
+{
+	__u32 depth = t->depth;
+
+	if (depth >= DEPTH)
+		depth = 0;
+	t->about[depth] = about;
+	t->detail[depth] = detail;
+	t->depth = depth + 1;
+}
+
+static __always_inline bool noted(volatile struct taken *t, __u64 about, __u64 detail)
+{
+	__u32 depth = t->depth;
+
+	for (int i = DEPTH - 1; i >= 0; i--) {
+		if (i < depth && t->about[i] == about && t->detail[i] == detail) {
+			t->depth = i;
+			return true;
+		}
+	}
+	return false;
+}
 
 enum ends {
 	// local is the socket's, peer its peer's.
@@ -176,36 +237,22 @@ static __always_inline struct count *own_count(void)
 	return bpf_map_lookup_elem(&counts, &zero);
 }
 
-static __always_inline void counted(bool submitted)
+// A softirq may come in between on the same processor, hence atomic.
+static __always_inline void *reserve(volatile struct count *c, __u64 size)
 {
-	struct count *c = own_count();
-
-	if (!c)
-		return;
-	// A softirq may come in between on the same processor, hence atomic.
-	if (submitted)
-		__sync_fetch_and_add(&c->submitted, 1);
-	else
-		__sync_fetch_and_add(&c->lost, 1);
-}
-
-static __always_inline void *reserve(__u64 size)
-{
-	struct count *c = own_count();
 	void *r;
 
-	if (c)
-		__sync_fetch_and_add(&c->begun, 1);
+	__sync_fetch_and_add(&c->begun, 1);
 	r = bpf_ringbuf_reserve(&ring, size, 0);
 	if (!r)
-		counted(false);
+		__sync_fetch_and_add(&c->lost, 1);
 	return r;
 }
 
-static __always_inline void submit(void *r)
+static __always_inline void submit(volatile struct count *c, void *r)
 {
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
-	counted(true);
+	__sync_fetch_and_add(&c->submitted, 1);
 }
 
 static __always_inline void mapped(struct address *a, __be32 ipv4)
@@ -230,8 +277,21 @@ static __always_inline bool port_of_run(__u16 port)
 	return ports[port >> 6] >> (port & 63) & 1;
 }
 
+static __always_inline bool same(const volatile struct address *a, const struct address *b)
+{
+	return a->word[3] == b->word[3] && a->word[2] == b->word[2] &&
+	       a->word[1] == b->word[1] && a->word[0] == b->word[0];
+}
+
 static __always_inline bool host_of_run(const struct address *a)
 {
+	// few_count is a constant to the verifier, which cuts off what is beyond.
+	for (int i = 0; i < FEW; i++) {
+		if (i < few_count && same(&few[i], a))
+			return true;
+	}
+	if (few_count)
+		return false;
 	return bpf_map_lookup_elem(&addresses, a) != 0;
 }
 
@@ -292,18 +352,18 @@ static __always_inline bool look(struct record *r, struct sock *sk)
 }
 
 // send copies what look has found into the ring.
-static __always_inline int send(struct record *r, struct sock *sk, enum kind kind)
+static __always_inline int send(volatile struct count *c, struct record *r, struct sock *sk, enum kind kind)
 {
 	struct record *to;
 
 	r->time_ns = bpf_ktime_get_ns();
 	r->cookie = bpf_get_socket_cookie(sk);
 	r->kind = kind;
-	to = reserve(sizeof(*to));
+	to = reserve(c, sizeof(*to));
 	if (!to)
 		return 0;
 	__builtin_memcpy(to, r, sizeof(*to));
-	submit(to);
+	submit(c, to);
 	return 0;
 }
 
@@ -323,8 +383,8 @@ PROGRAM(state, inet_sock_set_state, STATE)
 		r.local_port = port_before(sk);
 	if (!of_run(&r))
 		return 0;
-	send(&r, sk, STATE);
-	if (r.state == TCP_SYN_SENT)
+	send(c, &r, sk, STATE);
+	if (r.state == TCP_CLOSE && !(sk->__sk_common.skc_flags >> SOCK_DEAD & 1))
 		bpf_map_update_elem(&known, &r.cookie, &yes, BPF_ANY);
 	return 0;
 }
@@ -343,7 +403,7 @@ PROGRAM(destroyed, tcp_destroy_sock, DESTROYED)
 		if (!cookie || !bpf_map_lookup_elem(&known, &cookie))
 			return 0;
 	}
-	return send(&r, sk, DESTROYED);
+	return send(c, &r, sk, DESTROYED);
 }
 
 PROGRAM(reset_received, tcp_receive_reset, RESET_RECEIVED)
@@ -351,7 +411,7 @@ PROGRAM(reset_received, tcp_receive_reset, RESET_RECEIVED)
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
 
-	return look(&r, sk) ? send(&r, sk, RESET_RECEIVED) : 0;
+	return look(&r, sk) ? send(c, &r, sk, RESET_RECEIVED) : 0;
 }
 
 PROGRAM(ready, sk_data_ready, READY)
@@ -359,21 +419,21 @@ PROGRAM(ready, sk_data_ready, READY)
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
 
-	return look(&r, sk) ? send(&r, sk, READY) : 0;
+	return look(&r, sk) ? send(c, &r, sk, READY) : 0;
 }
 
 // send_segment copies a record of the longer form.
-static __always_inline int send_segment(struct segment_record *s, enum kind kind)
+static __always_inline int send_segment(volatile struct count *c, struct segment_record *s, enum kind kind)
 {
 	struct segment_record *to;
 
 	s->r.time_ns = bpf_ktime_get_ns();
 	s->r.kind = kind;
-	to = reserve(sizeof(*to));
+	to = reserve(c, sizeof(*to));
 	if (!to)
 		return 0;
 	__builtin_memcpy(to, s, sizeof(*to));
-	submit(to);
+	submit(c, to);
 	return 0;
 }
 
@@ -386,7 +446,7 @@ PROGRAM(error, inet_sk_error_report, ERROR)
 		return 0;
 	s.r.cookie = bpf_get_socket_cookie(sk);
 	s.reason = sk->sk_err;
-	return send_segment(&s, ERROR);
+	return send_segment(c, &s, ERROR);
 }
 
 PROGRAM(retransmit, tcp_retransmit_skb, RETRANSMIT)
@@ -410,7 +470,7 @@ PROGRAM(retransmit, tcp_retransmit_skb, RETRANSMIT)
 		s.acknowledgment = BPF_CORE_READ((struct tcp_sock *)sk, rcv_nxt);
 	s.payload_length = BPF_CORE_READ(skb, len);
 	s.protocol = IPPROTO_TCP;
-	return send_segment(&s, RETRANSMIT);
+	return send_segment(c, &s, RETRANSMIT);
 }
 
 PROGRAM(retransmit_synack, tcp_retransmit_synack, RETRANSMIT_SYNACK)
@@ -425,7 +485,7 @@ PROGRAM(retransmit_synack, tcp_retransmit_synack, RETRANSMIT_SYNACK)
 	if (!of_run(&r))
 		return 0;
 	// The connection that the request becomes gets this cookie.
-	return send(&r, (struct sock *)req, RETRANSMIT_SYNACK);
+	return send(c, &r, (struct sock *)req, RETRANSMIT_SYNACK);
 }
 
 // read copies bytes of a packet, if they are in its linear part, which ends at tail.
@@ -603,13 +663,7 @@ PROGRAM(reset_sent, tcp_send_reset, RESET_SENT)
 		return 0;
 	}
 	s.protocol = IPPROTO_TCP;
-	return send_segment(&s, RESET_SENT);
-}
-
-static __always_inline bool same(const struct address *a, const struct address *b)
-{
-	return a->word[0] == b->word[0] && a->word[1] == b->word[1] &&
-	       a->word[2] == b->word[2] && a->word[3] == b->word[3];
+	return send_segment(c, &s, RESET_SENT);
 }
 
 // local_address is a socket's own, which the socket was or will be reached at.
@@ -687,5 +741,5 @@ PROGRAM(drop, kfree_skb, DROP)
 	// but a neighbour that goes away does with what waited for its address.
 	if (s.reason == purge_reason && s.protocol == IPPROTO_TCP && sk && s.r.ends != OF_SENT)
 		return 0;
-	return send_segment(&s, DROP);
+	return send_segment(c, &s, DROP);
 }
