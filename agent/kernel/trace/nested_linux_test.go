@@ -23,13 +23,13 @@ func TestForgottenNotes(t *testing.T) {
 	p := newPair(t)
 	client := p.client.watch(t, Config{Flows: p.flows(), Kinds: statesAlone})
 	want := map[string]int{"CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE": 1}
-	for _, depth := range []uint32{1, 7, 8, 1 << 31} {
+	for _, order := range []uint64{0, 1, 1 << 40} {
 		each := must(client.tracer.each())
 		for i := range each {
 			taken := &each[i].Taken[synclinev1.TraceKind_TRACE_KIND_STATE]
-			taken.Depth = depth
-			for j := range taken.About {
-				taken.About[j] = ^uint64(j)
+			taken.Order = order
+			for j := range taken.Notes {
+				taken.Notes[j].Frame, taken.Notes[j].Order = ^uint64(j), order-uint64(j)
 			}
 		}
 		check(client.tracer.counts.Put(uint32(0), each))

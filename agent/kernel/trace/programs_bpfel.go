@@ -21,11 +21,17 @@ type programsCount struct {
 	Nested    uint64
 	Running   uint64
 	Taken     [16]struct {
-		_      structs.HostLayout
-		About  [8]uint64
-		Detail [8]uint64
-		Depth  uint32
-		Unused uint32
+		_     structs.HostLayout
+		Notes [8]struct {
+			_      structs.HostLayout
+			Frame  uint64
+			About  uint64
+			Cookie uint64
+			Detail uint64
+			Order  uint64
+		}
+		Order   uint64
+		Running uint64
 	}
 }
 

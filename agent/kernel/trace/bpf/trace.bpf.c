@@ -64,17 +64,29 @@ struct {
 } ring SEC(".maps");
 
 #define KINDS 16
-#define DEPTH 8
+#define NOTES 8
 
-// taken are events of one kind that the first program of the tracepoint has taken, and the
-// second has not seen yet: the innermost last.
+// note is left by the first program of a tracepoint of an event that it has taken, for the
+// second one.
+struct note {
+	// frame is where the kernel keeps the arguments of the event, on the stack that is being
+	// used; 0 where there is no note. No two events that are under way have the same.
+	__u64 frame;
+	// The event is about a socket, request or packet; the kernel gives its address to another
+	// one when it is freed, but never the cookie.
+	__u64 about;
+	__u64 cookie;
+	__u64 detail;
+	__u64 order;
+};
+
+// taken is what the first program of one kind has taken.
 struct taken {
-	// An event is known by the socket, request or packet that it is about, and by what
-	// else tells it from others of its kind that can be under way at once.
-	__u64 about[DEPTH];
-	__u64 detail[DEPTH];
-	__u32 depth;
-	__u32 unused;
+	struct note notes[NOTES];
+	// order is how many notes were made.
+	__u64 order;
+	// running is not 0 while the first program is under way.
+	__u64 running;
 };
 
 // count is one processor's: all records that it began, and by what became of them, so
@@ -115,32 +127,29 @@ enum kind {
 // for the second event; before, it calls it all the same. So each tracepoint has two
 // programs, and the kernel calls the first and then the second. The first does the work,
 // and at its end notes what it has taken. The second does the work of an event that is not
-// noted: the first was left out.
-//
-// While an event is told, the processor does not change and no other task runs on it
-// (__DO_TRACE of linux/tracepoint.h); interrupts nest, so that the notes are a stack. Where
-// the second program was left out, since an interrupt came while it was under way, a note
-// stays that nobody will look for. Whoever takes a note away takes those above it too, and
-// a full stack is emptied.
+// noted: the first was left out. DESIGN.md says why that is right whenever an interrupt
+// comes.
 #define PROGRAM(name, tracepoint, kind)                                              \
 	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c);        \
 	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
 	{                                                                            \
 		volatile struct count *c = own_count();                                    \
                                                                                      \
-		if (!c)                                                              \
+		if (!c || c->taken[kind].running)                                    \
 			return 0;                                                    \
+		c->taken[kind].running = 1;                                          \
 		c->running++;                                                        \
 		name##_event(ctx, c);                                                \
-		note(&c->taken[kind], ctx[0], detail(ctx, kind));                          \
+		note(&c->taken[kind], ctx, kind);                                    \
 		c->running--;                                                        \
+		c->taken[kind].running = 0;                                          \
 		return 0;                                                            \
 	}                                                                            \
 	SEC("tp_btf/" #tracepoint) int name##_nested(__u64 *ctx)                     \
 	{                                                                            \
 		volatile struct count *c = own_count();                                    \
                                                                                      \
-		if (!c || noted(&c->taken[kind], ctx[0], detail(ctx, kind)))               \
+		if (!c || (!c->taken[kind].running && noted(&c->taken[kind], ctx, kind)))  \
 			return 0;                                                    \
 		c->running++;                                                        \
 		c->nested++;                                                         \
@@ -159,31 +168,82 @@ static __always_inline __u64 detail(__u64 *ctx, enum kind kind)
 	case RETRANSMIT_SYNACK:
 	case RESET_SENT:
 		return ctx[1];
+	case DROP:
+		return ctx[1] ^ ctx[2] << 48;
 	default:
 		return 0;
 	}
 }
 
-static __always_inline void note(volatile struct taken *t, __u64 about, __u64 detail)
+// cookie_before is a socket's cookie, 0 while it has none, and of other things.
+static __always_inline __u64 cookie_before(__u64 *ctx, enum kind kind)
 {
-	__u32 depth = t->depth;
-
-	if (depth >= DEPTH)
-		depth = 0;
-	t->about[depth] = about;
-	t->detail[depth] = detail;
-	t->depth = depth + 1;
+	switch (kind) {
+	case STATE:
+	case RETRANSMIT:
+	case RESET_RECEIVED:
+	case DESTROYED:
+	case ERROR:
+	case READY:
+		return ((struct sock *)ctx[0])->__sk_common.skc_cookie.counter;
+	default:
+		return 0;
+	}
 }
 
-static __always_inline bool noted(volatile struct taken *t, __u64 about, __u64 detail)
+// number is a pointer that is only compared. The compiler is not to know what else is equal to
+// it, or it would read through that, which is no pointer to the verifier.
+static __always_inline __u64 number(__u64 pointer)
 {
-	__u32 depth = t->depth;
+	asm volatile("" : "+r"(pointer));
+	return pointer;
+}
 
-	for (int i = DEPTH - 1; i >= 0; i--) {
-		if (i < depth && t->about[i] == about && t->detail[i] == detail) {
-			t->depth = i;
-			return true;
+// note takes the place of a note with the same frame, which is one that nobody has looked
+// for, or else a free one, or else the oldest, since those of events that are under way are
+// the newest.
+static __always_inline void note(volatile struct taken *t, __u64 *ctx, enum kind kind)
+{
+	__u64 frame = number((__u64)ctx), oldest = ~0ULL, at;
+	__u32 place = 0;
+
+	for (int i = 0; i < NOTES; i++) {
+		at = t->notes[i].frame;
+		if (at == frame) {
+			place = i;
+			break;
 		}
+		at = at ? t->notes[i].order : 0;
+		if (at < oldest) {
+			oldest = at;
+			place = i;
+		}
+	}
+	// An interrupt may come in between, with a second program that looks for its own.
+	t->notes[place].frame = 0;
+	t->notes[place].about = number(ctx[0]);
+	t->notes[place].cookie = cookie_before(ctx, kind);
+	t->notes[place].detail = detail(ctx, kind);
+	t->notes[place].order = ++t->order;
+	t->notes[place].frame = frame;
+}
+
+// noted takes the note of an event away, if there is one. A socket of the run that was noted
+// had its cookie by then; another one may have got it since.
+static __always_inline bool noted(volatile struct taken *t, __u64 *ctx, enum kind kind)
+{
+	__u64 frame = number((__u64)ctx), cookie;
+	bool same;
+
+	for (int i = 0; i < NOTES; i++) {
+		if (t->notes[i].frame != frame)
+			continue;
+		cookie = t->notes[i].cookie;
+		same = t->notes[i].about == number(ctx[0]) && t->notes[i].detail == detail(ctx, kind) &&
+		       (!cookie || cookie == cookie_before(ctx, kind));
+		// Not before: an interrupt may come in between, and make a note in a free place.
+		t->notes[i].frame = 0;
+		return same;
 	}
 	return false;
 }
