@@ -82,6 +82,9 @@ func TestFilteredHandshake(t *testing.T) {
 		t.Errorf("the SYN that was sent again: %v", again)
 	}
 	for _, drop := range ofKind(told, synclinev1.TraceKind_TRACE_KIND_DROP) {
+		if drop.State == uint32(kernel.TimeWait) && drop.Flags&fin != 0 {
+			continue // on a busy machine the server's FIN is sent again, and answered
+		}
 		if drop.Flags != syn|ack || drop.Acknowledgment != again.Sequence+1 || drop.Reason != "NETFILTER_DROP" || drop.Protocol != unix.IPPROTO_TCP ||
 			drop.Direction != synclinev1.Direction_DIRECTION_IN {
 			t.Errorf("the SYN+ACK that was dropped: %v", drop)

@@ -3,6 +3,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -41,6 +42,27 @@ func TestForgottenNotes(t *testing.T) {
 	}
 }
 
+// Where the kernel calls the first program though it is under way already, as before Linux
+// 6.1, it leaves the event to the second; and that asks for no note while the first is under
+// way.
+func TestLeftToSecond(t *testing.T) {
+	p := newPair(t)
+	client := p.client.watch(t, Config{Flows: p.flows(), Kinds: statesAlone})
+	each := must(client.tracer.each())
+	for i := range each {
+		each[i].Taken[synclinev1.TraceKind_TRACE_KIND_STATE].Running = 1
+	}
+	check(client.tracer.counts.Put(uint32(0), each))
+	l := p.server.listen(p.server4, port)
+	p.converse(t, l, p.server4, false)
+	check(unix.Close(l))
+	want := map[string]int{"CLOSE SYN_SENT ESTABLISHED FIN_WAIT1 FIN_WAIT2 CLOSE": 1}
+	client.wait(fmt.Sprint(want), func(all []*synclinev1.Event) bool { return cmp.Equal(want, pathsOf(all)) })
+	if n := must(client.tracer.Counts()).Nested; n < 5 {
+		t.Errorf("of 5 events, the second program took %d", n)
+	}
+}
+
 // Packets that another processor's interrupt brings in between change states while a
 // thread is changing those of its own sockets. None is missing, and none is told twice.
 func TestInterruptedStates(t *testing.T) {
@@ -52,13 +74,52 @@ func TestInterruptedStates(t *testing.T) {
 	flows.Ports = append(flows.Ports, port+1)
 	w := p.client.watch(t, Config{Flows: flows, Kinds: statesAlone})
 
-	stop := make(chan struct{})
+	var nested uint64
+	deadline := time.Now().Add(20 * time.Second)
+	for nested < enough {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d events came within another one, not %d, in 20 s", nested, enough)
+		}
+		w.forget()
+		before, ran := must(w.tracer.Counts()).Nested, ranFirst(t)
+		want := p.interrupt(cpus, 100*time.Millisecond)
+		events, unseen := w.flush(), ranFirst(t) != ran
+		got := pathsOf(events)
+		if left := got["CLOSE SYN_SENT"]; unseen && left > 0 {
+			t.Logf("process 1 ran, and of %d sockets the end was not told", left)
+			got["CLOSE SYN_SENT CLOSE"] += left
+			delete(got, "CLOSE SYN_SENT")
+		}
+		for _, e := range events {
+			if l := e.GetLoss(); l != nil {
+				t.Errorf("lost: %v", l)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("sockets (-made +told):\n%s", diff)
+		}
+		nested += must(w.tracer.Counts()).Nested - before
+	}
+
+	// Whoever else is on this machine adds to both meanwhile.
+	atLeast := must(w.tracer.Counts()).Nested
+	missed := w.missed()
+	if atMost := must(w.tracer.Counts()).Nested; missed < atLeast || missed > atMost {
+		t.Errorf("the first program was left out of %d events, and the second took %d to %d", missed, atLeast, atMost)
+	}
+}
+
+// interrupt makes listeners on one processor and connections that are refused on another
+// one, the answers to which interrupt the first. It answers with what became of the sockets.
+func (p *pair) interrupt(cpus []int, during time.Duration) map[string]int {
+	p.client.t.Helper()
+	ends := time.Now().Add(during)
 	listens, connects := 0, 0
 	listening := p.client.alongside(func() error {
 		if err := pin(cpus[0]); err != nil {
 			return err
 		}
-		for ; !isClosed(stop); listens++ {
+		for ; time.Now().Before(ends); listens++ {
 			if err := unix.Close(listen(p.client4, port+1, 1)); err != nil {
 				return err
 			}
@@ -69,7 +130,7 @@ func TestInterruptedStates(t *testing.T) {
 		if err := pin(cpus[1]); err != nil {
 			return err
 		}
-		for ; !isClosed(stop); connects++ {
+		for ; time.Now().Before(ends); connects++ {
 			fd := tcp(unix.AF_INET)
 			if err := unix.Connect(fd, sockaddr(p.server4, port)); !errors.Is(err, unix.ECONNREFUSED) {
 				return fmt.Errorf("connect to a port where nobody listens: %w", err)
@@ -80,36 +141,29 @@ func TestInterruptedStates(t *testing.T) {
 		}
 		return nil
 	})
-	deadline := time.Now().Add(10 * time.Second)
-	for must(w.tracer.Counts()).Nested < enough && time.Now().Before(deadline) {
-		w.flush()
+	if err := errors.Join(listening(), connecting()); err != nil {
+		p.client.t.Fatal(err)
 	}
-	close(stop)
-	for _, wait := range []func() error{listening, connecting} {
-		if err := wait(); err != nil {
+	made := map[string]int{"CLOSE LISTEN CLOSE": listens, "CLOSE SYN_SENT CLOSE": connects}
+	// On a busy machine one of them may not get its processor meanwhile.
+	maps.DeleteFunc(made, func(_ string, n int) bool { return n == 0 })
+	return made
+}
+
+// ranFirst is for how long each thread of process 1 has run; nothing if the kernel does not
+// say. Some kernels of sandboxes call no program for anything that happens on a processor
+// where one of these runs, interrupts included, see DESIGN.md.
+func ranFirst(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, path := range must(filepath.Glob("/proc/1/task/*/schedstat")) {
+		b, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
 			t.Fatal(err)
 		}
+		all.Write(b)
 	}
-
-	events := w.flush()
-	// In this order: whoever else is on this machine adds to both meanwhile.
-	missed := w.missed()
-	counts := must(w.tracer.Counts())
-	var lost uint64
-	for _, e := range w.flush() {
-		lost += e.GetLoss().GetCount()
-	}
-	t.Logf("%d listens, %d connects, %d nested events, %d lost", listens, connects, counts.Nested, lost)
-	if counts.Nested < enough {
-		t.Errorf("%d events came within another one, not %d, in 10 s", counts.Nested, enough)
-	}
-	if missed > counts.Nested || lost > 0 {
-		t.Errorf("the first program was left out of %d events, the second took %d, and %d are reported lost", missed, counts.Nested, lost)
-	}
-	want := map[string]int{"CLOSE LISTEN CLOSE": listens, "CLOSE SYN_SENT CLOSE": connects}
-	if diff := cmp.Diff(want, pathsOf(events)); diff != "" {
-		t.Errorf("sockets (-made +told):\n%s", diff)
-	}
+	return all.String()
 }
 
 // missed is how often the kernel has left first programs out.
@@ -118,15 +172,6 @@ func (w *watch) missed() (n uint64) {
 		n += must(p.Stats()).RecursionMisses
 	}
 	return n
-}
-
-func isClosed(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
 }
 
 // processors are two that this process may run on.

@@ -153,13 +153,17 @@ func (t *Tracer) Run(ctx context.Context, emit func(...*synclinev1.Event)) error
 	}
 }
 
-// linger leaves the ring alone while a quarter of it or less waits to be read, and no
-// longer than leisure. It reports whether Run is to end.
+// linger leaves records in the ring for no longer than leisure, and while no more than a
+// quarter of it waits to be read. It reports whether Run is to end.
 func (t *Tracer) linger(ctx context.Context, tick <-chan time.Time) bool {
 	for until := clock.Now() + int64(leisure); ; {
 		select {
 		case <-tick:
-			if clock.Now() >= until || t.reader.AvailableBytes() > t.reader.BufferSize()/4 {
+			now, waiting := clock.Now(), t.reader.AvailableBytes()
+			if waiting == 0 {
+				until = now + int64(leisure)
+			}
+			if now >= until || waiting > t.reader.BufferSize()/4 {
 				return false
 			}
 		case <-t.kick:
