@@ -167,13 +167,12 @@ func (h *homes) dispute(lives []*life) map[EndRef]string {
 	return disputed
 }
 
-// mayBe reports whether a server's end that no call accepted may have been open at a moment.
+// mayBe reports whether a server's end may have been what a call accepted that returned at a
+// moment, which another is said to be.
 func (h *homes) mayBe(ref EndRef, moment int) bool {
-	if _, accepted := h.accepts[ref]; accepted || ref.End != ServerEnd {
-		return false
-	}
 	opened, seen := h.opened[ref]
-	return !seen || opened < moment
+	_, accepted := h.accepts[ref]
+	return ref.End == ServerEnd && (seen && opened < moment || !seen && !accepted)
 }
 
 // free answers an end that no life has yet. A request may make a socket that fails before

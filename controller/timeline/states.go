@@ -145,7 +145,7 @@ func (a *assembly) judge(p *path, ref EndRef, l *life) (doubt string) {
 	if doubt == "" && !p.proven {
 		doubt = a.doubtSupposed(p)
 	}
-	if doubt == "" && p.final == nil && a.dumps[p.own.Host] < 0 && p.mayHaveGivenUp() {
+	if doubt == "" && !p.proven && p.final == nil && a.dumps[p.own.Host] < 0 && p.mayHaveGivenUp() {
 		doubt = fmt.Sprintf("%s sent again and again what brought it to %s, and no dump on record tells whether it gave up", a.endName(p.own), p.now())
 	}
 	if against := a.check(p); against != "" {

@@ -204,11 +204,16 @@ func (p *path) sendMore(f *clue) {
 		return
 	}
 	p.fin = numbered(k.Seq + sequenceLength(k))
+	crossed := k.Flags&ACK != 0 && p.peerFIN.known && int32(k.Ack-p.peerFIN.n) < 0
+	if n := len(p.states); crossed && n > 1 && p.states[n-1].Known == KnownCall && p.now() == stateLastAck {
+		// close(2) had returned before the FIN that it sent came to the tap.
+		p.states = p.states[:n-1]
+	}
 	switch p.now() {
 	case stateEstablished, stateSynRecv:
 		p.enter(stateFinWait1, f.moment, KnownPacket)
 	case stateCloseWait:
-		if k.Flags&ACK != 0 && p.peerFIN.known && int32(k.Ack-p.peerFIN.n) < 0 {
+		if crossed {
 			p.cross(f)
 			return
 		}

@@ -17,6 +17,10 @@ var (
 	simFirst = flag.Uint64("sim.first", 0, "the seed of the first simulated run")
 )
 
+// simTold are the seeds of runs of which something wrong was once told; few runs are like
+// them.
+var simTold = []uint64{491, 503, 611, 739, 945, 1121, 1156, 1181, 1230, 1267, 1462, 2175, 2354, 2629, 2697, 2906, 3348, 3383, 4811, 10923, 12162, 12596, 12681, 14151, 15931}
+
 // simEnough is after how many wrong claims a person has enough to look at.
 const simEnough = 3
 
@@ -33,7 +37,11 @@ const simLosses = 6
 func TestStatesAreTrue(t *testing.T) {
 	var whole, sure, doubtful int
 	wrong := 0
+	seeds := slices.Clone(simTold)
 	for seed := *simFirst; seed < *simFirst+uint64(*simRuns); seed++ {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
 		if wrong >= simEnough {
 			return
 		}

@@ -43,10 +43,10 @@ func (p *path) lastOut(i int, flag Flags) clock.Local {
 	return p.t.Moments[p.clues[i].moment].Local
 }
 
-// isServed reports whether the end was accepted, or sent what only an accepted socket sends.
+// isServed reports whether a call returned the end as open, or it sent what a request does not.
 func (p *path) isServed() bool {
 	return p.isHeard() || slices.ContainsFunc(p.clues, func(f clue) bool {
-		return f.call != nil && isAccept(f.call) && f.call.Result >= 0
+		return f.call != nil && (isAccept(f.call) || f.call.Name == "connect") && f.call.Result >= 0
 	})
 }
 
@@ -70,10 +70,15 @@ func (a *assembly) doubtSupposed(p *path) string {
 
 // mayHaveGivenUp reports whether the end was last heard of sending again what nobody had
 // acknowledged. A socket gives that up in the end, without a packet: a request, or one that no
-// process has, without a call as well.
+// process has, without a call as well. What the tap heard last may have been dropped behind it.
 func (p *path) mayHaveGivenUp() bool {
 	var flag Flags
 	switch p.now() {
+	case stateEstablished:
+		if !p.passive || p.isServed() {
+			return false
+		}
+		flag = SYN
 	case stateSynRecv:
 		flag = SYN
 	case stateFinWait1, stateClosing, stateLastAck:

@@ -159,6 +159,10 @@ func (p *path) closedAtFirst() State {
 func (p *path) requested(first step) State {
 	if i := slices.IndexFunc(p.states, func(s State) bool { return s.Name == stateSynRecv }); i >= 0 && p.states[i].Moment >= 0 {
 		if s := p.states[i]; s.Moment < first.moment || first.from != stateListen {
+			if p.blind != "" {
+				// A SYN that came before may be missing.
+				s.After = -1
+			}
 			return s
 		}
 		if p.blind == "" {
@@ -210,6 +214,8 @@ func (p *path) doubtAfter(s step, since int, tail []State) string {
 	switch {
 	case isWaiting && since >= 0 && s.from == stateFinWait2 && p.t.Moments[s.moment].Local-p.t.Moments[since].Local < handsOverWithin:
 		return fmt.Sprintf("the kernel let go of its socket as soon as it came to FIN_WAIT2, and what would tell whether one segment brought both is not on record: %s", p.blind)
+	case len(tail) > 1 && tail[len(tail)-1].Known == KnownPacket && tail[len(tail)-1].After == tail[len(tail)-1].Moment:
+		return fmt.Sprintf("the reset that seems to end it may be of another connection, which is not all on record: %s", p.blind)
 	case len(tail) > 0 && tail[len(tail)-1].Name == stateClosed:
 		return ""
 	case p.final == nil || p.final.moment < s.moment:
