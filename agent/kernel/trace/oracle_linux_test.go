@@ -19,9 +19,9 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// oraclePort is one that nothing else on a machine of tests uses: bpftrace sees all of
-// its network namespaces.
-const oraclePort = 47831
+// oraclePort is one that nothing else on a machine of tests uses, nor is given to those who
+// connect: bpftrace sees all of its network namespaces.
+const oraclePort = 27831
 
 // bpftrace is the independent tracer of sock:inet_sock_set_state, at work.
 type bpftrace struct {
@@ -41,7 +41,7 @@ func startBpftrace(t *testing.T) *bpftrace {
 	program := fmt.Sprintf(`tracepoint:sock:inet_sock_set_state /args->sport == %d || args->dport == %[1]d/ `+
 		`{ printf("%%d %%d %%d %%d\n", args->sport, args->dport, args->oldstate, args->newstate); }`, oraclePort)
 	// bpftrace needs tracefs, which nothing else does: it gets one of its own.
-	const mounts = `mount -t debugfs debugfs /sys/kernel/debug && { test -d /sys/kernel/debug/tracing/events/sock || ` +
+	const mounts = `{ test -d /sys/kernel/debug/tracing || mount -t debugfs debugfs /sys/kernel/debug; } && { test -d /sys/kernel/debug/tracing/events/sock || ` +
 		`mount -t tracefs tracefs /sys/kernel/debug/tracing; } && exec "$@"`
 	b := &bpftrace{cmd: exec.Command("sh", "-c", mounts, "sh", path, "-B", "line", "-e", program)}
 	b.cmd.SysProcAttr = &unix.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
@@ -96,7 +96,9 @@ func TestAgainstBpftrace(t *testing.T) {
 	for begun := oracle.count(); oracle.count() <= begun+2; {
 		if time.Now().After(deadline) {
 			_ = oracle.cmd.Process.Kill()
-			t.Fatalf("bpftrace tells nothing: %s", oracle.stderr.String())
+			oracle.read.Wait()
+			err := oracle.cmd.Wait()
+			t.Fatalf("bpftrace tells nothing: %v\n%s", err, oracle.stderr.String())
 		}
 		check(unix.Close(p.server.listen(p.server4, oraclePort)))
 		markers++
