@@ -35,8 +35,8 @@ import (
 
 // Versions of the protocol that this agent speaks.
 const (
-	protocolMin = 1
-	protocolMax = 1
+	protocolMin = 2
+	protocolMax = 2
 )
 
 // Config is what an agent is told at its start.

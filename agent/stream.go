@@ -64,7 +64,7 @@ type losing struct {
 }
 
 // lostEvents are what was lost of one source in one repetition: how many, and when the
-// first and the last of them happened.
+// first of them began and the last was over.
 type lostEvents struct {
 	count        uint64
 	since, until int64
@@ -116,7 +116,7 @@ func (s *stream) lose(e *synclinev1.Event) {
 		s.lost[key] = l
 	}
 	l.count += count
-	l.since, l.until = min(l.since, since), max(l.until, e.TimeNs)
+	l.since, l.until = min(l.since, since), max(l.until, e.TimeNs, e.GetCall().GetReturnNs())
 }
 
 // event is the loss, placed between the first and the last of what was lost: there is

@@ -34,7 +34,10 @@ import (
 )
 
 // Protocol is the version of the agents' protocol that this controller speaks.
-const Protocol = 1
+//
+//	1  the first
+//	2  chunks of version 4; Arm says which repetition comes next
+const Protocol = 2
 
 // heartbeat is how often agents say that they live.
 const heartbeat = 2 * time.Second

@@ -22,6 +22,9 @@ const (
 	// those who are watched. Flush cuts both short.
 	pause   = 10 * time.Millisecond
 	leisure = 250 * time.Millisecond
+	// recordHeader is what the ring puts before each record; both together take a multiple
+	// of 8 bytes (kernel/bpf/ringbuf.c).
+	recordHeader = 8
 	// batchSize bounds the events of one call of emit.
 	batchSize = 1024
 	// missEvery is how often the kernel is asked what it left the programs out of.
@@ -253,14 +256,16 @@ func quiet(each []programsCount) bool {
 	return true
 }
 
-// pass reads all records there are, then the programs' counters, and if it is the last or
+// pass reads the records that are there, then the programs' counters, and if it is the last or
 // answers a Flush, the kernel's too. It answers those that were asked for before it began:
 // what is lost between its beginning and its end may come after it has looked.
 func (t *Tracer) pass(last bool) error {
 	t.mu.Lock()
 	flushes, asked := t.flushes, t.flushes > t.answered
 	t.mu.Unlock()
-	for {
+	// No more than is there now: others may write as fast as this reads, and whoever waits
+	// for a Flush waits for what is there.
+	for rest := t.reader.AvailableBytes(); rest > 0; rest -= recordHeader + (len(t.raw.RawSample)+7)&^7 {
 		err := t.reader.ReadInto(&t.raw)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			break
