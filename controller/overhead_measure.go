@@ -85,6 +85,7 @@ func (r *runner) measure(ctx context.Context) error {
 	}
 	figures(m.settings, m.passes, r.run.Hosts)
 	m.overhead.Settings = m.settings
+	fitLog(m.overhead)
 	return r.change(ctx, store.RunChange{Overhead: overheadToStore(m.overhead)})
 }
 

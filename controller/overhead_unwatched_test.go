@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,109 @@ func TestUnwatchedByMarks(t *testing.T) {
 	}
 	if all := by["all"]; len(all.Unwatched) != 0 || all.Repetitions != 2 {
 		t.Errorf("all sources: %v", all)
+	}
+}
+
+// What is lacking in part comes with numbers of the round; a thousand rounds take the log
+// no more room than one.
+func TestUnwatchedInEveryRound(t *testing.T) {
+	hosts := watchers([]store.Capability{can("tcp-states"), can("packets")}, []store.Capability{can("tcp-states"), can("packets")})
+	settings := overheadSettings([]string{"tcp-states", "packets"})
+	var passes []*pass
+	for round := range maxRounds + 1 {
+		for setting, s := range settings {
+			p := &pass{setting: setting, round: round}
+			p.add("vm1", callEvent("client", "connect", 0, 100, 0))
+			for _, agent := range []string{"vm1", "vm2"} {
+				if slices.Contains(s.Sources, synclinev1.Source_SOURCE_TCP_STATES) {
+					detail := fmt.Sprintf("tcp-states: of %d events nobody can tell whose they are", round+1)
+					p.add(agent, &synclinev1.Event{Fact: &synclinev1.Event_Mark{Mark: &synclinev1.Mark{Kind: synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED, Detail: detail}}})
+				}
+			}
+			passes = append(passes, p)
+		}
+	}
+	figures(settings, passes, hosts)
+	lacks := []string{
+		"A SOURCE_TCP_STATES true of 1 events nobody can tell whose they are",
+		"B SOURCE_TCP_STATES true of 1 events nobody can tell whose they are",
+	}
+	want := map[string][]string{"bare": nil, "all": lacks, "tcp-states": lacks, "packets": nil}
+	for _, s := range settings {
+		if diff := cmp.Diff(want[s.Name], unwatchedTexts(s)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", s.Name, diff)
+		}
+		if s.Repetitions != maxRounds {
+			t.Errorf("%s: %d repetitions count", s.Name, s.Repetitions)
+		}
+	}
+}
+
+// The most hosts and sources that an experiment can have, with the longest names, fit the
+// log whatever they lack: reasons get shorter, and what is left out is counted.
+func TestUnwatchedFitsLog(t *testing.T) {
+	sources := []string{"packets", "tcp-states", "tcp-info", "counters", "accept-queue", "icmp", "arp", "drops"}
+	for _, c := range []struct {
+		name          string
+		hosts, reason int
+		// kept is how many bytes of a reason must stay at least, and more whether some are
+		// only counted.
+		kept int
+		more bool
+	}{
+		{"few hosts", 4, maxReason, maxReason, false},
+		{"more hosts", 8, 10 * maxReason, maxReason / 2, false},
+		{"all hosts", experiment.MaxHosts, 10 * maxReason, leastReason, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := &synclinev1.Overhead{Rounds: maxRounds, Settings: overheadSettings(sources)}
+			var hosts []store.RunHost
+			for i := range c.hosts {
+				h := store.RunHost{Name: fmt.Sprintf("%0*d", store.MaxNameBytes, i)}
+				for _, s := range sources {
+					h.Capabilities = append(h.Capabilities, cannot(s, strings.Repeat("x", c.reason)))
+				}
+				hosts = append(hosts, h)
+			}
+			lacking := map[string]int{}
+			for _, s := range o.Settings {
+				s.Unwatched = unwatchedBy(s, hosts)
+				// What the last source lacks is in part.
+				for _, u := range s.Unwatched {
+					u.InPart = u.Source == synclinev1.Source_SOURCE_DROPS
+				}
+				s.Failure = strings.Repeat("x", maxCause)
+				lacking[s.Name] = len(s.Unwatched)
+			}
+			fitLog(o)
+			if size := len(overheadToStore(o)); size > store.MaxOverhead {
+				t.Errorf("%d bytes for the log, which takes %d", size, store.MaxOverhead)
+			}
+			more := false
+			for _, s := range o.Settings {
+				told := 0
+				for _, u := range s.Unwatched {
+					if u.Host != "" {
+						told++
+						if len(u.Reason) < c.kept {
+							t.Fatalf("%s: a reason of %d bytes is left of %d", s.Name, len(u.Reason), c.reason)
+						}
+						continue
+					}
+					var n int
+					if _, err := fmt.Sscanf(u.Reason, "%d more,", &n); err != nil {
+						t.Errorf("%s: %q does not say how many: %v", s.Name, u.Reason, err)
+					}
+					told, more = told+n, true
+				}
+				if told != lacking[s.Name] {
+					t.Errorf("%s: tells of %d, and %d were not on", s.Name, told, lacking[s.Name])
+				}
+			}
+			if more != c.more {
+				t.Errorf("some are only counted: %v", more)
+			}
+		})
 	}
 }
 
