@@ -66,9 +66,16 @@ func allTogether(settings []*synclinev1.OverheadSetting) string {
 	if c.GetRatio() == 0 {
 		return "it is not known for all sources at once"
 	}
-	text := fmt.Sprintf("with all sources %s of the bare %s", interval(c), map[string]string{connectionRate: "connections a second", repetitionRate: "repetitions a second"}[unit])
-	if len(s.Unwatched) > 0 {
+	ratio, without := interval(c), ""
+	if !certain(c) {
+		ratio, without = "×"+ratioText(c.Ratio), ", without an interval"
+	}
+	text := fmt.Sprintf("with all sources %s of the bare %s%s", ratio, map[string]string{connectionRate: "connections a second", repetitionRate: "repetitions a second"}[unit], without)
+	if slices.ContainsFunc(s.Unwatched, func(u *synclinev1.Unwatched) bool { return !u.InPart }) {
 		text += ", and not all of them were on"
+	}
+	if slices.ContainsFunc(s.Unwatched, (*synclinev1.Unwatched).GetInPart) {
+		text += ", some of them in part"
 	}
 	if len(hardlyBusy(settings[0])) > 0 {
 		text += "; of lanes that hardly load a machine"
@@ -175,16 +182,22 @@ func lasting(c *synclinev1.Cost) string {
 	return strconv.FormatFloat(v, 'g', 3, 64) + unit
 }
 
-// times is a ratio: "×1.21"; "~1.02" if it may as well be 1, for all that is known.
+// times is a ratio: "×1.21"; "~1.02" if its interval holds 1, so that it may as well be 1
+// for all that is known; "(1.21)" if there is no interval, so that nothing is.
 func times(c *synclinev1.Cost) string {
 	switch {
 	case c.GetRatio() == 0:
 		return ""
-	case certain(c) && (c.RatioLow > 1 || c.RatioHigh < 1):
-		return "×" + ratioText(c.Ratio)
+	case !certain(c):
+		return "(" + ratioText(c.Ratio) + ")"
+	case maybeOne(c):
+		return "~" + ratioText(c.Ratio)
 	}
-	return "~" + ratioText(c.Ratio)
+	return "×" + ratioText(c.Ratio)
 }
+
+// maybeOne reports whether the interval of a ratio holds 1.
+func maybeOne(c *synclinev1.Cost) bool { return certain(c) && c.RatioLow <= 1 && c.RatioHigh >= 1 }
 
 // certain reports whether there are pairs enough for an interval.
 func certain(c *synclinev1.Cost) bool { return c.GetPairs() > 0 && c.Confidence >= surely }

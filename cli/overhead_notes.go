@@ -34,12 +34,13 @@ func (t *overheadText) notes(r *synclinev1.Run) {
 
 // legend explains the signs that the table uses.
 func (t *overheadText) legend(settings []*synclinev1.OverheadSetting) {
-	var compared, few, doubtful bool
+	var compared, few, alone, doubtful bool
 	for _, s := range settings {
 		for _, c := range []*synclinev1.Cost{s.ConnectionsPerSecond, s.RepetitionsPerSecond, s.ConnectP50Ns, s.ConnectP99Ns, s.AgentCpuNs, s.MachineCpuNs} {
 			compared = compared || certain(c)
 			few = few || c.GetPairs() > 0 && !certain(c)
-			doubtful = doubtful || strings.HasPrefix(times(c), "~")
+			alone = alone || c.GetRatio() > 0 && !certain(c)
+			doubtful = doubtful || maybeOne(c)
 		}
 	}
 	text := "×: median of the n ratios to bare in the same round"
@@ -49,10 +50,13 @@ func (t *overheadText) legend(settings []*synclinev1.OverheadSetting) {
 	if few {
 		text += "; n below 6 makes no interval of 95 %"
 	}
-	if doubtful {
-		text += "; ~: no interval, or 1 is in it: maybe no cost"
+	if alone {
+		text += "; ( ): no interval, so how far off it may be is not known"
 	}
-	if compared || few || doubtful {
+	if doubtful {
+		text += "; ~: 1 is in its interval: maybe no cost"
+	}
+	if compared || few || alone {
 		t.note("  ", text)
 	}
 }
@@ -61,7 +65,11 @@ func (t *overheadText) legend(settings []*synclinev1.OverheadSetting) {
 func notWatched(settings []*synclinev1.OverheadSetting) (texts []string) {
 	lacks := map[bool][]string{}
 	for _, l := range lacking(settings) {
-		lacks[l.inPart] = append(lacks[l.inPart], fmt.Sprintf("%s (%s)", places(l.hosts), l.reason))
+		text := l.reason
+		if len(l.hosts) > 0 {
+			text = fmt.Sprintf("%s (%s)", places(l.hosts), l.reason)
+		}
+		lacks[l.inPart] = append(lacks[l.inPart], text)
 	}
 	if off := lacks[false]; len(off) > 0 {
 		texts = append(texts, "*: not on, so what that would cost is not in ×: "+strings.Join(off, "; "))
@@ -76,7 +84,7 @@ func notWatched(settings []*synclinev1.OverheadSetting) (texts []string) {
 type lack struct {
 	reason string
 	inPart bool
-	// hosts are by source.
+	// hosts are by source; none, if the reason says how many more there are.
 	hosts map[synclinev1.Source][]string
 }
 
@@ -89,7 +97,7 @@ func lacking(settings []*synclinev1.OverheadSetting) (all []*lack) {
 				i = len(all)
 				all = append(all, &lack{u.Reason, u.InPart, map[synclinev1.Source][]string{}})
 			}
-			if hosts := all[i].hosts; !slices.Contains(hosts[u.Source], u.Host) {
+			if hosts := all[i].hosts; u.Host != "" && !slices.Contains(hosts[u.Source], u.Host) {
 				hosts[u.Source] = append(hosts[u.Source], u.Host)
 			}
 		}

@@ -57,6 +57,13 @@ var overheads = []struct {
 			{Name: "drops", Failure: "it was on nowhere: host A: no BTF", Unwatched: off(synclinev1.Source_SOURCE_DROPS, "no BTF", "A", "B", "C", "D")},
 		}},
 	}},
+	{"on everywhere, in part", &synclinev1.Run{Hosts: twoHosts, Overhead: &synclinev1.Overhead{Rounds: 20, RoundsDone: 20, Settings: []*synclinev1.OverheadSetting{
+		{Name: "bare", Repetitions: 20, Connections: 38_000, WorkingNs: 61e6, ConnectionsPerSecond: cost(31_193, 0, 0, 0), AgentCpuNs: cost(124e6, 0, 0, 0)},
+		{Name: "all", Repetitions: 20, Connections: 38_000, ConnectionsPerSecond: cost(31_100, 0.9, 0.88, 0.92), Unwatched: []*synclinev1.Unwatched{
+			{Host: "A", Source: synclinev1.Source_SOURCE_TCP_STATES, Reason: "no BTF", InPart: true}, {Host: "B", Source: synclinev1.Source_SOURCE_TCP_STATES, Reason: "no BTF", InPart: true},
+			{Reason: "3 more, for which the log has no room", InPart: true},
+		}},
+	}}}},
 	{"lanes that sleep", &synclinev1.Run{Hosts: twoHosts, Overhead: &synclinev1.Overhead{Rounds: 20, RoundsDone: 20, Settings: []*synclinev1.OverheadSetting{
 		{Name: "bare", Repetitions: 20, Connections: 20, WorkingNs: 1e6, Resting: 0.984, ConnectionsPerSecond: cost(1012, 0, 0, 0), AgentCpuNs: cost(3e6, 0, 0, 0)},
 		{Name: "all", Repetitions: 20, Connections: 20, ConnectionsPerSecond: cost(1010, 0.998, 0.9, 1.1), AgentCpuNs: cost(4e6, 1.3, 1.2, 1.5)},
@@ -71,6 +78,29 @@ var overheads = []struct {
 		{Name: "bare", Failed: 1, Failure: "lane client: no route"}, {Name: "all", Failed: 1, Failure: "lane client: no route"},
 	}}}},
 	{"nobody asked", &synclinev1.Run{}},
+}
+
+// A ratio whose interval holds 1 is another thing than one that has no interval.
+func TestTimes(t *testing.T) {
+	for _, c := range []struct {
+		cost *synclinev1.Cost
+		want string
+	}{
+		{nil, ""},
+		{cost(1, 0, 0, 0), ""},
+		{cost(1, 5.74, 0, 0), "(5.74)"},
+		{cost(1, 1, 0, 0), "(1.00)"},
+		{&synclinev1.Cost{Ratio: 0.3, RatioLow: 0.2, RatioHigh: 0.4, Confidence: 0.75, Pairs: 3}, "(0.30)"},
+		{cost(1, 1.02, 0.99, 1.05), "~1.02"},
+		{cost(1, 1.04, 1, 1.08), "~1.04"},
+		{cost(1, 0.96, 0.9, 1), "~0.96"},
+		{cost(1, 1.21, 1.2, 1.3), "×1.21"},
+		{cost(1, 0.71, 0.68, 0.75), "×0.71"},
+	} {
+		if got := times(c.cost); got != c.want {
+			t.Errorf("times(%v) = %q, want %q", c.cost, got, c.want)
+		}
+	}
 }
 
 // The table is what people read; it stays within 80 columns.
