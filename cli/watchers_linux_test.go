@@ -148,7 +148,7 @@ func TestWatchersAgree(t *testing.T) {
 		seen.take(l, run.Id)
 	}
 	for i, tap := range taps {
-		sameMultiset(t, hosts[i], seen.packets[hosts[i]], tap.stop())
+		sameMultiset(t, hosts[i], seen.packets[hosts[i]], tap.stop(), seen.lost[lossOf{hosts[i], synclinev1.Source_SOURCE_PACKETS}])
 	}
 	theirs, misses := tracer.stop()
 	seen.sameStates(t, theirs, misses)
@@ -162,9 +162,23 @@ func TestWatchersAgree(t *testing.T) {
 type sights struct {
 	packets map[string][]seenPacket
 	states  []stateChange
-	// lost state changes are reported as such; of any socket of the machine.
-	lost                                 uint64
+	// lost is what an agent reported of one source: traces are of any socket of its host.
+	lost                                 map[lossOf]uint64
 	connections, retransmissions, resets int
+}
+
+// lossOf is whose events of what were lost. It excuses no others.
+type lossOf struct {
+	agent  string
+	source synclinev1.Source
+}
+
+// lose counts what an agent reported lost.
+func (s *sights) lose(agent string, l *synclinev1.Loss) {
+	if s.lost == nil {
+		s.lost = map[lossOf]uint64{}
+	}
+	s.lost[lossOf{agent, l.Source}] += l.Count
 }
 
 func (s *sights) take(l *testLab, run string) {
@@ -188,23 +202,27 @@ func (s *sights) take(l *testLab, run string) {
 		case e.GetTrace().GetKind() == synclinev1.TraceKind_TRACE_KIND_RETRANSMIT:
 			s.retransmissions++
 		case e.GetLoss() != nil:
-			s.lost += e.GetLoss().Count
-			l.t.Logf("%s lost %d in %s", agent, e.GetLoss().Count, e.GetLoss().Where)
+			s.lose(agent, e.GetLoss())
+			l.t.Logf("%s lost %d of %v in %s", agent, e.GetLoss().Count, e.GetLoss().Source, e.GetLoss().Where)
 		}
 	})
 }
 
 // sameStates holds the state changes of the runs' events against those that bpftrace saw,
-// and that the kernel left it out of.
-func (s *sights) sameStates(t *testing.T, theirs map[string]int, misses int) {
+// and that the kernel left it out of. Only traces that the host reports lost may be
+// missing, and of each host as many.
+func (s *sights) sameStates(t testing.TB, theirs map[string]int, misses int) {
 	t.Helper()
-	var missing, invented []string
-	total := 0
+	missing := map[string][]string{}
+	var invented []string
+	total, lacking := 0, 0
 	mine := tally(s.states)
 	for change, n := range theirs {
 		total += n
+		agent, _, _ := strings.Cut(change, " ")
 		for range n - mine[change] {
-			missing = append(missing, change)
+			missing[agent] = append(missing[agent], change)
+			lacking++
 		}
 	}
 	for change, n := range mine {
@@ -212,11 +230,13 @@ func (s *sights) sameStates(t *testing.T, theirs map[string]int, misses int) {
 			invented = append(invented, change)
 		}
 	}
-	slices.Sort(missing)
-	slices.Sort(invented)
-	if uint64(len(missing)) > s.lost {
-		t.Errorf("the runs lack %d state changes that bpftrace saw, and report %d lost:\n%s", len(missing), s.lost, strings.Join(missing, "\n"))
+	for agent, changes := range missing {
+		slices.Sort(changes)
+		if lost := s.lost[lossOf{agent, synclinev1.Source_SOURCE_TRACEPOINTS}]; uint64(len(changes)) > lost {
+			t.Errorf("the runs lack %d state changes that bpftrace saw of %s, which reports %d traces lost:\n%s", len(changes), agent, lost, strings.Join(changes, "\n"))
+		}
 	}
+	slices.Sort(invented)
 	// The kernel calls no program that is running already, and counts that.
 	if len(invented) > misses {
 		t.Errorf("the runs have %d state changes that bpftrace did not see; it missed %d:\n%s", len(invented), misses, strings.Join(invented, "\n"))
@@ -224,12 +244,12 @@ func (s *sights) sameStates(t *testing.T, theirs map[string]int, misses int) {
 	if total == 0 {
 		t.Error("bpftrace saw nothing")
 	}
-	t.Logf("states: %d in the runs, bpftrace saw %d and the kernel left it out of %d; %d are missing, %d reported lost, %d invented", len(s.states), total, misses, len(missing), s.lost, len(invented))
+	t.Logf("states: %d in the runs, bpftrace saw %d and the kernel left it out of %d; %d are missing, %d invented", len(s.states), total, misses, lacking, len(invented))
 }
 
 // sameMultiset fails unless both observers of a host saw the same packets, each as often,
-// at the same times.
-func sameMultiset(t *testing.T, host string, ours, theirs []seenPacket) {
+// at the same times, but for as many as the host reports lost of its packets.
+func sameMultiset(t testing.TB, host string, ours, theirs []seenPacket, lost uint64) {
 	t.Helper()
 	byContent := func(all []seenPacket) map[seenPacket][]int64 {
 		stamps := map[seenPacket][]int64{}
@@ -245,13 +265,23 @@ func sameMultiset(t *testing.T, host string, ours, theirs []seenPacket) {
 	}
 	a, b := byContent(ours), byContent(theirs)
 	var furthest int64
+	var missing []string
+	lacking := 0
 	for p, at := range b {
 		if len(a[p]) < len(at) {
-			t.Errorf("%s: tshark saw %d times, and the runs have %d times, %+v", host, len(at), len(a[p]), p)
+			lacking += len(at) - len(a[p])
+			missing = append(missing, fmt.Sprintf("tshark saw %d times, and the runs have %d times, %+v", len(at), len(a[p]), p))
 		}
-		for i := range min(len(at), len(a[p])) {
+		// Of packets that are not all there nobody knows which is which.
+		if len(a[p]) != len(at) {
+			continue
+		}
+		for i := range at {
 			furthest = max(furthest, at[i]-a[p][i], a[p][i]-at[i])
 		}
+	}
+	if uint64(lacking) > lost {
+		t.Errorf("%s: the runs lack %d packets, and report %d lost:\n%s", host, lacking, lost, strings.Join(missing, "\n"))
 	}
 	for p, at := range a {
 		if len(b[p]) < len(at) {
@@ -264,5 +294,54 @@ func sameMultiset(t *testing.T, host string, ours, theirs []seenPacket) {
 	if furthest > stampTolerance {
 		t.Errorf("%s: a stamp is %d ns from tshark's", host, furthest)
 	}
-	t.Logf("%s: %d packets in the runs, tshark saw %d; stamps differ by at most %d ns", host, len(ours), len(theirs), furthest)
+	t.Logf("%s: %d packets in the runs, tshark saw %d; %d are missing; stamps differ by at most %d ns", host, len(ours), len(theirs), lacking, furthest)
+}
+
+// complaints counts what a comparison finds wrong.
+type complaints struct {
+	testing.TB
+	n int
+}
+
+func (c *complaints) Error(...any)          { c.n++ }
+func (c *complaints) Errorf(string, ...any) { c.n++ }
+
+// A loss excuses what is missing of its own source and its own host, and nothing else.
+func TestLossExcuses(t *testing.T) {
+	const (
+		traces  = synclinev1.Source_SOURCE_TRACEPOINTS
+		packets = synclinev1.Source_SOURCE_PACKETS
+	)
+	for _, c := range []struct {
+		name   string
+		agent  string
+		source synclinev1.Source
+		count  uint64
+		// states and packets are what is wrong of those of vm1, which lacks two of either.
+		states, packets int
+	}{
+		{"nothing", "vm1", traces, 0, 1, 1},
+		{"its traces", "vm1", traces, 2, 0, 1},
+		{"too few traces", "vm1", traces, 1, 1, 1},
+		{"its packets", "vm1", packets, 2, 1, 0},
+		{"too few packets", "vm1", packets, 1, 1, 1},
+		{"calls", "vm1", synclinev1.Source_SOURCE_SYSCALLS, 2, 1, 1},
+		{"another host's traces", "vm2", traces, 2, 1, 1},
+		{"another host's packets", "vm2", packets, 2, 1, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var s sights
+			s.lose(c.agent, &synclinev1.Loss{Source: c.source, Count: c.count})
+			states := &complaints{TB: t}
+			s.sameStates(states, map[string]int{"vm1 1 2 CLOSE>SYN_SENT": 1, "vm1 1 2 SYN_SENT>ESTABLISHED": 1}, 0)
+			if states.n != c.states {
+				t.Errorf("%d complaints of states, want %d", states.n, c.states)
+			}
+			seen := &complaints{TB: t}
+			sameMultiset(seen, "vm1", []seenPacket{{stamp: 1}}, []seenPacket{{stamp: 1}, {stamp: 2 + 2*stampTolerance}, {seq: 1}}, s.lost[lossOf{"vm1", packets}])
+			if seen.n != c.packets {
+				t.Errorf("%d complaints of packets, want %d", seen.n, c.packets)
+			}
+		})
+	}
 }
