@@ -1,8 +1,11 @@
 package timeline
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"syncline/controller/experiment"
 )
@@ -45,9 +48,15 @@ func (tr *trial) countDrops(e *experiment.DropExpectation) counting {
 	segments := tr.droppedSegments()
 	for moment := range tr.t.Moments {
 		ev := tr.t.Moments[moment].Event
-		if ev.Trace == nil || ev.Trace.Kind != TraceDrop ||
-			e.Reason != "" && ev.Trace.Reason != e.Reason || e.Host != "" && tr.t.Hosts[ev.Host].Name != e.Host {
+		if ev.Trace == nil || ev.Trace.Kind != TraceDrop || e.Host != "" && tr.t.Hosts[ev.Host].Name != e.Host {
 			continue
+		}
+		unnamed := ""
+		if e.Reason != "" && ev.Trace.Reason != e.Reason {
+			if !isUnnamed(ev.Trace.Reason) {
+				continue
+			}
+			unnamed = fmt.Sprintf("the kernel of %s does not name the reason", tr.hostName(ev.Host))
 		}
 		connection, fits, doubt := tr.t.Moments[moment].Connection, false, ""
 		if one, ok := segments[moment]; ok {
@@ -60,9 +69,7 @@ func (tr *trial) countDrops(e *experiment.DropExpectation) counting {
 			continue
 		}
 		why := tr.doubtOf(connection)
-		if why == "" {
-			why = doubt
-		}
+		why = cmp.Or(why, doubt, unnamed)
 		switch why {
 		case foreignText:
 		case "":
@@ -72,6 +79,18 @@ func (tr *trial) countDrops(e *experiment.DropExpectation) counting {
 		}
 	}
 	return c
+}
+
+// isUnnamed reports whether a kernel left open why it dropped a packet: it says NOT_SPECIFIED
+// where no reason is told apart yet, and agents have the number, or nothing, where its type
+// information has no name for it.
+func isUnnamed(reason string) bool {
+	number, isNumber := strings.CutPrefix(reason, "reason ")
+	if isNumber {
+		_, err := strconv.ParseUint(number, 10, 32)
+		isNumber = err == nil
+	}
+	return isNumber || reason == "" || reason == "NOT_SPECIFIED"
 }
 
 // droppedSegments finds the transmission that a trace stands beside, by its moment.

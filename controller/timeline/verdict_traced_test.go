@@ -130,6 +130,53 @@ func TestDropVerdicts(t *testing.T) {
 	}
 }
 
+// A drop whose reason the kernel does not name may be one for the reason that is meant, and
+// may be none: the kernels that do not have that reason yet name none.
+func TestDropVerdictsOfUnnamedReasons(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/states/traced_drop.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		reason, expect string
+		want           Ruling
+		why            string
+	}{
+		{"NOT_SPECIFIED", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 1 }", CannotTell, "the kernel of B does not name the reason"},
+		{"", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 1 }", CannotTell, "the kernel of B does not name the reason"},
+		{"reason 70", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 1 }", CannotTell, "the kernel of B does not name the reason"},
+		{"NOT_SPECIFIED", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 0 }", CannotTell, "the kernel of B does not name the reason"},
+		{"NOT_SPECIFIED", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 2 }", Fail, "counted 0"},
+		{"NOT_SPECIFIED", "{ of: B>A SYN+ACK, host: B, reason: TCP_MINTTL, equals: 0 }", Pass, ""},
+		{"NOT_SPECIFIED", "{ of: A>B SYN, host: B, reason: NOT_SPECIFIED, equals: 1 }", Pass, ""},
+		{"NOT_SPECIFIED", "{ of: A>B SYN, host: B, equals: 1 }", Pass, ""},
+		{"NO_SOCKET", "{ of: A>B SYN, host: B, reason: TCP_MINTTL, equals: 1 }", Fail, "counted 0"},
+	} {
+		t.Run(c.reason+" "+c.expect, func(t *testing.T) {
+			text := strings.Replace(tracedExperiment, "tcp-states]", "tcp-states, drops]", 1)
+			exp, err := experiment.Parse([]byte(text+"  - drop: "+c.expect+"\n"), experiment.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := newScript(t, section(archive, "events")).run
+			for i := range run.Events {
+				if tr := run.Events[i].Trace; tr != nil && tr.Kind == TraceDrop {
+					tr.Reason = c.reason
+				}
+			}
+			run.Experiment = exp
+			tl, err := Build(run, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v := tl.Verdicts[len(tl.Verdicts)-1]
+			if v.Ruling != c.want || !strings.Contains(v.Reason, c.why) {
+				t.Errorf("%s: %v (%s), want %v (%s)", v.Expectation, v.Ruling, v.Reason, c.want, c.why)
+			}
+		})
+	}
+}
+
 // A source that was promised and could not be opened says so by a mark alone, of the whole
 // run; it is missing all the same.
 func TestAMarkTakesTheSourceAway(t *testing.T) {
