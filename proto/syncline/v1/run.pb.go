@@ -448,9 +448,11 @@ func (x *Overhead) GetFailure() string {
 // figures of the setting are without what that would have cost.
 type Unwatched struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Role of the host.
+	// Role of the host. Where there are more hosts and sources than the log has room for,
+	// the last entries have neither, and reason says how many more there are.
 	Host   string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	Source Source `protobuf:"varint,2,opt,name=source,proto3,enum=syncline.v1.Source" json:"source,omitempty"`
+	// Of the first time, where it changes from round to round.
 	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	// The host gave a part of it; reason says what is lacking and why.
 	InPart        bool `protobuf:"varint,4,opt,name=in_part,json=inPart,proto3" json:"in_part,omitempty"`
