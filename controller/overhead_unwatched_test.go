@@ -152,7 +152,7 @@ func TestUnwatchedFitsLog(t *testing.T) {
 		more bool
 	}{
 		{"few hosts", 4, maxReason, maxReason, false},
-		{"more hosts", 8, 10 * maxReason, maxReason / 2, false},
+		{"more hosts", 16, 10 * maxReason, maxReason / 2, false},
 		{"all hosts", experiment.MaxHosts, 10 * maxReason, leastReason, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
