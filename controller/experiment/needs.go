@@ -53,6 +53,29 @@ func KnownNeed(text string) string {
 	return ""
 }
 
+// nearNeed is the need that a text was most likely meant to be and is not; "" if it is one,
+// or in words for people. Those are no slip of the finger if they begin with another letter
+// ("boot"), or with the same word have another number ("ipv4").
+func nearNeed(text string) string {
+	if KnownNeed(text) != "" {
+		return ""
+	}
+	near, low := Closest(text, Needs()), strings.ToLower(text)
+	if near == "" || near[0] != low[0] || withoutDigits(near) == withoutDigits(low) {
+		return ""
+	}
+	return near
+}
+
+func withoutDigits(text string) string {
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, text)
+}
+
 // HostNeed is what one host must have.
 type HostNeed struct {
 	// Name is one of Needs.

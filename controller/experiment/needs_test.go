@@ -62,11 +62,21 @@ lanes:
 	}
 }
 
-// A need that is nearly one that agents know was meant to be it.
+// A need that is nearly one that agents know was meant to be it. Words for people are not,
+// near as they may be: with another number, or with another first letter.
 func TestNearNeed(t *testing.T) {
-	_, err := Parse([]byte("experiment: x\nneeds: [nftable, a minute]\nhosts: { A: {} }\nobserve: [syscalls]\nlanes: { a: { host: A, do: [sleep(1ms)] } }\n"), Options{})
-	if err == nil || !strings.Contains(err.Error(), `did you mean "nftables"?`) || strings.Contains(err.Error(), "minute") {
-		t.Errorf("needs: [nftable, a minute]: %v", err)
+	const text = "experiment: x\nneeds: [NEED, a minute]\nhosts: { A: {} }\nobserve: [syscalls]\nlanes: { a: { host: A, do: [sleep(1ms)] } }\n"
+	for need, meant := range map[string]string{
+		"nftable": "nftables", "rooot": "root", "raw socket": "raw sockets", "Contrack": "conntrack", "mtcp": "mptcp", "ip6": "ipv6", "tcp_md5": "tcp-md5",
+		"ipv4": "", "IPv4": "", "ipv": "", "tcp-md4": "", "boot": "", "Root": "", "router": "", "same link": "", "foot": "",
+	} {
+		_, err := Parse([]byte(strings.Replace(text, "NEED", need, 1)), Options{})
+		switch {
+		case meant == "" && err != nil:
+			t.Errorf("needs: [%s]: %v", need, err)
+		case meant != "" && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("did you mean %q?", meant)) || strings.Contains(err.Error(), "minute")):
+			t.Errorf("needs: [%s]: %v, want a hint at %q", need, err, meant)
+		}
 	}
 }
 

@@ -296,7 +296,7 @@ func (p *reading) needsWords(n *node) {
 	for _, t := range p.texts(n, "needs", (*reading).prose) {
 		if t.text == "" || len(t.text) > maxLabel {
 			p.fault(t.pos(), "", "a need is from 1 to %d bytes long", maxLabel)
-		} else if near := Closest(t.text, Needs()); near != "" && KnownNeed(t.text) == "" {
+		} else if near := nearNeed(t.text); near != "" {
 			p.fault(t.pos(), fmt.Sprintf("did you mean %q?", near), "no agent knows the need %q", shorten(t.text))
 		}
 		p.exp.Needs = append(p.exp.Needs, t.text)
