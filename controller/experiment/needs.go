@@ -27,10 +27,10 @@ var needs = []needRow{
 	{NeedRoot, "The agent may change the host: CAP_NET_ADMIN. Asked of the hosts that the file changes, or of all."},
 	{NeedRaw, "The agent may open raw sockets: CAP_NET_RAW. Asked of the hosts that open one, or of all."},
 	{NeedNftables, "The kernel has the firewall nftables(8). Asked of the hosts that have rules, or of all."},
-	{NeedConntrack, "The kernel can track connections. Asked of the hosts with rules that take it, or of all."},
-	{NeedIPv6, "The agent has an IPv6 address."},
-	{NeedMPTCP, "The kernel has Multipath TCP."},
-	{NeedTCPMD5, "The kernel has TCP_MD5SIG, tcp(7)."},
+	{NeedConntrack, "The kernel can track connections. Asked of the hosts with rules that take it, or of all. No agent knows that it cannot: the kernel may load it with the first such rule."},
+	{NeedIPv6, "The agent has an IPv6 address. Asked only if the file names it, of all hosts."},
+	{NeedMPTCP, "The kernel has Multipath TCP. Asked of the hosts that open a socket of it, or of all."},
+	{NeedTCPMD5, "The kernel has TCP_MD5SIG, tcp(7). Asked of the hosts that set it, or of all."},
 }
 
 // Needs are the names of what agents can be asked for.
@@ -126,13 +126,35 @@ func (e *Experiment) uses() (map[string]map[string]string, error) {
 		for i := range variant.Lanes {
 			l := &variant.Lanes[i]
 			for _, step := range l.Steps {
-				if made, ok := step.Args.(SocketArgs); ok && made.Type == sockRaw {
-					use(uses, NeedRaw, l.Host, step.Text)
+				if need := step.need(); need != "" {
+					use(uses, need, l.Host, step.Text)
 				}
 			}
 		}
 	}
 	return uses, nil
+}
+
+// need is what the call takes of its host; "" if nothing is to be asked for, or if the
+// author takes it well that the host refuses the call.
+func (s *Step) need() string {
+	if s.Outcome != nil && len(s.Outcome.Errnos) > 0 {
+		return ""
+	}
+	switch args := s.Args.(type) {
+	case SocketArgs:
+		switch {
+		case args.Type == sockRaw:
+			return NeedRaw
+		case args.Protocol == ipprotoMPTCP:
+			return NeedMPTCP
+		}
+	case SetSockOptArgs:
+		if args.Level == solTCP && (args.Name == tcpMD5Sig || args.Name == tcpMD5SigExt) {
+			return NeedTCPMD5
+		}
+	}
+	return ""
 }
 
 func (c *Change) use(uses map[string]map[string]string, role string) {

@@ -60,6 +60,29 @@ lanes:
 	if diff := cmp.Diff(want, needs); diff != "" || err != nil {
 		t.Errorf("what a lane applies and opens (-want +got):\n%s%v", diff, err)
 	}
+	called := mustParse(t, `experiment: needy
+hosts: { A: {}, B: {} }
+observe: [syscalls]
+lanes:
+  m: { host: A, do: [m = socket(mptcp6), close(m)] }
+  s: { host: B, do: [s = socket(tcp), 'setsockopt(s, TCP_MD5SIG, {A, "secret"})', close(s)] }
+`)
+	needs, err = called.HostNeeds()
+	want = map[string][]HostNeed{"A": {{NeedMPTCP, "m = socket(mptcp6)"}}, "B": {{NeedTCPMD5, `setsockopt(s, TCP_MD5SIG, {A, "secret"})`}}}
+	if diff := cmp.Diff(want, needs); diff != "" || err != nil {
+		t.Errorf("what a lane calls (-want +got):\n%s%v", diff, err)
+	}
+	refused := mustParse(t, `experiment: needy
+hosts: { A: {}, B: {} }
+observe: [syscalls]
+lanes:
+  m: { host: A, do: [socket(mptcp) -> EPROTONOSUPPORT] }
+  r: { host: A, do: [socket(raw icmp) -> EPERM] }
+  s: { host: B, do: [s = socket(tcp), 'setsockopt(s, TCP_MD5SIG, {A, "secret"}) -> ENOPROTOOPT', close(s)] }
+`)
+	if needs, err = refused.HostNeeds(); len(needs) != 0 || err != nil {
+		t.Errorf("calls that are to fail need %v: %v", needs, err)
+	}
 }
 
 // A need that is nearly one that agents know was meant to be it. Words for people are not,

@@ -55,6 +55,12 @@ const (
 	solMPTCP  = 284
 )
 
+// Options of level solTCP that a host needs a part of the kernel for.
+const (
+	tcpMD5Sig    = 14
+	tcpMD5SigExt = 32
+)
+
 // Forms of values. Options of time take a number of their unit too.
 var (
 	numberForm       = optionForm{kind: OptionInt, size: 4, read: (*reading).optionInt}
@@ -245,7 +251,7 @@ var options = []option{
 	{"TCP_INFO", solTCP, 11, readRawForm(512)},
 	{"TCP_QUICKACK", solTCP, 12, numberForm},
 	{"TCP_CONGESTION", solTCP, 13, algorithmForm},
-	{"TCP_MD5SIG", solTCP, 14, signatureForm},
+	{"TCP_MD5SIG", solTCP, tcpMD5Sig, signatureForm},
 	{"TCP_THIN_LINEAR_TIMEOUTS", solTCP, 16, numberForm},
 	{"TCP_THIN_DUPACK", solTCP, 17, numberForm},
 	{"TCP_USER_TIMEOUT", solTCP, 18, millisecondsForm},
@@ -262,7 +268,7 @@ var options = []option{
 	{"TCP_REPAIR_WINDOW", solTCP, 29, rawForm(20)},
 	{"TCP_FASTOPEN_CONNECT", solTCP, 30, numberForm},
 	{"TCP_ULP", solTCP, 31, algorithmForm},
-	{"TCP_MD5SIG_EXT", solTCP, 32, signatureExtForm},
+	{"TCP_MD5SIG_EXT", solTCP, tcpMD5SigExt, signatureExtForm},
 	{"TCP_FASTOPEN_KEY", solTCP, 33, rawForm(32)},
 	{"TCP_FASTOPEN_NO_COOKIE", solTCP, 34, numberForm},
 	{"TCP_INQ", solTCP, 36, numberForm},
