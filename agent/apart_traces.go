@@ -40,6 +40,8 @@ type sharing struct {
 	// and the one before.
 	ports, before map[uint16]bool
 	waiting       []*synclinev1.Event
+	// lost are those for which there was no room: of this host or of another.
+	lost lostEvents
 }
 
 // shares finds out whether another host of the run is in this network namespace; nil if
@@ -106,18 +108,16 @@ func (s *sharing) told(events ...*synclinev1.Event) {
 		arrived(t)
 		local, err := netip.ParseAddrPort(t.LocalAddress)
 		switch a := local.Addr(); {
-		case err != nil || anybodys(a):
+		case (err != nil || anybodys(a)) && len(s.waiting) < maxWaiting:
 			s.waiting = append(s.waiting, e)
+		case err != nil || anybodys(a):
+			s.lost.add(1, e.TimeNs, e.TimeNs)
 		case !s.others[a]:
 			mine = append(mine, e)
 		}
 	}
-	full := len(s.waiting) >= maxWaiting
 	s.mu.Unlock()
 	s.emit(mine...)
-	if full {
-		s.decide()
-	}
 }
 
 // arrived gives a drop the end that it was dropped at. On its way out a packet has the
@@ -157,6 +157,10 @@ func (s *sharing) decide() {
 		}
 	}
 	var mine []*synclinev1.Event
+	if s.lost.count > 0 {
+		mine = append(mine, s.lost.event(losing{source: synclinev1.Source_SOURCE_TRACEPOINTS}, fmt.Sprintf("the %d traces that wait for the calls that tell whose they are, of several hosts in this network namespace", maxWaiting)))
+		s.lost = lostEvents{}
+	}
 	unsure := 0
 	for _, e := range waiting {
 		p := port(e.GetTrace())

@@ -13,6 +13,7 @@ import (
 
 // together are two hosts of one namespace, A at 127.0.0.2 and B at 127.0.0.3.
 type together struct {
+	lost   [2]uint64
 	hosts  [2]*sharing
 	told   [2][]string
 	unsure int
@@ -25,6 +26,10 @@ func newTogether() *together {
 			others: map[netip.Addr]bool{netip.MustParseAddr(other): true}, ports: map[uint16]bool{},
 			emit: func(events ...*synclinev1.Event) {
 				for _, e := range events {
+					if lost := e.GetLoss(); lost != nil {
+						w.lost[i] += lost.Count
+						continue
+					}
 					t := e.GetTrace()
 					kind := strings.TrimPrefix(t.GetKind().String(), "TRACE_KIND_")
 					direction := strings.TrimPrefix(t.GetDirection().String(), "DIRECTION_")
@@ -129,12 +134,16 @@ func TestSharedByNobody(t *testing.T) {
 // Traces do not wait for more calls than a host has memory for.
 func TestSharedWaitsForNoMoreThanItCanHold(t *testing.T) {
 	w := newTogether()
-	w.hosts[0].called(&synclinev1.Call{LocalAddress: "127.0.0.1:40000"})
-	for range maxWaiting {
+	for range maxWaiting + 3 {
 		w.hear(state(1, "127.0.0.1:40000", "127.0.0.3:80"))
 	}
-	if len(w.told[0]) != maxWaiting || len(w.told[1]) != 0 || len(w.hosts[1].waiting) != 0 {
-		t.Errorf("A tells %d, B %d, and %d wait", len(w.told[0]), len(w.told[1]), len(w.hosts[1].waiting))
+	// The call returns late.
+	w.hosts[0].called(&synclinev1.Call{LocalAddress: "127.0.0.1:40000"})
+	for i, host := range w.hosts {
+		host.settle()
+		if want := (1 - i) * maxWaiting; len(w.told[i]) != want || w.lost[i] != 3 || len(host.waiting) != 0 {
+			t.Errorf("host %d tells %d events, want %d; %d lost, want 3; %d wait", i, len(w.told[i]), want, w.lost[i], len(host.waiting))
+		}
 	}
 }
 

@@ -18,26 +18,55 @@ import (
 // features says of what experiments may need of a host, besides sources, if this one has
 // it, in the network namespace of the calling thread. It changes nothing, but asking for
 // nftables has the kernel load that module, if it is one. What cannot be known before it
-// is tried is left out.
-func features(addresses []string) []*synclinev1.Feature {
-	all := []*synclinev1.Feature{
-		feature("root", permitted(unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"), granting("CAP_NET_ADMIN")),
-		feature("raw sockets", permitted(unix.CAP_NET_RAW, "CAP_NET_RAW"), granting("CAP_NET_RAW")),
-		feature("ipv6", hasIPv6(addresses), "give the host an IPv6 address, or name it to the agent with --address"),
-		feature("mptcp", hasMPTCP(), "run the agent on a kernel that is built with CONFIG_MPTCP"),
-		feature("tcp-md5", hasMD5(), "run the agent on a kernel that is built with CONFIG_TCP_MD5SIG"),
+// is tried is left out; so is what could not be found out, of which err tells, a line each.
+// unlisted is why addresses are not all of the host, nil if they are.
+func features(addresses []string, unlisted error) (all []*synclinev1.Feature, err error) {
+	ipv6 := unlisted
+	if ipv6 == nil {
+		ipv6 = hasIPv6(addresses)
 	}
-	switch err := hasNftables(); {
-	case errors.Is(err, unix.EPERM):
-		all = append(all, feature("nftables", err, granting("CAP_NET_ADMIN")))
-	default:
-		all = append(all, feature("nftables", err, "run the agent on a kernel that has nf_tables (CONFIG_NF_TABLES)"))
+	nft, nftRemedy := hasNftables(), "run the agent on a kernel that has nf_tables (CONFIG_NF_TABLES)"
+	if errors.Is(nft, unix.EPERM) || errors.Is(nft, unix.EACCES) {
+		nftRemedy = granting("CAP_NET_ADMIN")
+	}
+	var unknown []error
+	for _, asked := range []struct {
+		name, remedy string
+		err          error
+	}{
+		{"root", granting("CAP_NET_ADMIN"), permitted(unix.CAP_NET_ADMIN, "CAP_NET_ADMIN")},
+		{"raw sockets", granting("CAP_NET_RAW"), permitted(unix.CAP_NET_RAW, "CAP_NET_RAW")},
+		{"ipv6", "give the host an IPv6 address, or name it to the agent with --address", ipv6},
+		{"mptcp", "run the agent on a kernel that is built with CONFIG_MPTCP", hasMPTCP()},
+		{"tcp-md5", "run the agent on a kernel that is built with CONFIG_TCP_MD5SIG", hasMD5()},
+		{"nftables", nftRemedy, nft},
+	} {
+		if asked.err == nil || isAbsence(asked.err) {
+			all = append(all, feature(asked.name, asked.err, asked.remedy))
+			continue
+		}
+		unknown = append(unknown, fmt.Errorf("if this host has %s is not known: %w", asked.name, asked.err))
 	}
 	// As a module it is loaded with the first rule that takes it: its absence says nothing.
 	if _, err := os.Stat("/proc/sys/net/netfilter/nf_conntrack_max"); err == nil {
 		all = append(all, feature("conntrack", nil, ""))
 	}
-	return all
+	return all, errors.Join(unknown...)
+}
+
+// absence is the finding that the host has it not.
+type absence string
+
+func (a absence) Error() string { return string(a) }
+
+// isAbsence reports whether an error says that the host has not what was tried, or does not
+// let this process have it. All others, of a lack of memory or descriptors for one, say
+// nothing of it, and may pass.
+func isAbsence(err error) bool {
+	var found absence
+	return errors.As(err, &found) || slices.ContainsFunc([]unix.Errno{
+		unix.ENOPROTOOPT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EINVAL, unix.ENOENT, unix.EPERM, unix.EACCES,
+	}, func(errno unix.Errno) bool { return errors.Is(err, errno) })
 }
 
 func feature(name string, err error, remedy string) *synclinev1.Feature {
@@ -59,7 +88,7 @@ func permitted(capability uint, name string) error {
 		return fmt.Errorf("read this thread's capabilities: %w", os.NewSyscallError("capget", err))
 	}
 	if sets[capability/32].Effective&(1<<(capability%32)) == 0 {
-		return fmt.Errorf("no %s", name)
+		return absence("no " + name)
 	}
 	return nil
 }
@@ -72,13 +101,13 @@ func hasIPv6(addresses []string) error {
 	if slices.ContainsFunc(addresses, is6) {
 		return nil
 	}
-	return errors.New("the agent has no IPv6 address")
+	return absence("the agent has no IPv6 address")
 }
 
 // hasMPTCP looks for the switch of it: an experiment may turn it.
 func hasMPTCP() error {
 	if _, err := os.Stat("/proc/sys/net/mptcp/enabled"); errors.Is(err, fs.ErrNotExist) {
-		return errors.New("the kernel has no sysctl net.mptcp.enabled")
+		return absence("the kernel has no sysctl net.mptcp.enabled")
 	} else if err != nil {
 		return fmt.Errorf("look for MPTCP: %w", err)
 	}

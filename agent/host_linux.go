@@ -37,6 +37,10 @@ func describeHost(cfg Config) (*synclinev1.Hello, error) {
 	if err != nil {
 		return nil, err
 	}
+	features, err := features(addresses, nil)
+	if err != nil {
+		cfg.Log.Warn("experiments that need it are not refused for it", "err", err)
+	}
 	return &synclinev1.Hello{
 		Name: cfg.Name, Labels: cfg.Labels, Addresses: addresses,
 		BootId: strings.TrimSpace(string(boot)), TimeNamespace: timens,
@@ -44,7 +48,7 @@ func describeHost(cfg Config) (*synclinev1.Hello, error) {
 		ProtocolMin: protocolMin, ProtocolMax: protocolMax,
 		Incarnation:  uint64(time.Now().UnixNano()),
 		Capabilities: capabilities(),
-		Features:     features(addresses),
+		Features:     features,
 	}, nil
 }
 

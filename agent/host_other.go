@@ -19,4 +19,4 @@ func capabilities() []*synclinev1.Capability { return nil }
 // hostAddresses is as little asked for as capabilities.
 func hostAddresses() ([]string, error) { return nil, nil }
 
-func features([]string) []*synclinev1.Feature { return nil }
+func features([]string, error) ([]*synclinev1.Feature, error) { return nil, nil }

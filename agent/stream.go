@@ -112,18 +112,26 @@ func (s *stream) lose(e *synclinev1.Event) {
 	key := losing{e.Repetition, source}
 	l := s.lost[key]
 	if l == nil {
-		l = &lostEvents{since: since}
+		l = &lostEvents{}
 		s.lost[key] = l
 	}
+	l.add(count, since, max(e.TimeNs, e.GetCall().GetReturnNs()))
+}
+
+// add counts events of an interval.
+func (l *lostEvents) add(count uint64, since, until int64) {
+	if l.count == 0 {
+		l.since = since
+	}
 	l.count += count
-	l.since, l.until = min(l.since, since), max(l.until, e.TimeNs, e.GetCall().GetReturnNs())
+	l.since, l.until = min(l.since, since), max(l.until, until)
 }
 
 // event is the loss, placed between the first and the last of what was lost: there is
 // nothing to doubt before and after.
-func (l *lostEvents) event(key losing, agent string) *synclinev1.Event {
+func (l *lostEvents) event(key losing, where string) *synclinev1.Event {
 	return &synclinev1.Event{TimeNs: l.until, Repetition: key.repetition, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{
-		Source: key.source, Count: l.count, SinceNs: l.since, Where: "queue of agent " + agent,
+		Source: key.source, Count: l.count, SinceNs: l.since, Where: where,
 	}}}
 }
 
@@ -174,7 +182,7 @@ func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) 
 		return events, since
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.lost), losing.compare) {
-		events = append(events, s.lost[key].event(key, s.agent))
+		events = append(events, s.lost[key].event(key, "queue of agent "+s.agent))
 	}
 	s.lost = nil
 	return events, since

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
 
 	"syncline/agent/clock"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -25,6 +26,8 @@ const (
 	// recordHeader is what the ring puts before each record; both together take a multiple
 	// of 8 bytes (kernel/bpf/ringbuf.c).
 	recordHeader = 8
+	// membarrierGlobal is MEMBARRIER_CMD_GLOBAL, linux/membarrier.h.
+	membarrierGlobal = 1
 	// batchSize bounds the events of one call of emit.
 	batchSize = 1024
 	// missEvery is how often the kernel is asked what it left the programs out of.
@@ -217,9 +220,15 @@ func (t *Tracer) tooLate() {
 // finish detaches the programs and reads what is left. One that was under way on
 // another processor may submit its record a little later.
 func (t *Tracer) finish() error {
+	// Before the first programs are gone: the second then take all there is, of which
+	// nothing was missed.
+	if err := t.askMissed(clock.Now()); err != nil {
+		return err
+	}
 	if err := t.detach(); err != nil {
 		return fmt.Errorf("trace: detach from the tracepoints: %w", err)
 	}
+	gracePeriod()
 	begun := clock.Now()
 	for {
 		each, err := t.each()
@@ -244,6 +253,13 @@ func (t *Tracer) finish() error {
 		}
 		time.Sleep(100 * time.Microsecond)
 	}
+}
+
+// gracePeriod waits until what any processor was in the midst of is over, programs that it
+// was about to run too (membarrier(2), synchronize_rcu). Where it is not to be had, as with
+// processors that have no timer ticks, the programs' counters alone tell.
+func gracePeriod() {
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0)
 }
 
 // quiet reports whether no program is under way.
@@ -393,8 +409,8 @@ func (t *Tracer) Flush(ctx context.Context) error {
 		t.mu.Lock()
 		read := t.read
 		t.mu.Unlock()
-		// The ring is in the order of the beginnings, and is read no further than to the
-		// first record that is not written yet.
+		// The ring is in the order of the beginnings, and the reader waits for a record that
+		// is begun and not written.
 		if settled(before, now) && read >= total(now).Submitted {
 			return nil
 		}
