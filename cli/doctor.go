@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -19,8 +20,10 @@ const doctorSchema = "syncline.doctor/1"
 
 // checkup is what doctor found on a host.
 type checkup struct {
-	sources     []*synclinev1.Capability
-	features    []*synclinev1.Feature
+	sources  []*synclinev1.Capability
+	features []*synclinev1.Feature
+	// unknown says what of features could not be found out, nil if all was.
+	unknown     error
 	findings    []environment.Finding
 	environment *synclinev1.Environment
 }
@@ -32,7 +35,8 @@ func (a *app) doctorCommand() *cobra.Command {
 		Short: "Say what can be seen on this host, and what disturbs it",
 		Long: `Say what an agent started here, as this user, could see and do, why not what it
 could not, and what to do about it; and what on this host disturbs times. It needs no
-controller, changes nothing and sends nothing.
+controller and sends nothing. It changes nothing but one thing: asked for nftables, the
+kernel may load its module nf_tables.
 
 Exit: 0 every source can be had and nothing is refused, 1 something cannot or is.
 What only disturbs times is noted and changes no exit code; so is what only those
@@ -71,16 +75,14 @@ func examine() (*checkup, error) {
 	if len(sources) == 0 {
 		return nil, errors.New("an agent runs on Linux only, so there is nothing to examine here; the other commands of syncline work")
 	}
-	features, err := agent.Features()
-	if err != nil {
-		return nil, err
-	}
+	features, unknown := agent.Features()
 	cfg := environment.Config{Version: Version}
+	var err error
 	if cfg.Interfaces, err = environment.Interfaces(); err != nil {
 		cfg.InterfacesFailure = err.Error()
 	}
 	env := environment.Read(cfg)
-	return &checkup{sources, features, environment.Diagnose(env), env}, nil
+	return &checkup{sources, features, unknown, environment.Diagnose(env), env}, nil
 }
 
 // lacking counts what cannot be had on the host.
@@ -127,7 +129,7 @@ func describeCheckup(s *sheet, c *checkup) {
 		s.item("  ✗ "+name, at, orUnknown(x.Reason))
 		remedy(s, at, x.Remedy)
 	}
-	notes := describeFeatures(s, at, c.features)
+	notes := describeFeatures(s, at, c.features, c.unknown)
 	s.blank()
 	s.line("host")
 	marks := map[environment.Grade]string{environment.Fine: "✓", environment.Note: "!", environment.Lacking: "✗"}
@@ -143,8 +145,9 @@ func describeCheckup(s *sheet, c *checkup) {
 }
 
 // describeFeatures writes what experiments may need by name, and counts what is not here:
-// an experiment that needs it is refused, and no other misses it.
-func describeFeatures(s *sheet, at int, features []*synclinev1.Feature) (notes int) {
+// an experiment that needs it is refused, and no other misses it. What could not be found
+// out is noted too, and no experiment is refused for it.
+func describeFeatures(s *sheet, at int, features []*synclinev1.Feature, unknown error) (notes int) {
 	s.blank()
 	s.line("what experiments may need")
 	for _, f := range features {
@@ -155,6 +158,12 @@ func describeFeatures(s *sheet, at int, features []*synclinev1.Feature) (notes i
 		s.item("  ! "+f.Name, at, "an experiment that needs it is refused: "+orUnknown(f.Reason))
 		remedy(s, at, f.Remedy)
 		notes++
+	}
+	if unknown != nil {
+		for line := range strings.Lines(unknown.Error()) {
+			s.item("  !", at, strings.TrimSpace(line))
+			notes++
+		}
 	}
 	return notes
 }
@@ -201,6 +210,7 @@ func (a *app) writeCheckup(c *checkup) error {
 		Lacking     int             `json:"lacking"`
 		Sources     []source        `json:"sources"`
 		Features    []feature       `json:"features"`
+		Unknown     string          `json:"unknown_features,omitempty"`
 		Findings    []finding       `json:"findings"`
 		Environment json.RawMessage `json:"environment"`
 	}{Schema: doctorSchema, Lacking: c.lacking()}
@@ -209,6 +219,9 @@ func (a *app) writeCheckup(c *checkup) error {
 	}
 	for _, f := range c.features {
 		report.Features = append(report.Features, feature{f.Name, f.Available, f.Reason, f.Remedy})
+	}
+	if c.unknown != nil {
+		report.Unknown = c.unknown.Error()
 	}
 	for _, f := range c.findings {
 		report.Findings = append(report.Findings, finding(f))

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"syncline/agent"
 	"syncline/controller/experiment"
 )
 
@@ -75,7 +76,8 @@ func TestUnprivilegedLibrary(t *testing.T) {
 }
 
 // lacksOfNobody are the needs of a scenario that nobody has on addresses 127.0.0.x, with
-// the role of each, as the refusal names them.
+// the role of each, as the refusal names them. What takes no capability is as this kernel
+// has it.
 func lacksOfNobody(t *testing.T, name string) []string {
 	t.Helper()
 	exp := mustParse(t, library(t, name))
@@ -83,10 +85,22 @@ func lacksOfNobody(t *testing.T, name string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	features, err := agent.Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := map[string]bool{}
+	for _, f := range features {
+		without[f.Name] = !f.Available
+	}
 	var all []string
 	for _, h := range exp.Hosts {
 		for _, n := range needs[h.Name] {
 			switch n.Name {
+			case experiment.NeedMPTCP, experiment.NeedTCPMD5:
+				if without[n.Name] {
+					all = append(all, fmt.Sprintf("host %s needs %s", h.Name, n.Name))
+				}
 			case experiment.NeedRoot, experiment.NeedRaw, experiment.NeedNftables, experiment.NeedIPv6:
 				all = append(all, fmt.Sprintf("host %s needs %s", h.Name, n.Name))
 			}
