@@ -1285,8 +1285,11 @@ type Plan struct {
 	MostNs int64 `protobuf:"varint,9,opt,name=most_ns,json=mostNs,proto3" json:"most_ns,omitempty"`
 	// What it probably takes, going by the run of that id of the same file; 0 and
 	// empty if there was none.
-	LikelyNs      int64  `protobuf:"varint,10,opt,name=likely_ns,json=likelyNs,proto3" json:"likely_ns,omitempty"`
-	LikelyRunId   string `protobuf:"bytes,11,opt,name=likely_run_id,json=likelyRunId,proto3" json:"likely_run_id,omitempty"`
+	LikelyNs    int64  `protobuf:"varint,10,opt,name=likely_ns,json=likelyNs,proto3" json:"likely_ns,omitempty"`
+	LikelyRunId string `protobuf:"bytes,11,opt,name=likely_run_id,json=likelyRunId,proto3" json:"likely_run_id,omitempty"`
+	// What hosts must have of which their agents cannot say if they have it: "host B:
+	// conntrack". It keeps nothing from starting.
+	UnknownNeeds  []string `protobuf:"bytes,12,rep,name=unknown_needs,json=unknownNeeds,proto3" json:"unknown_needs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1396,6 +1399,13 @@ func (x *Plan) GetLikelyRunId() string {
 		return x.LikelyRunId
 	}
 	return ""
+}
+
+func (x *Plan) GetUnknownNeeds() []string {
+	if x != nil {
+		return x.UnknownNeeds
+	}
+	return nil
 }
 
 // PlanVariant is one variant of the plan.
@@ -2382,7 +2392,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\x16PlanExperimentResponse\x12%\n" +
-	"\x04plan\x18\x01 \x01(\v2\x11.syncline.v1.PlanR\x04plan\"\xef\x02\n" +
+	"\x04plan\x18\x01 \x01(\v2\x11.syncline.v1.PlanR\x04plan\"\x94\x03\n" +
 	"\x04Plan\x12\x1e\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\tR\n" +
@@ -2397,7 +2407,8 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\amost_ns\x18\t \x01(\x03R\x06mostNs\x12\x1b\n" +
 	"\tlikely_ns\x18\n" +
 	" \x01(\x03R\blikelyNs\x12\"\n" +
-	"\rlikely_run_id\x18\v \x01(\tR\vlikelyRunId\"\x94\x01\n" +
+	"\rlikely_run_id\x18\v \x01(\tR\vlikelyRunId\x12#\n" +
+	"\runknown_needs\x18\f \x03(\tR\funknownNeeds\"\x94\x01\n" +
 	"\vPlanVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vrepetitions\x18\x02 \x01(\rR\vrepetitions\x12\x16\n" +
