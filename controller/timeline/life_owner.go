@@ -201,8 +201,7 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 		if after && h.entersAfter(ref, began) {
 			continue
 		}
-		if accepted, ok := h.accepts[ref]; ok && accepted < began {
-			// It was accepted before this was born.
+		if h.acceptedBefore(ref, l) {
 			continue
 		}
 		switch {
@@ -219,6 +218,24 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 		return EndRef{}, false
 	}
 	return unseen[0], true
+}
+
+// acceptedBefore reports whether an end was accepted before a life was born, which then is not
+// its own. Where the birth is not on record the first step that is may come long after accept(2).
+func (h *homes) acceptedBefore(ref EndRef, l *life) bool {
+	accepted, ok := h.accepts[ref]
+	return ok && accepted < l.steps[0].moment && (l.steps[0].from == stateListen || l.steps[0].from == stateSynRecv && !h.mayBeFastOpen(ref))
+}
+
+// mayBeFastOpen reports whether a server's end may have been accepted in SYN_RECV: its SYN had
+// data (RFC 7413), or is not on record.
+func (h *homes) mayBeFastOpen(ref EndRef) bool {
+	opened, seen := h.opened[ref]
+	if !seen {
+		return true
+	}
+	k := h.a.t.Moments[opened].Event.Packet
+	return k.Flags&(SYN|ACK) != SYN || k.PayloadLength > 0
 }
 
 // entersAfter reports whether the first connect(2) of an end was entered after a moment: no
