@@ -219,7 +219,7 @@ func slackOf(e *Event) clock.Local {
 func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
-		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned(cl.hears(e.Host), e.Host) {
+		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned(cl.hears, e.Host) {
 			continue
 		}
 		if c.begunBefore(e) {
@@ -240,14 +240,26 @@ func (c *conn) refused() bool {
 
 // abandoned reports whether the client reset the connection, and nothing that it sent before
 // or after can have completed the handshake: then no accept has returned it either. Of what
-// left the client only that counts which came to a server whose tap has all that did.
-func (c *conn) abandoned(hears bool, server int) bool {
+// left the client only that counts which came to a server whose tap has all that did. Where
+// neither tap has all, what completed it may be what is missing. An end that sent data or a
+// FIN was open.
+func (c *conn) abandoned(hears func(host int) bool, server int) bool {
+	heard := hears(server)
+	if !heard && !hears(c.ends[0].Host) {
+		return false
+	}
 	reset := false
 	for _, e := range c.packets {
-		if hears && e.Host != server && c.first[server] != nil {
+		if c.direction(e.Packet) != 0 {
+			if e.Packet.PayloadLength > 0 || e.Packet.Flags&FIN != 0 {
+				return false
+			}
 			continue
 		}
-		if c.direction(e.Packet) != 0 || e.Packet.Flags&SYN != 0 {
+		if heard && e.Host != server && c.first[server] != nil {
+			continue
+		}
+		if e.Packet.Flags&SYN != 0 {
 			if e.Packet.PayloadLength > 0 {
 				return false
 			}
