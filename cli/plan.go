@@ -88,6 +88,9 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 	if len(p.Needs) > 0 {
 		s.item("  needs", at, planNeeds(p.Needs))
 	}
+	for i, need := range p.UnknownNeeds {
+		s.item(titled(i, "  unknown"), at, "not known of "+need)
+	}
 	for i, r := range p.Requirements {
 		s.item(titled(i, "  requires"), at, r+", which the agent checks when the run starts")
 	}

@@ -3,10 +3,34 @@ package controller
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"syncline/controller/experiment"
 	synclinev1 "syncline/proto/syncline/v1"
 )
+
+// unspoken says what the experiment needs of hosts of which the agents that play them did not
+// say if it is there, by the host: "host B: conntrack". Hosts without an agent are left out.
+func (c *Controller) unspoken(exp *experiment.Experiment, bound map[string]experiment.Candidate) ([]string, error) {
+	needs, err := exp.HostNeeds()
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, h := range exp.Hosts {
+		s := c.sessions.get(bound[h.Name].Name)
+		if s == nil {
+			continue
+		}
+		for _, n := range needs[h.Name] {
+			spoken := func(f *synclinev1.Feature) bool { return f.GetName() == n.Name }
+			if !slices.ContainsFunc(s.hello.Features, spoken) {
+				all = append(all, fmt.Sprintf("host %s: %s", h.Name, n.Name))
+			}
+		}
+	}
+	return all, nil
+}
 
 // lacking says what agents have not of what the experiment needs of the hosts that they
 // play, a line each. What an agent cannot say, and that of one that is not connected, is

@@ -25,20 +25,20 @@ func TestLacking(t *testing.T) {
 	})
 	for name, test := range map[string]struct {
 		needs, require string
-		want           []string
+		want, unknown  []string
 	}{
 		"changes B": {"[]", "sysctl: { net.ipv4.tcp_sack: 0 }", []string{
 			"host B needs root, for sysctl: net.ipv4.tcp_sack = 0, and agent server has it not: no CAP_NET_ADMIN; run the agent as root",
-		}},
+		}, nil},
 		"says so": {"[root, mptcp, a minute]", "require: nothing listens on tcp/8080", []string{
 			"host A needs mptcp, says the file, and agent client has it not: it does not say why",
 			"host B needs root, says the file, and agent server has it not: no CAP_NET_ADMIN; run the agent as root",
-		}},
-		"nobody knows": {"[conntrack, a minute]", "require: nothing listens on tcp/8080", nil},
+		}, nil},
+		"nobody knows": {"[conntrack, a minute]", "require: nothing listens on tcp/8080", nil, []string{"host A: conntrack", "host B: conntrack"}},
 	} {
 		source := strings.NewReplacer("needs: [root]", "needs: "+test.needs, "require: nothing listens on tcp/8080", test.require).Replace(plannedSource)
-		if plan := c.plan(source); !slices.Equal(plan.Unmet, test.want) {
-			t.Errorf("%s: the plan says %q, want %q", name, plan.Unmet, test.want)
+		if plan := c.plan(source); !slices.Equal(plan.Unmet, test.want) || !slices.Equal(plan.UnknownNeeds, test.unknown) {
+			t.Errorf("%s: the plan says %q and does not know %q, want %q and %q", name, plan.Unmet, plan.UnknownNeeds, test.want, test.unknown)
 		}
 		if test.want == nil {
 			continue

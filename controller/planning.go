@@ -93,6 +93,9 @@ func (c *Controller) planHosts(plan *synclinev1.Plan, exp *experiment.Experiment
 		return nil, err
 	}
 	plan.Unmet = append(plan.Unmet, lacking...)
+	if plan.UnknownNeeds, err = c.unspoken(exp, bound); err != nil {
+		return nil, err
+	}
 	var hosts []store.RunHost
 	for _, role := range exp.Hosts {
 		b, ok := bound[role.Name]
