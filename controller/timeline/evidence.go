@@ -223,6 +223,21 @@ func (ev *evidence) lost(host, first, last int, source Source) string {
 	return ""
 }
 
+// firstLost is the first repetition, from one on, in which a host may have lost events of a
+// source after a moment; math.MaxInt if it lost none.
+func (ev *evidence) firstLost(host, first int, after clock.Local, source Source) int {
+	repetitions := ev.lossy[host]
+	at, _ := slices.BinarySearch(repetitions, first)
+	for _, repetition := range repetitions[at:] {
+		if slices.ContainsFunc(ev.touching[part{host, repetition}], func(e *Event) bool {
+			return e.Loss != nil && e.Loss.Source == source && e.At >= after
+		}) {
+			return repetition
+		}
+	}
+	return math.MaxInt
+}
+
 // lostBetween is how many events of a source a host may have lost between two moments.
 func (ev *evidence) lostBetween(host int, since, until clock.Local, source Source) (count uint64) {
 	for _, e := range ev.gaps[host] {

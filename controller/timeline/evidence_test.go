@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -63,27 +64,39 @@ func TestLossTouchesWhatItsTimeOverlaps(t *testing.T) {
 // Traces of a socket that outlives its repetition may be lost in a later one, and packets
 // too: its states rest on all that it has crossed.
 func TestStatesCrossRepetitions(t *testing.T) {
+	trace, packet := Loss{Source: Tracepoints, Count: 1}, Loss{Source: Packets, Count: 1}
+	const later = "A lost 1 packet in a later repetition"
 	for _, tt := range []struct {
-		name   string
-		losses []Loss
-		doubt  string
+		name string
+		// first and second are what is lost after the last trace, and in the second repetition.
+		first, second []Loss
+		dump          bool
+		doubt         string
 	}{
-		{"nothing lost", nil, ""},
-		{"a trace", []Loss{{Source: Tracepoints, Count: 1}}, ""},
-		{"a packet", []Loss{{Source: Packets, Count: 1}}, ""},
-		{"a trace and a packet", []Loss{{Source: Tracepoints, Count: 1}, {Source: Packets, Count: 1}}, "A lost 1 packet in a later repetition"},
+		{name: "nothing lost"},
+		{name: "a trace", second: []Loss{trace}},
+		{name: "a packet, and no dump that shows where the traces stop", second: []Loss{packet}, doubt: later},
+		{name: "a trace and a packet", second: []Loss{trace, packet}, doubt: later},
+		{name: "its last traces, and a packet of another repetition", first: []Loss{trace}, second: []Loss{packet}},
+		{name: "a packet, when a dump shows no such socket any more", second: []Loss{packet}, dump: true},
 	} {
-		t.Run(tt.name, func(t *testing.T) { checkCrossing(t, tt.losses, tt.doubt) })
+		t.Run(tt.name, func(t *testing.T) { checkCrossing(t, tt.first, tt.second, tt.dump, tt.doubt) })
 	}
 }
 
-func checkCrossing(t *testing.T, losses []Loss, doubt string) {
+func checkCrossing(t *testing.T, first, second []Loss, dump bool, doubt string) {
 	t.Helper()
 	// A's kernel told of all states but the last, which it came to in the second repetition.
 	w := newWorld(1, simClock{}, simClock{offset: 5_000_000})
 	k := w.talk(0, 1, 40000, 1000)
 	state := func(at int64, from, to string) {
 		w.emit(0, at, Event{Trace: &Trace{Kind: TraceState, Cookie: 7, Local: k.a, Peer: k.b, OldState: stateNumber(from), State: stateNumber(to)}})
+	}
+	lose := func(at int64, losses []Loss) {
+		for _, l := range losses {
+			l.Since = w.clocks[0].at(at)
+			w.emit(0, at+1_000, Event{Loss: &l})
+		}
 	}
 	end := w.repeat(1, 0, func(at int64) int64 {
 		w.call(0, at, at+100, Call{Lane: "client", Name: "socket", Makes: "c"})
@@ -95,13 +108,14 @@ func checkCrossing(t *testing.T, losses []Loss, doubt string) {
 		at = k.up(at+1_200, FIN|ACK, 1, 1, 0, fate{})
 		at = k.down(at+4_000, ACK, 1, 2, 0, fate{})
 		state(at+200, stateFinWait1, stateFinWait2)
-		return at
+		lose(at+300, first)
+		if dump {
+			w.emit(0, at+2_000, Event{Socket: &SocketState{Local: netip.AddrPortFrom(k.a.Addr(), 1), State: stateNumber(stateListen), Final: true}})
+		}
+		return at + 2_000
 	})
 	w.repeat(2, end+1_000_000, func(at int64) int64 {
-		for _, l := range losses {
-			l.Since = w.clocks[0].at(at)
-			w.emit(0, at+1_000, Event{Loss: &l})
-		}
+		lose(at, second)
 		return at + 10_000
 	})
 	tl, err := Build(w.run, 1)

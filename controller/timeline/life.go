@@ -145,13 +145,37 @@ func (l *life) hole(opens bool) string {
 	return ""
 }
 
-// until is the last repetition in which the kernel may have told of its states: any later
-// one if it has not come to its end.
-func (l *life) until(t *Timeline) int {
-	if len(l.steps) == 0 || !l.ended() {
+// until is the last repetition in which the socket of a life, which is of an end with a peer,
+// is known to have been there: that of its step to CLOSED; else that whose last dump does not
+// show it any more; else the first in which the trace of how it ended may be lost. If none of
+// them is on record it is any later one.
+func (a *assembly) until(l *life, own, peer *End) int {
+	if len(l.steps) == 0 {
 		return math.MaxInt
 	}
-	return t.Moments[l.steps[len(l.steps)-1].moment].Event.Repetition
+	last := l.steps[len(l.steps)-1].moment
+	if len(l.others) > 0 {
+		last = max(last, slices.Max(l.others))
+	}
+	at := &a.t.Moments[last]
+	switch {
+	case l.ended():
+		return a.t.Moments[l.steps[len(l.steps)-1].moment].Event.Repetition
+	case a.dumps[l.host] > last && !a.isDumpedAfter(last, own, peer):
+		return max(a.repetition, at.Event.Repetition)
+	}
+	return a.evidence.firstLost(l.host, max(a.repetition, at.Event.Repetition), at.Local, Tracepoints)
+}
+
+// isDumpedAfter reports whether the last dump shows an end, after a moment.
+func (a *assembly) isDumpedAfter(moment int, own, peer *End) bool {
+	for i := moment + 1; i < len(a.t.Moments); i++ {
+		e := a.t.Moments[i].Event
+		if s := e.Socket; s != nil && s.Final && e.Host == own.Host && plain(s.Local) == own.socketAddress() && plain(s.Peer) == peer.Address {
+			return true
+		}
+	}
+	return false
 }
 
 // ended reports whether the socket came to CLOSED.

@@ -177,15 +177,16 @@ func (a *assembly) noteBlindEnds(ends map[EndRef]*life) {
 	for ci := range a.t.Connections {
 		for end := range 2 {
 			ref, last := EndRef{ci, end}, until[ci]
-			host := a.t.Connections[ci].End(end).Host
+			own, peer := a.t.Connections[ci].End(end), a.t.Connections[ci].End(1-end)
+			host := own.Host
 			if l := ends[ref]; l != nil {
-				last = max(last, l.until(a.t))
+				last = max(last, a.until(l, own, peer))
 			}
 			if host < 0 || last <= a.repetition {
 				continue
 			}
 			if loss := a.evidence.lost(host, a.repetition+1, last, Packets); loss != "" {
-				a.blindEnds[ref] = loss + " in a later repetition, and it went on until then"
+				a.blindEnds[ref] = loss + " in a later repetition, and no end of it is on record before that"
 			}
 		}
 	}

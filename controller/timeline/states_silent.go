@@ -21,7 +21,7 @@ func (a *assembly) fellSilent(p *path, was []State, l *life) string {
 		return fmt.Sprintf("a later trace shows it in %s", l.lastSaid(a.t))
 	case len(was) > 0 && leadsTo(last.to, was[len(was)-1].Name):
 		return fmt.Sprintf("its packets and calls say %s", pathText(was))
-	case a.blind[p.own.Host] != "" && (p.final == nil || p.final.moment < last.moment):
+	case p.blind != "" && (p.final == nil || p.final.moment < last.moment):
 		return "what would tell whether it stayed there is not on record"
 	}
 	return ""

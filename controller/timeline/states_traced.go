@@ -37,7 +37,7 @@ func (s *State) exact() bool { return s.Known == KnownTraced && s.After < 0 && s
 // takes the moments that the steps give it. A chain that stops before CLOSED shows nothing
 // of what came after it: see fellSilent.
 func (a *assembly) follow(p *path, l *life) (doubt string) {
-	loss := a.evidence.lost(l.host, a.repetition, l.until(a.t), Tracepoints)
+	loss := a.evidence.lost(l.host, a.repetition, a.until(l, p.own, p.peer), Tracepoints)
 	hole := l.hole(len(p.states) > 0 && p.states[0].Name == stateClosed)
 	if hole != "" || !l.ended() && (loss != "" || a.evidence.complete(l.host, a.repetition, Tracepoints) != "") {
 		agrees := p.pin(l)
