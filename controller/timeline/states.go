@@ -145,6 +145,9 @@ func (a *assembly) judge(p *path, ref EndRef, l *life) (doubt string) {
 	if doubt == "" && !p.proven {
 		doubt = a.doubtSupposed(p)
 	}
+	if doubt == "" && !p.proven && p.final == nil && p.outlived {
+		doubt = fmt.Sprintf("nobody can tell whether %s took a reset late, or never: it sent on after it, but acknowledged nothing new", a.endName(p.own))
+	}
 	if doubt == "" && !p.proven && p.final == nil && a.dumps[p.own.Host] < 0 && p.mayHaveGivenUp() {
 		doubt = fmt.Sprintf("%s sent again and again what brought it to %s, and no dump on record tells whether it gave up", a.endName(p.own), p.now())
 	}

@@ -31,6 +31,8 @@ type path struct {
 	// supposed is a state that a packet brought about of which nobody knows whether it came to
 	// TCP, since a reset came so soon after it that its sender would not have sent it again.
 	supposed string
+	// outlived: nothing but the time that passed says that a reset was not taken.
+	outlived bool
 	// proven: the trace alone proves the states.
 	proven bool
 	// final is the last dump at the end of the repetition, nil if none shows the end.
@@ -134,12 +136,20 @@ func (p *path) alive(i int) bool {
 	return p.later(i, func(k *Packet) bool { return k.Flags&RST == 0 })
 }
 
-// outlives is alive, of an end that had the time to deal with what came at clue i: what it
-// sends right after it may have been under way already.
+// outlives is alive, of an end that most likely had the time to deal with what came at clue i:
+// what it sends right after it may have been under way already.
 func (p *path) outlives(i int) bool {
 	heard := p.t.Moments[p.clues[i].moment].Local
 	return slices.ContainsFunc(p.clues[i+1:], func(f clue) bool {
 		return f.out && f.packet.Flags&RST == 0 && p.t.Moments[f.moment].Local-heard >= readsWithin
+	})
+}
+
+// hearsAfter reports whether the end acknowledged after clue i what had not come before it, as
+// no end does that was reset.
+func (p *path) hearsAfter(i int) bool {
+	return p.next.known && p.later(i, func(k *Packet) bool {
+		return k.Flags&(ACK|RST) == ACK && int32(k.Ack-p.next.n) > 0
 	})
 }
 
@@ -413,8 +423,10 @@ func (p *path) readsFIN(i int, f *clue) bool {
 }
 
 const (
-	// readsWithin is longer than TCP takes, in nanoseconds, to read what its tap has heard:
-	// what an end sends after that and does not acknowledge a number has not read it.
+	// readsWithin is longer than TCP mostly takes, in nanoseconds, to read what its tap has
+	// heard: what an end sends after that and does not acknowledge a number has most likely not
+	// read it. It proves nothing: a tap hears in the soft interrupt, and TCP may come to it much
+	// later, after a call that holds the socket or when its processor was away.
 	readsWithin = clock.Local(1_000_000)
 	// acknowledgesWithin is how long it may keep an acknowledgment back (TCP_DELACK_MAX).
 	acknowledgesWithin = clock.Local(200_000_000)
@@ -494,7 +506,11 @@ func (p *path) receiveReset(i int, f *clue) {
 		}
 	default:
 		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1 || p.told.known && k.Seq == p.told.n
-		if !exact && !p.isLax(i, k) && p.blind == "" || p.outlives(i) {
+		if !exact && !p.isLax(i, k) && p.blind == "" {
+			return
+		}
+		if p.outlives(i) {
+			p.outlived = p.outlived || !p.hearsAfter(i)
 			return
 		}
 		p.supposes(i)
