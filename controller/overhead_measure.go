@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"syncline/controller/experiment"
@@ -28,8 +29,9 @@ type measurement struct {
 }
 
 // measure runs the lanes again, in rounds: every setting has its turn in each, in an
-// order drawn anew. Whatever else changes on the hosts meanwhile (heat, neighbours, ports
-// in TIME_WAIT) falls on all settings alike. The first round only warms up.
+// order that is drawn for every second round and turned round for the one after it.
+// Whatever else changes on the hosts meanwhile (heat, neighbours, ports in TIME_WAIT)
+// falls on all settings alike. The first round only warms up.
 func (r *runner) measure(ctx context.Context) error {
 	m := r.measurement
 	if m == nil {
@@ -62,7 +64,11 @@ func (r *runner) measure(ctx context.Context) error {
 	}
 	draw := r.draw()
 	for round := range int(m.overhead.Rounds) + 1 {
-		draw.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
+		if round%2 == 0 {
+			draw.Shuffle(len(turns), func(i, j int) { turns[i], turns[j] = turns[j], turns[i] })
+		} else {
+			slices.Reverse(turns)
+		}
 		for _, s := range turns {
 			if err := r.measureOnce(ctx, exp, s, round); err != nil {
 				return fmt.Errorf("measure what watching costs, round %d of %d: %w", round, m.overhead.Rounds, err)
