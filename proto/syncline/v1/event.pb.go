@@ -312,6 +312,8 @@ const (
 	// Tracepoints of the kernel: they make SOURCE_TCP_STATES exact and are what
 	// SOURCE_DROPS rests on. An experiment asks for those, not for this one.
 	Source_SOURCE_TRACEPOINTS Source = 10
+	// Clock probes between the agents of the run. An experiment need not ask for them.
+	Source_SOURCE_PROBES Source = 11
 )
 
 // Enum value maps for Source.
@@ -328,6 +330,7 @@ var (
 		8:  "SOURCE_ARP",
 		9:  "SOURCE_DROPS",
 		10: "SOURCE_TRACEPOINTS",
+		11: "SOURCE_PROBES",
 	}
 	Source_value = map[string]int32{
 		"SOURCE_UNSPECIFIED":  0,
@@ -341,6 +344,7 @@ var (
 		"SOURCE_ARP":          8,
 		"SOURCE_DROPS":        9,
 		"SOURCE_TRACEPOINTS":  10,
+		"SOURCE_PROBES":       11,
 	}
 )
 
@@ -369,6 +373,177 @@ func (x Source) Number() protoreflect.EnumNumber {
 // Deprecated: Use Source.Descriptor instead.
 func (Source) EnumDescriptor() ([]byte, []int) {
 	return file_syncline_v1_event_proto_rawDescGZIP(), []int{4}
+}
+
+// ClockChange is what happened to the clocks of a host.
+type ClockChange int32
+
+const (
+	// As STEP; agents before protocol 3 say no more.
+	ClockChange_CLOCK_CHANGE_UNSPECIFIED ClockChange = 0
+	// CLOCK_REALTIME was set, or stepped (settimeofday(2), ADJ_SETOFFSET).
+	ClockChange_CLOCK_CHANGE_STEP ClockChange = 1
+	// CLOCK_REALTIME was stepped by a leap second.
+	ClockChange_CLOCK_CHANGE_LEAP ClockChange = 2
+	// The host was suspended: CLOCK_MONOTONIC stood still, CLOCK_BOOTTIME did not.
+	ClockChange_CLOCK_CHANGE_SUSPEND ClockChange = 3
+	// The rate of CLOCK_MONOTONIC was changed against CLOCK_MONOTONIC_RAW, as a daemon of
+	// NTP or PTP does (adjtimex(2)).
+	ClockChange_CLOCK_CHANGE_SLEW ClockChange = 4
+)
+
+// Enum value maps for ClockChange.
+var (
+	ClockChange_name = map[int32]string{
+		0: "CLOCK_CHANGE_UNSPECIFIED",
+		1: "CLOCK_CHANGE_STEP",
+		2: "CLOCK_CHANGE_LEAP",
+		3: "CLOCK_CHANGE_SUSPEND",
+		4: "CLOCK_CHANGE_SLEW",
+	}
+	ClockChange_value = map[string]int32{
+		"CLOCK_CHANGE_UNSPECIFIED": 0,
+		"CLOCK_CHANGE_STEP":        1,
+		"CLOCK_CHANGE_LEAP":        2,
+		"CLOCK_CHANGE_SUSPEND":     3,
+		"CLOCK_CHANGE_SLEW":        4,
+	}
+)
+
+func (x ClockChange) Enum() *ClockChange {
+	p := new(ClockChange)
+	*p = x
+	return p
+}
+
+func (x ClockChange) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ClockChange) Descriptor() protoreflect.EnumDescriptor {
+	return file_syncline_v1_event_proto_enumTypes[5].Descriptor()
+}
+
+func (ClockChange) Type() protoreflect.EnumType {
+	return &file_syncline_v1_event_proto_enumTypes[5]
+}
+
+func (x ClockChange) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ClockChange.Descriptor instead.
+func (ClockChange) EnumDescriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{5}
+}
+
+// ProbePath tells which way a probe takes.
+type ProbePath int32
+
+const (
+	ProbePath_PROBE_PATH_UNSPECIFIED ProbePath = 0
+	// Between the addresses that the experiment's own packets use.
+	ProbePath_PROBE_PATH_EXPERIMENT ProbePath = 1
+	// Between the addresses from which the agents reach the controller, where those are
+	// others.
+	ProbePath_PROBE_PATH_CONTROL ProbePath = 2
+)
+
+// Enum value maps for ProbePath.
+var (
+	ProbePath_name = map[int32]string{
+		0: "PROBE_PATH_UNSPECIFIED",
+		1: "PROBE_PATH_EXPERIMENT",
+		2: "PROBE_PATH_CONTROL",
+	}
+	ProbePath_value = map[string]int32{
+		"PROBE_PATH_UNSPECIFIED": 0,
+		"PROBE_PATH_EXPERIMENT":  1,
+		"PROBE_PATH_CONTROL":     2,
+	}
+)
+
+func (x ProbePath) Enum() *ProbePath {
+	p := new(ProbePath)
+	*p = x
+	return p
+}
+
+func (x ProbePath) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ProbePath) Descriptor() protoreflect.EnumDescriptor {
+	return file_syncline_v1_event_proto_enumTypes[6].Descriptor()
+}
+
+func (ProbePath) Type() protoreflect.EnumType {
+	return &file_syncline_v1_event_proto_enumTypes[6]
+}
+
+func (x ProbePath) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ProbePath.Descriptor instead.
+func (ProbePath) EnumDescriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{6}
+}
+
+// StampOrigin tells who read the clock.
+type StampOrigin int32
+
+const (
+	StampOrigin_STAMP_ORIGIN_UNSPECIFIED StampOrigin = 0
+	// The kernel, as the packet passed the driver (SO_TIMESTAMPING, software).
+	StampOrigin_STAMP_ORIGIN_KERNEL StampOrigin = 1
+	// The network card.
+	StampOrigin_STAMP_ORIGIN_HARDWARE StampOrigin = 2
+	// The agent, before it sent or after it received: a kernel without stamps.
+	StampOrigin_STAMP_ORIGIN_AGENT StampOrigin = 3
+)
+
+// Enum value maps for StampOrigin.
+var (
+	StampOrigin_name = map[int32]string{
+		0: "STAMP_ORIGIN_UNSPECIFIED",
+		1: "STAMP_ORIGIN_KERNEL",
+		2: "STAMP_ORIGIN_HARDWARE",
+		3: "STAMP_ORIGIN_AGENT",
+	}
+	StampOrigin_value = map[string]int32{
+		"STAMP_ORIGIN_UNSPECIFIED": 0,
+		"STAMP_ORIGIN_KERNEL":      1,
+		"STAMP_ORIGIN_HARDWARE":    2,
+		"STAMP_ORIGIN_AGENT":       3,
+	}
+)
+
+func (x StampOrigin) Enum() *StampOrigin {
+	p := new(StampOrigin)
+	*p = x
+	return p
+}
+
+func (x StampOrigin) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StampOrigin) Descriptor() protoreflect.EnumDescriptor {
+	return file_syncline_v1_event_proto_enumTypes[7].Descriptor()
+}
+
+func (StampOrigin) Type() protoreflect.EnumType {
+	return &file_syncline_v1_event_proto_enumTypes[7]
+}
+
+func (x StampOrigin) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StampOrigin.Descriptor instead.
+func (StampOrigin) EnumDescriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{7}
 }
 
 // Event is one fact with a local time.
@@ -400,6 +575,7 @@ type Event struct {
 	//	*Event_Change
 	//	*Event_LaneProcess
 	//	*Event_Trace
+	//	*Event_Probe
 	Fact          isEvent_Fact `protobuf_oneof:"fact"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -580,6 +756,15 @@ func (x *Event) GetTrace() *Trace {
 	return nil
 }
 
+func (x *Event) GetProbe() *Probe {
+	if x != nil {
+		if x, ok := x.Fact.(*Event_Probe); ok {
+			return x.Probe
+		}
+	}
+	return nil
+}
+
 type isEvent_Fact interface {
 	isEvent_Fact()
 }
@@ -636,6 +821,10 @@ type Event_Trace struct {
 	Trace *Trace `protobuf:"bytes,22,opt,name=trace,proto3,oneof"`
 }
 
+type Event_Probe struct {
+	Probe *Probe `protobuf:"bytes,23,opt,name=probe,proto3,oneof"`
+}
+
 func (*Event_Call) isEvent_Fact() {}
 
 func (*Event_Packet) isEvent_Fact() {}
@@ -661,6 +850,8 @@ func (*Event_Change) isEvent_Fact() {}
 func (*Event_LaneProcess) isEvent_Fact() {}
 
 func (*Event_Trace) isEvent_Fact() {}
+
+func (*Event_Probe) isEvent_Fact() {}
 
 // Call is one step of a lane: a system call, or one of the lab's own (sleep,
 // signal, wait).
@@ -1942,9 +2133,13 @@ func (x *Loss) GetWhere() string {
 // ClockSample is a reading of both clocks of a host: CLOCK_REALTIME was
 // realtime_ns at some moment within error_ns of the event's time_ns.
 type ClockSample struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RealtimeNs    int64                  `protobuf:"varint,1,opt,name=realtime_ns,json=realtimeNs,proto3" json:"realtime_ns,omitempty"`
-	ErrorNs       int64                  `protobuf:"varint,2,opt,name=error_ns,json=errorNs,proto3" json:"error_ns,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	RealtimeNs int64                  `protobuf:"varint,1,opt,name=realtime_ns,json=realtimeNs,proto3" json:"realtime_ns,omitempty"`
+	ErrorNs    int64                  `protobuf:"varint,2,opt,name=error_ns,json=errorNs,proto3" json:"error_ns,omitempty"`
+	// CLOCK_MONOTONIC_RAW, which nobody steers, at some moment within raw_error_ns of the
+	// event's time_ns. Both 0 where it was not read.
+	RawNs         int64 `protobuf:"varint,3,opt,name=raw_ns,json=rawNs,proto3" json:"raw_ns,omitempty"`
+	RawErrorNs    int64 `protobuf:"varint,4,opt,name=raw_error_ns,json=rawErrorNs,proto3" json:"raw_error_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1993,14 +2188,34 @@ func (x *ClockSample) GetErrorNs() int64 {
 	return 0
 }
 
+func (x *ClockSample) GetRawNs() int64 {
+	if x != nil {
+		return x.RawNs
+	}
+	return 0
+}
+
+func (x *ClockSample) GetRawErrorNs() int64 {
+	if x != nil {
+		return x.RawErrorNs
+	}
+	return 0
+}
+
 // ClockStep says that CLOCK_REALTIME moved against CLOCK_MONOTONIC by more than
-// slewing explains, some time between since_ns and the event's time_ns.
+// slewing explains, or that another change came to the host's clocks, some time between
+// since_ns and the event's time_ns.
 type ClockStep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How far CLOCK_REALTIME went, in nanoseconds.
+	// How far CLOCK_REALTIME went, in nanoseconds; of a suspend, how long it was.
 	StepNs int64 `protobuf:"varint,1,opt,name=step_ns,json=stepNs,proto3" json:"step_ns,omitempty"`
 	// Nanoseconds of CLOCK_MONOTONIC.
-	SinceNs       int64 `protobuf:"varint,2,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	SinceNs int64       `protobuf:"varint,2,opt,name=since_ns,json=sinceNs,proto3" json:"since_ns,omitempty"`
+	Change  ClockChange `protobuf:"varint,3,opt,name=change,proto3,enum=syncline.v1.ClockChange" json:"change,omitempty"`
+	// With SLEW: by how much CLOCK_MONOTONIC goes faster than CLOCK_MONOTONIC_RAW from now
+	// on, and did before, in parts per billion.
+	RatePpb       int64 `protobuf:"varint,4,opt,name=rate_ppb,json=ratePpb,proto3" json:"rate_ppb,omitempty"`
+	RateBeforePpb int64 `protobuf:"varint,5,opt,name=rate_before_ppb,json=rateBeforePpb,proto3" json:"rate_before_ppb,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2049,6 +2264,137 @@ func (x *ClockStep) GetSinceNs() int64 {
 	return 0
 }
 
+func (x *ClockStep) GetChange() ClockChange {
+	if x != nil {
+		return x.Change
+	}
+	return ClockChange_CLOCK_CHANGE_UNSPECIFIED
+}
+
+func (x *ClockStep) GetRatePpb() int64 {
+	if x != nil {
+		return x.RatePpb
+	}
+	return 0
+}
+
+func (x *ClockStep) GetRateBeforePpb() int64 {
+	if x != nil {
+		return x.RateBeforePpb
+	}
+	return 0
+}
+
+// Probe is one sight of a clock probe, as it left a host or reached it. An exchange is a
+// request and its reply; each is one datagram, seen at both ends, so four events. The
+// event's time_ns is the stamp moved to CLOCK_MONOTONIC.
+type Probe struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other host.
+	Peer string `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"`
+	// OUT or IN, of this host.
+	Direction Direction `protobuf:"varint,2,opt,name=direction,proto3,enum=syncline.v1.Direction" json:"direction,omitempty"`
+	// The asking agent numbers its exchanges 1, 2, 3 … in its stream, whatever peer and
+	// path. The asker is this host if it sends the request or gets the reply.
+	Exchange uint64      `protobuf:"varint,3,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	Reply    bool        `protobuf:"varint,4,opt,name=reply,proto3" json:"reply,omitempty"`
+	Path     ProbePath   `protobuf:"varint,5,opt,name=path,proto3,enum=syncline.v1.ProbePath" json:"path,omitempty"`
+	Origin   StampOrigin `protobuf:"varint,6,opt,name=origin,proto3,enum=syncline.v1.StampOrigin" json:"origin,omitempty"`
+	// Nanoseconds of CLOCK_REALTIME since 1970, and the half-width of the interval around
+	// time_ns that surely holds the stamp's moment. realtime_ns is 0 where the stamp is of
+	// another clock.
+	RealtimeNs    int64 `protobuf:"varint,7,opt,name=realtime_ns,json=realtimeNs,proto3" json:"realtime_ns,omitempty"`
+	ErrorNs       int64 `protobuf:"varint,8,opt,name=error_ns,json=errorNs,proto3" json:"error_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probe) Reset() {
+	*x = Probe{}
+	mi := &file_syncline_v1_event_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probe) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probe) ProtoMessage() {}
+
+func (x *Probe) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_event_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probe.ProtoReflect.Descriptor instead.
+func (*Probe) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *Probe) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Probe) GetDirection() Direction {
+	if x != nil {
+		return x.Direction
+	}
+	return Direction_DIRECTION_UNSPECIFIED
+}
+
+func (x *Probe) GetExchange() uint64 {
+	if x != nil {
+		return x.Exchange
+	}
+	return 0
+}
+
+func (x *Probe) GetReply() bool {
+	if x != nil {
+		return x.Reply
+	}
+	return false
+}
+
+func (x *Probe) GetPath() ProbePath {
+	if x != nil {
+		return x.Path
+	}
+	return ProbePath_PROBE_PATH_UNSPECIFIED
+}
+
+func (x *Probe) GetOrigin() StampOrigin {
+	if x != nil {
+		return x.Origin
+	}
+	return StampOrigin_STAMP_ORIGIN_UNSPECIFIED
+}
+
+func (x *Probe) GetRealtimeNs() int64 {
+	if x != nil {
+		return x.RealtimeNs
+	}
+	return 0
+}
+
+func (x *Probe) GetErrorNs() int64 {
+	if x != nil {
+		return x.ErrorNs
+	}
+	return 0
+}
+
 // Chunk is a block of consecutive events of one stream, the unit of transport,
 // of commitment and of storage. Package chunk encodes and decodes data.
 type Chunk struct {
@@ -2073,7 +2419,7 @@ type Chunk struct {
 
 func (x *Chunk) Reset() {
 	*x = Chunk{}
-	mi := &file_syncline_v1_event_proto_msgTypes[15]
+	mi := &file_syncline_v1_event_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2431,7 @@ func (x *Chunk) String() string {
 func (*Chunk) ProtoMessage() {}
 
 func (x *Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_event_proto_msgTypes[15]
+	mi := &file_syncline_v1_event_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2444,7 @@ func (x *Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
 func (*Chunk) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_event_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_event_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Chunk) GetRunId() string {
@@ -2161,7 +2507,7 @@ var File_syncline_v1_event_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\xef\x05\n" +
+	"\x17syncline/v1/event.proto\x12\vsyncline.v1\"\x9b\x06\n" +
 	"\x05Event\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x1e\n" +
@@ -2182,7 +2528,8 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\fsocket_state\x18\x13 \x01(\v2\x18.syncline.v1.SocketStateH\x00R\vsocketState\x121\n" +
 	"\x06change\x18\x14 \x01(\v2\x17.syncline.v1.ChangeMadeH\x00R\x06change\x12=\n" +
 	"\flane_process\x18\x15 \x01(\v2\x18.syncline.v1.LaneProcessH\x00R\vlaneProcess\x12*\n" +
-	"\x05trace\x18\x16 \x01(\v2\x12.syncline.v1.TraceH\x00R\x05traceB\x06\n" +
+	"\x05trace\x18\x16 \x01(\v2\x12.syncline.v1.TraceH\x00R\x05trace\x12*\n" +
+	"\x05probe\x18\x17 \x01(\v2\x12.syncline.v1.ProbeH\x00R\x05probeB\x06\n" +
 	"\x04fact\"\xa0\x04\n" +
 	"\x04Call\x12\x12\n" +
 	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x12\n" +
@@ -2294,14 +2641,30 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\x0e2\x13.syncline.v1.SourceR\x06source\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x19\n" +
 	"\bsince_ns\x18\x03 \x01(\x03R\asinceNs\x12\x14\n" +
-	"\x05where\x18\x04 \x01(\tR\x05where\"I\n" +
+	"\x05where\x18\x04 \x01(\tR\x05where\"\x82\x01\n" +
 	"\vClockSample\x12\x1f\n" +
 	"\vrealtime_ns\x18\x01 \x01(\x03R\n" +
 	"realtimeNs\x12\x19\n" +
-	"\berror_ns\x18\x02 \x01(\x03R\aerrorNs\"?\n" +
+	"\berror_ns\x18\x02 \x01(\x03R\aerrorNs\x12\x15\n" +
+	"\x06raw_ns\x18\x03 \x01(\x03R\x05rawNs\x12 \n" +
+	"\fraw_error_ns\x18\x04 \x01(\x03R\n" +
+	"rawErrorNs\"\xb4\x01\n" +
 	"\tClockStep\x12\x17\n" +
 	"\astep_ns\x18\x01 \x01(\x03R\x06stepNs\x12\x19\n" +
-	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\"\xd7\x01\n" +
+	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x120\n" +
+	"\x06change\x18\x03 \x01(\x0e2\x18.syncline.v1.ClockChangeR\x06change\x12\x19\n" +
+	"\brate_ppb\x18\x04 \x01(\x03R\aratePpb\x12&\n" +
+	"\x0frate_before_ppb\x18\x05 \x01(\x03R\rrateBeforePpb\"\x9d\x02\n" +
+	"\x05Probe\x12\x12\n" +
+	"\x04peer\x18\x01 \x01(\tR\x04peer\x124\n" +
+	"\tdirection\x18\x02 \x01(\x0e2\x16.syncline.v1.DirectionR\tdirection\x12\x1a\n" +
+	"\bexchange\x18\x03 \x01(\x04R\bexchange\x12\x14\n" +
+	"\x05reply\x18\x04 \x01(\bR\x05reply\x12*\n" +
+	"\x04path\x18\x05 \x01(\x0e2\x16.syncline.v1.ProbePathR\x04path\x120\n" +
+	"\x06origin\x18\x06 \x01(\x0e2\x18.syncline.v1.StampOriginR\x06origin\x12\x1f\n" +
+	"\vrealtime_ns\x18\a \x01(\x03R\n" +
+	"realtimeNs\x12\x19\n" +
+	"\berror_ns\x18\b \x01(\x03R\aerrorNs\"\xd7\x01\n" +
 	"\x05Chunk\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -2341,7 +2704,7 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x10MARK_KIND_CLOSED\x10\x04\x12\x1c\n" +
 	"\x18MARK_KIND_SOURCE_MISSING\x10\x05\x12\x17\n" +
 	"\x13MARK_KIND_NOT_QUIET\x10\x06\x12\x1c\n" +
-	"\x18MARK_KIND_SOURCE_REDUCED\x10\a*\xee\x01\n" +
+	"\x18MARK_KIND_SOURCE_REDUCED\x10\a*\x81\x02\n" +
 	"\x06Source\x12\x16\n" +
 	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSOURCE_SYSCALLS\x10\x01\x12\x12\n" +
@@ -2355,7 +2718,23 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"SOURCE_ARP\x10\b\x12\x10\n" +
 	"\fSOURCE_DROPS\x10\t\x12\x16\n" +
 	"\x12SOURCE_TRACEPOINTS\x10\n" +
-	"B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\x12\x11\n" +
+	"\rSOURCE_PROBES\x10\v*\x8a\x01\n" +
+	"\vClockChange\x12\x1c\n" +
+	"\x18CLOCK_CHANGE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11CLOCK_CHANGE_STEP\x10\x01\x12\x15\n" +
+	"\x11CLOCK_CHANGE_LEAP\x10\x02\x12\x18\n" +
+	"\x14CLOCK_CHANGE_SUSPEND\x10\x03\x12\x15\n" +
+	"\x11CLOCK_CHANGE_SLEW\x10\x04*Z\n" +
+	"\tProbePath\x12\x1a\n" +
+	"\x16PROBE_PATH_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15PROBE_PATH_EXPERIMENT\x10\x01\x12\x16\n" +
+	"\x12PROBE_PATH_CONTROL\x10\x02*w\n" +
+	"\vStampOrigin\x12\x1c\n" +
+	"\x18STAMP_ORIGIN_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13STAMP_ORIGIN_KERNEL\x10\x01\x12\x19\n" +
+	"\x15STAMP_ORIGIN_HARDWARE\x10\x02\x12\x16\n" +
+	"\x12STAMP_ORIGIN_AGENT\x10\x03B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_event_proto_rawDescOnce sync.Once
@@ -2369,57 +2748,66 @@ func file_syncline_v1_event_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_event_proto_rawDescData
 }
 
-var file_syncline_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_syncline_v1_event_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_syncline_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_syncline_v1_event_proto_goTypes = []any{
 	(EndedBy)(0),        // 0: syncline.v1.EndedBy
 	(Direction)(0),      // 1: syncline.v1.Direction
 	(TraceKind)(0),      // 2: syncline.v1.TraceKind
 	(MarkKind)(0),       // 3: syncline.v1.MarkKind
 	(Source)(0),         // 4: syncline.v1.Source
-	(*Event)(nil),       // 5: syncline.v1.Event
-	(*Call)(nil),        // 6: syncline.v1.Call
-	(*Packet)(nil),      // 7: syncline.v1.Packet
-	(*Counters)(nil),    // 8: syncline.v1.Counters
-	(*Counter)(nil),     // 9: syncline.v1.Counter
-	(*Queue)(nil),       // 10: syncline.v1.Queue
-	(*SocketState)(nil), // 11: syncline.v1.SocketState
-	(*Trace)(nil),       // 12: syncline.v1.Trace
-	(*ChangeMade)(nil),  // 13: syncline.v1.ChangeMade
-	(*LaneProcess)(nil), // 14: syncline.v1.LaneProcess
-	(*Signal)(nil),      // 15: syncline.v1.Signal
-	(*Mark)(nil),        // 16: syncline.v1.Mark
-	(*Loss)(nil),        // 17: syncline.v1.Loss
-	(*ClockSample)(nil), // 18: syncline.v1.ClockSample
-	(*ClockStep)(nil),   // 19: syncline.v1.ClockStep
-	(*Chunk)(nil),       // 20: syncline.v1.Chunk
+	(ClockChange)(0),    // 5: syncline.v1.ClockChange
+	(ProbePath)(0),      // 6: syncline.v1.ProbePath
+	(StampOrigin)(0),    // 7: syncline.v1.StampOrigin
+	(*Event)(nil),       // 8: syncline.v1.Event
+	(*Call)(nil),        // 9: syncline.v1.Call
+	(*Packet)(nil),      // 10: syncline.v1.Packet
+	(*Counters)(nil),    // 11: syncline.v1.Counters
+	(*Counter)(nil),     // 12: syncline.v1.Counter
+	(*Queue)(nil),       // 13: syncline.v1.Queue
+	(*SocketState)(nil), // 14: syncline.v1.SocketState
+	(*Trace)(nil),       // 15: syncline.v1.Trace
+	(*ChangeMade)(nil),  // 16: syncline.v1.ChangeMade
+	(*LaneProcess)(nil), // 17: syncline.v1.LaneProcess
+	(*Signal)(nil),      // 18: syncline.v1.Signal
+	(*Mark)(nil),        // 19: syncline.v1.Mark
+	(*Loss)(nil),        // 20: syncline.v1.Loss
+	(*ClockSample)(nil), // 21: syncline.v1.ClockSample
+	(*ClockStep)(nil),   // 22: syncline.v1.ClockStep
+	(*Probe)(nil),       // 23: syncline.v1.Probe
+	(*Chunk)(nil),       // 24: syncline.v1.Chunk
 }
 var file_syncline_v1_event_proto_depIdxs = []int32{
-	6,  // 0: syncline.v1.Event.call:type_name -> syncline.v1.Call
-	7,  // 1: syncline.v1.Event.packet:type_name -> syncline.v1.Packet
-	15, // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
-	16, // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
-	17, // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
-	18, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
-	19, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
-	8,  // 7: syncline.v1.Event.counters:type_name -> syncline.v1.Counters
-	10, // 8: syncline.v1.Event.queue:type_name -> syncline.v1.Queue
-	11, // 9: syncline.v1.Event.socket_state:type_name -> syncline.v1.SocketState
-	13, // 10: syncline.v1.Event.change:type_name -> syncline.v1.ChangeMade
-	14, // 11: syncline.v1.Event.lane_process:type_name -> syncline.v1.LaneProcess
-	12, // 12: syncline.v1.Event.trace:type_name -> syncline.v1.Trace
-	0,  // 13: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
-	1,  // 14: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
-	9,  // 15: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
-	2,  // 16: syncline.v1.Trace.kind:type_name -> syncline.v1.TraceKind
-	1,  // 17: syncline.v1.Trace.direction:type_name -> syncline.v1.Direction
-	3,  // 18: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
-	4,  // 19: syncline.v1.Loss.source:type_name -> syncline.v1.Source
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	9,  // 0: syncline.v1.Event.call:type_name -> syncline.v1.Call
+	10, // 1: syncline.v1.Event.packet:type_name -> syncline.v1.Packet
+	18, // 2: syncline.v1.Event.signal:type_name -> syncline.v1.Signal
+	19, // 3: syncline.v1.Event.mark:type_name -> syncline.v1.Mark
+	20, // 4: syncline.v1.Event.loss:type_name -> syncline.v1.Loss
+	21, // 5: syncline.v1.Event.clock_sample:type_name -> syncline.v1.ClockSample
+	22, // 6: syncline.v1.Event.clock_step:type_name -> syncline.v1.ClockStep
+	11, // 7: syncline.v1.Event.counters:type_name -> syncline.v1.Counters
+	13, // 8: syncline.v1.Event.queue:type_name -> syncline.v1.Queue
+	14, // 9: syncline.v1.Event.socket_state:type_name -> syncline.v1.SocketState
+	16, // 10: syncline.v1.Event.change:type_name -> syncline.v1.ChangeMade
+	17, // 11: syncline.v1.Event.lane_process:type_name -> syncline.v1.LaneProcess
+	15, // 12: syncline.v1.Event.trace:type_name -> syncline.v1.Trace
+	23, // 13: syncline.v1.Event.probe:type_name -> syncline.v1.Probe
+	0,  // 14: syncline.v1.Call.ended_by:type_name -> syncline.v1.EndedBy
+	1,  // 15: syncline.v1.Packet.direction:type_name -> syncline.v1.Direction
+	12, // 16: syncline.v1.Counters.counters:type_name -> syncline.v1.Counter
+	2,  // 17: syncline.v1.Trace.kind:type_name -> syncline.v1.TraceKind
+	1,  // 18: syncline.v1.Trace.direction:type_name -> syncline.v1.Direction
+	3,  // 19: syncline.v1.Mark.kind:type_name -> syncline.v1.MarkKind
+	4,  // 20: syncline.v1.Loss.source:type_name -> syncline.v1.Source
+	5,  // 21: syncline.v1.ClockStep.change:type_name -> syncline.v1.ClockChange
+	1,  // 22: syncline.v1.Probe.direction:type_name -> syncline.v1.Direction
+	6,  // 23: syncline.v1.Probe.path:type_name -> syncline.v1.ProbePath
+	7,  // 24: syncline.v1.Probe.origin:type_name -> syncline.v1.StampOrigin
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_event_proto_init() }
@@ -2441,14 +2829,15 @@ func file_syncline_v1_event_proto_init() {
 		(*Event_Change)(nil),
 		(*Event_LaneProcess)(nil),
 		(*Event_Trace)(nil),
+		(*Event_Probe)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_event_proto_rawDesc), len(file_syncline_v1_event_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   16,
+			NumEnums:      8,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

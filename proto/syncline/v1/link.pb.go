@@ -38,6 +38,8 @@ type ControlRequest struct {
 	//	*ControlRequest_Configured
 	//	*ControlRequest_Arrived
 	//	*ControlRequest_ClockPong
+	//	*ControlRequest_ProbesOpened
+	//	*ControlRequest_ProbesStopped
 	Message       isControlRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -188,6 +190,24 @@ func (x *ControlRequest) GetClockPong() *ClockPong {
 	return nil
 }
 
+func (x *ControlRequest) GetProbesOpened() *ProbesOpened {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_ProbesOpened); ok {
+			return x.ProbesOpened
+		}
+	}
+	return nil
+}
+
+func (x *ControlRequest) GetProbesStopped() *ProbesStopped {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_ProbesStopped); ok {
+			return x.ProbesStopped
+		}
+	}
+	return nil
+}
+
 type isControlRequest_Message interface {
 	isControlRequest_Message()
 }
@@ -240,6 +260,14 @@ type ControlRequest_ClockPong struct {
 	ClockPong *ClockPong `protobuf:"bytes,12,opt,name=clock_pong,json=clockPong,proto3,oneof"`
 }
 
+type ControlRequest_ProbesOpened struct {
+	ProbesOpened *ProbesOpened `protobuf:"bytes,13,opt,name=probes_opened,json=probesOpened,proto3,oneof"`
+}
+
+type ControlRequest_ProbesStopped struct {
+	ProbesStopped *ProbesStopped `protobuf:"bytes,14,opt,name=probes_stopped,json=probesStopped,proto3,oneof"`
+}
+
 func (*ControlRequest_Hello) isControlRequest_Message() {}
 
 func (*ControlRequest_Heartbeat) isControlRequest_Message() {}
@@ -264,6 +292,10 @@ func (*ControlRequest_Arrived) isControlRequest_Message() {}
 
 func (*ControlRequest_ClockPong) isControlRequest_Message() {}
 
+func (*ControlRequest_ProbesOpened) isControlRequest_Message() {}
+
+func (*ControlRequest_ProbesStopped) isControlRequest_Message() {}
+
 // ControlResponse is what the controller says.
 type ControlResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -283,6 +315,9 @@ type ControlResponse struct {
 	//	*ControlResponse_Configure
 	//	*ControlResponse_Meeting
 	//	*ControlResponse_ClockPing
+	//	*ControlResponse_OpenProbes
+	//	*ControlResponse_StartProbes
+	//	*ControlResponse_StopProbes
 	Message       isControlResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -451,6 +486,33 @@ func (x *ControlResponse) GetClockPing() *ClockPing {
 	return nil
 }
 
+func (x *ControlResponse) GetOpenProbes() *OpenProbes {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_OpenProbes); ok {
+			return x.OpenProbes
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetStartProbes() *StartProbes {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_StartProbes); ok {
+			return x.StartProbes
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetStopProbes() *StopProbes {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_StopProbes); ok {
+			return x.StopProbes
+		}
+	}
+	return nil
+}
+
 type isControlResponse_Message interface {
 	isControlResponse_Message()
 }
@@ -511,6 +573,18 @@ type ControlResponse_ClockPing struct {
 	ClockPing *ClockPing `protobuf:"bytes,14,opt,name=clock_ping,json=clockPing,proto3,oneof"`
 }
 
+type ControlResponse_OpenProbes struct {
+	OpenProbes *OpenProbes `protobuf:"bytes,15,opt,name=open_probes,json=openProbes,proto3,oneof"`
+}
+
+type ControlResponse_StartProbes struct {
+	StartProbes *StartProbes `protobuf:"bytes,16,opt,name=start_probes,json=startProbes,proto3,oneof"`
+}
+
+type ControlResponse_StopProbes struct {
+	StopProbes *StopProbes `protobuf:"bytes,17,opt,name=stop_probes,json=stopProbes,proto3,oneof"`
+}
+
 func (*ControlResponse_Welcome) isControlResponse_Message() {}
 
 func (*ControlResponse_Prepare) isControlResponse_Message() {}
@@ -539,6 +613,12 @@ func (*ControlResponse_Meeting) isControlResponse_Message() {}
 
 func (*ControlResponse_ClockPing) isControlResponse_Message() {}
 
+func (*ControlResponse_OpenProbes) isControlResponse_Message() {}
+
+func (*ControlResponse_StartProbes) isControlResponse_Message() {}
+
+func (*ControlResponse_StopProbes) isControlResponse_Message() {}
+
 // Hello introduces an agent.
 type Hello struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -565,7 +645,10 @@ type Hello struct {
 	RunIds []string `protobuf:"bytes,12,rep,name=run_ids,json=runIds,proto3" json:"run_ids,omitempty"`
 	// What experiments may need of a host, and whether this one has it. The agent cannot
 	// say of what is not listed.
-	Features      []*Feature `protobuf:"bytes,13,rep,name=features,proto3" json:"features,omitempty"`
+	Features []*Feature `protobuf:"bytes,13,rep,name=features,proto3" json:"features,omitempty"`
+	// Not empty: every stamp of this agent is of a clock that does not exist, made for
+	// tests from the host's own as this says ("offset=1s,ppm=100").
+	TestClock     string `protobuf:"bytes,14,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -689,6 +772,13 @@ func (x *Hello) GetFeatures() []*Feature {
 		return x.Features
 	}
 	return nil
+}
+
+func (x *Hello) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
+	}
+	return ""
 }
 
 // Feature is what an experiment may need of a host besides the sources of events.
@@ -1848,6 +1938,450 @@ func (x *ClockPong) GetTimeNs() int64 {
 	return 0
 }
 
+// OpenProbes asks an agent for sockets of clock probes. Nothing is sent yet.
+type OpenProbes struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the probes of one run, or of one measurement without a run.
+	Session string `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The run whose events the sights become; it is prepared. Empty: they are collected and
+	// told by ProbesStopped.
+	RunId         string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenProbes) Reset() {
+	*x = OpenProbes{}
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenProbes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenProbes) ProtoMessage() {}
+
+func (x *OpenProbes) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenProbes.ProtoReflect.Descriptor instead.
+func (*OpenProbes) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OpenProbes) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *OpenProbes) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+// ProbesOpened answers OpenProbes.
+type ProbesOpened struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// At most one for each path.
+	Endpoints []*ProbeEndpoint `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// Not empty: there are none, and why.
+	Error         string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbesOpened) Reset() {
+	*x = ProbesOpened{}
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbesOpened) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbesOpened) ProtoMessage() {}
+
+func (x *ProbesOpened) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbesOpened.ProtoReflect.Descriptor instead.
+func (*ProbesOpened) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ProbesOpened) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ProbesOpened) GetEndpoints() []*ProbeEndpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *ProbesOpened) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+// ProbeEndpoint is where an agent takes probes.
+type ProbeEndpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Path  ProbePath              `protobuf:"varint,1,opt,name=path,proto3,enum=syncline.v1.ProbePath" json:"path,omitempty"`
+	// "IP:port".
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeEndpoint) Reset() {
+	*x = ProbeEndpoint{}
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeEndpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeEndpoint) ProtoMessage() {}
+
+func (x *ProbeEndpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeEndpoint.ProtoReflect.Descriptor instead.
+func (*ProbeEndpoint) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ProbeEndpoint) GetPath() ProbePath {
+	if x != nil {
+		return x.Path
+	}
+	return ProbePath_PROBE_PATH_UNSPECIFIED
+}
+
+func (x *ProbeEndpoint) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+// StartProbes begins to ask and to answer. An agent asks each peer once at once, and then at
+// the rate. Datagrams that do not carry the session's authentication are dropped and
+// counted, never answered; an answer is as long as its request.
+type StartProbes struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// 32 random bytes, the key of the datagrams' authentication. It is kept nowhere.
+	Secret []byte `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	// The name of this host in the session.
+	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	// Exchanges a second with each peer that is asked.
+	Rate          uint32       `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	Peers         []*ProbePeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StartProbes) Reset() {
+	*x = StartProbes{}
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StartProbes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StartProbes) ProtoMessage() {}
+
+func (x *StartProbes) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StartProbes.ProtoReflect.Descriptor instead.
+func (*StartProbes) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *StartProbes) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *StartProbes) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *StartProbes) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *StartProbes) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *StartProbes) GetPeers() []*ProbePeer {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
+// ProbePeer is another host of the session.
+type ProbePeer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The peer's, only of paths that this agent has too.
+	Endpoints []*ProbeEndpoint `protobuf:"bytes,2,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	// This agent asks; otherwise it answers only.
+	Ask           bool `protobuf:"varint,3,opt,name=ask,proto3" json:"ask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbePeer) Reset() {
+	*x = ProbePeer{}
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbePeer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbePeer) ProtoMessage() {}
+
+func (x *ProbePeer) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbePeer.ProtoReflect.Descriptor instead.
+func (*ProbePeer) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ProbePeer) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ProbePeer) GetEndpoints() []*ProbeEndpoint {
+	if x != nil {
+		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *ProbePeer) GetAsk() bool {
+	if x != nil {
+		return x.Ask
+	}
+	return false
+}
+
+// StopProbes ends a session with one last exchange with every peer that is asked. A run's
+// session is stopped before its Finish.
+type StopProbes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Session       string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopProbes) Reset() {
+	*x = StopProbes{}
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopProbes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopProbes) ProtoMessage() {}
+
+func (x *StopProbes) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopProbes.ProtoReflect.Descriptor instead.
+func (*StopProbes) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *StopProbes) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+// ProbesStopped answers StopProbes: every sight is an event of the run, or is here.
+type ProbesStopped struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// Of a session without a run, at most 65,536, the newest.
+	Events []*Event `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
+	// Sights that were not kept, or not stamped.
+	Lost uint64 `protobuf:"varint,3,opt,name=lost,proto3" json:"lost,omitempty"`
+	// Datagrams at the session's sockets without its authentication.
+	Refused       uint64 `protobuf:"varint,4,opt,name=refused,proto3" json:"refused,omitempty"`
+	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbesStopped) Reset() {
+	*x = ProbesStopped{}
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbesStopped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbesStopped) ProtoMessage() {}
+
+func (x *ProbesStopped) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbesStopped.ProtoReflect.Descriptor instead.
+func (*ProbesStopped) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ProbesStopped) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ProbesStopped) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ProbesStopped) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *ProbesStopped) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *ProbesStopped) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // Start runs one repetition's lanes.
 type Start struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -1866,7 +2400,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2412,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2425,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Start) GetRunId() string {
@@ -1952,7 +2486,7 @@ type SignalSent struct {
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2498,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2511,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -2029,7 +2563,7 @@ type LaneEnded struct {
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2575,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2588,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -2100,7 +2634,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2646,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2659,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Settle) GetRunId() string {
@@ -2169,7 +2703,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2181,7 +2715,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2194,7 +2728,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -2239,7 +2773,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2785,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2798,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Drain) GetRunId() string {
@@ -2323,7 +2857,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2335,7 +2869,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2348,7 +2882,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Drained) GetRunId() string {
@@ -2390,7 +2924,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2936,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2949,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Finish) GetRunId() string {
@@ -2447,7 +2981,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +2993,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +3006,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Finished) GetRunId() string {
@@ -2527,7 +3061,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2539,7 +3073,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2552,7 +3086,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Release) GetRunId() string {
@@ -2575,7 +3109,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +3121,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +3134,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -2634,7 +3168,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +3180,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +3193,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -2683,7 +3217,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2695,7 +3229,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2708,7 +3242,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -2743,7 +3277,7 @@ var File_syncline_v1_link_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\x85\x05\n" +
+	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\x8c\x06\n" +
 	"\x0eControlRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.syncline.v1.HelloH\x00R\x05hello\x126\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x16.syncline.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -2761,8 +3295,10 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"configured\x120\n" +
 	"\aarrived\x18\v \x01(\v2\x14.syncline.v1.ArrivedH\x00R\aarrived\x127\n" +
 	"\n" +
-	"clock_pong\x18\f \x01(\v2\x16.syncline.v1.ClockPongH\x00R\tclockPongB\t\n" +
-	"\amessage\"\xcc\x05\n" +
+	"clock_pong\x18\f \x01(\v2\x16.syncline.v1.ClockPongH\x00R\tclockPong\x12@\n" +
+	"\rprobes_opened\x18\r \x01(\v2\x19.syncline.v1.ProbesOpenedH\x00R\fprobesOpened\x12C\n" +
+	"\x0eprobes_stopped\x18\x0e \x01(\v2\x1a.syncline.v1.ProbesStoppedH\x00R\rprobesStoppedB\t\n" +
+	"\amessage\"\x83\a\n" +
 	"\x0fControlResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.syncline.v1.WelcomeH\x00R\awelcome\x120\n" +
 	"\aprepare\x18\x02 \x01(\v2\x14.syncline.v1.PrepareH\x00R\aprepare\x12$\n" +
@@ -2780,8 +3316,13 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\tconfigure\x18\f \x01(\v2\x16.syncline.v1.ConfigureH\x00R\tconfigure\x120\n" +
 	"\ameeting\x18\r \x01(\v2\x14.syncline.v1.MeetingH\x00R\ameeting\x127\n" +
 	"\n" +
-	"clock_ping\x18\x0e \x01(\v2\x16.syncline.v1.ClockPingH\x00R\tclockPingB\t\n" +
-	"\amessage\"\x8e\x04\n" +
+	"clock_ping\x18\x0e \x01(\v2\x16.syncline.v1.ClockPingH\x00R\tclockPing\x12:\n" +
+	"\vopen_probes\x18\x0f \x01(\v2\x17.syncline.v1.OpenProbesH\x00R\n" +
+	"openProbes\x12=\n" +
+	"\fstart_probes\x18\x10 \x01(\v2\x18.syncline.v1.StartProbesH\x00R\vstartProbes\x12:\n" +
+	"\vstop_probes\x18\x11 \x01(\v2\x17.syncline.v1.StopProbesH\x00R\n" +
+	"stopProbesB\t\n" +
+	"\amessage\"\xad\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1e.syncline.v1.Hello.LabelsEntryR\x06labels\x12\x1c\n" +
@@ -2796,7 +3337,9 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	" \x01(\x04R\vincarnation\x12;\n" +
 	"\fcapabilities\x18\v \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x17\n" +
 	"\arun_ids\x18\f \x03(\tR\x06runIds\x120\n" +
-	"\bfeatures\x18\r \x03(\v2\x14.syncline.v1.FeatureR\bfeatures\x1a9\n" +
+	"\bfeatures\x18\r \x03(\v2\x14.syncline.v1.FeatureR\bfeatures\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\x0e \x01(\tR\ttestClock\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
@@ -2888,7 +3431,37 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"4\n" +
 	"\tClockPong\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x17\n" +
-	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\"\xca\x01\n" +
+	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\"=\n" +
+	"\n" +
+	"OpenProbes\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\"x\n" +
+	"\fProbesOpened\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x128\n" +
+	"\tendpoints\x18\x02 \x03(\v2\x1a.syncline.v1.ProbeEndpointR\tendpoints\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\"U\n" +
+	"\rProbeEndpoint\x12*\n" +
+	"\x04path\x18\x01 \x01(\x0e2\x16.syncline.v1.ProbePathR\x04path\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x95\x01\n" +
+	"\vStartProbes\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\rR\x04rate\x12,\n" +
+	"\x05peers\x18\x05 \x03(\v2\x16.syncline.v1.ProbePeerR\x05peers\"k\n" +
+	"\tProbePeer\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x128\n" +
+	"\tendpoints\x18\x02 \x03(\v2\x1a.syncline.v1.ProbeEndpointR\tendpoints\x12\x10\n" +
+	"\x03ask\x18\x03 \x01(\bR\x03ask\"&\n" +
+	"\n" +
+	"StopProbes\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\"\x99\x01\n" +
+	"\rProbesStopped\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12*\n" +
+	"\x06events\x18\x02 \x03(\v2\x12.syncline.v1.EventR\x06events\x12\x12\n" +
+	"\x04lost\x18\x03 \x01(\x04R\x04lost\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\x04R\arefused\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"\xca\x01\n" +
 	"\x05Start\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -2990,7 +3563,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -3012,83 +3585,102 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Meeting)(nil),         // 17: syncline.v1.Meeting
 	(*ClockPing)(nil),       // 18: syncline.v1.ClockPing
 	(*ClockPong)(nil),       // 19: syncline.v1.ClockPong
-	(*Start)(nil),           // 20: syncline.v1.Start
-	(*SignalSent)(nil),      // 21: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 22: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 23: syncline.v1.Settle
-	(*Quiet)(nil),           // 24: syncline.v1.Quiet
-	(*Drain)(nil),           // 25: syncline.v1.Drain
-	(*Drained)(nil),         // 26: syncline.v1.Drained
-	(*Finish)(nil),          // 27: syncline.v1.Finish
-	(*Finished)(nil),        // 28: syncline.v1.Finished
-	(*Release)(nil),         // 29: syncline.v1.Release
-	(*Cancel)(nil),          // 30: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 31: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 32: syncline.v1.UploadResponse
-	nil,                     // 33: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 34: syncline.v1.Capability
-	(Source)(0),             // 35: syncline.v1.Source
-	(*Requirement)(nil),     // 36: syncline.v1.Requirement
-	(*Environment)(nil),     // 37: syncline.v1.Environment
-	(*Setup)(nil),           // 38: syncline.v1.Setup
-	(*Lane)(nil),            // 39: syncline.v1.Lane
-	(*Watch)(nil),           // 40: syncline.v1.Watch
-	(*Chunk)(nil),           // 41: syncline.v1.Chunk
+	(*OpenProbes)(nil),      // 20: syncline.v1.OpenProbes
+	(*ProbesOpened)(nil),    // 21: syncline.v1.ProbesOpened
+	(*ProbeEndpoint)(nil),   // 22: syncline.v1.ProbeEndpoint
+	(*StartProbes)(nil),     // 23: syncline.v1.StartProbes
+	(*ProbePeer)(nil),       // 24: syncline.v1.ProbePeer
+	(*StopProbes)(nil),      // 25: syncline.v1.StopProbes
+	(*ProbesStopped)(nil),   // 26: syncline.v1.ProbesStopped
+	(*Start)(nil),           // 27: syncline.v1.Start
+	(*SignalSent)(nil),      // 28: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 29: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 30: syncline.v1.Settle
+	(*Quiet)(nil),           // 31: syncline.v1.Quiet
+	(*Drain)(nil),           // 32: syncline.v1.Drain
+	(*Drained)(nil),         // 33: syncline.v1.Drained
+	(*Finish)(nil),          // 34: syncline.v1.Finish
+	(*Finished)(nil),        // 35: syncline.v1.Finished
+	(*Release)(nil),         // 36: syncline.v1.Release
+	(*Cancel)(nil),          // 37: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 38: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 39: syncline.v1.UploadResponse
+	nil,                     // 40: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 41: syncline.v1.Capability
+	(Source)(0),             // 42: syncline.v1.Source
+	(*Requirement)(nil),     // 43: syncline.v1.Requirement
+	(*Environment)(nil),     // 44: syncline.v1.Environment
+	(*Setup)(nil),           // 45: syncline.v1.Setup
+	(ProbePath)(0),          // 46: syncline.v1.ProbePath
+	(*Event)(nil),           // 47: syncline.v1.Event
+	(*Lane)(nil),            // 48: syncline.v1.Lane
+	(*Watch)(nil),           // 49: syncline.v1.Watch
+	(*Chunk)(nil),           // 50: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
 	5,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
 	10, // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
 	12, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	21, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	22, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	24, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	26, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	28, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	28, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	29, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	31, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	33, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	35, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
 	15, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
 	16, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
 	19, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
-	4,  // 12: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
-	6,  // 13: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
-	11, // 14: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	20, // 15: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	21, // 16: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	22, // 17: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	23, // 18: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	25, // 19: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	27, // 20: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	30, // 21: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	29, // 22: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	14, // 23: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
-	17, // 24: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
-	18, // 25: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
-	33, // 26: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	34, // 27: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	3,  // 28: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
-	35, // 29: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	8,  // 30: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	7,  // 31: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	36, // 32: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
-	9,  // 33: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
-	34, // 34: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	37, // 35: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
-	35, // 36: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
-	13, // 37: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
-	13, // 38: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
-	38, // 39: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	38, // 40: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	39, // 41: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	40, // 42: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	41, // 43: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 44: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	31, // 45: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 46: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	32, // 47: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	46, // [46:48] is the sub-list for method output_type
-	44, // [44:46] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	21, // 12: syncline.v1.ControlRequest.probes_opened:type_name -> syncline.v1.ProbesOpened
+	26, // 13: syncline.v1.ControlRequest.probes_stopped:type_name -> syncline.v1.ProbesStopped
+	4,  // 14: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
+	6,  // 15: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
+	11, // 16: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
+	27, // 17: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	28, // 18: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	29, // 19: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	30, // 20: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	32, // 21: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	34, // 22: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	37, // 23: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	36, // 24: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	14, // 25: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	17, // 26: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	18, // 27: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	20, // 28: syncline.v1.ControlResponse.open_probes:type_name -> syncline.v1.OpenProbes
+	23, // 29: syncline.v1.ControlResponse.start_probes:type_name -> syncline.v1.StartProbes
+	25, // 30: syncline.v1.ControlResponse.stop_probes:type_name -> syncline.v1.StopProbes
+	40, // 31: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	41, // 32: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	3,  // 33: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
+	42, // 34: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	8,  // 35: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	7,  // 36: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	43, // 37: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	9,  // 38: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
+	41, // 39: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	44, // 40: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	42, // 41: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
+	13, // 42: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
+	13, // 43: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
+	45, // 44: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	45, // 45: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	22, // 46: syncline.v1.ProbesOpened.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	46, // 47: syncline.v1.ProbeEndpoint.path:type_name -> syncline.v1.ProbePath
+	24, // 48: syncline.v1.StartProbes.peers:type_name -> syncline.v1.ProbePeer
+	22, // 49: syncline.v1.ProbePeer.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	47, // 50: syncline.v1.ProbesStopped.events:type_name -> syncline.v1.Event
+	48, // 51: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	49, // 52: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	50, // 53: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 54: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	38, // 55: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 56: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	39, // 57: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	56, // [56:58] is the sub-list for method output_type
+	54, // [54:56] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -3113,6 +3705,8 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlRequest_Configured)(nil),
 		(*ControlRequest_Arrived)(nil),
 		(*ControlRequest_ClockPong)(nil),
+		(*ControlRequest_ProbesOpened)(nil),
+		(*ControlRequest_ProbesStopped)(nil),
 	}
 	file_syncline_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControlResponse_Welcome)(nil),
@@ -3129,6 +3723,9 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlResponse_Configure)(nil),
 		(*ControlResponse_Meeting)(nil),
 		(*ControlResponse_ClockPing)(nil),
+		(*ControlResponse_OpenProbes)(nil),
+		(*ControlResponse_StartProbes)(nil),
+		(*ControlResponse_StopProbes)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3136,7 +3733,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   34,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1289,7 +1289,11 @@ type Plan struct {
 	LikelyRunId string `protobuf:"bytes,11,opt,name=likely_run_id,json=likelyRunId,proto3" json:"likely_run_id,omitempty"`
 	// What hosts must have of which their agents cannot say if they have it: "host B:
 	// conntrack". It keeps nothing from starting.
-	UnknownNeeds  []string `protobuf:"bytes,12,rep,name=unknown_needs,json=unknownNeeds,proto3" json:"unknown_needs,omitempty"`
+	UnknownNeeds []string `protobuf:"bytes,12,rep,name=unknown_needs,json=unknownNeeds,proto3" json:"unknown_needs,omitempty"`
+	// How well the clocks of each pair of hosts will be known, as far as can be told.
+	Clocks []*PlanClock `protobuf:"bytes,13,rep,name=clocks,proto3" json:"clocks,omitempty"`
+	// Expectations that this may not be enough for, and why.
+	ClockDoubts   []string `protobuf:"bytes,14,rep,name=clock_doubts,json=clockDoubts,proto3" json:"clock_doubts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1408,6 +1412,91 @@ func (x *Plan) GetUnknownNeeds() []string {
 	return nil
 }
 
+func (x *Plan) GetClocks() []*PlanClock {
+	if x != nil {
+		return x.Clocks
+	}
+	return nil
+}
+
+func (x *Plan) GetClockDoubts() []string {
+	if x != nil {
+		return x.ClockDoubts
+	}
+	return nil
+}
+
+// PlanClock is what to expect of the clocks of two hosts.
+type PlanClock struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Host  string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Peer  string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	// Half the width of the interval, nanoseconds; unset if nothing is known.
+	ErrorNs *int64 `protobuf:"varint,3,opt,name=error_ns,json=errorNs,proto3,oneof" json:"error_ns,omitempty"`
+	// Where that is from: "same clock", "probed just now", "run 3f2a".
+	By            string `protobuf:"bytes,4,opt,name=by,proto3" json:"by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanClock) Reset() {
+	*x = PlanClock{}
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanClock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanClock) ProtoMessage() {}
+
+func (x *PlanClock) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanClock.ProtoReflect.Descriptor instead.
+func (*PlanClock) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *PlanClock) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *PlanClock) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *PlanClock) GetErrorNs() int64 {
+	if x != nil && x.ErrorNs != nil {
+		return *x.ErrorNs
+	}
+	return 0
+}
+
+func (x *PlanClock) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
 // PlanVariant is one variant of the plan.
 type PlanVariant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1424,7 +1513,7 @@ type PlanVariant struct {
 
 func (x *PlanVariant) Reset() {
 	*x = PlanVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1436,7 +1525,7 @@ func (x *PlanVariant) String() string {
 func (*PlanVariant) ProtoMessage() {}
 
 func (x *PlanVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1449,7 +1538,7 @@ func (x *PlanVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
 func (*PlanVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanVariant) GetName() string {
@@ -1493,7 +1582,7 @@ type PlannedVerdict struct {
 
 func (x *PlannedVerdict) Reset() {
 	*x = PlannedVerdict{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1594,7 @@ func (x *PlannedVerdict) String() string {
 func (*PlannedVerdict) ProtoMessage() {}
 
 func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1607,7 @@ func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
 func (*PlannedVerdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlannedVerdict) GetExpectation() string {
@@ -1551,14 +1640,15 @@ type CreateRunRequest struct {
 	Cases []string `protobuf:"bytes,7,rep,name=cases,proto3" json:"cases,omitempty"`
 	// Measure what watching costs, in so many rounds, once the repetitions are through; 0:
 	// do not.
-	OverheadRounds uint32 `protobuf:"varint,8,opt,name=overhead_rounds,json=overheadRounds,proto3" json:"overhead_rounds,omitempty"`
+	OverheadRounds uint32   `protobuf:"varint,8,opt,name=overhead_rounds,json=overheadRounds,proto3" json:"overhead_rounds,omitempty"`
+	Probing        *Probing `protobuf:"bytes,9,opt,name=probing,proto3" json:"probing,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1570,7 +1660,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1583,7 +1673,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -1642,6 +1732,77 @@ func (x *CreateRunRequest) GetOverheadRounds() uint32 {
 	return 0
 }
 
+func (x *CreateRunRequest) GetProbing() *Probing {
+	if x != nil {
+		return x.Probing
+	}
+	return nil
+}
+
+// Probing says how the clocks of a run's hosts are probed. Unset: the defaults of all.
+type Probing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// No probes at all.
+	Off bool `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	// Exchanges a second with each peer, at most 100; 0 means 10, which are 20 datagrams.
+	Rate uint32 `protobuf:"varint,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Every pair of hosts, and not only as many as are needed.
+	AllPairs      bool `protobuf:"varint,3,opt,name=all_pairs,json=allPairs,proto3" json:"all_pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probing) Reset() {
+	*x = Probing{}
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probing) ProtoMessage() {}
+
+func (x *Probing) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probing.ProtoReflect.Descriptor instead.
+func (*Probing) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Probing) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *Probing) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Probing) GetAllPairs() bool {
+	if x != nil {
+		return x.AllPairs
+	}
+	return false
+}
+
 type CreateRunResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
@@ -1651,7 +1812,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +1824,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +1837,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -1695,7 +1856,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1707,7 +1868,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1720,7 +1881,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1739,7 +1900,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1912,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1925,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1782,7 +1943,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1794,7 +1955,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1807,7 +1968,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 type ListRunsResponse struct {
@@ -1819,7 +1980,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1992,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2005,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -1863,7 +2024,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1875,7 +2036,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1888,7 +2049,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -1907,7 +2068,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1919,7 +2080,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2093,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -1952,7 +2113,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2125,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2138,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -2003,7 +2164,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2015,7 +2176,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2028,7 +2189,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -2049,7 +2210,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2222,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2235,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -2103,7 +2264,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2115,7 +2276,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2128,7 +2289,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -2164,7 +2325,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2337,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2380,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2392,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2392,7 +2553,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"?\n" +
 	"\x16PlanExperimentResponse\x12%\n" +
-	"\x04plan\x18\x01 \x01(\v2\x11.syncline.v1.PlanR\x04plan\"\x94\x03\n" +
+	"\x04plan\x18\x01 \x01(\v2\x11.syncline.v1.PlanR\x04plan\"\xe7\x03\n" +
 	"\x04Plan\x12\x1e\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\tR\n" +
@@ -2408,7 +2569,15 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\tlikely_ns\x18\n" +
 	" \x01(\x03R\blikelyNs\x12\"\n" +
 	"\rlikely_run_id\x18\v \x01(\tR\vlikelyRunId\x12#\n" +
-	"\runknown_needs\x18\f \x03(\tR\funknownNeeds\"\x94\x01\n" +
+	"\runknown_needs\x18\f \x03(\tR\funknownNeeds\x12.\n" +
+	"\x06clocks\x18\r \x03(\v2\x16.syncline.v1.PlanClockR\x06clocks\x12!\n" +
+	"\fclock_doubts\x18\x0e \x03(\tR\vclockDoubts\"p\n" +
+	"\tPlanClock\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\x12\x1e\n" +
+	"\berror_ns\x18\x03 \x01(\x03H\x00R\aerrorNs\x88\x01\x01\x12\x0e\n" +
+	"\x02by\x18\x04 \x01(\tR\x02byB\v\n" +
+	"\t_error_ns\"\x94\x01\n" +
 	"\vPlanVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vrepetitions\x18\x02 \x01(\rR\vrepetitions\x12\x16\n" +
@@ -2416,7 +2585,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bverdicts\x18\x04 \x03(\v2\x1b.syncline.v1.PlannedVerdictR\bverdicts\"H\n" +
 	"\x0ePlannedVerdict\x12 \n" +
 	"\vexpectation\x18\x01 \x01(\tR\vexpectation\x12\x14\n" +
-	"\x05doubt\x18\x02 \x01(\tR\x05doubt\"\xbf\x03\n" +
+	"\x05doubt\x18\x02 \x01(\tR\x05doubt\"\xef\x03\n" +
 	"\x10CreateRunRequest\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x1b\n" +
@@ -2426,13 +2595,18 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bbindings\x18\x05 \x03(\v2+.syncline.v1.CreateRunRequest.BindingsEntryR\bbindings\x128\n" +
 	"\x03set\x18\x06 \x03(\v2&.syncline.v1.CreateRunRequest.SetEntryR\x03set\x12\x14\n" +
 	"\x05cases\x18\a \x03(\tR\x05cases\x12'\n" +
-	"\x0foverhead_rounds\x18\b \x01(\rR\x0eoverheadRounds\x1a;\n" +
+	"\x0foverhead_rounds\x18\b \x01(\rR\x0eoverheadRounds\x12.\n" +
+	"\aprobing\x18\t \x01(\v2\x14.syncline.v1.ProbingR\aprobing\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"7\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"L\n" +
+	"\aProbing\x12\x10\n" +
+	"\x03off\x18\x01 \x01(\bR\x03off\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\rR\x04rate\x12\x1b\n" +
+	"\tall_pairs\x18\x03 \x01(\bR\ballPairs\"7\n" +
 	"\x11CreateRunResponse\x12\"\n" +
 	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\"\x1f\n" +
 	"\rGetRunRequest\x12\x0e\n" +
@@ -2494,7 +2668,7 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
@@ -2511,28 +2685,30 @@ var file_syncline_v1_run_proto_goTypes = []any{
 	(*PlanExperimentRequest)(nil),      // 12: syncline.v1.PlanExperimentRequest
 	(*PlanExperimentResponse)(nil),     // 13: syncline.v1.PlanExperimentResponse
 	(*Plan)(nil),                       // 14: syncline.v1.Plan
-	(*PlanVariant)(nil),                // 15: syncline.v1.PlanVariant
-	(*PlannedVerdict)(nil),             // 16: syncline.v1.PlannedVerdict
-	(*CreateRunRequest)(nil),           // 17: syncline.v1.CreateRunRequest
-	(*CreateRunResponse)(nil),          // 18: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 19: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 20: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 21: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 22: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 23: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 24: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 25: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 26: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 27: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 28: syncline.v1.ListEventsResponse
-	(*Environment_Section)(nil),        // 29: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 30: syncline.v1.Environment.Setting
-	nil,                                // 31: syncline.v1.PlanExperimentRequest.BindingsEntry
-	nil,                                // 32: syncline.v1.PlanExperimentRequest.SetEntry
-	nil,                                // 33: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 34: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 35: syncline.v1.Source
-	(*Event)(nil),                      // 36: syncline.v1.Event
+	(*PlanClock)(nil),                  // 15: syncline.v1.PlanClock
+	(*PlanVariant)(nil),                // 16: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 17: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 18: syncline.v1.CreateRunRequest
+	(*Probing)(nil),                    // 19: syncline.v1.Probing
+	(*CreateRunResponse)(nil),          // 20: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 21: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 22: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 23: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 24: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 25: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 26: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 27: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 28: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 29: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 30: syncline.v1.ListEventsResponse
+	(*Environment_Section)(nil),        // 31: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 32: syncline.v1.Environment.Setting
+	nil,                                // 33: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 34: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 35: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 36: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 37: syncline.v1.Source
+	(*Event)(nil),                      // 38: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
@@ -2540,8 +2716,8 @@ var file_syncline_v1_run_proto_depIdxs = []int32{
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
 	3,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
 	5,  // 4: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
-	35, // 5: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
-	35, // 6: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	37, // 5: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
+	37, // 6: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
 	6,  // 7: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
 	6,  // 8: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
 	6,  // 9: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
@@ -2551,44 +2727,46 @@ var file_syncline_v1_run_proto_depIdxs = []int32{
 	4,  // 13: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
 	9,  // 14: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
 	8,  // 15: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	29, // 16: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	35, // 17: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	31, // 18: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	32, // 19: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	31, // 16: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	37, // 17: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	33, // 18: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	34, // 19: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
 	14, // 20: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
 	7,  // 21: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	15, // 22: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	16, // 23: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	33, // 24: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	34, // 25: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	1,  // 26: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 27: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 28: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 29: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 30: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	36, // 31: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	30, // 32: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	10, // 33: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	12, // 34: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	17, // 35: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	19, // 36: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	21, // 37: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	23, // 38: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	25, // 39: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	27, // 40: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	11, // 41: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	13, // 42: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	18, // 43: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	20, // 44: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	22, // 45: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	24, // 46: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	26, // 47: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	28, // 48: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	41, // [41:49] is the sub-list for method output_type
-	33, // [33:41] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	16, // 22: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	15, // 23: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
+	17, // 24: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	35, // 25: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	36, // 26: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	19, // 27: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
+	1,  // 28: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 29: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 30: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 31: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 32: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	38, // 33: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	32, // 34: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	10, // 35: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	12, // 36: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	18, // 37: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	21, // 38: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	23, // 39: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	25, // 40: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	27, // 41: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	29, // 42: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	11, // 43: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	13, // 44: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	20, // 45: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	22, // 46: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	24, // 47: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	26, // 48: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	28, // 49: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	30, // 50: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	43, // [43:51] is the sub-list for method output_type
+	35, // [35:43] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -2597,13 +2775,14 @@ func file_syncline_v1_run_proto_init() {
 		return
 	}
 	file_syncline_v1_event_proto_init()
+	file_syncline_v1_run_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   34,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -134,7 +134,9 @@ type GetTimelineRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	// 0: the first repetition with a verdict that is not pass, else the first.
-	Repetition    uint32 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	Repetition uint32 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	// The host whose clock is the lab's; empty: the one that makes the largest error least.
+	Reference     string `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -181,6 +183,13 @@ func (x *GetTimelineRequest) GetRepetition() uint32 {
 		return x.Repetition
 	}
 	return 0
+}
+
+func (x *GetTimelineRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
 }
 
 type GetTimelineResponse struct {
@@ -658,7 +667,8 @@ type TimelineHost struct {
 	// nothing is known.
 	OffsetLowNs  *int64 `protobuf:"varint,2,opt,name=offset_low_ns,json=offsetLowNs,proto3,oneof" json:"offset_low_ns,omitempty"`
 	OffsetHighNs *int64 `protobuf:"varint,3,opt,name=offset_high_ns,json=offsetHighNs,proto3,oneof" json:"offset_high_ns,omitempty"`
-	// "reference", "segments", "signals", "same clock", "unknown".
+	// "reference", "probes and segments", "probes", "segments", "signals", "same clock",
+	// "unknown".
 	Method        string `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
 	Messages      uint32 `protobuf:"varint,5,opt,name=messages,proto3" json:"messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -730,6 +740,729 @@ func (x *TimelineHost) GetMessages() uint32 {
 	return 0
 }
 
+type GetClockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The host whose clock is the lab's; empty: the one that makes the largest error least.
+	Reference string `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
+	// How many moments, evenly over the run; 0 means 60, at most 10,000.
+	Points        uint32 `protobuf:"varint,3,opt,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClockRequest) Reset() {
+	*x = GetClockRequest{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClockRequest) ProtoMessage() {}
+
+func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
+func (*GetClockRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GetClockRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *GetClockRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *GetClockRequest) GetPoints() uint32 {
+	if x != nil {
+		return x.Points
+	}
+	return 0
+}
+
+type GetClockResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *ClockReport           `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetClockResponse) Reset() {
+	*x = GetClockResponse{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetClockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetClockResponse) ProtoMessage() {}
+
+func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
+func (*GetClockResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GetClockResponse) GetReport() *ClockReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+type ProbeClocksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names of agents, two or more.
+	Agents    []string `protobuf:"bytes,1,rep,name=agents,proto3" json:"agents,omitempty"`
+	Reference string   `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
+	// For how long; 0 means 2 s, at most a minute.
+	DurationNs int64 `protobuf:"varint,3,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	// Exchanges a second with each peer, at most 100; 0 means 10.
+	Rate uint32 `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	// Every pair of agents, and not only as many as are needed.
+	AllPairs      bool   `protobuf:"varint,5,opt,name=all_pairs,json=allPairs,proto3" json:"all_pairs,omitempty"`
+	Points        uint32 `protobuf:"varint,6,opt,name=points,proto3" json:"points,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeClocksRequest) Reset() {
+	*x = ProbeClocksRequest{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeClocksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeClocksRequest) ProtoMessage() {}
+
+func (x *ProbeClocksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeClocksRequest.ProtoReflect.Descriptor instead.
+func (*ProbeClocksRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ProbeClocksRequest) GetAgents() []string {
+	if x != nil {
+		return x.Agents
+	}
+	return nil
+}
+
+func (x *ProbeClocksRequest) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *ProbeClocksRequest) GetDurationNs() int64 {
+	if x != nil {
+		return x.DurationNs
+	}
+	return 0
+}
+
+func (x *ProbeClocksRequest) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *ProbeClocksRequest) GetAllPairs() bool {
+	if x != nil {
+		return x.AllPairs
+	}
+	return false
+}
+
+func (x *ProbeClocksRequest) GetPoints() uint32 {
+	if x != nil {
+		return x.Points
+	}
+	return 0
+}
+
+type ProbeClocksResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Report        *ClockReport           `protobuf:"bytes,1,opt,name=report,proto3" json:"report,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbeClocksResponse) Reset() {
+	*x = ProbeClocksResponse{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbeClocksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbeClocksResponse) ProtoMessage() {}
+
+func (x *ProbeClocksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbeClocksResponse.ProtoReflect.Descriptor instead.
+func (*ProbeClocksResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ProbeClocksResponse) GetReport() *ClockReport {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+// ClockReport is how the clocks of several hosts were over some time.
+type ClockReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "syncline.clock/1".
+	Schema string `protobuf:"bytes,1,opt,name=schema,proto3" json:"schema,omitempty"`
+	// Empty for a measurement without a run.
+	RunId string `protobuf:"bytes,2,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Index into hosts of the one whose clock is the lab's.
+	Reference uint32       `protobuf:"varint,3,opt,name=reference,proto3" json:"reference,omitempty"`
+	Hosts     []*ClockHost `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Pairs     []*ClockPair `protobuf:"bytes,5,rep,name=pairs,proto3" json:"pairs,omitempty"`
+	// What was assumed: no clock gains more than this on another, and no rate changes
+	// faster than this, both in parts per billion, the latter of a second. The latter is 0 where it
+	// was not made use of.
+	DriftPpb      uint64   `protobuf:"varint,6,opt,name=drift_ppb,json=driftPpb,proto3" json:"drift_ppb,omitempty"`
+	WanderPpb     uint64   `protobuf:"varint,7,opt,name=wander_ppb,json=wanderPpb,proto3" json:"wander_ppb,omitempty"`
+	Warnings      []string `protobuf:"bytes,8,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockReport) Reset() {
+	*x = ClockReport{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockReport) ProtoMessage() {}
+
+func (x *ClockReport) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockReport.ProtoReflect.Descriptor instead.
+func (*ClockReport) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ClockReport) GetSchema() string {
+	if x != nil {
+		return x.Schema
+	}
+	return ""
+}
+
+func (x *ClockReport) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ClockReport) GetReference() uint32 {
+	if x != nil {
+		return x.Reference
+	}
+	return 0
+}
+
+func (x *ClockReport) GetHosts() []*ClockHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *ClockReport) GetPairs() []*ClockPair {
+	if x != nil {
+		return x.Pairs
+	}
+	return nil
+}
+
+func (x *ClockReport) GetDriftPpb() uint64 {
+	if x != nil {
+		return x.DriftPpb
+	}
+	return 0
+}
+
+func (x *ClockReport) GetWanderPpb() uint64 {
+	if x != nil {
+		return x.WanderPpb
+	}
+	return 0
+}
+
+func (x *ClockReport) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+// ClockHost is one host of a report.
+type ClockHost struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Host    string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
+	Agent   string                 `protobuf:"bytes,2,opt,name=agent,proto3" json:"agent,omitempty"`
+	ClockId string                 `protobuf:"bytes,3,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
+	// As in TimelineHost.
+	Method    string        `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
+	TestClock string        `protobuf:"bytes,5,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
+	Points    []*ClockPoint `protobuf:"bytes,6,rep,name=points,proto3" json:"points,omitempty"`
+	// How much faster than the reference's clock this one went, surely, on the average from
+	// the first point to the last, parts per billion. Unset where nothing is known.
+	RateLowPpb  *int64 `protobuf:"varint,7,opt,name=rate_low_ppb,json=rateLowPpb,proto3,oneof" json:"rate_low_ppb,omitempty"`
+	RateHighPpb *int64 `protobuf:"varint,8,opt,name=rate_high_ppb,json=rateHighPpb,proto3,oneof" json:"rate_high_ppb,omitempty"`
+	// Half-widths over the points, by all that is known.
+	ErrorMedianNs *int64 `protobuf:"varint,9,opt,name=error_median_ns,json=errorMedianNs,proto3,oneof" json:"error_median_ns,omitempty"`
+	ErrorMaxNs    *int64 `protobuf:"varint,10,opt,name=error_max_ns,json=errorMaxNs,proto3,oneof" json:"error_max_ns,omitempty"`
+	// Steps, slews, suspends.
+	Changes       []*Event `protobuf:"bytes,11,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockHost) Reset() {
+	*x = ClockHost{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockHost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockHost) ProtoMessage() {}
+
+func (x *ClockHost) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockHost.ProtoReflect.Descriptor instead.
+func (*ClockHost) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ClockHost) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ClockHost) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *ClockHost) GetClockId() string {
+	if x != nil {
+		return x.ClockId
+	}
+	return ""
+}
+
+func (x *ClockHost) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ClockHost) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
+	}
+	return ""
+}
+
+func (x *ClockHost) GetPoints() []*ClockPoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+func (x *ClockHost) GetRateLowPpb() int64 {
+	if x != nil && x.RateLowPpb != nil {
+		return *x.RateLowPpb
+	}
+	return 0
+}
+
+func (x *ClockHost) GetRateHighPpb() int64 {
+	if x != nil && x.RateHighPpb != nil {
+		return *x.RateHighPpb
+	}
+	return 0
+}
+
+func (x *ClockHost) GetErrorMedianNs() int64 {
+	if x != nil && x.ErrorMedianNs != nil {
+		return *x.ErrorMedianNs
+	}
+	return 0
+}
+
+func (x *ClockHost) GetErrorMaxNs() int64 {
+	if x != nil && x.ErrorMaxNs != nil {
+		return *x.ErrorMaxNs
+	}
+	return 0
+}
+
+func (x *ClockHost) GetChanges() []*Event {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+// ClockPoint is what is known at one moment of the host's own clock.
+type ClockPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Nanoseconds of the host's CLOCK_MONOTONIC.
+	LocalNs int64       `protobuf:"varint,1,opt,name=local_ns,json=localNs,proto3" json:"local_ns,omitempty"`
+	All     *ClockBound `protobuf:"bytes,2,opt,name=all,proto3" json:"all,omitempty"`
+	// By each method alone.
+	Probes        *ClockBound `protobuf:"bytes,3,opt,name=probes,proto3" json:"probes,omitempty"`
+	Segments      *ClockBound `protobuf:"bytes,4,opt,name=segments,proto3" json:"segments,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockPoint) Reset() {
+	*x = ClockPoint{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockPoint) ProtoMessage() {}
+
+func (x *ClockPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockPoint.ProtoReflect.Descriptor instead.
+func (*ClockPoint) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ClockPoint) GetLocalNs() int64 {
+	if x != nil {
+		return x.LocalNs
+	}
+	return 0
+}
+
+func (x *ClockPoint) GetAll() *ClockBound {
+	if x != nil {
+		return x.All
+	}
+	return nil
+}
+
+func (x *ClockPoint) GetProbes() *ClockBound {
+	if x != nil {
+		return x.Probes
+	}
+	return nil
+}
+
+func (x *ClockPoint) GetSegments() *ClockBound {
+	if x != nil {
+		return x.Segments
+	}
+	return nil
+}
+
+// ClockBound is an interval that surely holds the offset: the host's clock minus the
+// reference's, nanoseconds. A side that nothing bounds is unset.
+type ClockBound struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	LowNs  *int64                 `protobuf:"varint,1,opt,name=low_ns,json=lowNs,proto3,oneof" json:"low_ns,omitempty"`
+	HighNs *int64                 `protobuf:"varint,2,opt,name=high_ns,json=highNs,proto3,oneof" json:"high_ns,omitempty"`
+	// The best guess, within the interval; unset where a side is.
+	EstimateNs    *int64 `protobuf:"varint,3,opt,name=estimate_ns,json=estimateNs,proto3,oneof" json:"estimate_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockBound) Reset() {
+	*x = ClockBound{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockBound) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockBound) ProtoMessage() {}
+
+func (x *ClockBound) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockBound.ProtoReflect.Descriptor instead.
+func (*ClockBound) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ClockBound) GetLowNs() int64 {
+	if x != nil && x.LowNs != nil {
+		return *x.LowNs
+	}
+	return 0
+}
+
+func (x *ClockBound) GetHighNs() int64 {
+	if x != nil && x.HighNs != nil {
+		return *x.HighNs
+	}
+	return 0
+}
+
+func (x *ClockBound) GetEstimateNs() int64 {
+	if x != nil && x.EstimateNs != nil {
+		return *x.EstimateNs
+	}
+	return 0
+}
+
+// ClockPair is what two hosts told each other directly.
+type ClockPair struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Indices into hosts.
+	A uint32 `protobuf:"varint,1,opt,name=a,proto3" json:"a,omitempty"`
+	B uint32 `protobuf:"varint,2,opt,name=b,proto3" json:"b,omitempty"`
+	// Messages from a to b and back that are known at both ends.
+	ProbesThere   uint32 `protobuf:"varint,3,opt,name=probes_there,json=probesThere,proto3" json:"probes_there,omitempty"`
+	ProbesBack    uint32 `protobuf:"varint,4,opt,name=probes_back,json=probesBack,proto3" json:"probes_back,omitempty"`
+	SegmentsThere uint32 `protobuf:"varint,5,opt,name=segments_there,json=segmentsThere,proto3" json:"segments_there,omitempty"`
+	SegmentsBack  uint32 `protobuf:"varint,6,opt,name=segments_back,json=segmentsBack,proto3" json:"segments_back,omitempty"`
+	// The shortest round trip of the probes, both ways without the time at the peer; 0 if
+	// there was none.
+	RoundTripNs int64 `protobuf:"varint,7,opt,name=round_trip_ns,json=roundTripNs,proto3" json:"round_trip_ns,omitempty"`
+	// The methods leave no offset that both allow, and where it is worst.
+	Disagree      bool   `protobuf:"varint,8,opt,name=disagree,proto3" json:"disagree,omitempty"`
+	Disagreement  string `protobuf:"bytes,9,opt,name=disagreement,proto3" json:"disagreement,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockPair) Reset() {
+	*x = ClockPair{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockPair) ProtoMessage() {}
+
+func (x *ClockPair) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockPair.ProtoReflect.Descriptor instead.
+func (*ClockPair) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ClockPair) GetA() uint32 {
+	if x != nil {
+		return x.A
+	}
+	return 0
+}
+
+func (x *ClockPair) GetB() uint32 {
+	if x != nil {
+		return x.B
+	}
+	return 0
+}
+
+func (x *ClockPair) GetProbesThere() uint32 {
+	if x != nil {
+		return x.ProbesThere
+	}
+	return 0
+}
+
+func (x *ClockPair) GetProbesBack() uint32 {
+	if x != nil {
+		return x.ProbesBack
+	}
+	return 0
+}
+
+func (x *ClockPair) GetSegmentsThere() uint32 {
+	if x != nil {
+		return x.SegmentsThere
+	}
+	return 0
+}
+
+func (x *ClockPair) GetSegmentsBack() uint32 {
+	if x != nil {
+		return x.SegmentsBack
+	}
+	return 0
+}
+
+func (x *ClockPair) GetRoundTripNs() int64 {
+	if x != nil {
+		return x.RoundTripNs
+	}
+	return 0
+}
+
+func (x *ClockPair) GetDisagree() bool {
+	if x != nil {
+		return x.Disagree
+	}
+	return false
+}
+
+func (x *ClockPair) GetDisagreement() string {
+	if x != nil {
+		return x.Disagreement
+	}
+	return ""
+}
+
 // Moment is one edge of one event on the lab's clock.
 type Moment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -750,7 +1483,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -762,7 +1495,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -775,7 +1508,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Moment) GetEvent() uint32 {
@@ -839,7 +1572,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +1584,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +1597,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Connection) GetClient() *ConnectionEnd {
@@ -909,7 +1642,7 @@ type ConnectionEnd struct {
 
 func (x *ConnectionEnd) Reset() {
 	*x = ConnectionEnd{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1654,7 @@ func (x *ConnectionEnd) String() string {
 func (*ConnectionEnd) ProtoMessage() {}
 
 func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1667,7 @@ func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionEnd.ProtoReflect.Descriptor instead.
 func (*ConnectionEnd) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConnectionEnd) GetHost() uint32 {
@@ -1006,7 +1739,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1751,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1764,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *State) GetName() string {
@@ -1096,7 +1829,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1108,7 +1841,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1121,7 +1854,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Segment) GetFromClient() bool {
@@ -1215,7 +1948,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1227,7 +1960,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1240,7 +1973,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Verdict) GetExpectation() string {
@@ -1275,12 +2008,13 @@ var File_syncline_v1_timeline_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\n" +
-	"\x1asyncline/v1/timeline.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x15syncline/v1/run.proto\"K\n" +
+	"\x1asyncline/v1/timeline.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x15syncline/v1/run.proto\"i\n" +
 	"\x12GetTimelineRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
-	"repetition\"H\n" +
+	"repetition\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\tR\treference\"H\n" +
 	"\x13GetTimelineResponse\x121\n" +
 	"\btimeline\x18\x01 \x01(\v2\x15.syncline.v1.TimelineR\btimeline\",\n" +
 	"\x13ListVerdictsRequest\x12\x15\n" +
@@ -1337,7 +2071,80 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x06method\x18\x04 \x01(\tR\x06method\x12\x1a\n" +
 	"\bmessages\x18\x05 \x01(\rR\bmessagesB\x10\n" +
 	"\x0e_offset_low_nsB\x11\n" +
-	"\x0f_offset_high_ns\"\x83\x02\n" +
+	"\x0f_offset_high_ns\"^\n" +
+	"\x0fGetClockRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1c\n" +
+	"\treference\x18\x02 \x01(\tR\treference\x12\x16\n" +
+	"\x06points\x18\x03 \x01(\rR\x06points\"D\n" +
+	"\x10GetClockResponse\x120\n" +
+	"\x06report\x18\x01 \x01(\v2\x18.syncline.v1.ClockReportR\x06report\"\xb4\x01\n" +
+	"\x12ProbeClocksRequest\x12\x16\n" +
+	"\x06agents\x18\x01 \x03(\tR\x06agents\x12\x1c\n" +
+	"\treference\x18\x02 \x01(\tR\treference\x12\x1f\n" +
+	"\vduration_ns\x18\x03 \x01(\x03R\n" +
+	"durationNs\x12\x12\n" +
+	"\x04rate\x18\x04 \x01(\rR\x04rate\x12\x1b\n" +
+	"\tall_pairs\x18\x05 \x01(\bR\ballPairs\x12\x16\n" +
+	"\x06points\x18\x06 \x01(\rR\x06points\"G\n" +
+	"\x13ProbeClocksResponse\x120\n" +
+	"\x06report\x18\x01 \x01(\v2\x18.syncline.v1.ClockReportR\x06report\"\x8e\x02\n" +
+	"\vClockReport\x12\x16\n" +
+	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x15\n" +
+	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1c\n" +
+	"\treference\x18\x03 \x01(\rR\treference\x12,\n" +
+	"\x05hosts\x18\x04 \x03(\v2\x16.syncline.v1.ClockHostR\x05hosts\x12,\n" +
+	"\x05pairs\x18\x05 \x03(\v2\x16.syncline.v1.ClockPairR\x05pairs\x12\x1b\n" +
+	"\tdrift_ppb\x18\x06 \x01(\x04R\bdriftPpb\x12\x1d\n" +
+	"\n" +
+	"wander_ppb\x18\a \x01(\x04R\twanderPpb\x12\x1a\n" +
+	"\bwarnings\x18\b \x03(\tR\bwarnings\"\xd2\x03\n" +
+	"\tClockHost\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
+	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x19\n" +
+	"\bclock_id\x18\x03 \x01(\tR\aclockId\x12\x16\n" +
+	"\x06method\x18\x04 \x01(\tR\x06method\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\x05 \x01(\tR\ttestClock\x12/\n" +
+	"\x06points\x18\x06 \x03(\v2\x17.syncline.v1.ClockPointR\x06points\x12%\n" +
+	"\frate_low_ppb\x18\a \x01(\x03H\x00R\n" +
+	"rateLowPpb\x88\x01\x01\x12'\n" +
+	"\rrate_high_ppb\x18\b \x01(\x03H\x01R\vrateHighPpb\x88\x01\x01\x12+\n" +
+	"\x0ferror_median_ns\x18\t \x01(\x03H\x02R\rerrorMedianNs\x88\x01\x01\x12%\n" +
+	"\ferror_max_ns\x18\n" +
+	" \x01(\x03H\x03R\n" +
+	"errorMaxNs\x88\x01\x01\x12,\n" +
+	"\achanges\x18\v \x03(\v2\x12.syncline.v1.EventR\achangesB\x0f\n" +
+	"\r_rate_low_ppbB\x10\n" +
+	"\x0e_rate_high_ppbB\x12\n" +
+	"\x10_error_median_nsB\x0f\n" +
+	"\r_error_max_ns\"\xb8\x01\n" +
+	"\n" +
+	"ClockPoint\x12\x19\n" +
+	"\blocal_ns\x18\x01 \x01(\x03R\alocalNs\x12)\n" +
+	"\x03all\x18\x02 \x01(\v2\x17.syncline.v1.ClockBoundR\x03all\x12/\n" +
+	"\x06probes\x18\x03 \x01(\v2\x17.syncline.v1.ClockBoundR\x06probes\x123\n" +
+	"\bsegments\x18\x04 \x01(\v2\x17.syncline.v1.ClockBoundR\bsegments\"\x93\x01\n" +
+	"\n" +
+	"ClockBound\x12\x1a\n" +
+	"\x06low_ns\x18\x01 \x01(\x03H\x00R\x05lowNs\x88\x01\x01\x12\x1c\n" +
+	"\ahigh_ns\x18\x02 \x01(\x03H\x01R\x06highNs\x88\x01\x01\x12$\n" +
+	"\vestimate_ns\x18\x03 \x01(\x03H\x02R\n" +
+	"estimateNs\x88\x01\x01B\t\n" +
+	"\a_low_nsB\n" +
+	"\n" +
+	"\b_high_nsB\x0e\n" +
+	"\f_estimate_ns\"\x9b\x02\n" +
+	"\tClockPair\x12\f\n" +
+	"\x01a\x18\x01 \x01(\rR\x01a\x12\f\n" +
+	"\x01b\x18\x02 \x01(\rR\x01b\x12!\n" +
+	"\fprobes_there\x18\x03 \x01(\rR\vprobesThere\x12\x1f\n" +
+	"\vprobes_back\x18\x04 \x01(\rR\n" +
+	"probesBack\x12%\n" +
+	"\x0esegments_there\x18\x05 \x01(\rR\rsegmentsThere\x12#\n" +
+	"\rsegments_back\x18\x06 \x01(\rR\fsegmentsBack\x12\"\n" +
+	"\rround_trip_ns\x18\a \x01(\x03R\vroundTripNs\x12\x1a\n" +
+	"\bdisagree\x18\b \x01(\bR\bdisagree\x12\"\n" +
+	"\fdisagreement\x18\t \x01(\tR\fdisagreement\"\x83\x02\n" +
 	"\x06Moment\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\rR\x05event\x12%\n" +
 	"\x04edge\x18\x02 \x01(\x0e2\x11.syncline.v1.EdgeR\x04edge\x12\x19\n" +
@@ -1415,10 +2222,12 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\vRULING_PASS\x10\x01\x12\x0f\n" +
 	"\vRULING_FAIL\x10\x02\x12\x16\n" +
 	"\x12RULING_CANNOT_TELL\x10\x03\x12\x19\n" +
-	"\x15RULING_NOT_REPRODUCED\x10\x042\xba\x01\n" +
+	"\x15RULING_NOT_REPRODUCED\x10\x042\xd5\x02\n" +
 	"\x0fTimelineService\x12P\n" +
 	"\vGetTimeline\x12\x1f.syncline.v1.GetTimelineRequest\x1a .syncline.v1.GetTimelineResponse\x12U\n" +
-	"\fListVerdicts\x12 .syncline.v1.ListVerdictsRequest\x1a!.syncline.v1.ListVerdictsResponse0\x01B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\fListVerdicts\x12 .syncline.v1.ListVerdictsRequest\x1a!.syncline.v1.ListVerdictsResponse0\x01\x12G\n" +
+	"\bGetClock\x12\x1c.syncline.v1.GetClockRequest\x1a\x1d.syncline.v1.GetClockResponse\x12P\n" +
+	"\vProbeClocks\x12\x1f.syncline.v1.ProbeClocksRequest\x1a .syncline.v1.ProbeClocksResponseB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_timeline_proto_rawDescOnce sync.Once
@@ -1433,7 +2242,7 @@ func file_syncline_v1_timeline_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_timeline_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_syncline_v1_timeline_proto_goTypes = []any{
 	(Edge)(0),                    // 0: syncline.v1.Edge
 	(Ruling)(0),                  // 1: syncline.v1.Ruling
@@ -1445,42 +2254,64 @@ var file_syncline_v1_timeline_proto_goTypes = []any{
 	(*Transmission)(nil),         // 7: syncline.v1.Transmission
 	(*TimelineEvent)(nil),        // 8: syncline.v1.TimelineEvent
 	(*TimelineHost)(nil),         // 9: syncline.v1.TimelineHost
-	(*Moment)(nil),               // 10: syncline.v1.Moment
-	(*Connection)(nil),           // 11: syncline.v1.Connection
-	(*ConnectionEnd)(nil),        // 12: syncline.v1.ConnectionEnd
-	(*State)(nil),                // 13: syncline.v1.State
-	(*Segment)(nil),              // 14: syncline.v1.Segment
-	(*Verdict)(nil),              // 15: syncline.v1.Verdict
-	(*Event)(nil),                // 16: syncline.v1.Event
-	(*RunHost)(nil),              // 17: syncline.v1.RunHost
+	(*GetClockRequest)(nil),      // 10: syncline.v1.GetClockRequest
+	(*GetClockResponse)(nil),     // 11: syncline.v1.GetClockResponse
+	(*ProbeClocksRequest)(nil),   // 12: syncline.v1.ProbeClocksRequest
+	(*ProbeClocksResponse)(nil),  // 13: syncline.v1.ProbeClocksResponse
+	(*ClockReport)(nil),          // 14: syncline.v1.ClockReport
+	(*ClockHost)(nil),            // 15: syncline.v1.ClockHost
+	(*ClockPoint)(nil),           // 16: syncline.v1.ClockPoint
+	(*ClockBound)(nil),           // 17: syncline.v1.ClockBound
+	(*ClockPair)(nil),            // 18: syncline.v1.ClockPair
+	(*Moment)(nil),               // 19: syncline.v1.Moment
+	(*Connection)(nil),           // 20: syncline.v1.Connection
+	(*ConnectionEnd)(nil),        // 21: syncline.v1.ConnectionEnd
+	(*State)(nil),                // 22: syncline.v1.State
+	(*Segment)(nil),              // 23: syncline.v1.Segment
+	(*Verdict)(nil),              // 24: syncline.v1.Verdict
+	(*Event)(nil),                // 25: syncline.v1.Event
+	(*RunHost)(nil),              // 26: syncline.v1.RunHost
 }
 var file_syncline_v1_timeline_proto_depIdxs = []int32{
 	6,  // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
-	15, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
+	24, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
 	9,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
-	10, // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
-	11, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
-	15, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
+	19, // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
+	20, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
+	24, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
 	8,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
 	7,  // 7: syncline.v1.Timeline.others:type_name -> syncline.v1.Transmission
-	14, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
-	16, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
-	17, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
-	0,  // 11: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
-	12, // 12: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
-	12, // 13: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
-	14, // 14: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
-	13, // 15: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
-	1,  // 16: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
-	2,  // 17: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
-	4,  // 18: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
-	3,  // 19: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
-	5,  // 20: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
-	19, // [19:21] is the sub-list for method output_type
-	17, // [17:19] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	23, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
+	25, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
+	26, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
+	14, // 11: syncline.v1.GetClockResponse.report:type_name -> syncline.v1.ClockReport
+	14, // 12: syncline.v1.ProbeClocksResponse.report:type_name -> syncline.v1.ClockReport
+	15, // 13: syncline.v1.ClockReport.hosts:type_name -> syncline.v1.ClockHost
+	18, // 14: syncline.v1.ClockReport.pairs:type_name -> syncline.v1.ClockPair
+	16, // 15: syncline.v1.ClockHost.points:type_name -> syncline.v1.ClockPoint
+	25, // 16: syncline.v1.ClockHost.changes:type_name -> syncline.v1.Event
+	17, // 17: syncline.v1.ClockPoint.all:type_name -> syncline.v1.ClockBound
+	17, // 18: syncline.v1.ClockPoint.probes:type_name -> syncline.v1.ClockBound
+	17, // 19: syncline.v1.ClockPoint.segments:type_name -> syncline.v1.ClockBound
+	0,  // 20: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
+	21, // 21: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
+	21, // 22: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
+	23, // 23: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
+	22, // 24: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
+	1,  // 25: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
+	2,  // 26: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
+	4,  // 27: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
+	10, // 28: syncline.v1.TimelineService.GetClock:input_type -> syncline.v1.GetClockRequest
+	12, // 29: syncline.v1.TimelineService.ProbeClocks:input_type -> syncline.v1.ProbeClocksRequest
+	3,  // 30: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
+	5,  // 31: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
+	11, // 32: syncline.v1.TimelineService.GetClock:output_type -> syncline.v1.GetClockResponse
+	13, // 33: syncline.v1.TimelineService.ProbeClocks:output_type -> syncline.v1.ProbeClocksResponse
+	30, // [30:34] is the sub-list for method output_type
+	26, // [26:30] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_timeline_proto_init() }
@@ -1492,17 +2323,19 @@ func file_syncline_v1_timeline_proto_init() {
 	file_syncline_v1_run_proto_init()
 	file_syncline_v1_timeline_proto_msgTypes[5].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[7].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[8].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[10].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[11].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[12].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[13].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[15].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[17].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[19].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[20].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_timeline_proto_rawDesc), len(file_syncline_v1_timeline_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	TimelineService_GetTimeline_FullMethodName  = "/syncline.v1.TimelineService/GetTimeline"
 	TimelineService_ListVerdicts_FullMethodName = "/syncline.v1.TimelineService/ListVerdicts"
+	TimelineService_GetClock_FullMethodName     = "/syncline.v1.TimelineService/GetClock"
+	TimelineService_ProbeClocks_FullMethodName  = "/syncline.v1.TimelineService/ProbeClocks"
 )
 
 // TimelineServiceClient is the client API for TimelineService service.
@@ -34,6 +36,10 @@ type TimelineServiceClient interface {
 	GetTimeline(ctx context.Context, in *GetTimelineRequest, opts ...grpc.CallOption) (*GetTimelineResponse, error)
 	// ListVerdicts judges every repetition of a run, in order.
 	ListVerdicts(ctx context.Context, in *ListVerdictsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListVerdictsResponse], error)
+	// GetClock says how the clocks of a run were, at any moment of it.
+	GetClock(ctx context.Context, in *GetClockRequest, opts ...grpc.CallOption) (*GetClockResponse, error)
+	// ProbeClocks measures the clocks of agents now, without a run.
+	ProbeClocks(ctx context.Context, in *ProbeClocksRequest, opts ...grpc.CallOption) (*ProbeClocksResponse, error)
 }
 
 type timelineServiceClient struct {
@@ -73,6 +79,26 @@ func (c *timelineServiceClient) ListVerdicts(ctx context.Context, in *ListVerdic
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TimelineService_ListVerdictsClient = grpc.ServerStreamingClient[ListVerdictsResponse]
 
+func (c *timelineServiceClient) GetClock(ctx context.Context, in *GetClockRequest, opts ...grpc.CallOption) (*GetClockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetClockResponse)
+	err := c.cc.Invoke(ctx, TimelineService_GetClock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *timelineServiceClient) ProbeClocks(ctx context.Context, in *ProbeClocksRequest, opts ...grpc.CallOption) (*ProbeClocksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProbeClocksResponse)
+	err := c.cc.Invoke(ctx, TimelineService_ProbeClocks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TimelineServiceServer is the server API for TimelineService service.
 // All implementations must embed UnimplementedTimelineServiceServer
 // for forward compatibility.
@@ -84,6 +110,10 @@ type TimelineServiceServer interface {
 	GetTimeline(context.Context, *GetTimelineRequest) (*GetTimelineResponse, error)
 	// ListVerdicts judges every repetition of a run, in order.
 	ListVerdicts(*ListVerdictsRequest, grpc.ServerStreamingServer[ListVerdictsResponse]) error
+	// GetClock says how the clocks of a run were, at any moment of it.
+	GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error)
+	// ProbeClocks measures the clocks of agents now, without a run.
+	ProbeClocks(context.Context, *ProbeClocksRequest) (*ProbeClocksResponse, error)
 	mustEmbedUnimplementedTimelineServiceServer()
 }
 
@@ -99,6 +129,12 @@ func (UnimplementedTimelineServiceServer) GetTimeline(context.Context, *GetTimel
 }
 func (UnimplementedTimelineServiceServer) ListVerdicts(*ListVerdictsRequest, grpc.ServerStreamingServer[ListVerdictsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ListVerdicts not implemented")
+}
+func (UnimplementedTimelineServiceServer) GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetClock not implemented")
+}
+func (UnimplementedTimelineServiceServer) ProbeClocks(context.Context, *ProbeClocksRequest) (*ProbeClocksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ProbeClocks not implemented")
 }
 func (UnimplementedTimelineServiceServer) mustEmbedUnimplementedTimelineServiceServer() {}
 func (UnimplementedTimelineServiceServer) testEmbeddedByValue()                         {}
@@ -150,6 +186,42 @@ func _TimelineService_ListVerdicts_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TimelineService_ListVerdictsServer = grpc.ServerStreamingServer[ListVerdictsResponse]
 
+func _TimelineService_GetClock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetClockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TimelineServiceServer).GetClock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TimelineService_GetClock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TimelineServiceServer).GetClock(ctx, req.(*GetClockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TimelineService_ProbeClocks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProbeClocksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TimelineServiceServer).ProbeClocks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TimelineService_ProbeClocks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TimelineServiceServer).ProbeClocks(ctx, req.(*ProbeClocksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TimelineService_ServiceDesc is the grpc.ServiceDesc for TimelineService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -160,6 +232,14 @@ var TimelineService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetTimeline",
 			Handler:    _TimelineService_GetTimeline_Handler,
+		},
+		{
+			MethodName: "GetClock",
+			Handler:    _TimelineService_GetClock_Handler,
+		},
+		{
+			MethodName: "ProbeClocks",
+			Handler:    _TimelineService_ProbeClocks_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
