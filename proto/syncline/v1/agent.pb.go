@@ -86,8 +86,10 @@ type Agent struct {
 	Incarnation  uint64                 `protobuf:"varint,8,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Capabilities []*Capability          `protobuf:"bytes,9,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	// CLOCK_REALTIME of the controller, nanoseconds since 1970.
-	LastSeenNs    int64  `protobuf:"varint,10,opt,name=last_seen_ns,json=lastSeenNs,proto3" json:"last_seen_ns,omitempty"`
-	ClockId       string `protobuf:"bytes,11,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
+	LastSeenNs int64  `protobuf:"varint,10,opt,name=last_seen_ns,json=lastSeenNs,proto3" json:"last_seen_ns,omitempty"`
+	ClockId    string `protobuf:"bytes,11,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
+	// Not empty: its times are of a test clock; see Hello.test_clock.
+	TestClock     string `protobuf:"bytes,12,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,13 @@ func (x *Agent) GetLastSeenNs() int64 {
 func (x *Agent) GetClockId() string {
 	if x != nil {
 		return x.ClockId
+	}
+	return ""
+}
+
+func (x *Agent) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
 	}
 	return ""
 }
@@ -363,7 +372,7 @@ var File_syncline_v1_agent_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x17syncline/v1/agent.proto\x12\vsyncline.v1\x1a\x15syncline/v1/run.proto\"\xc2\x03\n" +
+	"\x17syncline/v1/agent.proto\x12\vsyncline.v1\x1a\x15syncline/v1/run.proto\"\xe1\x03\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12-\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x17.syncline.v1.AgentStateR\x05state\x126\n" +
@@ -377,7 +386,9 @@ const file_syncline_v1_agent_proto_rawDesc = "" +
 	"\flast_seen_ns\x18\n" +
 	" \x01(\x03R\n" +
 	"lastSeenNs\x12\x19\n" +
-	"\bclock_id\x18\v \x01(\tR\aclockId\x1a9\n" +
+	"\bclock_id\x18\v \x01(\tR\aclockId\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\f \x01(\tR\ttestClock\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x13\n" +

@@ -40,6 +40,7 @@ type ControlRequest struct {
 	//	*ControlRequest_ClockPong
 	//	*ControlRequest_ProbesOpened
 	//	*ControlRequest_ProbesStopped
+	//	*ControlRequest_ProbesMet
 	Message       isControlRequest_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -208,6 +209,15 @@ func (x *ControlRequest) GetProbesStopped() *ProbesStopped {
 	return nil
 }
 
+func (x *ControlRequest) GetProbesMet() *ProbesMet {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_ProbesMet); ok {
+			return x.ProbesMet
+		}
+	}
+	return nil
+}
+
 type isControlRequest_Message interface {
 	isControlRequest_Message()
 }
@@ -268,6 +278,10 @@ type ControlRequest_ProbesStopped struct {
 	ProbesStopped *ProbesStopped `protobuf:"bytes,14,opt,name=probes_stopped,json=probesStopped,proto3,oneof"`
 }
 
+type ControlRequest_ProbesMet struct {
+	ProbesMet *ProbesMet `protobuf:"bytes,15,opt,name=probes_met,json=probesMet,proto3,oneof"`
+}
+
 func (*ControlRequest_Hello) isControlRequest_Message() {}
 
 func (*ControlRequest_Heartbeat) isControlRequest_Message() {}
@@ -295,6 +309,8 @@ func (*ControlRequest_ClockPong) isControlRequest_Message() {}
 func (*ControlRequest_ProbesOpened) isControlRequest_Message() {}
 
 func (*ControlRequest_ProbesStopped) isControlRequest_Message() {}
+
+func (*ControlRequest_ProbesMet) isControlRequest_Message() {}
 
 // ControlResponse is what the controller says.
 type ControlResponse struct {
@@ -2256,6 +2272,69 @@ func (x *ProbePeer) GetAsk() bool {
 	return false
 }
 
+// ProbesMet says that a peer has answered on a path for the first time in the session: once
+// for each path to each peer that is asked, as soon as its first answer came.
+type ProbesMet struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session string                 `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// The peer.
+	Host          string    `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Path          ProbePath `protobuf:"varint,3,opt,name=path,proto3,enum=syncline.v1.ProbePath" json:"path,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProbesMet) Reset() {
+	*x = ProbesMet{}
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProbesMet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProbesMet) ProtoMessage() {}
+
+func (x *ProbesMet) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProbesMet.ProtoReflect.Descriptor instead.
+func (*ProbesMet) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ProbesMet) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *ProbesMet) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ProbesMet) GetPath() ProbePath {
+	if x != nil {
+		return x.Path
+	}
+	return ProbePath_PROBE_PATH_UNSPECIFIED
+}
+
 // StopProbes ends a session with one last exchange with every peer that is asked. A run's
 // session is stopped before its Finish.
 type StopProbes struct {
@@ -2267,7 +2346,7 @@ type StopProbes struct {
 
 func (x *StopProbes) Reset() {
 	*x = StopProbes{}
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2279,7 +2358,7 @@ func (x *StopProbes) String() string {
 func (*StopProbes) ProtoMessage() {}
 
 func (x *StopProbes) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2292,7 +2371,7 @@ func (x *StopProbes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopProbes.ProtoReflect.Descriptor instead.
 func (*StopProbes) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *StopProbes) GetSession() string {
@@ -2319,7 +2398,7 @@ type ProbesStopped struct {
 
 func (x *ProbesStopped) Reset() {
 	*x = ProbesStopped{}
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2331,7 +2410,7 @@ func (x *ProbesStopped) String() string {
 func (*ProbesStopped) ProtoMessage() {}
 
 func (x *ProbesStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2344,7 +2423,7 @@ func (x *ProbesStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbesStopped.ProtoReflect.Descriptor instead.
 func (*ProbesStopped) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ProbesStopped) GetSession() string {
@@ -2400,7 +2479,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2491,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2504,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Start) GetRunId() string {
@@ -2486,7 +2565,7 @@ type SignalSent struct {
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2498,7 +2577,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2511,7 +2590,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -2563,7 +2642,7 @@ type LaneEnded struct {
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2575,7 +2654,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2588,7 +2667,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -2634,7 +2713,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2725,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2738,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Settle) GetRunId() string {
@@ -2703,7 +2782,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2715,7 +2794,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2728,7 +2807,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -2773,7 +2852,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2785,7 +2864,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2798,7 +2877,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Drain) GetRunId() string {
@@ -2857,7 +2936,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[33]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +2948,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[33]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +2961,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Drained) GetRunId() string {
@@ -2924,7 +3003,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[34]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3015,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[34]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3028,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Finish) GetRunId() string {
@@ -2981,7 +3060,7 @@ type Finished struct {
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[35]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2993,7 +3072,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[35]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3006,7 +3085,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Finished) GetRunId() string {
@@ -3061,7 +3140,7 @@ type Release struct {
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[36]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3073,7 +3152,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[36]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3086,7 +3165,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Release) GetRunId() string {
@@ -3109,7 +3188,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[37]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3200,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[37]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3213,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -3168,7 +3247,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[38]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3259,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[38]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3272,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -3217,7 +3296,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[39]
+	mi := &file_syncline_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3229,7 +3308,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[39]
+	mi := &file_syncline_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3242,7 +3321,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -3277,7 +3356,7 @@ var File_syncline_v1_link_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\x8c\x06\n" +
+	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\xc5\x06\n" +
 	"\x0eControlRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.syncline.v1.HelloH\x00R\x05hello\x126\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x16.syncline.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -3297,7 +3376,9 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
 	"clock_pong\x18\f \x01(\v2\x16.syncline.v1.ClockPongH\x00R\tclockPong\x12@\n" +
 	"\rprobes_opened\x18\r \x01(\v2\x19.syncline.v1.ProbesOpenedH\x00R\fprobesOpened\x12C\n" +
-	"\x0eprobes_stopped\x18\x0e \x01(\v2\x1a.syncline.v1.ProbesStoppedH\x00R\rprobesStoppedB\t\n" +
+	"\x0eprobes_stopped\x18\x0e \x01(\v2\x1a.syncline.v1.ProbesStoppedH\x00R\rprobesStopped\x127\n" +
+	"\n" +
+	"probes_met\x18\x0f \x01(\v2\x16.syncline.v1.ProbesMetH\x00R\tprobesMetB\t\n" +
 	"\amessage\"\x83\a\n" +
 	"\x0fControlResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.syncline.v1.WelcomeH\x00R\awelcome\x120\n" +
@@ -3452,7 +3533,11 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\tProbePeer\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x128\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1a.syncline.v1.ProbeEndpointR\tendpoints\x12\x10\n" +
-	"\x03ask\x18\x03 \x01(\bR\x03ask\"&\n" +
+	"\x03ask\x18\x03 \x01(\bR\x03ask\"e\n" +
+	"\tProbesMet\x12\x18\n" +
+	"\asession\x18\x01 \x01(\tR\asession\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12*\n" +
+	"\x04path\x18\x03 \x01(\x0e2\x16.syncline.v1.ProbePathR\x04path\"&\n" +
 	"\n" +
 	"StopProbes\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\"\x99\x01\n" +
@@ -3563,7 +3648,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -3590,97 +3675,100 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*ProbeEndpoint)(nil),   // 22: syncline.v1.ProbeEndpoint
 	(*StartProbes)(nil),     // 23: syncline.v1.StartProbes
 	(*ProbePeer)(nil),       // 24: syncline.v1.ProbePeer
-	(*StopProbes)(nil),      // 25: syncline.v1.StopProbes
-	(*ProbesStopped)(nil),   // 26: syncline.v1.ProbesStopped
-	(*Start)(nil),           // 27: syncline.v1.Start
-	(*SignalSent)(nil),      // 28: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 29: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 30: syncline.v1.Settle
-	(*Quiet)(nil),           // 31: syncline.v1.Quiet
-	(*Drain)(nil),           // 32: syncline.v1.Drain
-	(*Drained)(nil),         // 33: syncline.v1.Drained
-	(*Finish)(nil),          // 34: syncline.v1.Finish
-	(*Finished)(nil),        // 35: syncline.v1.Finished
-	(*Release)(nil),         // 36: syncline.v1.Release
-	(*Cancel)(nil),          // 37: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 38: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 39: syncline.v1.UploadResponse
-	nil,                     // 40: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 41: syncline.v1.Capability
-	(Source)(0),             // 42: syncline.v1.Source
-	(*Requirement)(nil),     // 43: syncline.v1.Requirement
-	(*Environment)(nil),     // 44: syncline.v1.Environment
-	(*Setup)(nil),           // 45: syncline.v1.Setup
-	(ProbePath)(0),          // 46: syncline.v1.ProbePath
-	(*Event)(nil),           // 47: syncline.v1.Event
-	(*Lane)(nil),            // 48: syncline.v1.Lane
-	(*Watch)(nil),           // 49: syncline.v1.Watch
-	(*Chunk)(nil),           // 50: syncline.v1.Chunk
+	(*ProbesMet)(nil),       // 25: syncline.v1.ProbesMet
+	(*StopProbes)(nil),      // 26: syncline.v1.StopProbes
+	(*ProbesStopped)(nil),   // 27: syncline.v1.ProbesStopped
+	(*Start)(nil),           // 28: syncline.v1.Start
+	(*SignalSent)(nil),      // 29: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 30: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 31: syncline.v1.Settle
+	(*Quiet)(nil),           // 32: syncline.v1.Quiet
+	(*Drain)(nil),           // 33: syncline.v1.Drain
+	(*Drained)(nil),         // 34: syncline.v1.Drained
+	(*Finish)(nil),          // 35: syncline.v1.Finish
+	(*Finished)(nil),        // 36: syncline.v1.Finished
+	(*Release)(nil),         // 37: syncline.v1.Release
+	(*Cancel)(nil),          // 38: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 39: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 40: syncline.v1.UploadResponse
+	nil,                     // 41: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 42: syncline.v1.Capability
+	(Source)(0),             // 43: syncline.v1.Source
+	(*Requirement)(nil),     // 44: syncline.v1.Requirement
+	(*Environment)(nil),     // 45: syncline.v1.Environment
+	(*Setup)(nil),           // 46: syncline.v1.Setup
+	(ProbePath)(0),          // 47: syncline.v1.ProbePath
+	(*Event)(nil),           // 48: syncline.v1.Event
+	(*Lane)(nil),            // 49: syncline.v1.Lane
+	(*Watch)(nil),           // 50: syncline.v1.Watch
+	(*Chunk)(nil),           // 51: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
 	5,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
 	10, // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
 	12, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	28, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	29, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	31, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	33, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	35, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	29, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	30, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	32, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	34, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	36, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
 	15, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
 	16, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
 	19, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
 	21, // 12: syncline.v1.ControlRequest.probes_opened:type_name -> syncline.v1.ProbesOpened
-	26, // 13: syncline.v1.ControlRequest.probes_stopped:type_name -> syncline.v1.ProbesStopped
-	4,  // 14: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
-	6,  // 15: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
-	11, // 16: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	27, // 17: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	28, // 18: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	29, // 19: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	30, // 20: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	32, // 21: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	34, // 22: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	37, // 23: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	36, // 24: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	14, // 25: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
-	17, // 26: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
-	18, // 27: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
-	20, // 28: syncline.v1.ControlResponse.open_probes:type_name -> syncline.v1.OpenProbes
-	23, // 29: syncline.v1.ControlResponse.start_probes:type_name -> syncline.v1.StartProbes
-	25, // 30: syncline.v1.ControlResponse.stop_probes:type_name -> syncline.v1.StopProbes
-	40, // 31: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	41, // 32: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	3,  // 33: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
-	42, // 34: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	8,  // 35: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	7,  // 36: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	43, // 37: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
-	9,  // 38: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
-	41, // 39: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	44, // 40: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
-	42, // 41: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
-	13, // 42: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
-	13, // 43: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
-	45, // 44: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	45, // 45: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	22, // 46: syncline.v1.ProbesOpened.endpoints:type_name -> syncline.v1.ProbeEndpoint
-	46, // 47: syncline.v1.ProbeEndpoint.path:type_name -> syncline.v1.ProbePath
-	24, // 48: syncline.v1.StartProbes.peers:type_name -> syncline.v1.ProbePeer
-	22, // 49: syncline.v1.ProbePeer.endpoints:type_name -> syncline.v1.ProbeEndpoint
-	47, // 50: syncline.v1.ProbesStopped.events:type_name -> syncline.v1.Event
-	48, // 51: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	49, // 52: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	50, // 53: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 54: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	38, // 55: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 56: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	39, // 57: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	56, // [56:58] is the sub-list for method output_type
-	54, // [54:56] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	27, // 13: syncline.v1.ControlRequest.probes_stopped:type_name -> syncline.v1.ProbesStopped
+	25, // 14: syncline.v1.ControlRequest.probes_met:type_name -> syncline.v1.ProbesMet
+	4,  // 15: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
+	6,  // 16: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
+	11, // 17: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
+	28, // 18: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	29, // 19: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	30, // 20: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	31, // 21: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	33, // 22: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	35, // 23: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	38, // 24: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	37, // 25: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	14, // 26: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	17, // 27: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	18, // 28: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	20, // 29: syncline.v1.ControlResponse.open_probes:type_name -> syncline.v1.OpenProbes
+	23, // 30: syncline.v1.ControlResponse.start_probes:type_name -> syncline.v1.StartProbes
+	26, // 31: syncline.v1.ControlResponse.stop_probes:type_name -> syncline.v1.StopProbes
+	41, // 32: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	42, // 33: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	3,  // 34: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
+	43, // 35: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	8,  // 36: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	7,  // 37: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	44, // 38: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	9,  // 39: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
+	42, // 40: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	45, // 41: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	43, // 42: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
+	13, // 43: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
+	13, // 44: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
+	46, // 45: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	46, // 46: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	22, // 47: syncline.v1.ProbesOpened.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	47, // 48: syncline.v1.ProbeEndpoint.path:type_name -> syncline.v1.ProbePath
+	24, // 49: syncline.v1.StartProbes.peers:type_name -> syncline.v1.ProbePeer
+	22, // 50: syncline.v1.ProbePeer.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	47, // 51: syncline.v1.ProbesMet.path:type_name -> syncline.v1.ProbePath
+	48, // 52: syncline.v1.ProbesStopped.events:type_name -> syncline.v1.Event
+	49, // 53: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	50, // 54: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	51, // 55: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 56: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	39, // 57: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 58: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	40, // 59: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	58, // [58:60] is the sub-list for method output_type
+	56, // [56:58] is the sub-list for method input_type
+	56, // [56:56] is the sub-list for extension type_name
+	56, // [56:56] is the sub-list for extension extendee
+	0,  // [0:56] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -3707,6 +3795,7 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlRequest_ClockPong)(nil),
 		(*ControlRequest_ProbesOpened)(nil),
 		(*ControlRequest_ProbesStopped)(nil),
+		(*ControlRequest_ProbesMet)(nil),
 	}
 	file_syncline_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControlResponse_Welcome)(nil),
@@ -3733,7 +3822,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   41,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -122,7 +122,12 @@ type Run struct {
 	// Which repetitions were of which variant, in order.
 	Variants []*RunVariant `protobuf:"bytes,16,rep,name=variants,proto3" json:"variants,omitempty"`
 	// What watching costs, if that was asked for.
-	Overhead      *Overhead `protobuf:"bytes,17,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	Overhead *Overhead `protobuf:"bytes,17,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	// As it was asked for, with the defaults filled in.
+	Probing *Probing `protobuf:"bytes,18,opt,name=probing,proto3" json:"probing,omitempty"`
+	// What a reader should know and that takes nothing from the evidence: clocks that no
+	// probe could compare, and why.
+	Warnings      []string `protobuf:"bytes,19,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +277,20 @@ func (x *Run) GetVariants() []*RunVariant {
 func (x *Run) GetOverhead() *Overhead {
 	if x != nil {
 		return x.Overhead
+	}
+	return nil
+}
+
+func (x *Run) GetProbing() *Probing {
+	if x != nil {
+		return x.Probing
+	}
+	return nil
+}
+
+func (x *Run) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -827,7 +846,10 @@ type RunHost struct {
 	// Its IPv6 address, if address is not one and the agent has one.
 	Address6 string `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
 	// What the host was like when the run was prepared. GetRun alone gives it.
-	Environment   *Environment `protobuf:"bytes,8,opt,name=environment,proto3" json:"environment,omitempty"`
+	Environment *Environment `protobuf:"bytes,8,opt,name=environment,proto3" json:"environment,omitempty"`
+	// Not empty: the host's times are of a test clock, which this describes; see
+	// Hello.test_clock.
+	TestClock     string `protobuf:"bytes,9,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,6 +938,13 @@ func (x *RunHost) GetEnvironment() *Environment {
 		return x.Environment
 	}
 	return nil
+}
+
+func (x *RunHost) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
+	}
+	return ""
 }
 
 // Environment is what may explain a difference between two hosts or two runs: kernel,
@@ -1137,10 +1166,12 @@ type PlanExperimentRequest struct {
 	FileName string                 `protobuf:"bytes,1,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
 	Source   []byte                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// As of CreateRunRequest.
-	Repetitions   uint32            `protobuf:"varint,3,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
-	Bindings      map[string]string `protobuf:"bytes,4,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Set           map[string]string `protobuf:"bytes,5,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Cases         []string          `protobuf:"bytes,6,rep,name=cases,proto3" json:"cases,omitempty"`
+	Repetitions uint32            `protobuf:"varint,3,opt,name=repetitions,proto3" json:"repetitions,omitempty"`
+	Bindings    map[string]string `protobuf:"bytes,4,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Set         map[string]string `protobuf:"bytes,5,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Cases       []string          `protobuf:"bytes,6,rep,name=cases,proto3" json:"cases,omitempty"`
+	// As of CreateRunRequest.
+	Probing       *Probing `protobuf:"bytes,7,opt,name=probing,proto3" json:"probing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1213,6 +1244,13 @@ func (x *PlanExperimentRequest) GetSet() map[string]string {
 func (x *PlanExperimentRequest) GetCases() []string {
 	if x != nil {
 		return x.Cases
+	}
+	return nil
+}
+
+func (x *PlanExperimentRequest) GetProbing() *Probing {
+	if x != nil {
+		return x.Probing
 	}
 	return nil
 }
@@ -2433,7 +2471,7 @@ var File_syncline_v1_run_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xa5\x04\n" +
+	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xf1\x04\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -2457,7 +2495,9 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"incomplete\x18\x0f \x03(\tR\n" +
 	"incomplete\x123\n" +
 	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\x121\n" +
-	"\boverhead\x18\x11 \x01(\v2\x15.syncline.v1.OverheadR\boverhead\"J\n" +
+	"\boverhead\x18\x11 \x01(\v2\x15.syncline.v1.OverheadR\boverhead\x12.\n" +
+	"\aprobing\x18\x12 \x01(\v2\x14.syncline.v1.ProbingR\aprobing\x12\x1a\n" +
+	"\bwarnings\x18\x13 \x03(\tR\bwarnings\"J\n" +
 	"\n" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -2507,7 +2547,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
 	"confidence\x18\x05 \x01(\x01R\n" +
 	"confidence\x12\x14\n" +
-	"\x05pairs\x18\x06 \x01(\rR\x05pairs\"\x95\x02\n" +
+	"\x05pairs\x18\x06 \x01(\rR\x05pairs\"\xb4\x02\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -2516,7 +2556,9 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bclock_id\x18\x05 \x01(\tR\aclockId\x12;\n" +
 	"\fcapabilities\x18\x06 \x03(\v2\x17.syncline.v1.CapabilityR\fcapabilities\x12\x1a\n" +
 	"\baddress6\x18\a \x01(\tR\baddress6\x12:\n" +
-	"\venvironment\x18\b \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\"\xf7\x01\n" +
+	"\venvironment\x18\b \x01(\v2\x18.syncline.v1.EnvironmentR\venvironment\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\t \x01(\tR\ttestClock\"\xf7\x01\n" +
 	"\vEnvironment\x12<\n" +
 	"\bsections\x18\x01 \x03(\v2 .syncline.v1.Environment.SectionR\bsections\x1a[\n" +
 	"\aSection\x12\x12\n" +
@@ -2538,14 +2580,15 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x1aValidateExperimentResponse\x12\x1e\n" +
 	"\n" +
 	"experiment\x18\x01 \x01(\tR\n" +
-	"experiment\"\x86\x03\n" +
+	"experiment\"\xb6\x03\n" +
 	"\x15PlanExperimentRequest\x12\x1b\n" +
 	"\tfile_name\x18\x01 \x01(\tR\bfileName\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\fR\x06source\x12 \n" +
 	"\vrepetitions\x18\x03 \x01(\rR\vrepetitions\x12L\n" +
 	"\bbindings\x18\x04 \x03(\v20.syncline.v1.PlanExperimentRequest.BindingsEntryR\bbindings\x12=\n" +
 	"\x03set\x18\x05 \x03(\v2+.syncline.v1.PlanExperimentRequest.SetEntryR\x03set\x12\x14\n" +
-	"\x05cases\x18\x06 \x03(\tR\x05cases\x1a;\n" +
+	"\x05cases\x18\x06 \x03(\tR\x05cases\x12.\n" +
+	"\aprobing\x18\a \x01(\v2\x14.syncline.v1.ProbingR\aprobing\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
@@ -2715,58 +2758,60 @@ var file_syncline_v1_run_proto_depIdxs = []int32{
 	7,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
 	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
 	3,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
-	5,  // 4: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
-	37, // 5: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
-	37, // 6: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
-	6,  // 7: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
-	6,  // 8: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
-	6,  // 9: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
-	6,  // 10: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
-	6,  // 11: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
-	6,  // 12: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
-	4,  // 13: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
-	9,  // 14: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	8,  // 15: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	31, // 16: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	37, // 17: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	33, // 18: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	34, // 19: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
-	14, // 20: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
-	7,  // 21: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	16, // 22: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	15, // 23: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
-	17, // 24: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	35, // 25: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	36, // 26: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	19, // 27: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
-	1,  // 28: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 29: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 30: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 31: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 32: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	38, // 33: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	32, // 34: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	10, // 35: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	12, // 36: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	18, // 37: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	21, // 38: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	23, // 39: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	25, // 40: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	27, // 41: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	29, // 42: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	11, // 43: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	13, // 44: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	20, // 45: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	22, // 46: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	24, // 47: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	26, // 48: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	28, // 49: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	30, // 50: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	43, // [43:51] is the sub-list for method output_type
-	35, // [35:43] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	19, // 4: syncline.v1.Run.probing:type_name -> syncline.v1.Probing
+	5,  // 5: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
+	37, // 6: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
+	37, // 7: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	6,  // 8: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
+	6,  // 9: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
+	6,  // 10: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
+	6,  // 11: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
+	6,  // 12: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
+	6,  // 13: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
+	4,  // 14: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
+	9,  // 15: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	8,  // 16: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	31, // 17: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	37, // 18: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	33, // 19: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	34, // 20: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	19, // 21: syncline.v1.PlanExperimentRequest.probing:type_name -> syncline.v1.Probing
+	14, // 22: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	7,  // 23: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	16, // 24: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	15, // 25: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
+	17, // 26: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	35, // 27: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	36, // 28: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	19, // 29: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
+	1,  // 30: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 31: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 32: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 33: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 34: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	38, // 35: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	32, // 36: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	10, // 37: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	12, // 38: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	18, // 39: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	21, // 40: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	23, // 41: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	25, // 42: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	27, // 43: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	29, // 44: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	11, // 45: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	13, // 46: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	20, // 47: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	22, // 48: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	24, // 49: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	26, // 50: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	28, // 51: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	30, // 52: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	45, // [45:53] is the sub-list for method output_type
+	37, // [37:45] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }

@@ -40,7 +40,8 @@ type RunServiceClient interface {
 	ValidateExperiment(ctx context.Context, in *ValidateExperimentRequest, opts ...grpc.CallOption) (*ValidateExperimentResponse, error)
 	// PlanExperiment says what CreateRun would do with the agents that are connected
 	// now: who plays which role, what each can see, and what that leaves of the
-	// verdicts. Nothing is stored, and no agent hears of it.
+	// verdicts. Nothing is stored, and agents hear nothing of it but, for a moment, clock
+	// probes.
 	PlanExperiment(ctx context.Context, in *PlanExperimentRequest, opts ...grpc.CallOption) (*PlanExperimentResponse, error)
 	// CreateRun plans and starts a run. It returns when the run is committed.
 	CreateRun(ctx context.Context, in *CreateRunRequest, opts ...grpc.CallOption) (*CreateRunResponse, error)
@@ -174,7 +175,8 @@ type RunServiceServer interface {
 	ValidateExperiment(context.Context, *ValidateExperimentRequest) (*ValidateExperimentResponse, error)
 	// PlanExperiment says what CreateRun would do with the agents that are connected
 	// now: who plays which role, what each can see, and what that leaves of the
-	// verdicts. Nothing is stored, and no agent hears of it.
+	// verdicts. Nothing is stored, and agents hear nothing of it but, for a moment, clock
+	// probes.
 	PlanExperiment(context.Context, *PlanExperimentRequest) (*PlanExperimentResponse, error)
 	// CreateRun plans and starts a run. It returns when the run is committed.
 	CreateRun(context.Context, *CreateRunRequest) (*CreateRunResponse, error)

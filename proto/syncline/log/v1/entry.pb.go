@@ -376,7 +376,9 @@ type ChangeRun struct {
 	// reproduced early.
 	Repetitions *uint32 `protobuf:"varint,10,opt,name=repetitions,proto3,oneof" json:"repetitions,omitempty"`
 	// Replaces Run.overhead, unless it is empty.
-	Overhead      []byte `protobuf:"bytes,11,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	Overhead []byte `protobuf:"bytes,11,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	// Added to Run.warnings, each once.
+	Warnings      []string `protobuf:"bytes,12,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -484,6 +486,13 @@ func (x *ChangeRun) GetRepetitions() uint32 {
 func (x *ChangeRun) GetOverhead() []byte {
 	if x != nil {
 		return x.Overhead
+	}
+	return nil
+}
+
+func (x *ChangeRun) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -895,17 +904,19 @@ func (x *HostEnvironment) GetData() []byte {
 
 // Agent is one machine of the lab, as it introduced itself.
 type Agent struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Labels        map[string]string      `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Addresses     []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	Kernel        string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
-	BootId        string                 `protobuf:"bytes,6,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Capabilities  []*Capability          `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	LastSeenNs    int64                  `protobuf:"varint,9,opt,name=last_seen_ns,json=lastSeenNs,proto3" json:"last_seen_ns,omitempty"`
-	ClockId       string                 `protobuf:"bytes,10,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Name         string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Labels       map[string]string      `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Addresses    []string               `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Kernel       string                 `protobuf:"bytes,4,opt,name=kernel,proto3" json:"kernel,omitempty"`
+	Version      string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	BootId       string                 `protobuf:"bytes,6,opt,name=boot_id,json=bootId,proto3" json:"boot_id,omitempty"`
+	Incarnation  uint64                 `protobuf:"varint,7,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Capabilities []*Capability          `protobuf:"bytes,8,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	LastSeenNs   int64                  `protobuf:"varint,9,opt,name=last_seen_ns,json=lastSeenNs,proto3" json:"last_seen_ns,omitempty"`
+	ClockId      string                 `protobuf:"bytes,10,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
+	// Not empty: its times are of a test clock, which this describes.
+	TestClock     string `protobuf:"bytes,11,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1006,6 +1017,13 @@ func (x *Agent) GetLastSeenNs() int64 {
 func (x *Agent) GetClockId() string {
 	if x != nil {
 		return x.ClockId
+	}
+	return ""
+}
+
+func (x *Agent) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
 	}
 	return ""
 }
@@ -1114,7 +1132,11 @@ type Run struct {
 	Environments []*HostEnvironment `protobuf:"bytes,21,rep,name=environments,proto3" json:"environments,omitempty"`
 	// What watching costs, if that was asked for. The controller makes something of it;
 	// opaque here, as chunks are.
-	Overhead      []byte `protobuf:"bytes,22,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	Overhead []byte `protobuf:"bytes,22,opt,name=overhead,proto3" json:"overhead,omitempty"`
+	// How the clocks of its hosts are probed. Unset in runs of before there were probes.
+	Probing *Probing `protobuf:"bytes,23,opt,name=probing,proto3" json:"probing,omitempty"`
+	// What a reader should know and that takes nothing from the evidence.
+	Warnings      []string `protobuf:"bytes,24,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1303,6 +1325,82 @@ func (x *Run) GetOverhead() []byte {
 	return nil
 }
 
+func (x *Run) GetProbing() *Probing {
+	if x != nil {
+		return x.Probing
+	}
+	return nil
+}
+
+func (x *Run) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+// Probing is how the clocks of a run's hosts are probed.
+type Probing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Off   bool                   `protobuf:"varint,1,opt,name=off,proto3" json:"off,omitempty"`
+	// Exchanges a second with each peer.
+	Rate          uint32 `protobuf:"varint,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	AllPairs      bool   `protobuf:"varint,3,opt,name=all_pairs,json=allPairs,proto3" json:"all_pairs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Probing) Reset() {
+	*x = Probing{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Probing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Probing) ProtoMessage() {}
+
+func (x *Probing) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Probing.ProtoReflect.Descriptor instead.
+func (*Probing) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Probing) GetOff() bool {
+	if x != nil {
+		return x.Off
+	}
+	return false
+}
+
+func (x *Probing) GetRate() uint32 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Probing) GetAllPairs() bool {
+	if x != nil {
+		return x.AllPairs
+	}
+	return false
+}
+
 // RunHost is a role of a run and the agent that plays it.
 type RunHost struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1313,13 +1411,14 @@ type RunHost struct {
 	ClockId       string                 `protobuf:"bytes,5,opt,name=clock_id,json=clockId,proto3" json:"clock_id,omitempty"`
 	Capabilities  []*Capability          `protobuf:"bytes,6,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
 	Address6      string                 `protobuf:"bytes,7,opt,name=address6,proto3" json:"address6,omitempty"`
+	TestClock     string                 `protobuf:"bytes,8,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1331,7 +1430,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1344,7 +1443,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RunHost) GetName() string {
@@ -1396,6 +1495,13 @@ func (x *RunHost) GetAddress6() string {
 	return ""
 }
 
+func (x *RunHost) GetTestClock() string {
+	if x != nil {
+		return x.TestClock
+	}
+	return ""
+}
+
 var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_entry_proto_rawDesc = "" +
@@ -1420,7 +1526,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
 	"\tCreateRun\x12&\n" +
-	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xe1\x03\n" +
+	"\x03run\x18\x01 \x01(\v2\x14.syncline.log.v1.RunR\x03run\"\xfd\x03\n" +
 	"\tChangeRun\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x124\n" +
@@ -1436,7 +1542,8 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\bvariants\x18\t \x03(\v2\x1b.syncline.log.v1.RunVariantR\bvariants\x12%\n" +
 	"\vrepetitions\x18\n" +
 	" \x01(\rH\x03R\vrepetitions\x88\x01\x01\x12\x1a\n" +
-	"\boverhead\x18\v \x01(\fR\boverheadB\b\n" +
+	"\boverhead\x18\v \x01(\fR\boverhead\x12\x1a\n" +
+	"\bwarnings\x18\f \x03(\tR\bwarningsB\b\n" +
 	"\x06_stateB\t\n" +
 	"\a_reasonB\x13\n" +
 	"\x11_repetitions_doneB\x0e\n" +
@@ -1472,7 +1579,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"9\n" +
 	"\x0fHostEnvironment\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\x9b\x03\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x03\n" +
 	"\x05Agent\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
 	"\x06labels\x18\x02 \x03(\v2\".syncline.log.v1.Agent.LabelsEntryR\x06labels\x12\x1c\n" +
@@ -1485,7 +1592,9 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\flast_seen_ns\x18\t \x01(\x03R\n" +
 	"lastSeenNs\x12\x19\n" +
 	"\bclock_id\x18\n" +
-	" \x01(\tR\aclockId\x1a9\n" +
+	" \x01(\tR\aclockId\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\v \x01(\tR\ttestClock\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"r\n" +
@@ -1494,7 +1603,7 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xfe\x06\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xce\a\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -1524,13 +1633,19 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x05cases\x18\x13 \x03(\tR\x05cases\x12\x12\n" +
 	"\x04runs\x18\x14 \x01(\rR\x04runs\x12D\n" +
 	"\fenvironments\x18\x15 \x03(\v2 .syncline.log.v1.HostEnvironmentR\fenvironments\x12\x1a\n" +
-	"\boverhead\x18\x16 \x01(\fR\boverhead\x1a;\n" +
+	"\boverhead\x18\x16 \x01(\fR\boverhead\x122\n" +
+	"\aprobing\x18\x17 \x01(\v2\x18.syncline.log.v1.ProbingR\aprobing\x12\x1a\n" +
+	"\bwarnings\x18\x18 \x03(\tR\bwarnings\x1a;\n" +
 	"\rBindingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
 	"\bSetEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xdd\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"L\n" +
+	"\aProbing\x12\x10\n" +
+	"\x03off\x18\x01 \x01(\bR\x03off\x12\x12\n" +
+	"\x04rate\x18\x02 \x01(\rR\x04rate\x12\x1b\n" +
+	"\tall_pairs\x18\x03 \x01(\bR\ballPairs\"\xfc\x01\n" +
 	"\aRunHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -1538,7 +1653,9 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x06kernel\x18\x04 \x01(\tR\x06kernel\x12\x19\n" +
 	"\bclock_id\x18\x05 \x01(\tR\aclockId\x12?\n" +
 	"\fcapabilities\x18\x06 \x03(\v2\x1b.syncline.log.v1.CapabilityR\fcapabilities\x12\x1a\n" +
-	"\baddress6\x18\a \x01(\tR\baddress6*\xca\x01\n" +
+	"\baddress6\x18\a \x01(\tR\baddress6\x12\x1d\n" +
+	"\n" +
+	"test_clock\x18\b \x01(\tR\ttestClock*\xca\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PLANNED\x10\x01\x12\x16\n" +
@@ -1562,7 +1679,7 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(RunState)(0),           // 0: syncline.log.v1.RunState
 	(*Entry)(nil),           // 1: syncline.log.v1.Entry
@@ -1578,10 +1695,11 @@ var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(*Agent)(nil),           // 11: syncline.log.v1.Agent
 	(*Capability)(nil),      // 12: syncline.log.v1.Capability
 	(*Run)(nil),             // 13: syncline.log.v1.Run
-	(*RunHost)(nil),         // 14: syncline.log.v1.RunHost
-	nil,                     // 15: syncline.log.v1.Agent.LabelsEntry
-	nil,                     // 16: syncline.log.v1.Run.BindingsEntry
-	nil,                     // 17: syncline.log.v1.Run.SetEntry
+	(*Probing)(nil),         // 14: syncline.log.v1.Probing
+	(*RunHost)(nil),         // 15: syncline.log.v1.RunHost
+	nil,                     // 16: syncline.log.v1.Agent.LabelsEntry
+	nil,                     // 17: syncline.log.v1.Run.BindingsEntry
+	nil,                     // 18: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	2,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
@@ -1595,23 +1713,24 @@ var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	0,  // 8: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
 	6,  // 9: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
 	5,  // 10: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
-	14, // 11: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	15, // 11: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
 	0,  // 12: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
 	10, // 13: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
-	15, // 14: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	16, // 14: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
 	12, // 15: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
 	0,  // 16: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	14, // 17: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	16, // 18: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	15, // 17: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	17, // 18: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
 	5,  // 19: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
-	17, // 20: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	18, // 20: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
 	10, // 21: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
-	12, // 22: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	14, // 22: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
+	12, // 23: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -1634,7 +1753,7 @@ func file_syncline_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
