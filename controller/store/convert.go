@@ -22,7 +22,7 @@ func agentToLog(a Agent) *logv1.Agent {
 	return &logv1.Agent{
 		Name: a.Name, Labels: a.Labels, Addresses: a.Addresses, Kernel: a.Kernel, Version: a.Version,
 		BootId: a.BootID, Incarnation: a.Incarnation, Capabilities: convertAll(a.Capabilities, capabilityToLog),
-		LastSeenNs: a.LastSeenNs, ClockId: a.ClockID,
+		LastSeenNs: a.LastSeenNs, ClockId: a.ClockID, TestClock: a.TestClock,
 	}
 }
 
@@ -30,7 +30,7 @@ func agentFromLog(a *logv1.Agent) Agent {
 	return Agent{
 		Name: a.GetName(), Labels: a.GetLabels(), Addresses: a.GetAddresses(), Kernel: a.GetKernel(), Version: a.GetVersion(),
 		BootID: a.GetBootId(), Incarnation: a.GetIncarnation(), Capabilities: convertAll(a.GetCapabilities(), capabilityFromLog),
-		LastSeenNs: a.GetLastSeenNs(), ClockID: a.GetClockId(),
+		LastSeenNs: a.GetLastSeenNs(), ClockID: a.GetClockId(), TestClock: a.GetTestClock(),
 	}
 }
 
@@ -45,14 +45,14 @@ func capabilityFromLog(c *logv1.Capability) Capability {
 func hostToLog(h RunHost) *logv1.RunHost {
 	return &logv1.RunHost{
 		Name: h.Name, Agent: h.Agent, Address: h.Address, Kernel: h.Kernel, ClockId: h.ClockID, Address6: h.Address6,
-		Capabilities: convertAll(h.Capabilities, capabilityToLog),
+		TestClock: h.TestClock, Capabilities: convertAll(h.Capabilities, capabilityToLog),
 	}
 }
 
 func hostFromLog(h *logv1.RunHost) RunHost {
 	return RunHost{
 		Name: h.GetName(), Agent: h.GetAgent(), Address: h.GetAddress(), Kernel: h.GetKernel(), ClockID: h.GetClockId(), Address6: h.GetAddress6(),
-		Capabilities: convertAll(h.GetCapabilities(), capabilityFromLog),
+		TestClock: h.GetTestClock(), Capabilities: convertAll(h.GetCapabilities(), capabilityFromLog),
 	}
 }
 
@@ -72,6 +72,17 @@ func environmentFromLog(e *logv1.HostEnvironment) Environment {
 	return Environment{Host: e.GetHost(), Data: e.GetData()}
 }
 
+func probingToLog(p Probing) *logv1.Probing {
+	if p == (Probing{}) {
+		return nil
+	}
+	return &logv1.Probing{Off: p.Off, Rate: uint32(p.Rate), AllPairs: p.AllPairs}
+}
+
+func probingFromLog(p *logv1.Probing) Probing {
+	return Probing{Off: p.GetOff(), Rate: int(p.GetRate()), AllPairs: p.GetAllPairs()}
+}
+
 // runToLog leaves the counts out: they follow from the chunks.
 func runToLog(r Run) *logv1.Run {
 	return &logv1.Run{
@@ -81,6 +92,7 @@ func runToLog(r Run) *logv1.Run {
 		Incomplete: r.Incomplete, Seal: r.Seal, RequestId: r.requestID,
 		Variants: convertAll(r.Variants, variantToLog), Set: r.Set, Cases: r.Cases, Runs: uint32(r.Runs),
 		Environments: convertAll(r.Environments, environmentToLog), Overhead: r.Overhead,
+		Probing: probingToLog(r.Probing), Warnings: r.Warnings,
 	}
 }
 
@@ -92,11 +104,12 @@ func runFromLog(r *logv1.Run) Run {
 		Incomplete: r.GetIncomplete(), Seal: r.GetSeal(), requestID: r.GetRequestId(),
 		Variants: convertAll(r.GetVariants(), variantFromLog), Set: r.GetSet(), Cases: r.GetCases(), Runs: int(r.GetRuns()),
 		Environments: convertAll(r.GetEnvironments(), environmentFromLog), Overhead: r.GetOverhead(),
+		Probing: probingFromLog(r.GetProbing()), Warnings: r.GetWarnings(),
 	}
 }
 
 func changeToLog(id string, c RunChange) *logv1.ChangeRun {
-	out := &logv1.ChangeRun{RunId: id, Epoch: c.Epoch, Incomplete: c.Incomplete, NextEpoch: c.NextEpoch, Overhead: c.Overhead}
+	out := &logv1.ChangeRun{RunId: id, Epoch: c.Epoch, Incomplete: c.Incomplete, NextEpoch: c.NextEpoch, Overhead: c.Overhead, Warnings: c.Warnings}
 	if c.State != 0 {
 		state := logv1.RunState(c.State)
 		out.State = &state
@@ -124,6 +137,7 @@ func changeFromLog(c *logv1.ChangeRun) RunChange {
 		Epoch: c.GetEpoch(), State: RunState(c.GetState()), Reason: c.GetReason(), RepetitionsDone: int(c.GetRepetitionsDone()),
 		Hosts: convertAll(c.GetHosts().GetHosts(), hostFromLog), Incomplete: c.GetIncomplete(), NextEpoch: c.GetNextEpoch(),
 		Variants: convertAll(c.GetVariants(), variantFromLog), Repetitions: int(c.GetRepetitions()), Overhead: c.GetOverhead(),
+		Warnings: c.GetWarnings(),
 	}
 }
 

@@ -262,6 +262,7 @@ func (s *state) changeRun(id string, c RunChange) (Run, error) {
 	}
 	run.RepetitionsDone = max(run.RepetitionsDone, c.RepetitionsDone)
 	run.Incomplete = addMissing(run.Incomplete, c.Incomplete)
+	run.Warnings = addMissing(run.Warnings, c.Warnings)
 	if c.NextEpoch {
 		run.Epoch++
 	}

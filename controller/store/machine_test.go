@@ -63,9 +63,9 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	case 0:
 		e.Command = &logv1.Entry_PutAgent{PutAgent: &logv1.PutAgent{Agent: agentToLog(Agent{Name: agent, Incarnation: small("incarnation"), Labels: map[string]string{"a": "1", "b": "2", "c": "3"}})}}
 	case 1, 2:
-		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}, Hosts: []RunHost{{Name: "A"}, {Name: "B"}}})}}
+		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}, Hosts: []RunHost{{Name: "A"}, {Name: "B"}}, Probing: Probing{Rate: int(small("rate"))}})}}
 	case 3, 4:
-		e.Command = &logv1.Entry_ChangeRun{ChangeRun: changeToLog(run, RunChange{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state")), RepetitionsDone: int(small("done")), Incomplete: []string{"x"}})}
+		e.Command = &logv1.Entry_ChangeRun{ChangeRun: changeToLog(run, RunChange{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state")), RepetitionsDone: int(small("done")), Incomplete: []string{"x"}, Warnings: []string{"w"}})}
 	case 6:
 		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
 		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}

@@ -281,6 +281,9 @@ func TestRunLife(t *testing.T) {
 	if got := must[Run](t)(change(RunChange{RepetitionsDone: 1, Incomplete: []string{"x", "x"}})); got.RepetitionsDone != 2 || len(got.Incomplete) != 1 {
 		t.Errorf("%d repetitions done, %q missing", got.RepetitionsDone, got.Incomplete)
 	}
+	if got := must[Run](t)(change(RunChange{Warnings: []string{"w", "w"}})); len(got.Warnings) != 1 || len(got.Incomplete) != 1 {
+		t.Errorf("warnings %q, missing %q", got.Warnings, got.Incomplete)
+	}
 	if _, err := s.ChangeRun(t.Context(), run.ID, RunChange{Epoch: 7, State: Collecting}); !errors.Is(err, ErrEpoch) {
 		t.Errorf("wrong epoch: %v, want ErrEpoch", err)
 	}

@@ -15,7 +15,7 @@ const (
 	MaxChunkBytes  = 256 << 10
 	MaxSourceBytes = 256 << 10
 	MaxNameBytes   = 64
-	MaxIncomplete  = 1000     // entries of Run.Incomplete
+	MaxIncomplete  = 1000     // entries of Run.Incomplete, and of Run.Warnings
 	MaxVariants    = 1024     // of one run
 	MaxOverhead    = 64 << 10 // bytes of Run.Overhead
 	MaxSet         = 256      // variables that an operator sets, and cases chosen
@@ -69,6 +69,8 @@ type Agent struct {
 	// ClockID is equal for two agents exactly if they read the very same
 	// CLOCK_MONOTONIC.
 	ClockID string
+	// TestClock describes the test clock that its times are of; empty: they are real.
+	TestClock string
 }
 
 // Capability says if a source can be had on a host.
@@ -145,12 +147,27 @@ type Run struct {
 	Overhead []byte
 	// Environments are by host, in the order of their names.
 	Environments []Environment
+	// Probing says how the clocks of its hosts are probed.
+	Probing Probing
+	// Warnings are what a reader should know and that takes nothing from the evidence.
+	Warnings []string
 	// Seal is the SHA-256 that Digest defines, nil until the run is sealed.
 	Seal []byte
 	// Events, Chunks and Bytes count what is stored. Bytes are of the chunks' data.
 	Events, Chunks, Bytes uint64
 
 	requestID string
+}
+
+// Probing says how clocks are probed. The zero Probing is that of a run of before there
+// were probes.
+type Probing struct {
+	// Off: not at all.
+	Off bool
+	// Rate is exchanges a second with each peer.
+	Rate int
+	// AllPairs: every pair of hosts, and not only as many as are needed.
+	AllPairs bool
 }
 
 // RunVariant is a variant of the experiment and its repetitions, First to Last; Last
@@ -164,7 +181,9 @@ type RunVariant struct {
 type RunHost struct {
 	Name, Agent, Address, Kernel, ClockID string
 	// Address6 is its IPv6 address, if Address is none and the agent has one.
-	Address6     string
+	Address6 string
+	// TestClock describes the test clock that its times are of; empty: they are real.
+	TestClock    string
 	Capabilities []Capability
 }
 
@@ -191,8 +210,10 @@ type RunChange struct {
 	Variants []RunVariant
 	// Overhead replaces Run.Overhead.
 	Overhead []byte
-	// Incomplete is added to what is known to be missing, each entry once.
+	// Incomplete is added to what is known to be missing, Warnings to the run's, each
+	// entry once.
 	Incomplete []string
+	Warnings   []string
 	// NextEpoch makes the epoch one more, after everything else.
 	NextEpoch bool
 }
@@ -306,6 +327,10 @@ func (r *Run) check() error {
 		return fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(r.Variants), MaxVariants)
 	case len(r.Set) > MaxSet || len(r.Cases) > MaxSet:
 		return fmt.Errorf("%w: %d variables and %d cases, at most %d are allowed of each", ErrTooMany, len(r.Set), len(r.Cases), MaxSet)
+	case len(r.Warnings) > MaxIncomplete:
+		return fmt.Errorf("%w: %d warnings, at most %d are kept", ErrTooMany, len(r.Warnings), MaxIncomplete)
+	case r.Probing.Rate < 0:
+		return fmt.Errorf("%w: %d exchanges of probes a second", ErrInvalid, r.Probing.Rate)
 	case len(r.Overhead) > MaxOverhead:
 		return fmt.Errorf("%w: %d bytes on what watching costs, at most %d are allowed", ErrTooMany, len(r.Overhead), MaxOverhead)
 	case r.Repetitions < 0 || r.RepetitionsDone < 0 || r.Runs < 0:
