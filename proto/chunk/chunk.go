@@ -27,7 +27,7 @@ const (
 	MaxEvents = 1 << 16
 	// Version is the version of the format that Encode writes. Decode reads this one
 	// and those before.
-	Version = 4
+	Version = 5
 )
 
 const (

@@ -110,6 +110,26 @@ const (
 const (
 	colTraceDirection column = iota + numColumns3
 
+	numColumns4
+)
+
+// The columns that version 5 adds.
+const (
+	colProbeTime column = iota + numColumns4
+	colProbePeer
+	colProbePath
+	colProbeDirection
+	colProbeReply
+	colProbeExchange
+	colProbeOrigin
+	colProbeRealtime
+	colProbeError
+	colSampleRaw
+	colSampleRawError
+	colStepChange
+	colStepRate
+	colStepRateBefore
+
 	numColumns
 )
 
@@ -122,6 +142,8 @@ func columnsOf(version byte) column {
 		return numColumns2
 	case 3:
 		return numColumns3
+	case 4:
+		return numColumns4
 	}
 	return numColumns
 }
@@ -143,6 +165,10 @@ var columnNames = [numColumns]string{
 	"trace.time", "trace.socket", "trace.cookie", "trace.kind", "trace.old_state", "trace.state", "trace.errno",
 	"trace.reason", "trace.sequence", "trace.ack", "trace.flags", "trace.length", "trace.protocol", "trace.place",
 	"trace.direction",
+	"probe.time", "probe.peer", "probe.path", "probe.direction", "probe.reply", "probe.exchange", "probe.origin",
+	"probe.realtime", "probe.error",
+	"clock_sample.raw", "clock_sample.raw_error",
+	"clock_step.change", "clock_step.rate", "clock_step.rate_before",
 }
 
 // String is the column's name.
@@ -160,6 +186,7 @@ var dense = [numColumns]bool{
 	colPacketMessageField: true,
 	colInfoSame:           true, colInfoWord: true,
 	colTraceTime: true, colTraceSocket: true, colTraceCookie: true,
+	colProbeTime: true,
 }
 
 // writer is a column that grows.

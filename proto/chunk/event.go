@@ -19,6 +19,7 @@ const (
 	kindChange      kind = 20
 	kindLaneProcess kind = 21
 	kindTrace       kind = 22
+	kindProbe       kind = 23
 )
 
 // newestKind is the last kind that a version has.
@@ -28,8 +29,10 @@ func newestKind(version byte) kind {
 		return kindClockStep
 	case 2:
 		return kindLaneProcess
+	case 3, 4:
+		return kindTrace
 	}
-	return kindTrace
+	return kindProbe
 }
 
 // event carries one event. A fact of a newer schema is among the unknown fields of
@@ -38,8 +41,7 @@ func (c *codec) event(ev *synclinev1.Event) {
 	k := kind(c.raw(colKind, uint64(kindOf(ev))))
 	c.u64(colNumber, &ev.Number, c.number+1)
 	c.number = ev.Number
-	c.u32(colRepetition, &ev.Repetition, c.repetition)
-	c.repetition = ev.Repetition
+	c.repetitionOf(ev, k)
 	c.unknown(ev)
 	if c.decoding {
 		c.makeFact(ev, k)
@@ -51,11 +53,24 @@ func (c *codec) event(ev *synclinev1.Event) {
 		c.packet(ev, orEmpty(fact.Packet))
 	case *synclinev1.Event_Trace:
 		c.trace(ev, orEmpty(fact.Trace))
+	case *synclinev1.Event_Probe:
+		c.probe(ev, orEmpty(fact.Probe))
 	default:
 		c.i64(colFactTime, &ev.TimeNs, c.time)
 		c.fact(ev)
 	}
 	c.time = ev.TimeNs
+}
+
+// repetitionOf carries the repetition. Probes go on through all repetitions and belong to
+// none, and come between events that do.
+func (c *codec) repetitionOf(ev *synclinev1.Event, k kind) {
+	if k == kindProbe {
+		c.u32(colRepetition, &ev.Repetition, 0)
+		return
+	}
+	c.u32(colRepetition, &ev.Repetition, c.repetition)
+	c.repetition = ev.Repetition
 }
 
 // orEmpty stands in for a fact that is set to nil, which the wire cannot tell from
@@ -95,6 +110,8 @@ func kindOf(ev *synclinev1.Event) kind {
 		return kindLaneProcess
 	case *synclinev1.Event_Trace:
 		return kindTrace
+	case *synclinev1.Event_Probe:
+		return kindProbe
 	}
 	return 0
 }
@@ -133,6 +150,8 @@ func (c *codec) makeFact(ev *synclinev1.Event, k kind) {
 		ev.Fact = &synclinev1.Event_LaneProcess{LaneProcess: new(synclinev1.LaneProcess)}
 	case kindTrace:
 		ev.Fact = &synclinev1.Event_Trace{Trace: new(synclinev1.Trace)}
+	case kindProbe:
+		ev.Fact = &synclinev1.Event_Probe{Probe: new(synclinev1.Probe)}
 	default:
 		c.fail("an event of kind %d", k)
 	}

@@ -55,12 +55,40 @@ func (c *codec) clockSample(ev *synclinev1.Event, s *synclinev1.ClockSample) {
 	c.unknown(s)
 	c.realtime(colFactValue, &s.RealtimeNs, ev.TimeNs)
 	c.i64(colFactValue, &s.ErrorNs, 0)
+	c.rawClock(ev, s)
 }
 
 func (c *codec) clockStep(ev *synclinev1.Event, s *synclinev1.ClockStep) {
 	c.unknown(s)
 	c.i64(colFactValue, &s.StepNs, 0)
 	c.i64(colFactValue, &s.SinceNs, ev.TimeNs)
+	i32(c, colStepChange, &s.Change, 0)
+	c.i64(colStepRate, &s.RatePpb, 0)
+	c.i64(colStepRateBefore, &s.RateBeforePpb, 0)
+}
+
+// sampleModel is where CLOCK_MONOTONIC_RAW was in the last sample.
+type sampleModel struct {
+	read bool
+	// ahead is CLOCK_MONOTONIC_RAW minus CLOCK_MONOTONIC, and gained what that had grown
+	// by since the sample before: samples are taken at even times.
+	ahead, gained int64
+	error         int64
+}
+
+// rawClock carries the reading of CLOCK_MONOTONIC_RAW, if there is one.
+func (c *codec) rawClock(ev *synclinev1.Event, s *synclinev1.ClockSample) {
+	last := c.sample
+	var predicted int64
+	if last.read {
+		predicted = ev.TimeNs + last.ahead + last.gained
+	}
+	c.i64(colSampleRaw, &s.RawNs, predicted)
+	c.i64(colSampleRawError, &s.RawErrorNs, last.error)
+	c.sample = sampleModel{read: s.RawNs != 0, ahead: s.RawNs - ev.TimeNs, error: s.RawErrorNs}
+	if last.read && c.sample.read {
+		c.sample.gained = c.sample.ahead - last.ahead
+	}
 }
 
 // realtime carries a CLOCK_REALTIME stamp of the moment timeNs: the distance of the

@@ -10,15 +10,21 @@ func everyKind(n int) []*synclinev1.Event {
 	l := newLab(42, true)
 	l.inside = true
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
-		RealtimeNs: l.now + l.ahead, ErrorNs: 37}}})
+		RealtimeNs: l.now + l.ahead, ErrorNs: 37, RawNs: l.now - 4_000_000, RawErrorNs: 41}}})
+	p := newProber(l.r, l.now, l.ahead)
 	for rep := uint32(1); rep <= uint32(n); rep++ {
 		l.refused(rep)
 		l.repetition(rep)
+		l.events = append(l.events, p.period()...)
 	}
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{
 		Source: synclinev1.Source_SOURCE_ICMP, Count: 3, SinceNs: l.now - 10_000_000, Where: "capture ring of eth0"}}})
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{
-		StepNs: -1_000_000_000, SinceNs: l.now - 5_000_000}}})
+		StepNs: -1_000_000_000, SinceNs: l.now - 5_000_000, Change: synclinev1.ClockChange_CLOCK_CHANGE_LEAP}}})
+	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{
+		SinceNs: l.now - 5_000_000, Change: synclinev1.ClockChange_CLOCK_CHANGE_SLEW, RatePpb: -12_000, RateBeforePpb: 500_000}}})
+	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
+		RealtimeNs: l.now + l.ahead, ErrorNs: 38, RawNs: l.now - 4_000_100, RawErrorNs: 40}}})
 	for i, ev := range l.events {
 		ev.Number = uint64(i) + 1
 	}

@@ -54,6 +54,10 @@ func worst(r *rand.Rand, payload int) *synclinev1.Event {
 	}
 	text := func() string { return strings.Repeat(string(rune(u()%0xd000)), 1+r.IntN(5)) }
 	if r.IntN(3) == 0 {
+		worstOfClocks(ev, r)
+		return ev
+	}
+	if r.IntN(3) == 0 {
 		ev.Fact = &synclinev1.Event_Trace{Trace: &synclinev1.Trace{
 			Kind: synclinev1.TraceKind(u()), Cookie: r.Uint64(), LocalAddress: text(), PeerAddress: text(), OldState: u(), State: u(), Errno: u(),
 			Reason: text(), Sequence: u(), Acknowledgment: u(), Flags: u(), PayloadLength: u(), Protocol: u(), Place: text(), Direction: synclinev1.Direction(u()),
@@ -238,6 +242,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"endless counters": seal(endlessCounters()),
 		"counters, old":    old(t, countersBody(), 1),
 		"trace, old":       old(t, traceBody(), 2),
+		"probe, old":       old(t, probeBody(), 4),
 		"endless tcp_info": seal(endlessInfo()),
 		"words beyond":     seal(wordsBeyond()),
 		"socket beyond":    seal(socketBeyond()),
@@ -281,6 +286,13 @@ func traceBody() []byte {
 // socketBeyond is the same with a socket that was never told of.
 func socketBeyond() []byte {
 	return with(traceBody(), colTraceSocket, 1)
+}
+
+// probeBody is a body with one probe.
+func probeBody() []byte {
+	c := newEncoder()
+	c.event(&synclinev1.Event{Fact: &synclinev1.Event_Probe{Probe: &synclinev1.Probe{Peer: "B", Exchange: 1}}})
+	return c.body(1)
 }
 
 // infoBody is a body with one call that has a tcp_info.
@@ -361,7 +373,7 @@ func FuzzDecode(f *testing.F) {
 		c.event(ev)
 	}
 	f.Add(c.body(len(all)), byte(Version))
-	for _, body := range [][]byte{countersBody(), endlessCounters(), traceBody(), socketBeyond(), infoBody(), endlessInfo(), wordsBeyond()} {
+	for _, body := range [][]byte{countersBody(), endlessCounters(), traceBody(), socketBeyond(), infoBody(), endlessInfo(), wordsBeyond(), probeBody()} {
 		f.Add(body, byte(Version))
 	}
 	c.reset()
@@ -405,6 +417,7 @@ func FuzzDecodeFrame(f *testing.F) {
 	f.Add([]byte("SLCK\x01"))
 	f.Add([]byte("SLCK\x02"))
 	f.Add([]byte("SLCK\x03"))
+	f.Add([]byte("SLCK\x05"))
 	f.Fuzz(checkDecode)
 }
 

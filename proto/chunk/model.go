@@ -40,6 +40,14 @@ type model struct {
 	counters    []counterModel
 	queue       queueModel
 	socketState socketModel
+
+	// What sights of probes were like, and what came after each.
+	probeTime  int64
+	probed     probeShape
+	probeSteps map[probeShape]probeStep
+	probes     map[probeShape]*probeModel
+
+	sample sampleModel
 }
 
 // laneModel is where a lane stands: a step begins right after the step before it
@@ -77,6 +85,9 @@ func (m *model) reset() {
 		tracedIndex: clearMap(m.tracedIndex),
 		followers:   clearMap(m.followers),
 		traceShapes: clearMap(m.traceShapes),
+
+		probeSteps: clearMap(m.probeSteps),
+		probes:     clearMap(m.probes),
 	}
 }
 
