@@ -36,7 +36,10 @@ func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 			Since: clock.Local(f.Loss.SinceNs), Where: f.Loss.Where,
 		}
 	case *synclinev1.Event_ClockStep:
-		native.Step = &timeline.ClockStep{Step: f.ClockStep.StepNs, Since: clock.Local(f.ClockStep.SinceNs)}
+		native.Step = &timeline.ClockStep{
+			Change: timeline.ClockChange(f.ClockStep.Change), Step: f.ClockStep.StepNs, Since: clock.Local(f.ClockStep.SinceNs),
+			Rate: f.ClockStep.RatePpb, RateBefore: f.ClockStep.RateBeforePpb,
+		}
 	case *synclinev1.Event_Counters:
 		native.Counters = countersFromProto(f.Counters)
 	case *synclinev1.Event_Queue:
@@ -51,6 +54,8 @@ func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 		}
 	case *synclinev1.Event_Trace:
 		native.Trace, err = traceFromProto(f.Trace)
+	case *synclinev1.Event_Probe:
+		native.Probe, err = probeFromProto(f.Probe)
 	case *synclinev1.Event_ClockSample:
 		return nil, nil
 	default:
@@ -75,7 +80,10 @@ func eventToProto(e *timeline.Event) *synclinev1.Event {
 			Source: sourceToProto(string(e.Loss.Source)), Count: e.Loss.Count, SinceNs: int64(e.Loss.Since), Where: e.Loss.Where,
 		}}
 	case e.Step != nil:
-		m.Fact = &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{StepNs: e.Step.Step, SinceNs: int64(e.Step.Since)}}
+		m.Fact = &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{
+			Change: synclinev1.ClockChange(e.Step.Change), StepNs: e.Step.Step, SinceNs: int64(e.Step.Since),
+			RatePpb: e.Step.Rate, RateBeforePpb: e.Step.RateBefore,
+		}}
 	case e.Counters != nil:
 		m.Fact = &synclinev1.Event_Counters{Counters: countersToProto(e.Counters)}
 	case e.Queue != nil:
@@ -94,8 +102,31 @@ func eventToProto(e *timeline.Event) *synclinev1.Event {
 		}}
 	case e.Trace != nil:
 		m.Fact = &synclinev1.Event_Trace{Trace: traceToProto(e.Trace)}
+	case e.Probe != nil:
+		m.Fact = &synclinev1.Event_Probe{Probe: probeToProto(e.Probe)}
 	}
 	return m
+}
+
+func probeFromProto(p *synclinev1.Probe) (*timeline.Probe, error) {
+	switch {
+	case p.ErrorNs < 0:
+		// It would make a bound narrower than what is known.
+		return nil, fmt.Errorf("the stamp of a probe has an error of %d ns", p.ErrorNs)
+	case p.Direction != synclinev1.Direction_DIRECTION_IN && p.Direction != synclinev1.Direction_DIRECTION_OUT:
+		return nil, fmt.Errorf("a probe has the direction %v", p.Direction)
+	}
+	return &timeline.Probe{
+		Peer: p.Peer, Direction: timeline.Direction(p.Direction), Exchange: p.Exchange, Reply: p.Reply,
+		Path: timeline.ProbePath(p.Path), Origin: timeline.StampOrigin(p.Origin), Realtime: p.RealtimeNs, Err: p.ErrorNs,
+	}, nil
+}
+
+func probeToProto(p *timeline.Probe) *synclinev1.Probe {
+	return &synclinev1.Probe{
+		Peer: p.Peer, Direction: synclinev1.Direction(p.Direction), Exchange: p.Exchange, Reply: p.Reply,
+		Path: synclinev1.ProbePath(p.Path), Origin: synclinev1.StampOrigin(p.Origin), RealtimeNs: p.Realtime, ErrorNs: p.Err,
+	}
 }
 
 func callFromProto(c *synclinev1.Call) (*timeline.Call, error) {

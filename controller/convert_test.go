@@ -64,7 +64,7 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		At:         clock.Local(rapid.Int64().Draw(t, "at")),
 	}
 	text := rapid.String()
-	switch rapid.IntRange(0, 11).Draw(t, "fact") {
+	switch rapid.IntRange(0, 12).Draw(t, "fact") {
 	case 0:
 		e.Call = &timeline.Call{
 			Lane: text.Draw(t, "lane"), Step: rapid.IntRange(0, math.MaxUint32).Draw(t, "step"), Name: text.Draw(t, "name"),
@@ -89,7 +89,11 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 			Count:  rapid.Uint64().Draw(t, "count"), Since: clock.Local(rapid.Int64().Draw(t, "since")), Where: text.Draw(t, "where"),
 		}
 	case 5:
-		e.Step = &timeline.ClockStep{Step: rapid.Int64().Draw(t, "by"), Since: clock.Local(rapid.Int64().Draw(t, "since"))}
+		e.Step = &timeline.ClockStep{
+			Change: timeline.ClockChange(rapid.IntRange(0, 4).Draw(t, "change")),
+			Step:   rapid.Int64().Draw(t, "by"), Since: clock.Local(rapid.Int64().Draw(t, "since")),
+			Rate: rapid.Int64().Draw(t, "rate"), RateBefore: rapid.Int64().Draw(t, "before"),
+		}
 	case 6:
 		e.Counters = &timeline.Counters{
 			Since: clock.Local(rapid.Int64().Draw(t, "since")), Deltas: rapid.MapOf(text, rapid.Int64()).Draw(t, "deltas"),
@@ -107,6 +111,13 @@ func drawEvent(t *rapid.T, hosts int) *timeline.Event {
 		}
 	case 11:
 		e.Trace = drawTrace(t)
+	case 12:
+		e.Probe = &timeline.Probe{
+			Peer: text.Draw(t, "peer"), Direction: timeline.Direction(rapid.IntRange(1, 2).Draw(t, "direction")),
+			Exchange: rapid.Uint64().Draw(t, "exchange"), Reply: rapid.Bool().Draw(t, "reply"),
+			Path: timeline.ProbePath(rapid.IntRange(1, 2).Draw(t, "path")), Origin: timeline.StampOrigin(rapid.IntRange(1, 3).Draw(t, "origin")),
+			Realtime: rapid.Int64().Draw(t, "realtime"), Err: rapid.Int64Min(0).Draw(t, "error"),
+		}
 	}
 	return e
 }

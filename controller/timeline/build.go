@@ -127,6 +127,9 @@ func (e *Event) Check() error {
 	if e.Trace != nil {
 		return e.Trace.check()
 	}
+	if e.Probe != nil && e.Probe.Err < 0 {
+		return fmt.Errorf("is wrong: the stamp of a probe has an error of %d ns", e.Probe.Err)
+	}
 	return nil
 }
 
@@ -135,6 +138,7 @@ func (e *Event) facts() int {
 	for _, set := range []bool{
 		e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil,
 		e.Counters != nil, e.Queue != nil, e.Socket != nil, e.Change != nil, e.Process != nil, e.Trace != nil,
+		e.Probe != nil,
 	} {
 		if set {
 			n++

@@ -33,6 +33,8 @@ type Event struct {
 	Change   *Change
 	Process  *Process
 	Trace    *Trace
+	// Probe is of the run itself, whatever Repetition says: no moment is made of it.
+	Probe *Probe
 }
 
 // EndedBy says what ended a call.
@@ -251,6 +253,9 @@ const (
 	// Tracepoints are what Drops rests on, and what makes TCPStates exact. No experiment
 	// observes them by this name.
 	Tracepoints Source = "tracepoints"
+	// Probes are clock probes between the hosts. No experiment observes them: where they
+	// are missing the clocks are known less well, and nothing else is.
+	Probes Source = "probes"
 )
 
 // Loss is a known number of events that happened between Since and the event's
@@ -262,9 +267,75 @@ type Loss struct {
 	Where  string
 }
 
-// ClockStep says that the host's CLOCK_REALTIME moved by Step nanoseconds against
-// its CLOCK_MONOTONIC between Since and the event's own time.
+// ClockChange is what happened to the clocks of a host.
+type ClockChange int
+
+// What happens to the clocks of a host.
+const (
+	// ClockStepped: CLOCK_REALTIME was set or stepped. The zero value means it as well; it
+	// is of an agent that tells no more.
+	ClockStepped ClockChange = iota + 1
+	// ClockLeap: CLOCK_REALTIME was stepped by a leap second.
+	ClockLeap
+	// ClockSuspend: the host was suspended. CLOCK_MONOTONIC, which all events carry, stood
+	// still, so that its offset to every other host's jumped.
+	ClockSuspend
+	// ClockSlew: the rate of CLOCK_MONOTONIC was changed, as a daemon of NTP does.
+	ClockSlew
+)
+
+// ClockStep says what happened to the host's clocks between Since and the event's own
+// time.
 type ClockStep struct {
+	Change ClockChange
+	// Step is how far CLOCK_REALTIME moved against CLOCK_MONOTONIC, in nanoseconds: of a
+	// suspend, how long it was.
 	Step  int64
 	Since clock.Local
+	// Rate is, of a slew, by how much CLOCK_MONOTONIC goes faster than CLOCK_MONOTONIC_RAW
+	// from then on, and RateBefore how much it did before, in parts per billion.
+	Rate, RateBefore int64
+}
+
+// stepsRealtime reports whether stamps of CLOCK_REALTIME from before and from after the
+// change are not to be compared. A slew moves both clocks alike.
+func (s *ClockStep) stepsRealtime() bool { return s.Change != ClockSlew }
+
+// ProbePath tells which way a probe takes.
+type ProbePath int
+
+// Ways that probes take.
+const (
+	// ExperimentPath is between the addresses that the experiment's packets use.
+	ExperimentPath ProbePath = iota + 1
+	// ControlPath is between the addresses from which the agents reach the controller.
+	ControlPath
+)
+
+// StampOrigin tells who read the clock for a stamp.
+type StampOrigin int
+
+// Who reads the clock.
+const (
+	StampKernel StampOrigin = iota + 1
+	StampHardware
+	StampAgent
+)
+
+// Probe is one sight of a clock probe, as it left a host or reached it. An exchange is a
+// request and its reply; each is one datagram that both hosts see.
+type Probe struct {
+	// Peer is the name of the other host.
+	Peer      string
+	Direction Direction
+	// Exchange is the asker's own number, in whatever stream the sight is. The asker is
+	// the host that sends the request.
+	Exchange uint64
+	Reply    bool
+	Path     ProbePath
+	Origin   StampOrigin
+	// Realtime is the kernel's stamp, nanoseconds of CLOCK_REALTIME; 0 where the stamp is
+	// of another clock. Err is the half-width of the event's At, in nanoseconds.
+	Realtime int64
+	Err      int64
 }
