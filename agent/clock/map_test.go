@@ -121,8 +121,6 @@ func checkStep(t *rapid.T, step *Step, by, since, at int64) {
 	}
 }
 
-func abs(n int64) int64 { return max(n, -n) }
-
 func TestMapKeepsTheOrderOfStamps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h, m := drawHost(t), &Map{}

@@ -37,6 +37,7 @@ const (
 type Capture struct {
 	flows flows
 	rings []*ring
+	clock *clock.Test
 	// pause is how long Run sleeps after it has read some frames, leisure how long it does
 	// so again while the rings have room. Both are 0 of a prompt capture.
 	pause, leisure time.Duration
@@ -100,9 +101,9 @@ func Open(cfg Config) (*Capture, error) {
 		return nil, err
 	}
 	c := &Capture{
-		flows:   newFlows(&cfg),
+		flows: newFlows(&cfg), clock: cfg.Clock,
 		closing: make(chan struct{}), ended: make(chan struct{}), passed: make(chan struct{}),
-		armed: clock.Read(),
+		armed: cfg.Clock.Read(),
 	}
 	c.moves.Add(c.armed)
 	c.at, c.last = c.armed.Monotonic, c.armed.Monotonic
@@ -120,7 +121,7 @@ func Open(cfg Config) (*Capture, error) {
 		if err != nil {
 			return nil, errors.Join(err, c.release())
 		}
-		r.floor = c.armed.Monotonic
+		r.floor, r.clock = c.armed.Monotonic, cfg.Clock
 		c.rings = append(c.rings, r)
 		c.counts = append(c.counts, counts{since: c.armed.Monotonic})
 	}
@@ -205,7 +206,7 @@ func (c *Capture) step() error {
 	}
 	due := time.Duration(c.sampled + int64(sampling) - clock.Now())
 	if due <= 0 {
-		c.sample(clock.Read())
+		c.sample(c.clock.Read())
 		return nil
 	}
 	_, err = c.wait(due, true)
@@ -223,7 +224,7 @@ func (c *Capture) linger() (woken bool, err error) {
 		if woken, err := c.wait(c.pause, false); woken || err != nil {
 			return woken, err
 		}
-		now := clock.Read()
+		now := c.clock.Read()
 		c.add(now)
 		if now.Monotonic >= until || slices.ContainsFunc(c.rings, (*ring).filling) {
 			break
@@ -277,7 +278,7 @@ func (c *Capture) finish() error {
 			break
 		}
 	}
-	c.sample(clock.Read())
+	c.sample(c.clock.Read())
 	for _, r := range c.rings {
 		if r.wasDown {
 			errs = append(errs, fmt.Errorf("packet: interface %s went down during the capture; packets right after it came up again may be missing", r.name))
@@ -326,7 +327,7 @@ func (c *Capture) pass() (blocks int, err error) {
 		blocks += ready[i]
 	}
 	if blocks > 0 {
-		now := clock.Read()
+		now := c.clock.Read()
 		c.add(now)
 		for i, r := range c.rings {
 			for range ready[i] {

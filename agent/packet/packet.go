@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+
+	"syncline/agent/clock"
 )
 
 // Bounds of Config.RingBytes.
@@ -62,6 +64,9 @@ type Config struct {
 	// RingBytes is the size of each interface's ring, which the kernel locks in
 	// memory. 0 means DefaultRingBytes.
 	RingBytes int
+	// Clock moves stamps and samples of CLOCK_REALTIME as the steps of a test clock would;
+	// nil leaves them as the kernel gave them.
+	Clock *clock.Test
 }
 
 // PortRange is Low to High, both included.

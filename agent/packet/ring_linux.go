@@ -60,6 +60,8 @@ type ring struct {
 	// size of its segments. Without it, mss is what they have at most.
 	virtio bool
 	mss    uint32
+	// clock moves the stamps of a test clock's steps; nil of the host's own.
+	clock *clock.Test
 
 	// floor is a moment of CLOCK_MONOTONIC, in nanoseconds, that no frame still to be
 	// read was stamped before by more than backlog.
@@ -324,7 +326,7 @@ func (r *ring) take(f *flows, moves *clock.Map, now clock.Sample) batch {
 	for range head.Num_pkts {
 		h := (*unix.Tpacket3Hdr)(unsafe.Pointer(&block[at]))
 		e := keep.event()
-		realtime := int64(h.Sec)*1e9 + int64(h.Nsec)
+		realtime := r.clock.Realtime(int64(h.Sec)*1e9 + int64(h.Nsec))
 		switch err := r.frame(block[at:], h, e.packet); {
 		case err != nil:
 			b.unreadable++
