@@ -23,18 +23,29 @@ func agentFromHello(h *synclinev1.Hello, seen time.Time) store.Agent {
 	return store.Agent{
 		Name: h.Name, Labels: h.Labels, Addresses: h.Addresses,
 		Kernel: h.Kernel, Version: h.Version, BootID: h.BootId,
-		ClockID:      h.BootId + "/" + h.TimeNamespace,
+		ClockID:      clockID(h),
+		TestClock:    h.TestClock,
 		Incarnation:  h.Incarnation,
 		Capabilities: capabilitiesFromProto(h.Capabilities),
 		LastSeenNs:   seen.UnixNano(),
 	}
 }
 
+// clockID names the CLOCK_MONOTONIC that an agent's times are of. A test clock is another
+// one than its host's, and the same for agents of one host that were told the same of it.
+func clockID(h *synclinev1.Hello) string {
+	id := h.BootId + "/" + h.TimeNamespace
+	if h.TestClock != "" {
+		id += "/" + h.TestClock
+	}
+	return id
+}
+
 func agentToProto(a store.Agent) *synclinev1.Agent {
 	return &synclinev1.Agent{
 		Name: a.Name, State: synclinev1.AgentState_AGENT_STATE_GONE,
 		Labels: a.Labels, Addresses: a.Addresses,
-		Kernel: a.Kernel, Version: a.Version, BootId: a.BootID, ClockId: a.ClockID,
+		Kernel: a.Kernel, Version: a.Version, BootId: a.BootID, ClockId: a.ClockID, TestClock: a.TestClock,
 		Incarnation: a.Incarnation, Capabilities: capabilitiesToProto(a.Capabilities),
 		LastSeenNs: a.LastSeenNs,
 	}
@@ -84,6 +95,7 @@ var sources = map[timeline.Source]synclinev1.Source{
 	timeline.ARP:         synclinev1.Source_SOURCE_ARP,
 	timeline.Drops:       synclinev1.Source_SOURCE_DROPS,
 	timeline.Tracepoints: synclinev1.Source_SOURCE_TRACEPOINTS,
+	timeline.Probes:      synclinev1.Source_SOURCE_PROBES,
 }
 
 // runStates pairs the states of the log with those of the API.
@@ -104,6 +116,7 @@ func runToProto(r store.Run) *synclinev1.Run {
 		CreatedNs: r.CreatedNs, EndedNs: r.EndedNs,
 		Events: r.Events, Chunks: r.Chunks, Bytes: r.Bytes,
 		Seal: r.Seal, Incomplete: r.Incomplete, Overhead: overheadFromStore(r.Overhead),
+		Probing: probingToProto(r.Probing), Warnings: r.Warnings,
 	}
 	for _, h := range r.Hosts {
 		m.Hosts = append(m.Hosts, runHostToProto(h))
@@ -117,8 +130,16 @@ func runToProto(r store.Run) *synclinev1.Run {
 func runHostToProto(h store.RunHost) *synclinev1.RunHost {
 	return &synclinev1.RunHost{
 		Name: h.Name, Agent: h.Agent, Address: h.Address, Address6: h.Address6, Kernel: h.Kernel, ClockId: h.ClockID,
-		Capabilities: capabilitiesToProto(h.Capabilities),
+		TestClock: h.TestClock, Capabilities: capabilitiesToProto(h.Capabilities),
 	}
+}
+
+// probingToProto is nil for a run of before there were probes.
+func probingToProto(p store.Probing) *synclinev1.Probing {
+	if p == (store.Probing{}) {
+		return nil
+	}
+	return &synclinev1.Probing{Off: p.Off, Rate: uint32(p.Rate), AllPairs: p.AllPairs}
 }
 
 func chunkFromProto(c *synclinev1.Chunk) store.Chunk {

@@ -128,7 +128,7 @@ func (c *Controller) candidates() []experiment.Candidate {
 func (c *Controller) runHost(role string, b experiment.Candidate) store.RunHost {
 	h := store.RunHost{Name: role, Agent: b.Name, Address: b.Address.String()}
 	if a, ok := c.store.Agent(b.Name); ok {
-		h.Kernel, h.ClockID = a.Kernel, a.ClockID
+		h.Kernel, h.ClockID, h.TestClock = a.Kernel, a.ClockID, a.TestClock
 		if b.Address.Is4() {
 			h.Address6 = firstIPv6(a.Addresses)
 		}
