@@ -53,4 +53,7 @@ type Message struct {
 	From, To             int
 	Sent, Received       Local
 	SentErr, ReceivedErr int64
+	// Method is the one by which both ends are known; 0 counts in the whole model and
+	// in no method alone.
+	Method Methods
 }

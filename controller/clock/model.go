@@ -1,11 +1,18 @@
 package clock
 
-import "slices"
+import (
+	"math/bits"
+	"slices"
+)
 
 // DefaultDriftPPM is the bound on relative drift that a Config with none gets: two
 // quartz clocks of 100 parts per million each. CLOCK_MONOTONIC follows the slewing
 // of an NTP daemon, so a host whose daemon may slew faster needs more.
 const DefaultDriftPPM = 200
+
+// DefaultWanderPPM is the bound on the wander that a Config with none gets, in parts
+// per million and second. Quartz that warms up does a tenth of it.
+const DefaultWanderPPM = 1
 
 // Config says what a Model is about.
 type Config struct {
@@ -16,6 +23,12 @@ type Config struct {
 	// DriftPPM bounds how much any clock may gain on any other, in parts per
 	// million of time; 0 means DefaultDriftPPM.
 	DriftPPM float64
+	// WanderPPM bounds how fast the rate of one clock against another changes, in parts
+	// per million per second, except where Changes say that it was changed; 0 means
+	// DefaultWanderPPM, and less than 0 that nothing but DriftPPM is assumed.
+	WanderPPM float64
+	// Changes is what hosts reported of their own clocks, in any order.
+	Changes []Change
 	// ClockIDs names the clock that each host reads. Two hosts with the same id,
 	// other than "", read the very same clock: their offset is 0. May be nil.
 	ClockIDs []string
@@ -31,8 +44,11 @@ type Model struct {
 	// links by clock, then by the clock they lead to.
 	links [][]link
 	// messages by clock.
-	messages []int
-	broken   []Contradiction
+	messages      []int
+	broken        []Contradiction
+	disagreements []Disagreement
+	cfg           Config
+	by            func(Methods) *Model
 }
 
 // link bounds what clock To reads by what the clock that owns the link reads. Both
@@ -72,7 +88,84 @@ func NewModel(cfg Config, messages []Message) *Model {
 		}
 	}
 	m.broken = append(m.broken, m.contradictions()...)
+	m.cfg = cfg
+	m.by = func(methods Methods) *Model {
+		var of []Message
+		for _, msg := range messages {
+			if msg.Method&methods != 0 {
+				of = append(of, msg)
+			}
+		}
+		return NewModel(cfg, of)
+	}
 	return m
+}
+
+// By is what the messages of some methods alone say. It shares the assumptions and the
+// reference of m.
+func (m *Model) By(methods Methods) *Model { return m.by(methods).WithReference(m.reference) }
+
+// WanderBreak is a place where the messages between two clocks deny the bound on the
+// wander though not the one on the drift: the rate of one of them was changed and nobody
+// reported it.
+type WanderBreak struct {
+	// A and B are hosts; A's clock read about At.
+	A, B int
+	At   Local
+}
+
+// WanderBroken lists the pairs of hosts whose messages deny the bound on the wander.
+// Between those, only the bound on the drift was made use of.
+func (m *Model) WanderBroken() []WanderBreak { return nil }
+
+// DriftPPB and WanderPPB are what was assumed: no clock gains more than the one on another,
+// in parts per billion, and no rate changes faster than the other, in parts per billion
+// per second; 0 if nothing was assumed of the wander.
+func (m *Model) DriftPPB() uint64 { return uint64(m.drift) }
+
+// WanderPPB is explained at DriftPPB.
+func (m *Model) WanderPPB() uint64 {
+	switch {
+	case m.cfg.WanderPPM < 0:
+		return 0
+	case m.cfg.WanderPPM == 0:
+		return DefaultWanderPPM * 1000
+	}
+	return uint64(max(1, m.cfg.WanderPPM*1000))
+}
+
+// Rate is an interval that surely holds how much faster than the reference's clock the
+// host's went on the average between two times of its own, in parts per billion. ok is false
+// where nothing is known of either.
+func (m *Model) Rate(host int, from, to Local) (lo, hi int64, ok bool) {
+	a, b := m.Bound(host, from), m.Bound(host, to)
+	if !a.Known() || !b.Known() || to <= from {
+		return 0, 0, false
+	}
+	if m.Same(host, m.reference) {
+		return 0, 0, true
+	}
+	return perBillion(b.Lo-a.Hi, int64(to-from)-(b.Lo-a.Hi), -1), perBillion(b.Hi-a.Lo, int64(to-from)-(b.Hi-a.Lo), 1), true
+}
+
+// perBillion is gain/span in parts per billion, rounded towards sign, held within ±10⁹.
+func perBillion(gain, span, sign int64) int64 {
+	if span <= 0 {
+		return sign * perUnit
+	}
+	high, low := bits.Mul64(uint64(max(gain, -gain)), perUnit)
+	if high >= uint64(span) {
+		return sign * perUnit
+	}
+	q, rest := bits.Div64(high, low, uint64(span))
+	rate := int64(min(q, perUnit))
+	if gain < 0 {
+		rate = -rate
+	}
+	if rest != 0 && (gain > 0) == (sign > 0) {
+		rate += sign
+	}
+	return rate
 }
 
 func (c Config) drift() drift {
