@@ -1,6 +1,9 @@
 package clock
 
-import "sort"
+import (
+	"math"
+	"sort"
+)
 
 // MaxSamples is how many samples a Map remembers. Stamps older than the oldest are
 // not mapped any more; with a sample every 20 ms that is after 80 seconds.
@@ -89,32 +92,68 @@ func between(a, b Sample) *Step {
 func (s Sample) offset() int64 { return s.Realtime - s.Monotonic }
 
 // Monotonic moves a stamp of CLOCK_REALTIME onto CLOCK_MONOTONIC: the truth is within
-// err nanoseconds of t. It is not ok before a sample after the stamp was added, for a
-// stamp older than all samples, and where a step leaves more than one answer. Within
-// one stretch between two steps, later stamps never get an earlier t.
+// err nanoseconds of t. It is not ok before a sample after the stamp was added, and for a
+// stamp older than all samples. Where a step leaves more than one answer, err reaches to all
+// of them. Otherwise, within one stretch between two steps, later stamps never get an
+// earlier t.
 func (m *Map) Monotonic(realtime int64) (t, err int64, ok bool) {
+	return m.MonotonicSince(realtime, math.MinInt64)
+}
+
+// MonotonicSince is Monotonic for a stamp that was surely not taken before a moment of
+// CLOCK_MONOTONIC, which may leave fewer answers. After the clock was set back by an hour,
+// stamps look for that long as if they could be from before.
+func (m *Map) MonotonicSince(realtime, since int64) (t, err int64, ok bool) {
 	if n := len(m.samples); n == 0 || m.samples[n-1].Realtime < realtime {
 		return 0, 0, false
 	}
+	var found answers
 	first := 0
 	for i := 0; i <= len(m.starts); i++ {
 		end := len(m.samples)
 		if i < len(m.starts) {
 			end = m.starts[i]
-			if nearStep(m.samples[end-1], m.samples[end], realtime) {
-				return 0, 0, false
+			a, b := m.samples[end-1], m.samples[end]
+			if nearStep(a, b, realtime) {
+				low, high := a.Monotonic-a.Err, b.Monotonic+b.Err
+				found.add(low+(high-low)/2, (high-low+1)/2, since)
 			}
 		}
 		if a, b, in := around(m.samples[first:end], realtime); in {
-			if ok {
-				return 0, 0, false
-			}
-			t, err = interpolate(a, b, realtime)
-			ok = true
+			t, err := interpolate(a, b, realtime)
+			found.add(t, err, since)
 		}
 		first = end
 	}
-	return t, err, ok
+	return found.all()
+}
+
+// answers are the moments at which a stamp may have been taken.
+type answers struct {
+	n         int
+	t, err    int64
+	low, high int64
+}
+
+// add takes one answer, unless all of it is before since.
+func (f *answers) add(t, err, since int64) {
+	if t+err < since {
+		return
+	}
+	if f.n == 0 {
+		f.t, f.err, f.low, f.high = t, err, t-err, t+err
+	}
+	f.n++
+	f.low, f.high = min(f.low, t-err), max(f.high, t+err)
+}
+
+// all is the one answer, or what reaches to all there are.
+func (f *answers) all() (t, err int64, ok bool) {
+	if f.n <= 1 {
+		return f.t, f.err, f.n == 1
+	}
+	t = f.low + (f.high-f.low)/2
+	return t, f.high - t, true
 }
 
 // around finds the two samples on either side of a stamp.
@@ -138,9 +177,9 @@ func around(samples []Sample, realtime int64) (a, b Sample, ok bool) {
 func nearStep(a, b Sample, realtime int64) bool {
 	elapsed := b.Monotonic - a.Monotonic + a.Err + b.Err
 	elapsed += elapsed/maxSlew + 1
-	low := min(a.Realtime, b.Realtime-elapsed)
-	high := max(b.Realtime, a.Realtime+elapsed)
-	return low <= realtime && realtime <= high
+	before := a.Realtime <= realtime && realtime <= a.Realtime+elapsed
+	after := b.Realtime-elapsed <= realtime && realtime <= b.Realtime
+	return before || after
 }
 
 // interpolate takes the offset at the stamp from the line through both samples, which

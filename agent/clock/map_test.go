@@ -102,6 +102,9 @@ func TestMapHoldsTheTruthAcrossSteps(t *testing.T) {
 			checkStep(t, m.Add(h.sample(t)), by, before.now, h.now)
 			for _, s := range stamps {
 				checkBound(t, m, s)
+				if _, _, ok := m.Monotonic(s.realtime); !ok && s.realtime <= h.realtime() {
+					t.Fatalf("stamp %d of the time between the samples was not mapped", s.realtime)
+				}
 			}
 		}
 	})
@@ -169,22 +172,28 @@ func TestMapSaysWhenItCannotTell(t *testing.T) {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
 	for _, c := range []struct {
-		why      string
-		realtime int64
-		ok       bool
-		t        int64
+		why             string
+		realtime, since int64
+		t, err          int64 // err 0: no answer
 	}{
-		{"before the first sample", 100 * second, false, 0},
-		{"on the first sample", 101 * second, true, 1 * second},
-		{"between two samples", 101*second + second/2, true, second + second/2},
-		{"within a forward step", 150 * second, false, 0},
-		{"on both sides of a backward step", 203*second + second/2, false, 0},
-		{"well after a backward step", 206*second + second/2, true, 8*second + second/2},
-		{"after the last sample", 208 * second, false, 0},
+		{"before the first sample", 100 * second, 0, 0, 0},
+		{"on the first sample", 101 * second, 0, 1 * second, 50},
+		{"between two samples", 101*second + second/2, 0, second + second/2, 50},
+		{"within a forward step", 150 * second, 0, 0, 0},
+		{"right after the last sample before a step", 102*second + second/4, 0, 2*second + second/2, second/2 + 50},
+		{"on both sides of a backward step", 203*second + second/2, 0, 4*second + second/2, second + 50},
+		{"the same, not before the step", 203*second + second/2, 5*second + 51, 5*second + second/2, 50},
+		{"between a backward step's samples, or after it", 202*second + second/2, 4*second + 51, 4*second + second/2, second/2 + 50},
+		{"well after a backward step", 206*second + second/2, 0, 8*second + second/2, 50},
+		{"not before a moment after it", 206*second + second/2, 9 * second, 0, 0},
+		{"after the last sample", 208 * second, 0, 0, 0},
 	} {
-		at, err, ok := m.Monotonic(c.realtime)
-		if ok != c.ok || at != c.t || ok && err != 50 {
-			t.Errorf("%s: got %d ± %d, %v; want %d ± 50, %v", c.why, at, err, ok, c.t, c.ok)
+		at, err, ok := m.MonotonicSince(c.realtime, c.since)
+		switch {
+		case ok != (c.err != 0):
+			t.Errorf("%s: got %d ± %d, %v", c.why, at, err, ok)
+		case ok && (at != c.t || err != c.err):
+			t.Errorf("%s: got %d ± %d, want %d ± %d", c.why, at, err, c.t, c.err)
 		}
 	}
 }

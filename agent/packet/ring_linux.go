@@ -376,10 +376,11 @@ func (r *ring) frame(at []byte, h *unix.Tpacket3Hdr, p *synclinev1.Packet) error
 // of the kernel's own that a softirq works off.
 const backlog = int64(1e9)
 
-// monotonic moves a stamp. Where the clock was stepped near it, the answer is all the
-// time in which the frame can have been stamped.
+// monotonic moves a stamp. Where the clock was stepped near it, the bound reaches to all
+// that the samples allow; where they allow nothing, since it was stepped twice between two of
+// them, to all the time in which the frame can have been stamped.
 func (r *ring) monotonic(moves *clock.Map, now clock.Sample, realtime int64) (t, bound int64) {
-	t, bound, ok := moves.Monotonic(realtime)
+	t, bound, ok := moves.MonotonicSince(realtime, r.floor-backlog)
 	if !ok {
 		low, high := r.floor-backlog, now.Monotonic+now.Err
 		return low + (high-low)/2, (high - low + 1) / 2
