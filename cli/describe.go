@@ -29,9 +29,9 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 	case *synclinev1.Event_Loss:
 		return "loss", fmt.Sprintf("%d %s of %s lost at %s since %d", f.Loss.Count, eventWord(f.Loss), enumWord(f.Loss.Source.String(), "SOURCE_"), f.Loss.Where, f.Loss.SinceNs)
 	case *synclinev1.Event_ClockSample:
-		return "clock sample", fmt.Sprintf("CLOCK_REALTIME was %d ±%d ns", f.ClockSample.RealtimeNs, f.ClockSample.ErrorNs)
+		return "clock sample", describeClockSample(f.ClockSample)
 	case *synclinev1.Event_ClockStep:
-		return "clock step", fmt.Sprintf("CLOCK_REALTIME moved by %v since %d", time.Duration(f.ClockStep.StepNs), f.ClockStep.SinceNs)
+		return describeClockChange(f.ClockStep)
 	case *synclinev1.Event_Counters:
 		var moved []string
 		for _, c := range f.Counters.Counters {
@@ -58,6 +58,8 @@ func describeEvent(e *synclinev1.Event) (kind, what string) {
 		return "process", fmt.Sprintf("%d of lane %s ends", p.Process, p.Lane)
 	case *synclinev1.Event_Trace:
 		return "trace", describeTrace(f.Trace)
+	case *synclinev1.Event_Probe:
+		return "probe", describeProbe(f.Probe)
 	}
 	return "unknown", fmt.Sprintf("a fact of kind %T", e.Fact)
 }

@@ -62,6 +62,21 @@ func TestEveryKindHasWords(t *testing.T) {
 			t.Errorf("%v has no words", kind)
 		}
 	}
+	for n := range synclinev1.ClockChange_name {
+		if _, what := describeClockChange(&synclinev1.ClockStep{Change: synclinev1.ClockChange(n)}); strings.Contains(what, "does not know") {
+			t.Errorf("%v has no words", synclinev1.ClockChange(n))
+		}
+	}
+	for n := range synclinev1.ProbePath_name {
+		if what := probePathWords(synclinev1.ProbePath(n)); strings.Contains(what, "does not know") {
+			t.Errorf("%v has no words", synclinev1.ProbePath(n))
+		}
+	}
+	for n := range synclinev1.StampOrigin_name {
+		if what := stampWords(synclinev1.StampOrigin(n)); strings.Contains(what, "does not know") {
+			t.Errorf("%v has no words", synclinev1.StampOrigin(n))
+		}
+	}
 }
 
 // describable has every kind of event, and every kind of trace and of mark.
@@ -93,6 +108,26 @@ func describable() []*synclinev1.Event {
 	for _, trace := range describableTraces() {
 		add(func(e *synclinev1.Event) { e.Fact = &synclinev1.Event_Trace{Trace: trace} })
 	}
+	for _, p := range []*synclinev1.Probe{
+		{Peer: "B", Direction: synclinev1.Direction_DIRECTION_OUT, Exchange: 7, Path: synclinev1.ProbePath_PROBE_PATH_EXPERIMENT, Origin: synclinev1.StampOrigin_STAMP_ORIGIN_KERNEL, ErrorNs: 37},
+		{Peer: "B", Direction: synclinev1.Direction_DIRECTION_IN, Exchange: 7, Reply: true, Path: synclinev1.ProbePath_PROBE_PATH_CONTROL, Origin: synclinev1.StampOrigin_STAMP_ORIGIN_HARDWARE, ErrorNs: 250},
+		{Peer: "C", Direction: synclinev1.Direction_DIRECTION_IN, Exchange: 12, Origin: synclinev1.StampOrigin_STAMP_ORIGIN_AGENT, ErrorNs: 81_000},
+		{Peer: "C", Direction: synclinev1.Direction_DIRECTION_OUT, Exchange: 12, Reply: true, Path: 9, Origin: 9, ErrorNs: 37},
+	} {
+		add(func(e *synclinev1.Event) { e.Fact = &synclinev1.Event_Probe{Probe: p} })
+	}
+	for _, s := range []*synclinev1.ClockStep{
+		{Change: synclinev1.ClockChange_CLOCK_CHANGE_STEP, StepNs: 3_600_000_000_000, SinceNs: 500},
+		{Change: synclinev1.ClockChange_CLOCK_CHANGE_LEAP, StepNs: -1_000_000_000, SinceNs: 500},
+		{Change: synclinev1.ClockChange_CLOCK_CHANGE_SUSPEND, StepNs: 72_000_000_000, SinceNs: 500},
+		{Change: synclinev1.ClockChange_CLOCK_CHANGE_SLEW, RatePpb: -12_345, RateBeforePpb: 500_000, SinceNs: 500},
+		{Change: 9, SinceNs: 500},
+	} {
+		add(func(e *synclinev1.Event) { e.Fact = &synclinev1.Event_ClockStep{ClockStep: s} })
+	}
+	add(func(e *synclinev1.Event) {
+		e.Fact = &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{RealtimeNs: 1_760_000_000_000_000_000, ErrorNs: 37, RawNs: 999_000, RawErrorNs: 41}}
+	})
 	return append(all,
 		&synclinev1.Event{Fact: &synclinev1.Event_Signal{Signal: &synclinev1.Signal{Lane: "server", Name: "ready", Sent: true}}},
 		&synclinev1.Event{Fact: &synclinev1.Event_Loss{Loss: &synclinev1.Loss{Source: synclinev1.Source_SOURCE_TRACEPOINTS, Count: 3, SinceNs: 500, Where: "ring of the tracepoints"}}},
