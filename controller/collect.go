@@ -58,7 +58,7 @@ func (r *runner) bring(ctx context.Context, cause error) {
 // collecting is the change that says how far the run came. One that never ran its
 // lanes goes to its final state from where it is.
 func (r *runner) collecting() store.RunChange {
-	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants)}
+	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants), Warnings: r.probeWarnings()}
 	if r.measurement != nil {
 		change.Overhead = overheadToStore(r.measurement.overhead)
 	}

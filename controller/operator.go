@@ -76,6 +76,10 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	probing, err := probingWanted(q.Probing, len(exp.Hosts))
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
 	c.creating.Lock()
 	defer c.creating.Unlock()
 	if made, ok := c.store.RunOf(q.RequestId); ok {
@@ -93,7 +97,7 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	run := store.Run{
 		ID: newRunID(), Experiment: exp.Name, FileName: q.FileName, Source: q.Source, Bindings: q.Bindings, State: store.Planned, Epoch: 1,
 		Repetitions: p.repetitions, Variants: p.variants, Set: q.Set, Cases: q.Cases, Runs: int(q.Repetitions),
-		Overhead: overheadToStore(overhead),
+		Overhead: overheadToStore(overhead), Probing: probing,
 	}
 	for _, h := range exp.Hosts {
 		b := bound[h.Name]

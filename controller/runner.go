@@ -86,6 +86,12 @@ type runner struct {
 	// configured is set once hosts were changed: the next variant then undoes it.
 	configured bool
 	clocks     *agentClocks
+	// probes is nil before the clocks are probed, and in a run that does not ask for it.
+	probes *probing
+	// unprobed is, by agent, why it cannot take part in clock probes; empty if it can.
+	unprobed map[string]string
+	// probesBegan is when the session was begun.
+	probesBegan time.Time
 	// failure is why the first lane failed that did in the repetition at work.
 	failure string
 	// measurement is nil unless the run is to measure what watching it costs.
@@ -111,6 +117,7 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		finished: map[string]*synclinev1.Finished{},
 		prepared: map[string]bool{},
 		recorded: map[string]uint64{},
+		unprobed: map[string]string{},
 		clocks:   newAgentClocks(run.Hosts),
 		done:     run.RepetitionsDone,
 		variants: slices.Clone(run.Variants),
@@ -174,13 +181,23 @@ func (r *runner) play(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+	if err := r.startProbes(ctx); err != nil {
+		return err
+	}
 	if err := r.arm(ctx); err != nil {
+		return err
+	}
+	if err := r.awaitFirstProbes(ctx); err != nil {
 		return err
 	}
 	for v := range r.experiment.Variants {
 		if err := r.playVariant(ctx, v); err != nil {
 			return err
 		}
+	}
+	// What measures is of no timeline, and bare is to be bare.
+	if err := r.stopProbes(ctx); err != nil {
+		return err
 	}
 	return r.measure(ctx)
 }
@@ -201,6 +218,7 @@ func (r *runner) prepare(ctx context.Context) error {
 			return false, errors.New(p.Error)
 		}
 		r.prepared[n.agent] = true
+		r.unprobed[n.agent] = probesLacking(p.Capabilities)
 		for i := range hosts {
 			if hosts[i].Agent == n.agent {
 				hosts[i].Capabilities = observed(capabilitiesFromProto(p.Capabilities), r.experiment.Observe)
@@ -306,7 +324,7 @@ func (r *runner) arm(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.change(ctx, store.RunChange{State: store.Running})
+	return r.change(ctx, store.RunChange{State: store.Running, Warnings: r.probeWarnings()})
 }
 
 // repeat runs all lanes once, then waits until nothing more can come of them:
@@ -495,6 +513,7 @@ func (r *runner) next(ctx context.Context, timeout <-chan time.Time) (news, erro
 		case <-timeout:
 			return news{}, errTimeout
 		case n := <-r.inbox:
+			r.hearProbes(n)
 			if err := r.fatal(n); err != nil {
 				return news{}, err
 			}

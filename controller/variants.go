@@ -170,6 +170,7 @@ func (r *runner) awaitRecorded(ctx context.Context) error {
 			return fmt.Errorf("the events of the repetition did not arrive within %v", answerLimit)
 		case <-r.chunks:
 		case m := <-r.inbox:
+			r.hearProbes(m)
 			if err := r.fatal(m); err != nil {
 				return err
 			}
