@@ -18,6 +18,7 @@ type Lab struct {
 	plan    *plan
 	hosts   []*Host
 	fabric  *fabric // nil in a loopback lab
+	hub     *hub    // nil in a lab without wires of UserSpace
 	dir     *dir
 	missing []Missing
 
@@ -53,6 +54,9 @@ func New(cfg Config) (*Lab, error) {
 // privilege, so the hosts share the machine's one namespace: its kernel state, its
 // ports and its capture. Host.Address6 is the zero Addr.
 func NewLoopback(cfg Config) (*Lab, error) {
+	if len(cfg.Wires) > 0 {
+		return nil, fmt.Errorf("netlab: a wire lies between a network namespace and the switch, and the hosts of a loopback lab have neither; %s", Remedy)
+	}
 	cfg.Subnet, cfg.Subnet6, cfg.Control = loopbackSubnet, netip.Prefix{}, loopbackSubnet
 	l, err := newLab(cfg)
 	if err != nil {
@@ -102,7 +106,7 @@ func newLab(cfg Config) (*Lab, error) {
 	return l, nil
 }
 
-// build makes the namespaces and wires them. What it has made when it fails, Close
+// build makes the namespaces and joins them. What it has made when it fails, Close
 // drops.
 func (l *Lab) build() error {
 	sw, err := l.makeNamespaces()
@@ -112,8 +116,11 @@ func (l *Lab) build() error {
 	if l.fabric, err = newFabric(sw, l.plan); err != nil {
 		return err
 	}
+	if err := l.chooseMechanism(); err != nil {
+		return err
+	}
 	for i, h := range l.hosts {
-		if err := l.fabric.plug(h.ns, l.plan.hosts[i], l.plan); err != nil {
+		if err := l.plug(h, i); err != nil {
 			return err
 		}
 		if err := furnish(h.ns, l.plan.hosts[i], l.plan); err != nil {
@@ -126,6 +133,9 @@ func (l *Lab) build() error {
 	}
 	if missing != nil {
 		l.missing = append(l.missing, *missing)
+	}
+	if l.hub != nil {
+		l.hub.start()
 	}
 	return l.fabric.awaitCarrier()
 }
@@ -180,7 +190,7 @@ func (l *Lab) Missing() []Missing { return l.missing }
 //     HeldError for each that somebody else holds: a socket of Listen or Dial left open, a
 //     process that left its process group, a shell of a person who looked inside. Such a host is
 //     cut off, and goes with its holder.
-//   - The switch and the directory go.
+//   - The wires stop, and the switch and the directory go.
 //
 // With Config.Keep the processes stay, and the hosts and the switch with them.
 func (l *Lab) Close() error {
@@ -202,6 +212,9 @@ func (l *Lab) close() error {
 	if l.fabric != nil {
 		if !l.plan.Keep {
 			errs = append(errs, l.awaitGone())
+		}
+		if l.hub != nil {
+			errs = append(errs, l.hub.close())
 		}
 		errs = append(errs, l.fabric.close())
 	}

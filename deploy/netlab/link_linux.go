@@ -20,8 +20,10 @@ import (
 type fabric struct {
 	ns    *os.File
 	links *netlink.Handle
-	// bridges join the hosts' wires, the first ones and the second ones.
+	// bridges join the hosts' links, the first ones and the second ones.
 	bridges [2]netlink.Link
+	// own are the ports by which the fabric is joined to itself, not to a host.
+	own map[string]bool
 }
 
 var bridgeNames = [2]string{"switch", "control"}
@@ -49,7 +51,7 @@ func newFabric(ns *os.File, p *plan) (_ *fabric, err error) {
 	if err != nil {
 		return nil, errors.Join(err, ns.Close())
 	}
-	f := &fabric{ns: ns, links: links}
+	f := &fabric{ns: ns, links: links, own: make(map[string]bool)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, f.close())
@@ -77,7 +79,7 @@ func (f *fabric) addBridge(name string, mtu int) (netlink.Link, error) {
 	return bridge, f.up(bridge)
 }
 
-// mtu is that of a host's i-th wire.
+// mtu is that of a host's i-th link.
 func (p *plan) mtu(i int) int {
 	if i == 0 {
 		return p.MTU
@@ -105,30 +107,26 @@ func kernelLacks(err error, module string) error {
 	return err
 }
 
-// plug joins a host's namespace to each bridge by a veth pair.
-func (f *fabric) plug(host *os.File, s seat, p *plan) error {
-	for i, w := range s.wires {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.MTU, attrs.MasterIndex = w.port, p.mtu(i), f.bridges[i].Attrs().Index
-		pair := &netlink.Veth{
-			LinkAttrs:        attrs,
-			PeerName:         w.name,
-			PeerNamespace:    netlink.NsFd(host.Fd()),
-			PeerHardwareAddr: net.HardwareAddr(w.hardware[:]),
-			PeerMTU:          uint32(p.mtu(i)),
-		}
-		if err := f.links.LinkAdd(pair); err != nil {
-			return privileged("add the veth pair "+w.name+" of host "+s.name, kernelLacks(err, "veth"))
-		}
-		port, err := f.links.LinkByName(w.port)
-		if err != nil {
-			return fmt.Errorf("netlab: find the port of %s of host %s: %w", w.name, s.name, err)
-		}
-		if err := f.up(port); err != nil {
-			return err
-		}
+// cable joins the i-th link of a host to a bridge by a veth pair.
+func (f *fabric) cable(host *os.File, s seat, i int, bridge netlink.Link, p *plan) error {
+	c := s.cables[i]
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MTU, attrs.MasterIndex = c.port, p.mtu(i), bridge.Attrs().Index
+	pair := &netlink.Veth{
+		LinkAttrs:        attrs,
+		PeerName:         c.name,
+		PeerNamespace:    netlink.NsFd(host.Fd()),
+		PeerHardwareAddr: net.HardwareAddr(c.hardware[:]),
+		PeerMTU:          uint32(p.mtu(i)),
 	}
-	return nil
+	if err := f.links.LinkAdd(pair); err != nil {
+		return privileged("add the veth pair "+c.name+" of host "+s.name, kernelLacks(err, "veth"))
+	}
+	port, err := f.links.LinkByName(c.port)
+	if err != nil {
+		return fmt.Errorf("netlab: find the port of %s of host %s: %w", c.name, s.name, err)
+	}
+	return f.up(port)
 }
 
 // ports are the links to the hosts whose namespaces still exist: with a namespace
@@ -144,7 +142,7 @@ func (f *fabric) ports() (map[string]netlink.Link, error) {
 	}
 	ports := make(map[string]netlink.Link)
 	for _, l := range links {
-		if l.Attrs().MasterIndex != 0 {
+		if l.Attrs().MasterIndex != 0 && !f.own[l.Attrs().Name] {
 			ports[l.Attrs().Name] = l
 		}
 	}
@@ -166,7 +164,7 @@ func furnish(host *os.File, s seat, p *plan) error {
 	if err := setUp(links, "lo"); err != nil {
 		return fmt.Errorf("netlab: host %s: %w", s.name, err)
 	}
-	if p.NoOffloads {
+	if p.NoOffloads || p.wired(s) {
 		if err := inNamespace(host, func() error { return switchOffloadsOff(hostInterface) }); err != nil {
 			return fmt.Errorf("netlab: host %s: %w", s.name, err)
 		}

@@ -70,6 +70,11 @@ type Config struct {
 	// several segments of up to 64 KiB in all. Handshakes and teardowns are not
 	// affected; bulk data is, and costs more CPU without offloads.
 	NoOffloads bool
+	// Wires are what lies between the named hosts and the switch: delay, loss, a rate.
+	// A host that is not named is plugged in directly. NewLoopback refuses them.
+	Wires map[string]Wire
+	// Mechanism is what moves the frames of Wires; zero leaves it to the lab.
+	Mechanism Mechanism
 	// Keep lets processes outlive the maker and Close: they get no parent-death
 	// signal, and each inherits one descriptor that holds the switch and one that holds
 	// the lab's directory, so the lab lasts exactly as long as the last of them. Their
@@ -137,18 +142,18 @@ type seat struct {
 	name               string
 	address4, address6 netip.Addr
 	control            netip.Addr
-	// wires are the host's links: hostInterface, then controlInterface.
-	wires [2]wire
+	// cables are the host's links: hostInterface, then controlInterface.
+	cables [2]cable
 }
 
-// wire is one link of a host.
-type wire struct {
+// cable is one link of a host.
+type cable struct {
 	// name at the host, and port at the switch.
 	name, port string
 	hardware   [6]byte
 }
 
-func (s seat) hasPort(name string) bool { return s.wires[0].port == name || s.wires[1].port == name }
+func (s seat) hasPort(name string) bool { return s.cables[0].port == name || s.cables[1].port == name }
 
 // loopbackSubnet holds the addresses of every loopback lab.
 var loopbackSubnet = netip.MustParsePrefix("127.0.0.0/8")
@@ -172,13 +177,19 @@ func (c Config) plan() (*plan, error) {
 			name: name, address4: a4, address6: a6, control: control,
 			// Locally administered unicast addresses, the same in every lab, so that
 			// two captures of one experiment differ in nothing but time.
-			wires: [2]wire{
+			cables: [2]cable{
 				{name: hostInterface, port: fmt.Sprintf("port%d", i+1), hardware: [6]byte{0x02, 's', 'y', 'n', 'c', byte(i + 1)}},
 				{name: controlInterface, port: fmt.Sprintf("control%d", i+1), hardware: [6]byte{0x06, 's', 'y', 'n', 'c', byte(i + 1)}},
 			},
 		})
 	}
 	return p, nil
+}
+
+// wired reports whether a wire lies between the host and the switch.
+func (p *plan) wired(s seat) bool {
+	_, wired := p.Wires[s.name]
+	return wired
 }
 
 // The names of every host's links in its own namespace: the one that experiments are
@@ -230,7 +241,7 @@ func (p *plan) check() error {
 		}
 		seen[name] = true
 	}
-	return nil
+	return p.checkWires()
 }
 
 // holds reports whether a host may have the address: it is in the subnet and is not

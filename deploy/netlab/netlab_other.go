@@ -48,6 +48,9 @@ func (*Lab) Dir() string { return "" }
 // Missing returns nil.
 func (*Lab) Missing() []Missing { return nil }
 
+// Wires returns nothing.
+func (*Lab) Wires() ([]WireReport, error) { return nil, nil }
+
 // Close has nothing to close.
 func (*Lab) Close() error { return nil }
 

@@ -1,84 +1,123 @@
 package netlab
 
 import (
-	"errors"
+	"crypto/rand"
+	"encoding/binary"
 	"fmt"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
+	"maps"
 )
 
-// A packet on a wire carries no time. A veth hands the sender's packet over as it is,
-// with the departure time that TCP keeps in the field that the receiving kernel would
-// stamp (skb->tstamp, its type not real time). That kernel then leaves the field alone,
-// and every tap stamps the arrival for itself when its turn comes: two observers of
-// one host disagree by whatever interrupted the processor between them, tens of
-// microseconds on a busy machine. So the switch clears the field of what it forwards,
-// and a host of the lab stamps an arrival as it would one from a network card: once,
-// for all taps, as the packet enters its stack.
-
-// newEraser loads the program that clears the field.
-func newEraser() (*ebpf.Program, error) {
-	const unspecified, pass = 0, 0 // BPF_SKB_TSTAMP_UNSPEC, TC_ACT_OK
-	return ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "erase_departure",
-		Type: ebpf.SchedCLS,
-		Instructions: asm.Instructions{
-			// R1 is the packet already.
-			asm.Mov.Imm(asm.R2, 0),
-			asm.Mov.Imm(asm.R3, unspecified),
-			asm.FnSkbSetTstamp.Call(),
-			asm.Mov.Imm(asm.R0, pass),
-			asm.Return(),
-		},
-		License: "Dual BSD/GPL",
-	})
+// chooseMechanism decides what moves the frames of all wires of the lab, and gives
+// every wire that has none a seed. It makes the hub if that is the choice.
+func (l *Lab) chooseMechanism() error {
+	if len(l.plan.Wires) == 0 {
+		return nil
+	}
+	if l.plan.Mechanism != UserSpace {
+		netem, err := l.netem()
+		if err != nil {
+			return err
+		}
+		if netem {
+			l.plan.Mechanism = Netem
+			return nil
+		}
+		if l.plan.Mechanism == Netem {
+			return fmt.Errorf("netlab: the kernel has no netem; try modprobe sch_netem, or leave the mechanism open")
+		}
+	}
+	if l.plan.Keep {
+		return fmt.Errorf("netlab: a lab whose wires are in user space cannot be kept: the process that made it moves their frames, and they end with it")
+	}
+	l.plan.Mechanism = UserSpace
+	// The map is the caller's.
+	l.plan.Wires = maps.Clone(l.plan.Wires)
+	for name, w := range l.plan.Wires {
+		for w.Seed == 0 {
+			var b [8]byte
+			rand.Read(b[:]) // it does not fail
+			w.Seed = binary.NativeEndian.Uint64(b[:])
+		}
+		l.plan.Wires[name] = w
+	}
+	var err error
+	if l.hub, err = newHub(); err != nil {
+		return err
+	}
+	fd, err := l.fabric.uplink(l.plan)
+	if err != nil {
+		return err
+	}
+	return l.hub.add("", fd, Wire{}, 0)
 }
 
-// eraseDepartures clears the departure time of every packet that leaves the switch
-// for a host's first wire; nobody times the other.
-// The filters hold the program, and go with their ports. Where BPF cannot be had, the
-// lab works, and says what it lacks.
-func (f *fabric) eraseDepartures() (*Missing, error) {
-	program, err := newEraser()
-	if err != nil {
-		return &Missing{
-			What:   "one stamp of an arrival for all taps of a host",
-			Why:    fmt.Sprintf("the switch cannot erase departure times (%v)", errors.Unwrap(err)),
-			Remedy: "run as root on Linux 5.18 or later; until then the stamps of two observers differ by a few microseconds",
-		}, nil
+// netem reports whether netem can make every wire of the lab.
+func (l *Lab) netem() (bool, error) {
+	for _, w := range l.plan.Wires {
+		if !netemCan(w) {
+			return false, nil
+		}
 	}
-	defer program.Close()
-	ports, err := f.ports()
-	if err != nil {
-		return nil, err
+	return l.fabric.hasNetem()
+}
+
+// plug joins the i-th host to both networks.
+func (l *Lab) plug(h *Host, i int) error {
+	s := l.plan.hosts[i]
+	var err error
+	switch {
+	case !l.plan.wired(s):
+		err = l.fabric.cable(h.ns, s, 0, l.fabric.bridges[0], l.plan)
+	case l.plan.Mechanism == Netem:
+		err = l.fabric.plugNetem(h.ns, s, l.plan)
+	default:
+		var fd int
+		if fd, err = l.fabric.movedTAP(h.ns, s, l.plan); err == nil {
+			err = l.hub.add(s.name, fd, l.plan.Wires[s.name], i+1)
+		}
 	}
-	for _, port := range ports {
-		if port.Attrs().MasterIndex != f.bridges[0].Attrs().Index {
+	if err != nil {
+		return err
+	}
+	return l.fabric.cable(h.ns, s, 1, l.fabric.bridges[1], l.plan)
+}
+
+// Wires say what the wires have done so far, in the order of the hosts; empty if the
+// lab has none. The two directions of one report are of one moment with UserSpace.
+// After Close the error is ErrClosed.
+func (l *Lab) Wires() ([]WireReport, error) {
+	var all []WireReport
+	for i, h := range l.hosts {
+		s := l.plan.hosts[i]
+		if !l.plan.wired(s) {
 			continue
 		}
-		if err := f.filter(port, program); err != nil {
-			return nil, fmt.Errorf("netlab: put a filter on port %s of the switch: %w", port.Attrs().Name, err)
+		r := WireReport{Host: s.name, Wire: l.plan.Wires[s.name], Mechanism: l.plan.Mechanism}
+		if err := l.report(h, s, &r); err != nil {
+			return nil, err
 		}
+		all = append(all, r)
 	}
-	return nil, nil
+	return all, nil
 }
 
-func (f *fabric) filter(port netlink.Link, program *ebpf.Program) error {
-	index := port.Attrs().Index
-	err := f.links.QdiscAdd(&netlink.GenericQdisc{
-		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT},
-		QdiscType:  "clsact",
-	})
-	if err != nil {
-		return fmt.Errorf("add clsact: %w", kernelLacks(err, "sch_ingress"))
+func (l *Lab) report(h *Host, s seat, r *WireReport) (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ns == nil {
+		return fmt.Errorf("netlab: read the wire of host %s: %w", s.name, ErrClosed)
 	}
-	return f.links.FilterAdd(&netlink.BpfFilter{
-		FilterAttrs: netlink.FilterAttrs{
-			LinkIndex: index, Parent: netlink.HANDLE_MIN_EGRESS, Handle: 1, Protocol: unix.ETH_P_ALL, Priority: 1,
-		},
-		Fd: program.FD(), Name: "erase_departure", DirectAction: true,
-	})
+	if r.Mechanism == Netem {
+		_, inner, _ := netemNames(s)
+		if r.Out, err = l.fabric.netemCounts(inner); err != nil {
+			return err
+		}
+		r.In, err = l.fabric.netemCounts(s.cables[0].port)
+		return err
+	}
+	if r.Out, r.In, err = l.hub.report(s.name); err != nil {
+		return err
+	}
+	r.Missed, err = missed(h.ns, s.cables[0].name)
+	return err
 }
