@@ -169,7 +169,7 @@ func (a *assembly) estimate() {
 }
 
 func (a *assembly) guess(host int) int64 {
-	return int64(a.beginning(host) - a.beginning(0))
+	return int64(a.beginning(host) - a.beginning(a.clocks.Reference()))
 }
 
 func (a *assembly) beginning(host int) clock.Local {
@@ -219,8 +219,8 @@ func (a *assembly) arrange() {
 	a.place = make([]int, len(a.nodes))
 	a.t = &Timeline{
 		RunID: a.run.ID, Repetition: a.repetition, Hosts: a.evidence.lacking(a.repetition),
-		Incomplete: slices.Clone(a.run.Incomplete),
-		Moments:    make([]Moment, 0, len(a.nodes)),
+		Incomplete: slices.Clone(a.run.Incomplete), Reference: a.clocks.Reference(),
+		Moments: make([]Moment, 0, len(a.nodes)),
 	}
 	if exp := a.experiment; exp != nil {
 		a.t.Experiment = exp.Name

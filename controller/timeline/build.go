@@ -29,15 +29,11 @@ type Builder struct {
 	calls      map[*Event]side
 	lastCloses map[*Event]bool
 	deferring  map[listener]bool
-	clocks     *clock.Model
-	// method by host, as in HostClock.
-	method []string
-	// contradictions that the messages of the run had, and how many of them were
-	// left out as liars.
-	contradictions []clock.Contradiction
-	liars          int
-	evidence       *evidence
-	doubtful       map[int][]*Event
+	// tied is what is known of the clocks; its model is that of the reference.
+	tied
+	probes   probes
+	evidence *evidence
+	doubtful map[int][]*Event
 }
 
 // ErrNoEvents says that nothing of a repetition is on record.
@@ -72,10 +68,12 @@ func NewBuilder(run *Run) *Builder {
 		b.run, run = &whole, &whole
 	}
 	events := sorted(run.Events)
-	var segments, others []*Event
+	var segments, others, sights []*Event
 	homes := make(map[cookieKey]int)
 	for _, e := range events {
 		switch {
+		case e.Probe != nil:
+			sights = append(sights, e)
 		case e.Trace != nil:
 			n := homeOf(homes, e)
 			b.events[n] = append(b.events[n], e)
@@ -89,6 +87,7 @@ func NewBuilder(run *Run) *Builder {
 	}
 	owners := newOwners(run, events)
 	b.evidence = newEvidence(run, events)
+	b.probes = pairProbes(run.Hosts, sights)
 	flows := b.connect(segments, owners)
 	b.quote(others, flows)
 	for _, s := range streams(others, owners) {
@@ -247,18 +246,6 @@ func (b *Builder) repetitions() []int {
 	return slices.Compact(all)
 }
 
-func appendMessages(messages []clock.Message, transits []transit) []clock.Message {
-	for _, t := range transits {
-		if t.proves {
-			messages = append(messages, clock.Message{
-				From: t.departure.Host, Sent: t.departure.At, SentErr: t.departure.Packet.Err,
-				To: t.arrival.Host, Received: t.arrival.At, ReceivedErr: t.arrival.Packet.Err,
-			})
-		}
-	}
-	return messages
-}
-
 // sights sorts out which of a connection's packets are departures and arrivals of
 // one direction.
 func (b *Builder) sights(c *conn, from int) *matching {
@@ -352,118 +339,6 @@ func onePath(events, passing []*Event) (counted, all []*Event) {
 		return again
 	})
 	return counted, passing
-}
-
-// tie makes the clocks, in three steps, each for the hosts that the one before left
-// untied: from segments; from the knowledge that two hosts read the very same clock;
-// from the lab's signals, which went through the controller: far looser, but sure.
-//
-// Segments come before that knowledge, so that hosts on one kernel are tied as hosts
-// on two would be, and the knowledge checks the method: a segment that denies a shared
-// clock is a contradiction like any other. Messages whose stamps lie are left out, so
-// that one false stamp does not make everything impossible that is true; the
-// contradiction is reported all the same.
-func (b *Builder) tie(messages []clock.Message) {
-	known := clock.Config{Hosts: len(b.run.Hosts), ClockIDs: b.clockIDs(func(int) bool { return true })}
-	b.contradictions = clock.NewModel(known, messages).Inconsistent()
-	if len(b.contradictions) > 0 {
-		messages = b.believed(known, messages)
-	}
-	cfg := clock.Config{Hosts: len(b.run.Hosts)}
-	b.clocks = clock.NewModel(cfg, messages)
-	b.method = make([]string, len(b.run.Hosts))
-	if b.name("segments"); !b.untied() {
-		return
-	}
-	cfg.ClockIDs = b.clockIDs(func(h int) bool { return b.method[h] == "" })
-	b.clocks = clock.NewModel(cfg, messages)
-	if b.name("segments"); !b.untied() {
-		return
-	}
-	b.clocks = clock.NewModel(cfg, append(messages, b.signals()...))
-	b.name("signals")
-	for h := range b.method {
-		if b.method[h] == "" {
-			b.method[h] = "unknown"
-		}
-	}
-}
-
-// clockIDs are the names of the clocks that at least one of the hosts that are asked
-// for reads; the empty name stands for a clock that nobody shares.
-func (b *Builder) clockIDs(asked func(host int) bool) []string {
-	ids := make([]string, len(b.run.Hosts))
-	for h := range ids {
-		if asked(h) {
-			for other := range ids {
-				if id := b.run.Hosts[h].ClockID; b.run.Hosts[other].ClockID == id {
-					ids[other] = id
-				}
-			}
-		}
-	}
-	return ids
-}
-
-func (b *Builder) believed(cfg clock.Config, messages []clock.Message) []clock.Message {
-	liars := clock.Liars(cfg, messages)
-	b.liars = len(liars)
-	slices.Sort(liars)
-	for _, i := range slices.Backward(liars) {
-		messages = slices.Delete(messages, i, i+1)
-	}
-	return messages
-}
-
-// name writes down what ties each host that has no name for it yet.
-func (b *Builder) name(by string) {
-	for h := range b.method {
-		switch {
-		case b.method[h] != "":
-		case h == 0:
-			b.method[h] = "reference"
-		case b.clocks.Same(0, h):
-			b.method[h] = "same clock"
-		case b.clocks.Bound(h, 0).Known():
-			b.method[h] = by
-		}
-	}
-}
-
-// untied reports whether nothing ties some host to the reference yet.
-func (b *Builder) untied() bool { return slices.Contains(b.method, "") }
-
-// signals are the messages that signals are.
-func (b *Builder) signals() []clock.Message {
-	var messages []clock.Message
-	for _, repetition := range b.repetitions() {
-		for _, pair := range signalPairs(b.events[repetition]) {
-			messages = append(messages, clock.Message{
-				From: pair[0].Host, Sent: pair[0].At, To: pair[1].Host, Received: pair[1].At,
-			})
-		}
-	}
-	return messages
-}
-
-// signalPairs joins each signal's sending with its arrival at every other host.
-func signalPairs(events []*Event) [][2]*Event {
-	type name struct{ lane, name string }
-	sent := make(map[name]*Event)
-	for _, e := range events {
-		if s := e.Signal; s != nil && s.Sent && sent[name{s.Lane, s.Name}] == nil {
-			sent[name{s.Lane, s.Name}] = e
-		}
-	}
-	var pairs [][2]*Event
-	for _, e := range events {
-		if s := e.Signal; s != nil && !s.Sent {
-			if from := sent[name{s.Lane, s.Name}]; from != nil && from.Host != e.Host {
-				pairs = append(pairs, [2]*Event{from, e})
-			}
-		}
-	}
-	return pairs
 }
 
 // plan is what was executed in a repetition; nil if nobody said.

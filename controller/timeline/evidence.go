@@ -44,6 +44,9 @@ func newEvidence(run *Run, events []*Event) *evidence {
 		hosts: run.Hosts, spans: make(map[part]*span), gaps: make([][]*Event, len(run.Hosts)), touching: make(map[part][]*Event),
 	}
 	for _, e := range events {
+		if e.ofProbes() {
+			continue
+		}
 		if e.Loss != nil || e.Step != nil {
 			ev.gaps[e.Host] = append(ev.gaps[e.Host], e)
 			continue
@@ -58,6 +61,35 @@ func newEvidence(run *Run, events []*Event) *evidence {
 	}
 	ev.place()
 	return ev
+}
+
+// ofProbes reports whether an event is a sight of a probe, or the loss of some: they tell
+// of clocks, and no repetition is less complete without them.
+func (e *Event) ofProbes() bool {
+	return e.Probe != nil || e.Loss != nil && e.Loss.Source == Probes
+}
+
+// whole is the time of a host in the run, by its own clock, over all repetitions.
+func (ev *evidence) whole(host int) (first, last clock.Local) {
+	known := false
+	for p, s := range ev.spans {
+		if p.host != host {
+			continue
+		}
+		if !known || s.first < first {
+			first = s.first
+		}
+		if !known || s.last > last {
+			last = s.last
+		}
+		known = true
+	}
+	return first, last
+}
+
+// suspended reports whether a host's CLOCK_MONOTONIC stood still at some time.
+func (ev *evidence) suspended(host int) bool {
+	return slices.ContainsFunc(ev.gaps[host], func(e *Event) bool { return e.Step != nil && e.Step.Change == ClockSuspend })
 }
 
 // place finds the repetitions that each gap may have happened in: the one it was reported
@@ -162,15 +194,26 @@ func (ev *evidence) lossSince(host, first, last int) (since clock.Local, none bo
 // CLOCK_REALTIME, so that nobody knows on which side of it.
 func (ev *evidence) stepped(packet *Event) bool {
 	for _, e := range ev.gaps[packet.Host] {
-		if e.Step != nil && packet.At >= e.Step.Since-magnitudeOf(e.Step) && packet.At <= e.At+magnitudeOf(e.Step) {
+		if e.Step == nil || !e.Step.stepsRealtime() {
+			continue
+		}
+		reach := magnitudeOf(e.Step)
+		if packet.At >= e.Step.Since-reach && packet.At <= e.At+reach {
 			return true
 		}
 	}
 	return false
 }
 
-// magnitudeOf is how far a stamp can have been moved by a step.
-func magnitudeOf(s *ClockStep) clock.Local { return clock.Local(max(s.Step, -s.Step)) }
+// magnitudeOf is how far a stamp can have been moved by a step. An agent that tells what
+// kind of change it was moves no stamp across it, and gives those that it cannot place an
+// error that reaches over all that is possible.
+func magnitudeOf(s *ClockStep) clock.Local {
+	if s.Change != 0 {
+		return 0
+	}
+	return clock.Local(max(s.Step, -s.Step))
+}
 
 // complete is empty if a source of a host has all of a repetition on record, and
 // otherwise the reason why it may not.

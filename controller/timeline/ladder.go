@@ -385,7 +385,7 @@ func (b *ladderer) noteText(moment int) string {
 	case e.Packet != nil:
 		return fmt.Sprintf("%s saw %s pass from %s to %s", name, kindOf(e.Packet), addressText(e.Packet.Source), addressText(e.Packet.Destination))
 	case e.Step != nil:
-		return "the clock of " + name + " was stepped by " + signedSpan(e.Step.Step)
+		return e.Step.text(name)
 	}
 	return "sockets of " + name + " are still busy: " + e.Mark.Detail
 }

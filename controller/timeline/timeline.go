@@ -28,6 +28,9 @@ type Run struct {
 	// Incomplete names what is known to be missing from the whole run (an agent was
 	// lost, a stream has a gap); no verdict is a pass then.
 	Incomplete []string
+	// Notes are sentences that a reader should know and that take nothing from the
+	// evidence: clocks that no probe could compare.
+	Notes []string
 }
 
 // Host is one host of a run.
@@ -41,6 +44,9 @@ type Host struct {
 	// ClockID is equal for two hosts exactly if they read the very same
 	// CLOCK_MONOTONIC (same boot, same time namespace); empty if not known.
 	ClockID string
+	// TestClock describes the test clock that all times of the host are of; empty if they
+	// are real.
+	TestClock string
 	// Missing lists the sources the experiment asked for that this host could not
 	// give, with the reason.
 	Missing map[Source]string
@@ -88,12 +94,22 @@ type Timeline struct {
 // HostClock is how one host's clock relates to the reference.
 type HostClock struct {
 	Bound clock.Bound
-	// Method says what the bound comes from: "reference", "segments",
-	// "same clock", "unknown".
+	// Method says what the bound comes from: MethodReference, MethodSameClock,
+	// MethodUnknown, or "probes", "segments", "probes and segments", "signals".
 	Method string
 	// Messages counts the inequalities used.
 	Messages int
 }
+
+// What a bound comes from, where no messages are named.
+const (
+	// MethodReference: it is the reference's own clock.
+	MethodReference = "reference"
+	// MethodSameClock: the host reads the very clock of the reference.
+	MethodSameClock = "same clock"
+	// MethodUnknown: nothing ties the host's clock to the reference's.
+	MethodUnknown = "unknown"
+)
 
 // Edge tells which end of an event a moment is.
 type Edge int

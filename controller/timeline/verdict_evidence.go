@@ -42,6 +42,8 @@ type gap struct {
 	text   string
 	// loss is what was lost, of a gapLoss.
 	loss *Loss
+	// suspend is set, of a gapStep, where CLOCK_MONOTONIC stood still as well.
+	suspend bool
 }
 
 // hides reports whether events that happened may be absent because of the gap.
@@ -58,9 +60,10 @@ func findGaps(t *Timeline) []gap {
 		switch {
 		case e.Loss != nil:
 			gaps = append(gaps, gap{kind: gapLoss, host: e.Host, source: e.Loss.Source, since: e.Loss.Since, moment: i, text: lossText(name, e.Loss), loss: e.Loss})
-		case e.Step != nil:
-			text := fmt.Sprintf("the clock of %s was stepped by %s", name, signedSpan(e.Step.Step))
-			gaps = append(gaps, gap{kind: gapStep, host: e.Host, since: e.Step.Since, moment: i, text: text})
+		case e.Step != nil && e.Step.stepsRealtime():
+			gaps = append(gaps, gap{
+				kind: gapStep, host: e.Host, since: e.Step.Since, moment: i, text: e.Step.text(name), suspend: e.Step.Change == ClockSuspend,
+			})
 		case e.Mark != nil && e.Mark.Kind == MarkNotQuiet:
 			text := fmt.Sprintf("sockets of %s were still busy when the repetition's time was up (%s)", name, e.Mark.Detail)
 			gaps = append(gaps, gap{kind: gapBusy, host: e.Host, moment: i, text: text})
@@ -94,6 +97,28 @@ func missingSources(t *Timeline) []gap {
 		}
 	}
 	return gaps
+}
+
+// text says what happened to a host's clock, without a full stop.
+func (s *ClockStep) text(host string) string {
+	switch s.Change {
+	case ClockLeap:
+		return fmt.Sprintf("the clock of %s was stepped by %s, a leap second", host, signedSpan(s.Step))
+	case ClockSuspend:
+		return fmt.Sprintf("%s was suspended for about %s", host, spanText(s.Step))
+	case ClockSlew:
+		return fmt.Sprintf("the clock of %s was steered from %s to %s", host, ratePPM(s.RateBefore), ratePPM(s.Rate))
+	}
+	return fmt.Sprintf("the clock of %s was stepped by %s", host, signedSpan(s.Step))
+}
+
+// ratePPM is a rate in parts per billion as people read it.
+func ratePPM(ppb int64) string {
+	text := trimmed(float64(ppb)/1000, 3) + " ppm"
+	if ppb > 0 {
+		return "+" + text
+	}
+	return text
 }
 
 func lossText(host string, l *Loss) string {

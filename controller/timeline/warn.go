@@ -103,9 +103,9 @@ func (a *assembly) warnOfEnds() []string {
 func (a *assembly) warnOfClocks() []string {
 	var w []string
 	for h, method := range a.method {
-		if method == "unknown" {
+		if method == MethodUnknown {
 			w = append(w, fmt.Sprintf("Nothing ties the clock of %s to that of %s: their times cannot be compared, and only messages order them.",
-				a.name(h), a.name(0)))
+				a.name(h), a.name(a.clocks.Reference())))
 		}
 	}
 	for _, c := range a.contradictions {
@@ -123,7 +123,7 @@ func (a *assembly) warnOfLiars() string {
 	if len(a.clocks.Inconsistent()) > 0 {
 		return "The contradiction remains whichever few messages are left out: no time across these hosts can be believed."
 	}
-	return fmt.Sprintf("%d of the run's segments contradict most of the others and were left out of the clocks.", a.liars)
+	return fmt.Sprintf("%d of the run's segments contradict most of the others and were left out of the clocks.", a.liars[clock.Segments])
 }
 
 // warnOfSegments counts what should have been seen at both ends and was not, by
