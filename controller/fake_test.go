@@ -3,9 +3,12 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,6 +93,72 @@ type fakeAgent struct {
 	draining   func(*synclinev1.Drain)
 	configured func(*synclinev1.Configure)
 	finish     func(run string) (lastEvent, lastChunk uint64)
+	// opened, began and stopped replace what it does about clock probes; nil answers are
+	// none. It takes part only if it says that it can, see probes.
+	opened  func(*synclinev1.OpenProbes) *synclinev1.ProbesOpened
+	began   func(*synclinev1.StartProbes)
+	stopped func(*synclinev1.StopProbes) *synclinev1.ProbesStopped
+
+	// told are the kinds of messages that it was sent, in order.
+	tellMu sync.Mutex
+	told   []string
+}
+
+// probes gives the agent the source of clock probes, at port 7000 of its address.
+func (f *fakeAgent) probes() {
+	can := &synclinev1.Capability{Source: synclinev1.Source_SOURCE_PROBES, Available: true}
+	f.capabilities = append(f.capabilities, can)
+	f.hello.Capabilities = append(f.hello.Capabilities, can)
+}
+
+// wasTold are the kinds of messages that the agent was sent so far.
+func (f *fakeAgent) wasTold() []string {
+	f.tellMu.Lock()
+	defer f.tellMu.Unlock()
+	return slices.Clone(f.told)
+}
+
+// probe answers what is about clock probes. As the asker it has met every peer at once.
+func (f *fakeAgent) probe(m *synclinev1.ControlResponse) {
+	switch m := m.Message.(type) {
+	case *synclinev1.ControlResponse_OpenProbes:
+		answer := &synclinev1.ProbesOpened{Session: m.OpenProbes.Session, Endpoints: []*synclinev1.ProbeEndpoint{{
+			Path: synclinev1.ProbePath_PROBE_PATH_EXPERIMENT, Address: f.hello.Addresses[0] + ":7000",
+		}}}
+		if f.opened != nil {
+			answer = f.opened(m.OpenProbes)
+		}
+		if answer != nil {
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesOpened{ProbesOpened: answer}})
+		}
+	case *synclinev1.ControlResponse_StartProbes:
+		if f.began != nil {
+			f.began(m.StartProbes)
+			return
+		}
+		f.meet(m.StartProbes)
+	case *synclinev1.ControlResponse_StopProbes:
+		answer := &synclinev1.ProbesStopped{Session: m.StopProbes.Session}
+		if f.stopped != nil {
+			answer = f.stopped(m.StopProbes)
+		}
+		if answer != nil {
+			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesStopped{ProbesStopped: answer}})
+		}
+	}
+}
+
+// meet says that every peer that it asks has answered.
+func (f *fakeAgent) meet(m *synclinev1.StartProbes) {
+	for _, p := range m.Peers {
+		for _, e := range p.Endpoints {
+			if p.Ask {
+				f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesMet{ProbesMet: &synclinev1.ProbesMet{
+					Session: m.Session, Host: p.Host, Path: e.Path,
+				}}})
+			}
+		}
+	}
 }
 
 // newFake makes an agent that an experiment can pick by its role.
@@ -157,6 +226,10 @@ func (f *fakeAgent) answer() {
 		if err != nil {
 			return
 		}
+		f.tellMu.Lock()
+		f.told = append(f.told, strings.TrimPrefix(fmt.Sprintf("%T", m.Message), "*synclinev1.ControlResponse_"))
+		f.tellMu.Unlock()
+		f.probe(m)
 		switch m := m.Message.(type) {
 		case *synclinev1.ControlResponse_Prepare:
 			f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: &synclinev1.Prepared{
