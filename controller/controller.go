@@ -42,6 +42,10 @@ const Protocol = 2
 // heartbeat is how often agents say that they live.
 const heartbeat = 2 * time.Second
 
+// maxMessage bounds what an agent or operator may say at once, in bytes. The largest is
+// ProbesStopped, with 65,536 sights of less than 100 bytes each.
+const maxMessage = 8 << 20
+
 // stopLimit bounds the polite part of a shutdown.
 const stopLimit = 3 * time.Second
 
@@ -71,7 +75,9 @@ type Controller struct {
 
 	mu      sync.Mutex
 	runners map[string]*runner
-	closing bool
+	// listeners are of the sessions of clock probes that belong to no run.
+	listeners []*probeListener
+	closing   bool
 }
 
 // Open opens what the controller keeps. The caller must call Serve or Close.
@@ -159,7 +165,7 @@ func (c *Controller) server() *grpc.Server {
 		// within 15 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.MaxRecvMsgSize(1<<20),
+		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(1000),
 	)
 	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
@@ -242,9 +248,16 @@ func (c *Controller) player(agent string) (id string, over <-chan struct{}) {
 	return "", nil
 }
 
-// tell brings news of an agent to every run it plays in.
+// tell brings news of an agent to every run it plays in, and to the session of clock probes
+// that they are of.
 func (c *Controller) tell(n news) {
 	c.mu.Lock()
+	var listening []*probeListener
+	for _, l := range c.listeners {
+		if l.concerns(n) {
+			listening = append(listening, l)
+		}
+	}
 	var concerned []*runner
 	for _, r := range c.runners {
 		if r.plays(n.agent) {
@@ -252,6 +265,12 @@ func (c *Controller) tell(n news) {
 		}
 	}
 	c.mu.Unlock()
+	for _, l := range listening {
+		select {
+		case l.inbox <- n:
+		case <-l.over:
+		}
+	}
 	for _, r := range concerned {
 		r.hear(n)
 	}

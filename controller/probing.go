@@ -57,8 +57,10 @@ func probingWanted(q *synclinev1.Probing, hosts int) (store.Probing, error) {
 type probeHost struct {
 	// name is what the hosts of the session call it: the role in a run, else the agent.
 	name, agent string
-	// clock names the clock that it reads.
-	clock string
+	// clock names the clock that it reads; testClock describes it if it is not real.
+	clock, testClock string
+	// incarnation is of the agent's start, in a session without a run.
+	incarnation uint64
 	// lacks is why it takes no part, empty if it can.
 	lacks string
 	// addresses are those at which it may take probes: what it said of itself, and where
@@ -107,6 +109,11 @@ type probeWay struct {
 // different clocks.
 func (p *probing) needed() bool {
 	return slices.ContainsFunc(p.hosts, p.hasPartner)
+}
+
+// severalClocks reports whether the hosts read more than one clock.
+func (p *probing) severalClocks() bool {
+	return slices.ContainsFunc(p.hosts, func(h *probeHost) bool { return h.clock != p.hosts[0].clock })
 }
 
 // hasPartner reports whether a host can take part, and another one of another clock can.
