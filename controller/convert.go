@@ -157,7 +157,7 @@ func timelineHost(h store.RunHost, observe []string) (timeline.Host, error) {
 		return timeline.Host{}, err
 	}
 	host := timeline.Host{
-		Name: h.Name, Agent: h.Agent, Address: address, Kernel: h.Kernel, ClockID: h.ClockID,
+		Name: h.Name, Agent: h.Agent, Address: address, Kernel: h.Kernel, ClockID: h.ClockID, TestClock: h.TestClock,
 		Missing: map[timeline.Source]string{},
 	}
 	if h.Address6 != "" {
@@ -386,7 +386,7 @@ func timelineHostFromProto(h *synclinev1.TimelineHost) (timeline.Host, timeline.
 		return timeline.Host{}, clk, fmt.Errorf("address of host %s: %w", h.GetHost().GetName(), err)
 	}
 	host := timeline.Host{
-		Name: h.Host.Name, Agent: h.Host.Agent, Address: address, Kernel: h.Host.Kernel, ClockID: h.Host.ClockId,
+		Name: h.Host.Name, Agent: h.Host.Agent, Address: address, Kernel: h.Host.Kernel, ClockID: h.Host.ClockId, TestClock: h.Host.TestClock,
 		Missing: map[timeline.Source]string{},
 	}
 	if h.Host.Address6 != "" {

@@ -177,6 +177,9 @@ func drawTimeline(t *rapid.T) (*timeline.Timeline, store.Run) {
 		address := netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})
 		host := timeline.Host{Name: string(rune('A' + i)), Agent: "vm", Address: address, Kernel: "6.1", ClockID: "boot", Missing: map[timeline.Source]string{}}
 		stored := store.RunHost{Name: host.Name, Agent: host.Agent, Address: address.String(), Kernel: host.Kernel, ClockID: host.ClockID}
+		if rapid.Bool().Draw(t, "test clock") {
+			host.TestClock, stored.TestClock = "offset=1s", "offset=1s"
+		}
 		if rapid.Bool().Draw(t, "both families") {
 			stored.Address6 = "fd77::1"
 			host.Address6 = netip.MustParseAddr(stored.Address6)
@@ -188,7 +191,7 @@ func drawTimeline(t *rapid.T) (*timeline.Timeline, store.Run) {
 		tl.Hosts, run.Hosts = append(tl.Hosts, host), append(run.Hosts, stored)
 		tl.Clocks = append(tl.Clocks, timeline.HostClock{
 			Bound:  clock.Bound{Lo: drawBounded(t, -clock.Unbounded), Hi: drawBounded(t, clock.Unbounded)},
-			Method: rapid.SampledFrom([]string{"reference", "segments", "unknown"}).Draw(t, "method"), Messages: rapid.IntRange(0, 100).Draw(t, "messages"),
+			Method: rapid.SampledFrom([]string{"reference", "probes and segments", "unknown"}).Draw(t, "method"), Messages: rapid.IntRange(0, 100).Draw(t, "messages"),
 		})
 	}
 	moments := rapid.IntRange(0, 8).Draw(t, "moments")

@@ -37,6 +37,17 @@ type builder struct {
 	*timeline.Builder
 }
 
+// withReference is the same builder with the clock of another host as the lab's.
+func (b *builder) withReference(host string) (*builder, error) {
+	inner, err := b.Builder.WithReference(host)
+	if err != nil {
+		return nil, err
+	}
+	other := *b
+	other.Builder = inner
+	return &other, nil
+}
+
 func newTimelines(s *store.Store) *timelines { return &timelines{store: s} }
 
 // builder returns the builder of a run. Two callers at once may both compute it.
@@ -76,7 +87,7 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 		return nil, nil, err
 	}
 	exp := plans.first
-	input := &timeline.Run{ID: run.ID, Experiment: exp, Plan: plans.at, Incomplete: run.Incomplete}
+	input := &timeline.Run{ID: run.ID, Experiment: exp, Plan: plans.at, Incomplete: run.Incomplete, Notes: run.Warnings}
 	if !run.State.Final() {
 		input.Incomplete = append(slices.Clip(input.Incomplete), fmt.Sprintf("the run is %s, events still arrive", run.State))
 	}
@@ -143,6 +154,9 @@ func (s *timelineService) GetTimeline(ctx context.Context, q *synclinev1.GetTime
 	b, err := s.controller.cache.builder(run)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if b, err = b.withReference(q.Reference); err != nil {
+		return nil, clockError(err)
 	}
 	t, err := pick(ctx, b, int(q.Repetition))
 	if err != nil {

@@ -32,12 +32,16 @@ type Builder struct {
 	// tied is what is known of the clocks; its model is that of the reference.
 	tied
 	probes   probes
+	stays    []stay
 	evidence *evidence
 	doubtful map[int][]*Event
 }
 
-// ErrNoEvents says that nothing of a repetition is on record.
+// ErrNoEvents says that nothing of a repetition, or of the whole run, is on record.
 var ErrNoEvents = errors.New("nothing is on record")
+
+// ErrNoSuchHost says that a host is not one of the run.
+var ErrNoSuchHost = errors.New("no such host")
 
 // Build computes the timeline of one repetition, counted from 1.
 func Build(run *Run, repetition int) (*Timeline, error) {
@@ -87,7 +91,7 @@ func NewBuilder(run *Run) *Builder {
 	}
 	owners := newOwners(run, events)
 	b.evidence = newEvidence(run, events)
-	b.probes = pairProbes(run.Hosts, sights)
+	b.probes, b.stays = pairProbes(run.Hosts, sights), staysOf(len(run.Hosts), events)
 	flows := b.connect(segments, owners)
 	b.quote(others, flows)
 	for _, s := range streams(others, owners) {

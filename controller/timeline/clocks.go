@@ -164,10 +164,29 @@ func (b *Builder) sample() []clock.Moment {
 	n := max(leastSamples, samples/len(b.run.Hosts))
 	var all []clock.Moment
 	for h := range b.run.Hosts {
-		first, last := b.evidence.whole(h)
 		for i := range n {
-			all = append(all, clock.Moment{Host: h, At: evenly(first, last, i, n)})
+			all = append(all, clock.Moment{Host: h, At: evenly(b.stays[h].first, b.stays[h].last, i, n)})
 		}
+	}
+	return all
+}
+
+// stay is the time of a host in the run, by its own clock, probes included.
+type stay struct{ first, last clock.Local }
+
+// staysOf are those of all hosts; the events are in each host's order. A host that reported
+// nothing has none.
+func staysOf(hosts int, events []*Event) []stay {
+	all, seen := make([]stay, hosts), make([]bool, hosts)
+	for _, e := range events {
+		l, last := &all[e.Host], e.At
+		if e.Call != nil {
+			last = e.Call.Return
+		}
+		if !seen[e.Host] {
+			*l, seen[e.Host] = stay{e.At, last}, true
+		}
+		l.first, l.last = min(l.first, e.At), max(l.last, last)
 	}
 	return all
 }

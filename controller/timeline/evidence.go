@@ -69,24 +69,6 @@ func (e *Event) ofProbes() bool {
 	return e.Probe != nil || e.Loss != nil && e.Loss.Source == Probes
 }
 
-// whole is the time of a host in the run, by its own clock, over all repetitions.
-func (ev *evidence) whole(host int) (first, last clock.Local) {
-	known := false
-	for p, s := range ev.spans {
-		if p.host != host {
-			continue
-		}
-		if !known || s.first < first {
-			first = s.first
-		}
-		if !known || s.last > last {
-			last = s.last
-		}
-		known = true
-	}
-	return first, last
-}
-
 // suspended reports whether a host's CLOCK_MONOTONIC stood still at some time.
 func (ev *evidence) suspended(host int) bool {
 	return slices.ContainsFunc(ev.gaps[host], func(e *Event) bool { return e.Step != nil && e.Step.Change == ClockSuspend })

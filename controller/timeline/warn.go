@@ -12,11 +12,9 @@ import (
 // warnings are what a person must know before believing the rest, worst first.
 func (a *assembly) warnings() []string {
 	return slices.Concat(
-		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(), a.against, a.warnOfOthers(),
+		a.warnOfRun(), a.warnOfSources(), a.warnOfGaps(), a.warnOfEnds(), a.warnOfClocks(), a.warnOfSegments(), a.warnOfCalls(), a.against, a.warnOfOthers(), a.run.Notes,
 	)
 }
-
-func (a *assembly) name(host int) string { return a.run.Hosts[host].Name }
 
 func (a *assembly) warnOfRun() []string {
 	var w []string
@@ -60,12 +58,23 @@ func (a *assembly) warnOfGaps() []string {
 		case e.Loss != nil:
 			w = append(w, fmt.Sprintf("%s lost %d of %s%s, between %s and %s.", a.name(e.Host), e.Loss.Count,
 				lostAmong(e.Loss.Source), in(e.Loss.Where), a.sinceZero(e.Host, e.Loss.Since), a.sinceZero(e.Host, e.At)))
-		case e.Step != nil:
-			w = append(w, fmt.Sprintf("CLOCK_REALTIME of %s was stepped by %s, between %s and %s: times of its packets cannot be compared across that.",
-				a.name(e.Host), time.Duration(e.Step.Step), a.sinceZero(e.Host, e.Step.Since), a.sinceZero(e.Host, e.At)))
+		case e.Step != nil && e.Step.stepsRealtime():
+			w = append(w, a.warnOfStep(e))
 		}
 	}
 	return w
+}
+
+func (a *assembly) warnOfStep(e *Event) string {
+	when := fmt.Sprintf("between %s and %s", a.sinceZero(e.Host, e.Step.Since), a.sinceZero(e.Host, e.At))
+	by := time.Duration(e.Step.Step)
+	switch e.Step.Change {
+	case ClockSuspend:
+		return fmt.Sprintf("%s was suspended for about %s, %s: its clock stood still, and lengths of time across that are not known.", a.name(e.Host), by, when)
+	case ClockLeap:
+		return fmt.Sprintf("CLOCK_REALTIME of %s was stepped by %s, a leap second, %s: times of its packets cannot be compared across that.", a.name(e.Host), by, when)
+	}
+	return fmt.Sprintf("CLOCK_REALTIME of %s was stepped by %s, %s: times of its packets cannot be compared across that.", a.name(e.Host), by, when)
 }
 
 func in(where string) string {
@@ -98,32 +107,6 @@ func (a *assembly) warnOfEnds() []string {
 		}
 	}
 	return w
-}
-
-func (a *assembly) warnOfClocks() []string {
-	var w []string
-	for h, method := range a.method {
-		if method == MethodUnknown {
-			w = append(w, fmt.Sprintf("Nothing ties the clock of %s to that of %s: their times cannot be compared, and only messages order them.",
-				a.name(h), a.name(a.clocks.Reference())))
-		}
-	}
-	for _, c := range a.contradictions {
-		w = append(w, fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies, or a clock drifts by more than %d ppm.",
-			a.name(c.A), a.name(c.B), time.Duration(c.Lo-c.Hi), clock.DefaultDriftPPM))
-	}
-	if len(a.contradictions) > 0 {
-		w = append(w, a.warnOfLiars())
-	}
-	return w
-}
-
-// warnOfLiars says what became of the contradictions.
-func (a *assembly) warnOfLiars() string {
-	if len(a.clocks.Inconsistent()) > 0 {
-		return "The contradiction remains whichever few messages are left out: no time across these hosts can be believed."
-	}
-	return fmt.Sprintf("%d of the run's segments contradict most of the others and were left out of the clocks.", a.liars[clock.Segments])
 }
 
 // warnOfSegments counts what should have been seen at both ends and was not, by

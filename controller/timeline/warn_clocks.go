@@ -1,0 +1,124 @@
+package timeline
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"syncline/controller/clock"
+)
+
+func (b *Builder) name(host int) string { return b.run.Hosts[host].Name }
+
+// warnOfClocks says what a person must know of the clocks of the whole run before
+// believing a time that crosses hosts.
+func (b *Builder) warnOfClocks() []string {
+	return slices.Concat(b.warnOfUntied(), b.warnOfTestClocks(), b.warnOfContradictions(), b.warnOfDisagreements(), b.warnOfWander())
+}
+
+func (b *Builder) warnOfUntied() []string {
+	var w []string
+	for h, method := range b.method {
+		if method == MethodUnknown {
+			w = append(w, fmt.Sprintf("Nothing ties the clock of %s to that of %s: their times cannot be compared, and only messages order them.",
+				b.name(h), b.name(b.clocks.Reference())))
+		}
+	}
+	return w
+}
+
+func (b *Builder) warnOfTestClocks() []string {
+	var w []string
+	for _, h := range b.run.Hosts {
+		if h.TestClock != "" {
+			w = append(w, fmt.Sprintf("The times of %s are of a test clock (%s), and not those of the machine.", h.Name, h.TestClock))
+		}
+	}
+	return w
+}
+
+func (b *Builder) warnOfContradictions() []string {
+	var w []string
+	for _, c := range b.contradictions {
+		w = append(w, b.contradiction(&c))
+	}
+	var disagree []pair
+	for _, d := range b.clocks.Disagreements() {
+		disagree = append(disagree, pairOf(d.A, d.B))
+	}
+	remain := false
+	for _, c := range b.clocks.Inconsistent() {
+		// Where the methods exclude each other that is told by itself.
+		if between := pairOf(c.A, c.B); !slices.Contains(disagree, between) {
+			remain = true
+			if !slices.ContainsFunc(b.contradictions, func(known clock.Contradiction) bool { return pairOf(known.A, known.B) == between }) {
+				w = append(w, b.contradiction(&c))
+			}
+		}
+	}
+	switch {
+	case remain:
+		w = append(w, "The contradiction remains whichever few messages are left out: no time across these hosts can be believed.")
+	case len(b.contradictions) > 0:
+		w = append(w, b.warnOfLiars())
+	}
+	return w
+}
+
+func (b *Builder) contradiction(c *clock.Contradiction) string {
+	return fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies, or a clock drifts by more than %s ppm.",
+		b.name(c.A), b.name(c.B), time.Duration(c.Lo-c.Hi), trimmed(float64(b.clocks.DriftPPB())/1000, 3))
+}
+
+// warnOfLiars says what became of the contradictions.
+func (b *Builder) warnOfLiars() string {
+	var out []string
+	for _, method := range methods {
+		if n := b.liars[method]; n > 0 {
+			out = append(out, fmt.Sprintf("%d of the run's %s", n, method))
+		}
+	}
+	return strings.Join(out, " and ") + " contradict most of the others and were left out of the clocks."
+}
+
+func (b *Builder) warnOfDisagreements() []string {
+	var w []string
+	for _, d := range b.clocks.Disagreements() {
+		w = append(w, b.disagreement(&d)+
+			" A box with a clock of its own may be on the way of one of them, or a stamp lies; a path that is slower one way than the other does not do this."+
+			" Times across these hosts are given so widely that they hold whichever is right.")
+	}
+	return w
+}
+
+// disagreement is a sentence on where two methods exclude each other.
+func (b *Builder) disagreement(d *clock.Disagreement) string {
+	how, least, most := "ahead of", further(d.Probes.Hi, d.Segments.Lo), further(d.Probes.Lo, d.Segments.Hi)
+	if d.Segments.Hi < d.Probes.Lo {
+		how, least, most = "behind", further(d.Segments.Hi, d.Probes.Lo), further(d.Segments.Lo, d.Probes.Hi)
+	}
+	by := "at least " + spanText(least)
+	if most < clock.Unbounded {
+		by = spanText(least) + " to " + spanText(most)
+	}
+	return fmt.Sprintf("Probes and segments exclude each other: by segments the clock of %s, against that of %s, is %s %s where it is by probes.",
+		b.name(d.B), b.name(d.A), by, how)
+}
+
+// further is how much more one limit is than another; a missing limit is nowhere near.
+func further(from, to int64) int64 {
+	if from <= -clock.Unbounded || to >= clock.Unbounded {
+		return clock.Unbounded
+	}
+	return to - from
+}
+
+func (b *Builder) warnOfWander() []string {
+	var w []string
+	for _, broken := range b.clocks.WanderBroken() {
+		w = append(w, fmt.Sprintf("The clocks of %s and %s changed their rates against each other faster than %s ppm a second, and no host reported why: only that neither gains more than %s ppm on the other is made use of.",
+			b.name(broken.A), b.name(broken.B), trimmed(float64(b.clocks.WanderPPB())/1000, 3), trimmed(float64(b.clocks.DriftPPB())/1000, 3)))
+	}
+	return w
+}
