@@ -13,7 +13,7 @@ import (
 )
 
 // setLink changes a link of a host from the inside, as an experiment may.
-func setLink(t *testing.T, h *Host, name string, change func(netlink.Link) error) {
+func setLink(t testing.TB, h *Host, name string, change func(netlink.Link) error) {
 	t.Helper()
 	err := h.Do(func() error {
 		link, err := netlink.LinkByName(name)

@@ -23,14 +23,15 @@ const deadline = 10 * time.Second
 
 func TestMain(m *testing.M) {
 	roles := map[string]func() error{
-		"sleeper":  sleeper,
-		"stubborn": stubborn,
-		"parent":   parent,
-		"maker":    maker,
-		"keeper":   keeper,
-		"loopback": loopbackUser,
-		"plain":    plainUser,
-		"rootless": rootless,
+		"sleeper":     sleeper,
+		"stubborn":    stubborn,
+		"parent":      parent,
+		"maker":       maker,
+		"wired maker": wiredMaker,
+		"keeper":      keeper,
+		"loopback":    loopbackUser,
+		"plain":       plainUser,
+		"rootless":    rootless,
 	}
 	if role := os.Getenv(roleVariable); role != "" {
 		if err := roles[role](); err != nil {
@@ -212,7 +213,7 @@ func alive(pid int) bool {
 }
 
 // makeLab makes a lab or skips the test where it may not.
-func makeLab(t *testing.T, cfg Config) *Lab {
+func makeLab(t testing.TB, cfg Config) *Lab {
 	t.Helper()
 	l, err := New(cfg)
 	if errors.Is(err, ErrPrivilege) {

@@ -19,6 +19,13 @@ import (
 // maker makes a lab with a process on each host and waits to be killed.
 func maker() error { return labUntil(Config{Hosts: []string{"A", "B"}}, func() { select {} }) }
 
+// wiredMaker makes one with wires and waits to be killed.
+func wiredMaker() error {
+	slow := Wire{Out: Direction{Delay: time.Second}}
+	cfg := Config{Hosts: []string{"A", "B"}, Wires: map[string]Wire{"A": slow, "B": slow}, Mechanism: UserSpace}
+	return labUntil(cfg, func() { select {} })
+}
+
 // keeper makes a lab that outlives it.
 func keeper() error {
 	return labUntil(Config{Hosts: []string{"A", "B"}, Keep: true}, func() {})
