@@ -52,7 +52,7 @@ func elapsed(t *rapid.T) int64 {
 	return rapid.Int64Range(10_000, 10_000_000_000).Draw(t, "elapsed")
 }
 
-func rate(t *rapid.T) int64 { return rapid.Int64Range(-500, 500).Draw(t, "ppm") }
+func drawRate(t *rapid.T) int64 { return rapid.Int64Range(-500, 500).Draw(t, "ppm") }
 
 func checkBound(t *rapid.T, m *Map, s taken) {
 	at, err, ok := m.Monotonic(s.realtime)
@@ -67,7 +67,7 @@ func TestMapHoldsTheTruthUnderSlew(t *testing.T) {
 		var stamps []taken
 		m.Add(h.sample(t))
 		for range rapid.IntRange(1, 20).Draw(t, "samples") {
-			stamps = append(stamps, h.slew(t, elapsed(t), rate(t))...)
+			stamps = append(stamps, h.slew(t, elapsed(t), drawRate(t))...)
 			if step := m.Add(h.sample(t)); step != nil {
 				t.Fatalf("slewing was taken for a step: %+v", *step)
 			}
@@ -87,7 +87,7 @@ func TestMapHoldsTheTruthAcrossSteps(t *testing.T) {
 		var stamps []taken
 		m.Add(h.sample(t))
 		for range rapid.IntRange(1, 20).Draw(t, "samples") {
-			before, ppm := *h, rate(t)
+			before, ppm := *h, drawRate(t)
 			stamps = append(stamps, h.slew(t, elapsed(t), ppm)...)
 			by := int64(0)
 			if rapid.Bool().Draw(t, "stepped") {
@@ -130,7 +130,7 @@ func TestMapKeepsTheOrderOfStamps(t *testing.T) {
 		first := h.realtime()
 		m.Add(h.sample(t))
 		for range rapid.IntRange(1, 10).Draw(t, "samples") {
-			h.slew(t, elapsed(t), rate(t))
+			h.slew(t, elapsed(t), drawRate(t))
 			m.Add(h.sample(t))
 		}
 		a := rapid.Int64Range(first, h.realtime()).Draw(t, "a")

@@ -2,7 +2,6 @@ package clock
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -309,6 +308,3 @@ func (t *Test) Read() Sample {
 }
 
 func abs(n int64) int64 { return max(n, -n) }
-
-// ErrNoLab is what errors.Is finds where a test clock is asked for outside of a lab.
-var ErrNoLab = errors.New("a test clock is for hosts of a local lab only")
