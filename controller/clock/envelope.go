@@ -13,48 +13,80 @@ type limit struct {
 	Most int64
 }
 
+func sortLimits(limits []limit) {
+	byTime := func(a, b limit) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Most, b.Most)) }
+	if !slices.IsSortedFunc(limits, byTime) {
+		slices.SortFunc(limits, byTime)
+	}
+}
+
+// apex is a limit with the integrals of the rates up to its place.
+type apex struct {
+	limit
+	up, down fine
+}
+
 // envelope answers what is the most an offset can have been at any time of one
-// clock, from limits at some times and a bound on how fast the offset moves. Each
-// limit is the apex of a cone that opens with the drift; the answer is the lowest
+// clock, from limits at some times and bounds on how fast the offset moves. Each
+// limit is the apex of a cone that opens with those rates; the answer is the lowest
 // cone. Only limits that are the lowest somewhere are kept, so their order by time
 // is also the order in which they rule, and the two next to a time decide.
 type envelope struct {
-	drift  drift
-	limits []limit
+	growth *growth
+	// mirrored: the limits are of the offset's negative, whose rates are those of the
+	// growth with the other sign.
+	mirrored bool
+	apexes   []apex
 }
 
-// newEnvelope sorts limits in place and keeps those that matter.
-func newEnvelope(d drift, limits []limit) *envelope {
-	slices.SortFunc(limits, func(a, b limit) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Most, b.Most))
-	})
-	kept := limits[:0]
+// newEnvelope keeps those limits, sorted by time, that matter.
+func newEnvelope(g *growth, mirrored bool, limits []limit) *envelope {
+	e := &envelope{growth: g, mirrored: mirrored}
 	for _, l := range limits {
-		if n := len(kept); n > 0 && d.cone(kept[n-1], l.At) <= l.Most {
+		a := e.apex(l)
+		if n := len(e.apexes); n > 0 && e.apexes[n-1].cone(a) <= l.Most {
 			continue
 		}
-		for n := len(kept); n > 0 && d.cone(l, kept[n-1].At) <= kept[n-1].Most; n-- {
-			kept = kept[:n-1]
+		for n := len(e.apexes); n > 0 && a.cone(e.apexes[n-1]) <= e.apexes[n-1].Most; n-- {
+			e.apexes = e.apexes[:n-1]
 		}
-		kept = append(kept, l)
+		e.apexes = append(e.apexes, a)
 	}
-	return &envelope{drift: d, limits: slices.Clip(kept)}
+	return e
 }
 
-// most returns the lowest cone at a time; false if there is no limit at all.
-func (e *envelope) most(at Local) (int64, bool) {
-	if e == nil || len(e.limits) == 0 {
-		return 0, false
+// apex adds the integrals to a limit; its Most may be anything.
+func (e *envelope) apex(l limit) apex {
+	up, down := e.growth.until(l.At)
+	if e.mirrored {
+		up, down = fine{}.minus(down), fine{}.minus(up)
 	}
-	i := sort.Search(len(e.limits), func(i int) bool { return e.limits[i].At > at })
+	return apex{l, up, down}
+}
+
+// cone is the value, at the place of another apex, of the cone whose apex is a.
+func (a *apex) cone(at apex) int64 {
+	if at.At >= a.At {
+		return add(a.Most, at.up.minus(a.up).ceil())
+	}
+	return add(a.Most, at.down.minus(a.down).ceil())
+}
+
+// most returns the lowest cone at a time; Unbounded if there is no limit at all.
+func (e *envelope) most(at Local) int64 {
+	if len(e.apexes) == 0 {
+		return Unbounded
+	}
+	i := sort.Search(len(e.apexes), func(i int) bool { return e.apexes[i].At > at })
+	here := e.apex(limit{At: at})
 	lowest := Unbounded
 	if i > 0 {
-		lowest = e.drift.cone(e.limits[i-1], at)
+		lowest = e.apexes[i-1].cone(here)
 	}
-	if i < len(e.limits) {
-		lowest = min(lowest, e.drift.cone(e.limits[i], at))
+	if i < len(e.apexes) {
+		lowest = min(lowest, e.apexes[i].cone(here))
 	}
-	return lowest, lowest < Unbounded
+	return lowest
 }
 
 // drift bounds the rates of two clocks against each other, in parts per billion:
@@ -74,11 +106,6 @@ func (p drift) over(d int64) int64 {
 	low, carry := bits.Add64(low, perUnit-1, 0)
 	quotient, _ := bits.Div64(high+carry, low, perUnit)
 	return int64(min(quotient, uint64(Unbounded)))
-}
-
-// cone is the value at a time of the cone whose apex is l.
-func (p drift) cone(l limit, at Local) int64 {
-	return add(l.Most, p.over(add(int64(at), -int64(l.At))))
 }
 
 const perUnit = 1_000_000_000

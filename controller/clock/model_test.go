@@ -58,7 +58,7 @@ func checkTruth(t *testing.T, seed uint64, l *lab, m *Model) (known bool) {
 	slack := int64(grain)
 	if a == b {
 		// One clock measures in its own nanoseconds.
-		slack += m.drift.over(apart)
+		slack += m.facts.drift.over(apart)
 	}
 	if apart < lo-slack || apart > hi+slack {
 		t.Fatalf("seed %d: moments of %d and %d are %d apart, between %d and %d", seed, a, b, apart, lo, hi)
@@ -113,7 +113,7 @@ func TestOrderOfMessagesDoesNotMatter(t *testing.T) {
 		m := l.model()
 		shuffled := slices.Clone(l.messages)
 		rand.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		other := NewModel(Config{Hosts: len(l.clocks)}, shuffled)
+		other := NewModel(l.config(), shuffled)
 		for host := range l.clocks {
 			at := l.clocks[host].read(l.when())
 			if d := cmp.Diff(m.Bound(host, at), other.Bound(host, at)); d != "" {
@@ -129,17 +129,28 @@ func TestEnvelopeIsLowestCone(t *testing.T) {
 		return limit{At: Local(rapid.Int64Range(-1e6, 1e6).Draw(t, "at")), Most: rapid.Int64Range(-300, 300).Draw(t, "most")}
 	})
 	rapid.Check(t, func(t *rapid.T) {
-		d := drift(rapid.Int64Range(1, 5_000_000).Draw(t, "drift"))
+		rates := rapid.Custom(func(t *rapid.T) rate { return rate(rapid.Int64Range(-1<<32, 1<<32).Draw(t, "rate")) })
+		var from []Local
+		var most, least []rate
+		for i := range rapid.IntRange(1, 6).Draw(t, "windows") {
+			from = append(from, Local(i)*Local(rapid.Int64Range(1, 1e5).Draw(t, "window"))-3e5)
+			a, b := rates.Draw(t, "most"), rates.Draw(t, "least")
+			most, least = append(most, max(a, b)), append(least, min(a, b))
+		}
+		slices.Sort(from)
+		g := newGrowth(from, most, least)
 		limits := rapid.SliceOfN(gen, 1, 40).Draw(t, "limits")
 		all := slices.Clone(limits)
-		e := newEnvelope(d, limits)
+		sortLimits(limits)
+		e := newEnvelope(g, rapid.Bool().Draw(t, "mirrored"), limits)
 		for _, at := range append(rapid.SliceOfN(rapid.Int64Range(-2e6, 2e6), 10, 10).Draw(t, "times"), int64(all[0].At)) {
 			want := Unbounded
 			for _, l := range all {
-				want = min(want, d.cone(l, Local(at)))
+				a := e.apex(l)
+				want = min(want, a.cone(e.apex(limit{At: Local(at)})))
 			}
-			if got, ok := e.most(Local(at)); !ok || got != want {
-				t.Fatalf("at %d: %d, %v, want %d", at, got, ok, want)
+			if got := e.most(Local(at)); got != want {
+				t.Fatalf("at %d: %d, want %d", at, got, want)
 			}
 		}
 	})
@@ -298,7 +309,7 @@ func BenchmarkStamp(b *testing.B) {
 	for i := 0; b.Loop(); i++ {
 		m.Stamp(1, messages[i%len(messages)].Received, 50)
 	}
-	kept := len(m.links[0][0].ahead.limits)
+	kept := len(m.view.links[0][0].ahead.limits())
 	b.ReportMetric(float64(kept), "limits-kept")
 }
 

@@ -22,8 +22,8 @@ func (m *Model) WithReference(host int) *Model {
 // with the least largest error, then the first. Moments are best spread evenly over the run,
 // for each host.
 func (m *Model) BestReference(moments []Moment) int {
-	best, least, unknown := 0, Unbounded, len(m.clock)*len(moments)+1
-	for host := range m.clock {
+	best, least, unknown := 0, Unbounded, len(m.facts.clock)*len(moments)+1
+	for host := range m.facts.clock {
 		worst, strangers := int64(0), 0
 		other := m.WithReference(host)
 		for _, at := range moments {

@@ -27,6 +27,9 @@ func (c truth) read(t float64) Local {
 	return Local(math.Floor(c.offset + t*(1+c.rate) + wander))
 }
 
+// wander is how much its rate changes in a second at most.
+func (c truth) wander() float64 { return c.swing * 2 * math.Pi / c.period * 1e9 }
+
 // network is what messages between two hosts go through, one way.
 type network struct {
 	delay, jitter, loss float64
@@ -83,8 +86,17 @@ func (l *lab) wrong(err int64) Local {
 	return Local(l.random.Int64N(2*err+1) - err)
 }
 
-func (l *lab) model() *Model {
-	return NewModel(Config{Hosts: len(l.clocks)}, l.messages)
+func (l *lab) model() *Model { return NewModel(l.config(), l.messages) }
+
+// config assumes of the clocks what is true of them.
+func (l *lab) config() Config {
+	var most float64
+	for i, a := range l.clocks {
+		for _, b := range l.clocks[:i] {
+			most = max(most, a.wander()+b.wander())
+		}
+	}
+	return Config{Hosts: len(l.clocks), WanderPPM: most * 1.001e6}
 }
 
 // when is a true time in the run or somewhat outside it.

@@ -1,0 +1,225 @@
+package clock
+
+// view is what some methods together conclude of the clocks. It never changes once it
+// is made.
+type view struct {
+	// clocks is how many there may be.
+	clocks int
+	// links by clock, then by the clock they lead to.
+	links [][]link
+	// messages by clock.
+	messages []int
+	broken   []Contradiction
+	unsteady []WanderBreak
+}
+
+// link bounds what clock To reads by what the clock that owns the link reads. Both
+// sides are on the owner's axis.
+type link struct {
+	to int
+	// ahead limits (to − owner), from messages of the owner to To.
+	ahead *side
+	// behind limits (owner − to), from messages of To to the owner.
+	behind *side
+}
+
+func newView(f *facts, set uint8) *view {
+	n := len(f.clock)
+	v := &view{clocks: n, links: make([][]link, n), messages: make([]int, n)}
+	wide := make([][]link, n)
+	for i := range n {
+		for j := range n {
+			v.connect(f, set, i, j, wide)
+		}
+	}
+	for i, b := range f.bins {
+		if b == nil || set&(1<<i) == 0 {
+			continue
+		}
+		for clock, messages := range b.messages {
+			v.messages[clock] += messages
+		}
+	}
+	v.settle(f, set, wide)
+	return v
+}
+
+// connect makes the link from one clock to another, as it follows from the bound on the
+// drift alone and as narrow as the bound on the wander makes it.
+func (v *view) connect(f *facts, set uint8, owner, to int, wide [][]link) {
+	p := f.pair(set, owner, to)
+	if owner == to || len(p.ahead)+len(p.behind) == 0 {
+		return
+	}
+	c := changesOf(f.changes[owner], f.changes[to], p.ahead, p.behind)
+	l := link{
+		to:     to,
+		ahead:  newSide(f.steady, false, c.gaps, p.ahead),
+		behind: newSide(f.steady, true, c.gaps, p.behind),
+	}
+	wide[owner] = append(wide[owner], l)
+	if f.cfg.wander() > 0 {
+		ahead, behind, broken := l.tighten(f.cfg.steadiness(), c)
+		if ahead == nil {
+			v.unsteady = append(v.unsteady, WanderBreak{A: owner, B: to, At: broken})
+		} else {
+			l.ahead, l.behind = ahead, behind
+		}
+	}
+	v.links[owner] = append(v.links[owner], l)
+}
+
+// pair joins the limits of a set of bins.
+func (f *facts) pair(set uint8, owner, to int) pair {
+	var p pair
+	n, joined := len(f.clock), 0
+	for i, b := range f.bins {
+		if b == nil || set&(1<<i) == 0 {
+			continue
+		}
+		of := &b.pairs[owner*n+to]
+		if joined == 0 {
+			p = *of
+		} else {
+			p.ahead = append(p.ahead[:len(p.ahead):len(p.ahead)], of.ahead...)
+			p.behind = append(p.behind[:len(p.behind):len(p.behind)], of.behind...)
+		}
+		joined++
+	}
+	if joined > 1 {
+		sortLimits(p.ahead)
+		sortLimits(p.behind)
+	}
+	return p
+}
+
+// settle looks for places where no offset is possible. Where the bound on the drift alone
+// leaves one, it was the bound on the wander that did not hold: then nothing is
+// concluded from that anywhere, since nobody knows whose rate it was.
+func (v *view) settle(f *facts, set uint8, wide [][]link) {
+	narrow := v.contradictions()
+	if len(narrow) > 0 {
+		v.links = wide
+		if v.broken = v.contradictions(); len(v.broken) == 0 {
+			for _, c := range narrow {
+				v.unsteady = append(v.unsteady, WanderBreak{A: c.A, B: c.B, At: c.At})
+			}
+		}
+	}
+	var lies []Contradiction
+	for _, l := range f.lies {
+		if set&(1<<(l.method&(Probes|Segments|Signals))) != 0 {
+			lies = append(lies, l.Contradiction)
+		}
+	}
+	v.broken = append(lies, v.broken...)
+}
+
+// contradictions looks for the worst place of every pair of clocks that links join,
+// once each. The width of the interval between a pair is least where one of its
+// limits stands, so it is enough to look there.
+func (v *view) contradictions() []Contradiction {
+	var found []Contradiction
+	for i, links := range v.links {
+		for _, l := range links {
+			if i > l.to {
+				continue
+			}
+			if c := v.worst(i, l); c.Lo > c.Hi {
+				found = append(found, c)
+			}
+		}
+	}
+	return found
+}
+
+// worst returns the narrowest place of a link; Lo is above Hi if it is impossible.
+func (v *view) worst(owner int, l link) Contradiction {
+	worst := Contradiction{A: owner, B: l.to, Lo: -Unbounded, Hi: Unbounded}
+	for _, s := range []*side{l.ahead, l.behind} {
+		for at := range s.places() {
+			lo, hi := v.reading(owner, at, l.to)
+			if lo <= -Unbounded || hi >= Unbounded {
+				continue
+			}
+			if hi-lo < worst.Hi-worst.Lo || worst.Hi == Unbounded {
+				worst.At = at
+				worst.Lo, worst.Hi = add(lo, -int64(at)), add(hi, -int64(at))
+			}
+		}
+	}
+	return worst
+}
+
+// reading bounds what one clock reads at the instant when another reads at.
+// ±Unbounded stands for no bound.
+//
+// Bounds go along links: if a clock reads at most x then the next reads at most
+// x plus the limit at x, because that sum never falls as x grows. So each step is taken on
+// the axis of the clock it starts from, no rate has to be assumed to change axes,
+// and the best path is the shortest one with costs that depend on the time.
+func (v *view) reading(from int, at Local, goal int) (lo, hi int64) {
+	if from == goal {
+		return int64(at), int64(at)
+	}
+	if v.clocks == 2 {
+		return v.direct(from, goal, at)
+	}
+	lows, highs := v.reach(from, at)
+	return lows[goal], highs[goal]
+}
+
+// direct is reading over the one link between two clocks.
+func (v *view) direct(from, goal int, at Local) (lo, hi int64) {
+	lo, hi = -Unbounded, Unbounded
+	for _, l := range v.links[from] {
+		if l.to == goal {
+			lo, hi = max(lo, l.least(int64(at))), min(hi, l.greatest(int64(at)))
+		}
+	}
+	return lo, hi
+}
+
+// reach bounds the readings of all clocks at once (Bellman and Ford's rounds, as
+// many as a path can have links; a contradiction would go on for ever).
+func (v *view) reach(from int, at Local) (lows, highs []int64) {
+	n := v.clocks
+	lows, highs = make([]int64, n), make([]int64, n)
+	for i := range n {
+		lows[i], highs[i] = -Unbounded, Unbounded
+	}
+	lows[from], highs[from] = int64(at), int64(at)
+	for round, changed := 1, true; changed && round < n; round++ {
+		changed = false
+		for i, links := range v.links {
+			for _, l := range links {
+				if l.to == from {
+					continue
+				}
+				if hi := l.greatest(highs[i]); hi < highs[l.to] {
+					highs[l.to], changed = hi, true
+				}
+				if lo := l.least(lows[i]); lo > lows[l.to] {
+					lows[l.to], changed = lo, true
+				}
+			}
+		}
+	}
+	return lows, highs
+}
+
+// greatest is the most that the link's far clock reads when its owner reads at most x.
+func (l link) greatest(x int64) int64 {
+	if x >= Unbounded {
+		return Unbounded
+	}
+	return l.ahead.far(Local(x))
+}
+
+// least is the least that the link's far clock reads when its owner reads at least x.
+func (l link) least(x int64) int64 {
+	if x <= -Unbounded {
+		return -Unbounded
+	}
+	return l.behind.far(Local(x))
+}
