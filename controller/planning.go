@@ -47,7 +47,7 @@ func planExperiment(source []byte, repetitions uint32, opts experiment.Options) 
 }
 
 // PlanExperiment says what a run would be, and starts none.
-func (s *runService) PlanExperiment(_ context.Context, q *synclinev1.PlanExperimentRequest) (*synclinev1.PlanExperimentResponse, error) {
+func (s *runService) PlanExperiment(ctx context.Context, q *synclinev1.PlanExperimentRequest) (*synclinev1.PlanExperimentResponse, error) {
 	c := s.controller
 	p, err := planExperiment(q.Source, q.Repetitions, experiment.Options{FileName: q.FileName, Set: q.Set, Cases: q.Cases})
 	if err != nil {
@@ -77,6 +77,9 @@ func (s *runService) PlanExperiment(_ context.Context, q *synclinev1.PlanExperim
 	}
 	if err := c.estimate(plan, p, q); err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := c.planClocks(ctx, plan, p, q, hosts); err != nil {
+		return nil, err
 	}
 	return &synclinev1.PlanExperimentResponse{Plan: plan}, nil
 }

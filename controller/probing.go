@@ -59,8 +59,6 @@ type probeHost struct {
 	name, agent string
 	// clock names the clock that it reads; testClock describes it if it is not real.
 	clock, testClock string
-	// incarnation is of the agent's start, in a session without a run.
-	incarnation uint64
 	// lacks is why it takes no part, empty if it can.
 	lacks string
 	// addresses are those at which it may take probes: what it said of itself, and where
