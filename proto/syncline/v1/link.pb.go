@@ -2138,8 +2138,11 @@ type StartProbes struct {
 	// The name of this host in the session.
 	Host string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
 	// Exchanges a second with each peer that is asked.
-	Rate          uint32       `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
-	Peers         []*ProbePeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
+	Rate  uint32       `protobuf:"varint,4,opt,name=rate,proto3" json:"rate,omitempty"`
+	Peers []*ProbePeer `protobuf:"bytes,5,rep,name=peers,proto3" json:"peers,omitempty"`
+	// Ask at the beginning and at the end only, a few times each: probes would be seen in
+	// what the run observes, as counters of UDP or ARP for those who are asked.
+	Quiet         bool `protobuf:"varint,6,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2207,6 +2210,13 @@ func (x *StartProbes) GetPeers() []*ProbePeer {
 		return x.Peers
 	}
 	return nil
+}
+
+func (x *StartProbes) GetQuiet() bool {
+	if x != nil {
+		return x.Quiet
+	}
+	return false
 }
 
 // ProbePeer is another host of the session.
@@ -3523,13 +3533,14 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05error\x18\x03 \x01(\tR\x05error\"U\n" +
 	"\rProbeEndpoint\x12*\n" +
 	"\x04path\x18\x01 \x01(\x0e2\x16.syncline.v1.ProbePathR\x04path\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x95\x01\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xab\x01\n" +
 	"\vStartProbes\x12\x18\n" +
 	"\asession\x18\x01 \x01(\tR\asession\x12\x16\n" +
 	"\x06secret\x18\x02 \x01(\fR\x06secret\x12\x12\n" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
 	"\x04rate\x18\x04 \x01(\rR\x04rate\x12,\n" +
-	"\x05peers\x18\x05 \x03(\v2\x16.syncline.v1.ProbePeerR\x05peers\"k\n" +
+	"\x05peers\x18\x05 \x03(\v2\x16.syncline.v1.ProbePeerR\x05peers\x12\x14\n" +
+	"\x05quiet\x18\x06 \x01(\bR\x05quiet\"k\n" +
 	"\tProbePeer\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x128\n" +
 	"\tendpoints\x18\x02 \x03(\v2\x1a.syncline.v1.ProbeEndpointR\tendpoints\x12\x10\n" +
