@@ -28,12 +28,12 @@ func rateDigits(ppb int64, decimals int) string {
 // rateText is a rate that surely lies between two, in parts per billion. What is shown
 // holds what is known.
 func rateText(low, high int64) string {
-	// The sum of two int64 may not be one.
-	mid := low/2 + high/2 + (low%2+high%2)/2
-	half := max(high-mid, mid-low)
-	if half < 0 {
+	const most = math.MaxInt64 / 4
+	if low < -most || high > most || low > high {
 		return "between " + ppm(low) + " and " + ppm(high)
 	}
+	mid := (low + high) / 2
+	half := max(high-mid, mid-low)
 	decimals, step := 3, int64(1)
 	for step*100 <= half && decimals > 0 {
 		decimals, step = decimals-1, step*10
@@ -47,12 +47,11 @@ func rateText(low, high int64) string {
 func round(v, step int64) (to, off int64) {
 	rest := v % step
 	to = v - rest
-	if 2*max(rest, -rest) >= step {
-		if rest < 0 {
-			to -= step
-		} else {
-			to += step
-		}
+	switch {
+	case rest > 0 && rest >= step-rest && v <= math.MaxInt64-step:
+		to += step
+	case rest < 0 && -rest >= step+rest && v >= math.MinInt64+step:
+		to -= step
 	}
 	return to, max(to-v, v-to)
 }

@@ -76,6 +76,9 @@ func describeRun(s *sheet, r *synclinev1.Run) {
 		s.item("  ended", at, fmt.Sprintf("%s, after %v", moment(r.EndedNs), took))
 	}
 	s.item("  stored", at, fmt.Sprintf("%d events in %d chunks, %d bytes", r.Events, r.Chunks, r.Bytes))
+	if p := r.Probing; p != nil {
+		s.item("  probes", at, probingText(p))
+	}
 	if len(r.Seal) > 0 {
 		s.item("  seal", at, hex.EncodeToString(r.Seal))
 	}
@@ -84,6 +87,9 @@ func describeRun(s *sheet, r *synclinev1.Run) {
 	}
 	for i, what := range r.Incomplete {
 		s.item(titled(i, "  missing"), at, what)
+	}
+	for i, what := range r.Warnings {
+		s.item(titled(i, "  to know"), at, what)
 	}
 	if len(r.Variants) > 1 {
 		s.blank()
@@ -106,6 +112,18 @@ func describeRun(s *sheet, r *synclinev1.Run) {
 		}
 	}
 	describeEnvironments(s, r.Hosts)
+}
+
+// probingText is how the clocks of a run's hosts are probed.
+func probingText(p *synclinev1.Probing) string {
+	if p.Off {
+		return "none, as was asked"
+	}
+	text := numbered(int(p.Rate), "exchange", "exchanges") + " a second with each peer"
+	if p.AllPairs {
+		return text + ", between all pairs of hosts"
+	}
+	return text + ", between as many pairs of hosts as are needed"
 }
 
 // titled is a title for the first of several lines, and blanks for the others.
@@ -137,6 +155,9 @@ func describeHost(s *sheet, h *synclinev1.RunHost) {
 	s.item("  "+h.Name, at, strings.Join(nonEmpty("agent "+h.Agent, h.Address, h.Address6), "  "))
 	s.item("", at, "kernel "+orUnknown(h.Kernel))
 	s.item("", at, "clock "+orUnknown(h.ClockId))
+	if h.TestClock != "" {
+		s.item("", at, "test clock "+h.TestClock+": its times are of no clock that exists")
+	}
 	describeSources(s, h.Capabilities, at)
 }
 

@@ -93,6 +93,9 @@ func clockText(lane *timeline.LadderLane) string {
 		return text + " same clock"
 	}
 	text += fmt.Sprintf(" %s ±%s", offsetText(c.Bound.Mid()), timeline.Span(c.Bound.Err()))
+	if c.Method != "" {
+		text += " by " + c.Method
+	}
 	if c.Messages > 0 {
 		text += fmt.Sprintf(", %d messages", c.Messages)
 	}

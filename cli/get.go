@@ -81,7 +81,11 @@ func (a *app) agentTable(agents []*synclinev1.Agent) error {
 	t := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NAME\tSTATE\tADDRESS\tKERNEL\tSOURCES\tLABELS\tLAST SEEN")
 	for _, g := range agents {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Name, enumWord(g.State.String(), "AGENT_STATE_"),
+		state := enumWord(g.State.String(), "AGENT_STATE_")
+		if g.TestClock != "" {
+			state += ", test clock"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", g.Name, state,
 			first(g.Addresses), g.Kernel, sources(g.Capabilities), labels(g.Labels), age(g.LastSeenNs, time.Now()))
 	}
 	return t.Flush()

@@ -25,12 +25,15 @@ type ladderOptions struct {
 	bare   bool
 	width  int
 	conn   int
+	// reference is the host whose clock is the lab's; "" leaves it to the controller.
+	reference string
 }
 
 func (o *ladderOptions) flags(c *cobra.Command) {
 	formatFlag(c, &o.output, "text", "json", "ndjson")
 	c.Flags().BoolVar(&o.ascii, "ascii", false, "draw with ASCII only")
 	c.Flags().BoolVar(&o.raw, "raw", false, "times as each host's own clock says, not put on one clock")
+	c.Flags().StringVar(&o.reference, "reference", "", "the host whose clock is the lab's (default: the one that makes the largest ± least)")
 	c.Flags().BoolVar(&o.bare, "hide-lab", false, "leave out the lab's own steps: sleep, signal, wait")
 	c.Flags().IntVar(&o.width, "width", 0, "columns (default: the terminal's)")
 	c.Flags().IntVar(&o.conn, "conn", 0, "only this connection, counted from 1 (default: all)")
@@ -80,7 +83,7 @@ func (o *ladderOptions) check(c *cobra.Command) error {
 
 // showTimeline fetches one repetition and draws it, or prints it as data.
 func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetition uint32, opts ladderOptions) error {
-	answer, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: id, Repetition: repetition})
+	answer, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: id, Repetition: repetition, Reference: opts.reference})
 	if err != nil {
 		return answered(err)
 	}
@@ -91,18 +94,44 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	if opts.conn > len(t.Connections) {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", opts.conn, t.Repetition, len(t.Connections))}
 	}
+	if opts.raw && opts.output != "text" {
+		withoutModel(answer.Timeline)
+	}
 	switch opts.output {
 	case "json":
 		return writeJSON(a.Out, answer.Timeline, true)
 	case "ndjson":
-		return writeMoments(a.Out, answer.Timeline)
+		return writeMoments(a.Out, answer.Timeline, opts.raw)
 	}
 	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw, HideLab: opts.bare})
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
 }
 
+// withoutModel leaves of a timeline what the hosts recorded: local times, and no time, order
+// or delay that rests on putting their clocks on one. Moments keep their order.
+func withoutModel(t *synclinev1.Timeline) {
+	t.ZeroNs = 0
+	for _, h := range t.Hosts {
+		h.OffsetLowNs, h.OffsetHighNs, h.Method, h.Messages = nil, nil, "", 0
+	}
+	for _, m := range t.Moments {
+		m.LabNs, m.ErrorNs = 0, nil
+	}
+	segments := func(s *synclinev1.Segment) { s.OneWayNs, s.OneWayErrorNs = nil, nil }
+	for _, c := range t.Connections {
+		for _, s := range c.Segments {
+			segments(s)
+		}
+	}
+	for _, o := range t.Others {
+		if o.Segment != nil {
+			segments(o.Segment)
+		}
+	}
+}
+
 // writeMoments writes a timeline as one line of JSON a moment, in its order.
-func writeMoments(w io.Writer, t *synclinev1.Timeline) error {
+func writeMoments(w io.Writer, t *synclinev1.Timeline, raw bool) error {
 	out := json.NewEncoder(w)
 	marshal := protojson.MarshalOptions{UseProtoNames: true}
 	for _, m := range t.Moments {
@@ -114,8 +143,11 @@ func writeMoments(w io.Writer, t *synclinev1.Timeline) error {
 		line := momentLine{
 			Schema: "syncline.moment/1", Run: t.RunId, Repetition: t.Repetition,
 			Host: t.Hosts[owner.Host].Host.Name, Edge: enumWord(m.Edge.String(), "EDGE_"),
-			Local: m.LocalNs, Lab: m.LabNs - t.ZeroNs, Error: m.ErrorNs,
+			Local: m.LocalNs, Error: m.ErrorNs,
 			Connection: m.Connection, Segment: m.Segment, Event: event,
+		}
+		if lab := m.LabNs - t.ZeroNs; !raw {
+			line.Lab = &lab
 		}
 		if err := out.Encode(line); err != nil {
 			return err
@@ -126,7 +158,8 @@ func writeMoments(w io.Writer, t *synclinev1.Timeline) error {
 
 // momentLine is a moment as data. Its times are nanoseconds: of the host's own
 // CLOCK_MONOTONIC, and on the lab's clock since the zero of the timeline, surely
-// right within error_ns; that is absent where nothing ties the clocks.
+// right within error_ns; that is absent where nothing ties the clocks, and both are where
+// raw times were asked for.
 type momentLine struct {
 	Schema     string          `json:"schema"`
 	Run        string          `json:"run"`
@@ -134,7 +167,7 @@ type momentLine struct {
 	Host       string          `json:"host"`
 	Edge       string          `json:"edge"`
 	Local      int64           `json:"local_ns"`
-	Lab        int64           `json:"lab_ns"`
+	Lab        *int64          `json:"lab_ns,omitempty"`
 	Error      *int64          `json:"error_ns,omitempty"`
 	Connection *uint32         `json:"connection,omitempty"`
 	Segment    *uint32         `json:"segment,omitempty"`

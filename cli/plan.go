@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -21,8 +23,10 @@ func (a *app) planCommand() *cobra.Command {
 		Use:   "plan FILE",
 		Short: "Say what a run would be, and start none",
 		Long: `Say what a run would be with the agents that are connected now, and start none:
-who plays which role, what each can see, which verdicts rest on what nobody will see,
-how many repetitions there are and how long they take.
+who plays which role, what each can see, how well their clocks will be known, which
+verdicts rest on what nobody will see or the clocks cannot decide, how many repetitions
+there are and how long they take. The agents probe each other's clocks for a moment;
+else they hear nothing of it.
 
 Exit: 0 the run could start now, 2 the file or the command line is wrong, 4 no
 controller, 5 something keeps the run from starting.`,
@@ -48,6 +52,7 @@ controller, 5 something keeps the run from starting.`,
 	c.Flags().StringArrayVar(&opts.sets, "set", nil, "NAME=VALUE, another value for a variable of the file; may be repeated")
 	c.Flags().StringArrayVar(&opts.cases, "case", nil, "plan this case of the file only; may be repeated")
 	c.Flags().StringArrayVar(&hosts, "host", nil, "ROLE=AGENT, where labels should not decide; may be repeated")
+	opts.probes.flags(c)
 	formatFlag(c, &output, "text", "json")
 	return c
 }
@@ -60,6 +65,7 @@ func (a *app) planFile(ctx context.Context, file string, opts runOptions, output
 	return a.ask(ctx, func(cl *client) error {
 		answer, err := cl.runs.PlanExperiment(ctx, &synclinev1.PlanExperimentRequest{
 			FileName: file, Source: source, Repetitions: uint32(opts.repeat), Bindings: opts.bindings, Set: opts.set, Cases: opts.cases,
+			Probing: opts.probes.message(),
 		})
 		if err != nil {
 			return answered(err)
@@ -108,6 +114,7 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 		s.item("", at, "kernel "+orUnknown(h.Kernel))
 		describeSources(s, h.Capabilities, at)
 	}
+	describePlannedClocks(s, p)
 	s.blank()
 	if slices.ContainsFunc(p.Hosts, func(h *synclinev1.RunHost) bool { return h.Agent == "" }) {
 		s.line("of a host without an agent nobody knows what it will see; the verdicts are told as if it saw everything")
@@ -119,6 +126,50 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 		}
 		describePlannedVerdicts(s, v)
 	}
+}
+
+// describePlannedClocks writes how well the clocks of each pair of hosts will be known, and
+// for which expectations that may not be enough. Of many pairs the worst are told.
+func describePlannedClocks(s *sheet, p *synclinev1.Plan) {
+	if len(p.Clocks) == 0 && len(p.ClockDoubts) == 0 {
+		return
+	}
+	s.blank()
+	s.line("clocks")
+	const at = 14
+	clocks := slices.Clone(p.Clocks)
+	if len(clocks) > headerMost {
+		slices.SortStableFunc(clocks, func(a, b *synclinev1.PlanClock) int { return cmp.Compare(clockWorth(b), clockWorth(a)) })
+	}
+	for i, c := range clocks {
+		if i == headerMost {
+			s.item("", at, fmt.Sprintf("… %s, none known worse", numbered(len(clocks)-i, "more pair", "more pairs")))
+			break
+		}
+		s.item(fmt.Sprintf("  %s ↔ %s", c.Host, c.Peer), at, planClock(c))
+	}
+	for _, doubt := range p.ClockDoubts {
+		s.item("  ?", 4, doubt)
+	}
+}
+
+// clockWorth is the error of a pair; what is not known is the worst.
+func clockWorth(c *synclinev1.PlanClock) int64 {
+	if c.ErrorNs == nil {
+		return math.MaxInt64
+	}
+	return *c.ErrorNs
+}
+
+func planClock(c *synclinev1.PlanClock) string {
+	by := ""
+	if c.By != "" {
+		by = " (" + c.By + ")"
+	}
+	if c.ErrorNs == nil {
+		return "how well is not known before the run" + by
+	}
+	return "will be known to ±" + spanUp(max(*c.ErrorNs, 0)) + by
 }
 
 // planNeeds tells what agents were asked for from what is for people to see to.

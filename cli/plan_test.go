@@ -21,3 +21,37 @@ func TestPlanNamesUnknownNeeds(t *testing.T) {
 		}
 	}
 }
+
+// A plan says how well the clocks of pairs will be known and what that may not be enough
+// for; of many pairs the worst come first.
+func TestPlanSaysHowWellClocksWillBeKnown(t *testing.T) {
+	known := func(host, peer, by string, ns int64) *synclinev1.PlanClock {
+		return &synclinev1.PlanClock{Host: host, Peer: peer, ErrorNs: &ns, By: by}
+	}
+	p := &synclinev1.Plan{Experiment: "x", Clocks: []*synclinev1.PlanClock{
+		known("A", "B", "probed just now", 640), known("A", "C", "same clock", 0), {Host: "B", Peer: "C", By: "C has no probes"},
+	}, ClockDoubts: []string{"handshake takes at most 2 µs: A and B may be known to ±640 ns only"}}
+	plan := func() string {
+		s := newSheet(&strings.Builder{})
+		s.o.Width = 80
+		describePlan(s, p)
+		return s.b.String()
+	}
+	got := plan()
+	for _, want := range []string{
+		"\nclocks\n", "  A ↔ B       will be known to ±640 ns (probed just now)\n", "  A ↔ C       will be known to ±0 ns (same clock)\n",
+		"  B ↔ C       how well is not known before the run (C has no probes)\n", "  ? handshake takes at most 2 µs: A and B may be known to ±640 ns only\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the plan does not say %q:\n%s", want, got)
+		}
+	}
+	for i := range int64(20) {
+		p.Clocks = append(p.Clocks, known("A", string(rune('D'+i)), "probed just now", 1_001*(i+1)))
+	}
+	got = plan()
+	unknown, worst, more := strings.Index(got, "B ↔ C"), strings.Index(got, "±21 µs"), strings.Index(got, "… 15 more pairs, none known worse")
+	if unknown < 0 || worst < unknown || more < worst || strings.Contains(got, "A ↔ B") {
+		t.Errorf("the worst of many pairs do not come first:\n%s", got)
+	}
+}

@@ -40,6 +40,7 @@ type runOptions struct {
 	cases []string
 	// rounds measure what watching costs; 0: none.
 	rounds int
+	probes probeOptions
 }
 
 func (o *runOptions) flags(c *cobra.Command) {
@@ -49,6 +50,7 @@ func (o *runOptions) flags(c *cobra.Command) {
 	c.Flags().IntVar(&o.rounds, "measure-overhead", 0, fmt.Sprintf("measure what watching costs: repeat the lanes in ROUNDS of their own, bare, with all sources and with each (without =ROUNDS: %d)", defaultRounds))
 	c.Flags().Lookup("measure-overhead").NoOptDefVal = strconv.Itoa(defaultRounds)
 	c.Flags().StringArrayVar(&o.cases, "case", nil, "run this case of the file only; may be repeated")
+	o.probes.flags(c)
 }
 
 func (o *runOptions) check(c *cobra.Command) error {
@@ -60,6 +62,9 @@ func (o *runOptions) check(c *cobra.Command) error {
 	}
 	if c.Flags().Changed("measure-overhead") && o.rounds < 1 {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--measure-overhead=%d: give a number of rounds from 1; six are the fewest that make an interval of 95 %%", o.rounds)}
+	}
+	if err := o.probes.check(c); err != nil {
+		return err
 	}
 	o.set = map[string]string{}
 	for _, s := range o.sets {
@@ -172,7 +177,7 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 	created, err := cl.runs.CreateRun(ctx, &synclinev1.CreateRunRequest{
 		RequestId: rand.Text(), FileName: file, Source: source,
 		Repetitions: uint32(opts.repeat), Bindings: opts.bindings, Set: opts.set, Cases: opts.cases,
-		OverheadRounds: uint32(opts.rounds),
+		OverheadRounds: uint32(opts.rounds), Probing: opts.probes.message(),
 	})
 	if err != nil {
 		return nil, answered(err)
@@ -377,10 +382,18 @@ func (a *app) drawRun(w io.Writer, run *synclinev1.Run, s *runSummary, look ladd
 	if err != nil {
 		return err
 	}
+	o := a.drawing(w, look)
+	for _, text := range run.Warnings {
+		for _, line := range o.wrap("  ! ", strings.Fields(text), " ") {
+			if _, err := fmt.Fprintln(w, line); err != nil {
+				return err
+			}
+		}
+	}
 	if err := a.drawVariants(w, s, look); err != nil {
 		return err
 	}
-	_, err = io.WriteString(w, describeOverhead(run, a.drawing(w, look)))
+	_, err = io.WriteString(w, describeOverhead(run, o))
 	return err
 }
 
