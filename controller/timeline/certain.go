@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"slices"
+
 	"syncline/controller/clock"
 )
 
@@ -14,6 +16,13 @@ type certainty struct {
 	// position of each moment in its chain, from 1.
 	position []int
 	evidence *evidence
+	// alone is what each method says of the clocks by itself, and disputes, by pair of
+	// hosts, how the two exclude each other; nil if they do not. anyDispute is the first.
+	alone      map[clock.Methods]*clock.Model
+	disputes   map[pair]string
+	anyDispute pair
+	// suspends are, by host, when its clock stood still; nil if none did.
+	suspends map[int][]*Event
 }
 
 // chains of a host: packets are stamped by CLOCK_REALTIME and moved, so a packet and
@@ -28,7 +37,18 @@ func chainOf(m *Moment) int {
 }
 
 func newCertainty(a *assembly) *certainty {
-	c := &certainty{clocks: a.clocks, evidence: a.evidence}
+	c := &certainty{clocks: a.clocks, evidence: a.evidence, alone: a.alone}
+	for i, d := range a.clocks.Disagreements() {
+		if between := pairOf(d.A, d.B); i == 0 {
+			c.disputes, c.anyDispute = make(map[pair]string), between
+		}
+		c.disputes[pairOf(d.A, d.B)] = a.disagreement(&d)
+	}
+	for h := range a.run.Hosts {
+		for _, e := range a.evidence.gaps[h] {
+			c.suspend(e)
+		}
+	}
 	arrivals := make(map[int][]int)
 	for _, e := range a.edges {
 		if e.sure && !e.impossible {
@@ -42,6 +62,9 @@ func newCertainty(a *assembly) *certainty {
 // byHand knows what the exported fields of a timeline tell.
 func byHand(t *Timeline) *certainty {
 	c := &certainty{}
+	for i := range t.Moments {
+		c.suspend(t.Moments[i].Event)
+	}
 	arrivals := make(map[int][]int)
 	for _, s := range t.Transmissions() {
 		if s.Departure >= 0 && s.Departure < s.Arrival && !s.Impossible && !s.Ambiguous {
@@ -50,6 +73,24 @@ func byHand(t *Timeline) *certainty {
 	}
 	c.count(t, arrivals)
 	return c
+}
+
+func (c *certainty) suspend(e *Event) {
+	if e.Step == nil || e.Step.Change != ClockSuspend {
+		return
+	}
+	if c.suspends == nil {
+		c.suspends = make(map[int][]*Event)
+	}
+	c.suspends[e.Host] = append(c.suspends[e.Host], e)
+}
+
+// suspended reports whether a host's clock stood still at some time between two of its
+// moments.
+func (c *certainty) suspended(host int, from, to clock.Local) bool {
+	return slices.ContainsFunc(c.suspends[host], func(e *Event) bool {
+		return min(from, to) < e.At && e.Step.Since < max(from, to)
+	})
 }
 
 // count walks the moments in order, so that whatever is before a moment is known
@@ -143,7 +184,8 @@ func (t *Timeline) Certain(a, b int) (before, known bool) {
 
 // Apart is an interval, in nanoseconds, that surely holds how much later moment b was
 // than moment a by the clocks alone; ±clock.Unbounded where nothing bounds a side. It
-// is exact for two moments that one host stamped with one clock.
+// is exact for two moments that one host stamped with one clock, unless the host was
+// suspended in between.
 func (t *Timeline) Apart(a, b int) (lo, hi int64) {
 	c := t.certain
 	if c == nil {
@@ -160,6 +202,14 @@ func (c *certainty) apart(a, b *Moment) (lo, hi int64) {
 		hi = lo
 		if chainOf(a) == chainOf(b) {
 			err = 0
+		}
+		// The order of the moments is sure, but not how long the clock stood still.
+		switch {
+		case !c.suspended(a.Event.Host, a.Local, b.Local):
+		case lo >= 0:
+			hi = clock.Unbounded
+		default:
+			lo = -clock.Unbounded
 		}
 	case c.clocks != nil:
 		lo, hi = c.clocks.Between(a.Event.Host, a.Local, b.Event.Host, b.Local)

@@ -191,7 +191,7 @@ func spread(points []ClockPoint) (median, most int64) {
 func (b *Builder) clockPairs() []ClockPair {
 	said := make(map[pair]string)
 	for _, d := range b.clocks.Disagreements() {
-		said[pairOf(d.A, d.B)] = b.disagreement(&d)
+		said[pairOf(d.A, d.B)] = upper(b.disagreement(&d)) + "."
 	}
 	probes, segments := b.counts[clock.Probes], b.counts[clock.Segments]
 	var all []ClockPair

@@ -164,12 +164,19 @@ func newTrial(t *Timeline, exp *experiment.Experiment) *trial {
 // judge rules on one expectation, the premise apart.
 func (tr *trial) judge(e *experiment.Expectation) Verdict {
 	tr.empty = false
-	v := tr.judgeNoun(e)
+	v := tr.disputing(func() Verdict { return tr.judgeNoun(e) })
 	v.Expectation = e.Text
 	if tr.empty && e.AllowEmpty && v.Ruling == Fail {
 		v.Ruling, v.Reason = Pass, ""
 	}
 	return v
+}
+
+// disputing gives a verdict that cannot be told because the clocks' two methods exclude
+// each other that cause.
+func (tr *trial) disputing(rule func() Verdict) Verdict {
+	tr.causes.disputed = nil
+	return tr.causes.because(rule())
 }
 
 func (tr *trial) judgeNoun(e *experiment.Expectation) Verdict {

@@ -82,12 +82,13 @@ func (tr *trial) doubts(sa *experiment.MomentSelector, a, b int) string {
 
 // stepTouches reports whether a step of CLOCK_REALTIME can have moved moment m
 // against the other. Calls are stamped with CLOCK_MONOTONIC, which is never
-// stepped; the clock of a host is compared with another's through its packets.
+// stepped; the clock of a host is compared with another's through its packets. A suspend
+// is of both clocks.
 func stepTouches(g *gap, m, other *Moment) bool {
 	if g.host != m.Event.Host {
 		return false
 	}
-	return m.Event.Packet != nil || other.Event.Host != m.Event.Host
+	return g.suspend || m.Event.Packet != nil || other.Event.Host != m.Event.Host
 }
 
 // named is a moment as its selector names it, with its connection and its time.

@@ -138,6 +138,7 @@ func (tr *trial) onePhase(e *experiment.PhaseExpectation, connection int, p *Pha
 	if p.Err < clock.Unbounded {
 		l = length{p.Nanoseconds - p.Err, p.Nanoseconds + p.Err}
 	}
+	tr.causes.dispute(p.From, p.To)
 	v := tr.lasted(l, e.Least, e.Most, connection)
 	v.Moments = []int{p.From, p.To}
 	if v.Ruling != Pass {

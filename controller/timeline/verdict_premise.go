@@ -49,7 +49,7 @@ func (tr *trial) premise() premise {
 			p.add(CannotTell, e.Text+": "+unknown)
 			continue
 		}
-		v := tr.order(&e.Precondition.Order)
+		v := tr.disputing(func() Verdict { return tr.order(&e.Precondition.Order) })
 		if v.Ruling == Fail {
 			v.Ruling = NotReproduced
 		}
@@ -64,7 +64,7 @@ func (tr *trial) premise() premise {
 	}
 	for i := range tr.exp.Meetings {
 		m := &tr.exp.Meetings[i]
-		if v := tr.meeting(m); v.Ruling != Pass {
+		if v := tr.disputing(func() Verdict { return tr.meeting(m) }); v.Ruling != Pass {
 			p.add(v.Ruling, "meeting "+m.Name+": "+v.Reason)
 		}
 	}

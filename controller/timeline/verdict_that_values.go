@@ -97,6 +97,7 @@ func (w *thatWorld) phasesOf(name, socket string) ([]Phase, ref.Val) {
 func (w *thatWorld) phaseValue(p *Phase) ref.Val {
 	w.note(p.From, p.To)
 	l := length{-clock.Unbounded, clock.Unbounded}
+	w.causes.dispute(p.From, p.To)
 	if p.Err < clock.Unbounded {
 		l = length{p.Nanoseconds - p.Err, p.Nanoseconds + p.Err}
 	}

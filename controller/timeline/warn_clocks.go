@@ -85,14 +85,17 @@ func (b *Builder) warnOfLiars() string {
 func (b *Builder) warnOfDisagreements() []string {
 	var w []string
 	for _, d := range b.clocks.Disagreements() {
-		w = append(w, b.disagreement(&d)+
+		w = append(w, upper(b.disagreement(&d))+"."+
 			" A box with a clock of its own may be on the way of one of them, or a stamp lies; a path that is slower one way than the other does not do this."+
 			" Times across these hosts are given so widely that they hold whichever is right.")
 	}
 	return w
 }
 
-// disagreement is a sentence on where two methods exclude each other.
+// upper begins a sentence.
+func upper(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+// disagreement says, without a full stop, where two methods exclude each other.
 func (b *Builder) disagreement(d *clock.Disagreement) string {
 	how, least, most := "ahead of", further(d.Probes.Hi, d.Segments.Lo), further(d.Probes.Lo, d.Segments.Hi)
 	if d.Segments.Hi < d.Probes.Lo {
@@ -102,7 +105,7 @@ func (b *Builder) disagreement(d *clock.Disagreement) string {
 	if most < clock.Unbounded {
 		by = spanText(least) + " to " + spanText(most)
 	}
-	return fmt.Sprintf("Probes and segments exclude each other: by segments the clock of %s, against that of %s, is %s %s where it is by probes.",
+	return fmt.Sprintf("probes and segments exclude each other: by segments the clock of %s, against that of %s, is %s %s where it is by probes",
 		b.name(d.B), b.name(d.A), by, how)
 }
 
