@@ -44,14 +44,19 @@ func clockHead(r *synclinev1.ClockReport, o drawOptions) []string {
 		points = fmt.Sprintf(", at %s over %s", numbered(n, "moment", "moments"), timeline.Span(clockSpan(reference)))
 	}
 	lines := o.wrap("", strings.Fields(fmt.Sprintf("%s: %s%s", what, numbered(len(r.Hosts), "host", "hosts"), points)), " ")
-	when := "half way through"
-	if r.RunId == "" {
-		when = "at the end"
+	text := fmt.Sprintf("lab time is the clock of %s: offsets are against it", clockName(reference))
+	switch {
+	case points == "":
+	case r.RunId == "":
+		text += ", at the end"
+	default:
+		text += ", half way through"
 	}
-	text := fmt.Sprintf("lab time is the clock of %s: offsets are against it, %s. Assumed: no clock gains more than %s on another",
-		clockName(reference), when, ppmUnsigned(r.DriftPpb))
-	if r.WanderPpb > 0 {
-		text += fmt.Sprintf(", and no rate changes by more than %s in a second", ppmUnsigned(r.WanderPpb))
+	if r.DriftPpb > 0 {
+		text += fmt.Sprintf(". Assumed: no clock gains more than %s on another", ppmUnsigned(r.DriftPpb))
+		if r.WanderPpb > 0 {
+			text += fmt.Sprintf(", and no rate changes by more than %s in a second", ppmUnsigned(r.WanderPpb))
+		}
 	}
 	return append(lines, o.wrap("", strings.Fields(text), " ")...)
 }
@@ -142,7 +147,7 @@ func clockTable(r *synclinev1.ClockReport, shown []int, o drawOptions) []string 
 				t.row(append([]string{name, m.name}, methodCells(r, i, m)...)...)
 				name = ""
 			}
-			if h.RateLowPpb != nil && h.RateHighPpb != nil {
+			if h.RateLowPpb != nil && h.RateHighPpb != nil && h.Method != "same clock" {
 				t.note(1, "rate "+rateText(*h.RateLowPpb, *h.RateHighPpb))
 			}
 		}
@@ -156,6 +161,9 @@ func clockTable(r *synclinev1.ClockReport, shown []int, o drawOptions) []string 
 // methodCells are offset, ±, the median and the largest half-width, and messages.
 func methodCells(r *synclinev1.ClockReport, host int, m method) []string {
 	h := r.Hosts[host]
+	if h.Method == "same clock" {
+		return []string{"0 ns", "0 ns"}
+	}
 	var widths []int64
 	for _, p := range h.Points {
 		if b := m.of(p); bounded(b) {

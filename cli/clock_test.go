@@ -27,6 +27,7 @@ var clockScenes = map[string]func() *synclinev1.ClockReport{
 	"probed_now": probedClocks,
 	"not_known":  unknownClocks,
 	"same_clock": sameClocks,
+	"one_clock":  oneClock,
 }
 
 // clockHost is a host whose offset to the reference is at(t) ± err(t), t in seconds from
@@ -171,6 +172,13 @@ func sameClocks() *synclinev1.ClockReport {
 	}
 	r.Hosts[1] = same
 	return r
+}
+
+// oneClock is what is measured between hosts that read one clock: nothing.
+func oneClock() *synclinev1.ClockReport {
+	return &synclinev1.ClockReport{Schema: "syncline.clock/1", Hosts: []*synclinev1.ClockHost{
+		{Host: "vm1", Agent: "vm1", Method: "reference"}, {Host: "vm2", Agent: "vm2", Method: "same clock"},
+	}}
 }
 
 // clockOptionsOf reads the name of a section: a width, then "ascii", "colour", what to
