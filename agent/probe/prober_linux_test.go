@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -130,6 +132,22 @@ func stop(members ...*member) {
 	}
 }
 
+// deadline ends a test that waits for what never comes.
+type deadline struct {
+	t  testing.TB
+	at time.Time
+}
+
+func newDeadline(t testing.TB) deadline { return deadline{t, time.Now().Add(patience)} }
+
+func (d deadline) check(waitsFor string, args ...any) {
+	d.t.Helper()
+	if time.Now().After(d.at) {
+		d.t.Fatalf("waited for "+waitsFor, args...)
+	}
+	runtime.Gosched()
+}
+
 // until waits until the events of a member are as wanted.
 func (m *member) until(what string, wanted func([]*synclinev1.Event) bool) {
 	m.t.Helper()
@@ -175,8 +193,19 @@ func sights(events []*synclinev1.Event, d synclinev1.Direction, reply bool) (all
 type flight struct{ left, came *synclinev1.Event }
 
 // flights pairs what left one member with what came to another one, and fails the test if
-// an event is no sight, or there are two of one.
+// one came that did not leave.
 func flights(t testing.TB, from, to *member, reply bool) (all []flight) {
+	t.Helper()
+	all, orphans := paired(t, from, to, reply)
+	for _, e := range orphans {
+		t.Errorf("it came and never left: %v", e)
+	}
+	return all
+}
+
+// paired pairs what left one member with what came to another one, and fails the test if
+// there are two sights of one.
+func paired(t testing.TB, from, to *member, reply bool) (all []flight, orphans []*synclinev1.Event) {
 	t.Helper()
 	came := map[uint64]*synclinev1.Event{}
 	for _, e := range sights(to.events, in, reply) {
@@ -200,10 +229,7 @@ func flights(t testing.TB, from, to *member, reply bool) (all []flight) {
 			}
 		}
 	}
-	for _, e := range came {
-		t.Errorf("it came and never left: %v", e)
-	}
-	return all
+	return all, slices.Collect(maps.Values(came))
 }
 
 // check holds every flight against the truth, which is that both ends read one clock, and

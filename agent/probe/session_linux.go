@@ -229,7 +229,11 @@ func (s *session) pass(now int64) (patience time.Duration, err error) {
 		}
 	}
 	s.expire(now)
-	return patience, s.hand()
+	if err := s.hand(); err != nil {
+		return 0, err
+	}
+	s.prober.publish(s.counts, nil)
+	return patience, nil
 }
 
 // wait waits for what comes next.
@@ -516,7 +520,6 @@ func (s *session) emit(all bool) error {
 	if len(events) > 0 {
 		s.prober.cfg.Emit(events)
 	}
-	s.prober.publish(s.counts, nil)
 	return nil
 }
 
