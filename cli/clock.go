@@ -213,7 +213,7 @@ Exit: 0 every clock is known, 2 the command line is wrong, 3 a clock is not know
 			if err := opts.check(c); err != nil {
 				return err
 			}
-			if err := probing.check(c); err != nil {
+			if err := probing.check(c, "rate"); err != nil {
 				return err
 			}
 			if length <= 0 || length > mostProbeTime {
@@ -253,11 +253,11 @@ func (o *probeOptions) flags(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("no-probes", "probe-all-pairs")
 }
 
-func (o *probeOptions) check(c *cobra.Command) error {
-	for _, name := range []string{"rate", "probe-rate"} {
-		if c.Flags().Changed(name) && (o.rate < 1 || o.rate > mostProbeRate) {
-			return usage("--%s %d: give a number from 1 to %d", name, o.rate, mostProbeRate)
-		}
+// check looks at the rate, which the command's flag of that name has set: another
+// command's --rate may mean something else.
+func (o *probeOptions) check(c *cobra.Command, rate string) error {
+	if c.Flags().Changed(rate) && (o.rate < 1 || o.rate > mostProbeRate) {
+		return usage("--%s %d: give a number from 1 to %d", rate, o.rate, mostProbeRate)
 	}
 	return nil
 }

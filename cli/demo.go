@@ -30,6 +30,7 @@ const upLimit = 15 * time.Second
 func (a *app) demoCommand() *cobra.Command {
 	var opts runOptions
 	var look ladderOptions
+	var wire wireOptions
 	var keep bool
 	c := &cobra.Command{
 		Use:   "demo [NAME|FILE]",
@@ -40,10 +41,14 @@ experiment (basic-open-close, another scenario of the library, or a file), draw 
 ladder, judge it, and leave nothing behind.
 
 Without root the hosts are addresses 127.0.0.x of this machine, and the demo says
-what that lacks and how to get it.`,
+what that lacks and how to get it.
+
+` + wireHelp,
 		Example: `  syncline demo
   syncline demo connect-refused
   syncline demo -o json > timeline.json
+  syncline demo --delay 20ms --jitter 2ms --loss 1%
+  syncline demo --delay 5ms/1ms        a path that takes longer one way
   syncline demo --keep                 leave the lab up, and say how to talk to it`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -62,25 +67,36 @@ what that lacks and how to get it.`,
 			if len(args) == 1 {
 				file = args[0]
 			}
-			return a.demo(c.Context(), file, opts, look, keep)
+			if err := wire.parse(); err != nil {
+				return err
+			}
+			return a.demo(c.Context(), file, opts, look, demoLab{wire: wire, keep: keep})
 		},
 	}
 	look.flags(c)
 	opts.flags(c)
+	wire.flags(c)
 	c.Flags().BoolVar(&keep, "keep", false, "leave the lab up, and say how to talk to it")
 	return c
 }
 
-func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, keep bool) (err error) {
+// demoLab is what lab a demo is to make.
+type demoLab struct {
+	wire wireOptions
+	// keep leaves it up.
+	keep bool
+}
+
+func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, want demoLab) (err error) {
 	exp, source, err := a.readExperiment(file, opts.plan())
 	if err != nil {
 		return err
 	}
-	l, err := a.makeLab(exp, keep)
+	l, err := a.makeLab(exp, want)
 	if err != nil {
 		return err
 	}
-	kept := false
+	keep, kept := want.keep, false
 	defer func() {
 		cerr := l.Close()
 		if keep && !kept {
@@ -104,6 +120,9 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 		return err
 	}
 	verdict := operator.demonstrate(ctx, cl, exp, file, source, opts, look)
+	if err := sayWires(a.Err, l); err != nil {
+		return errors.Join(verdict, err)
+	}
 	var failed *exitError
 	if keep && (verdict == nil || errors.As(verdict, &failed) && failed.err == nil) {
 		kept = true
@@ -147,6 +166,8 @@ type lab struct {
 	local bool
 	// agentArgs are given to every agent besides what it is told of its host.
 	agentArgs []string
+	// hostArgs are given to the agent of one host, by the host's name in the lab.
+	hostArgs  map[string][]string
 	processes []member
 }
 
@@ -160,7 +181,7 @@ type member struct {
 const controllerHost = "controller"
 
 // makeLab makes a host for each role, and one for the controller.
-func (a *app) makeLab(exp *experiment.Experiment, keep bool) (*lab, error) {
+func (a *app) makeLab(exp *experiment.Experiment, want demoLab) (*lab, error) {
 	l := &lab{app: a, exp: exp, bindings: map[string]string{}}
 	var cfg netlab.Config
 	for i, h := range exp.Hosts {
@@ -169,9 +190,17 @@ func (a *app) makeLab(exp *experiment.Experiment, keep bool) (*lab, error) {
 		cfg.Hosts = append(cfg.Hosts, name)
 	}
 	cfg.Hosts = append(cfg.Hosts, controllerHost)
-	cfg.Keep = keep
+	cfg.Keep = want.keep
+	cfg.Wires = want.wire.wires(exp, l.bindings)
+	var err error
+	if l.hostArgs, err = want.wire.clockArgs(exp, l.bindings); err != nil {
+		return nil, err
+	}
 	made, err := netlab.New(cfg)
 	if errors.Is(err, netlab.ErrPrivilege) {
+		if want.wire.asked() {
+			return nil, &exitError{code: exitRefused, err: fmt.Errorf("a wire lies between network namespaces, and without them the hosts are addresses of one machine: %w", err)}
+		}
 		l.local = true
 		made, err = netlab.NewLoopback(cfg)
 	}
@@ -216,7 +245,8 @@ func (l *lab) start(ctx context.Context) error {
 		for k, v := range h.Pick {
 			args = append(args, "--label", k+"="+v)
 		}
-		if err := l.launch(host, exec.Command(self, append(args, l.agentArgs...)...)); err != nil {
+		args = append(append(args, l.agentArgs...), l.hostArgs[host.Name]...)
+		if err := l.launch(host, exec.Command(self, args...)); err != nil {
 			return err
 		}
 	}

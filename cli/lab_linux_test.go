@@ -28,7 +28,7 @@ type testLab struct {
 func newTestLab(t testing.TB, exp *experiment.Experiment, agentArgs ...string) *testLab {
 	t.Helper()
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
-	l, err := a.makeLab(exp, false)
+	l, err := a.makeLab(exp, demoLab{})
 	if err != nil {
 		t.Fatal(err)
 	}

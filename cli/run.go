@@ -63,7 +63,7 @@ func (o *runOptions) check(c *cobra.Command) error {
 	if c.Flags().Changed("measure-overhead") && o.rounds < 1 {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--measure-overhead=%d: give a number of rounds from 1; six are the fewest that make an interval of 95 %%", o.rounds)}
 	}
-	if err := o.probes.check(c); err != nil {
+	if err := o.probes.check(c, "probe-rate"); err != nil {
 		return err
 	}
 	o.set = map[string]string{}

@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -146,9 +145,12 @@ func (h *hub) start() {
 	h.ended = make(chan struct{})
 	go func() {
 		defer close(h.ended)
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		h.run()
+		// The thread is not given back, as it has a priority of its own.
+		if err := spend(h.run); err != nil {
+			h.mu.Lock()
+			h.err = fmt.Errorf("netlab: the wires stopped: %w", err)
+			h.mu.Unlock()
+		}
 	}()
 }
 
@@ -175,24 +177,26 @@ func (h *hub) close() error {
 	return errors.Join(errs...)
 }
 
-func (h *hub) run() {
+// run moves frames until stop.
+func (h *hub) run() error {
+	// What waits for this thread is late by as much as it waits for a processor. Without
+	// CAP_SYS_NICE it waits as everybody does, and Lateness tells how long.
+	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil && err != unix.EACCES && err != unix.EPERM {
+		return fmt.Errorf("setpriority: %w", err)
+	}
 	ready := make([]unix.EpollEvent, 64)
 	for {
 		n, err := unix.EpollWait(h.epoll, ready, -1)
 		if err == unix.EINTR {
 			continue
 		}
-		if err == nil {
-			err = h.serve(ready[:n])
-		}
-		if errors.Is(err, errStopped) {
-			return
-		}
 		if err != nil {
-			h.mu.Lock()
-			h.err = fmt.Errorf("netlab: the wires stopped: %w", err)
-			h.mu.Unlock()
-			return
+			return fmt.Errorf("epoll_wait: %w", err)
+		}
+		if err := h.serve(ready[:n]); errors.Is(err, errStopped) {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
 }

@@ -36,7 +36,7 @@ func directions() *rapid.Generator[Direction] {
 func TestLineKeepsItsWord(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := directions().Draw(t, "direction")
-		if err := d.check(); err != nil {
+		if err := d.Check(); err != nil {
 			t.Fatal(err)
 		}
 		l := newLine(d, rapid.Uint64().Draw(t, "seed"), 1)

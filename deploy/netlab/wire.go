@@ -29,7 +29,8 @@ type Wire struct {
 	// Out is the way from the host to the switch, In the way back.
 	Out, In Direction
 	// Seed makes the random choices the same for the same sequence of frames; 0 takes
-	// one by chance, which Lab.Wires tells. The two directions choose apart.
+	// one by chance, the same for all wires of the lab, which Lab.Wires tells. Every direction
+	// of every wire chooses apart.
 	Seed uint64
 }
 
@@ -64,7 +65,8 @@ type Direction struct {
 // plain reports whether the direction changes nothing.
 func (d Direction) plain() bool { return d == Direction{} }
 
-func (d Direction) check() error {
+// Check reports what is wrong with the direction.
+func (d Direction) Check() error {
 	switch {
 	case d.Delay < 0 || d.Delay > MaxDelay:
 		return fmt.Errorf("the delay must be 0 to %v, not %v", MaxDelay, d.Delay)
@@ -151,7 +153,7 @@ func (p *plan) checkWires() error {
 			way string
 			Direction
 		}{{"from", w.Out}, {"to", w.In}} {
-			if err := d.check(); err != nil {
+			if err := d.Check(); err != nil {
 				return fmt.Errorf("netlab: the wire %s host %s: %w", d.way, name, err)
 			}
 		}

@@ -8,7 +8,7 @@ import (
 )
 
 // chooseMechanism decides what moves the frames of all wires of the lab, and gives
-// every wire that has none a seed. It makes the hub if that is the choice.
+// all wires that have none one seed. It makes the hub if that is the choice.
 func (l *Lab) chooseMechanism() error {
 	if len(l.plan.Wires) == 0 {
 		return nil
@@ -32,13 +32,12 @@ func (l *Lab) chooseMechanism() error {
 	l.plan.Mechanism = UserSpace
 	// The map is the caller's.
 	l.plan.Wires = maps.Clone(l.plan.Wires)
+	seed := chance()
 	for name, w := range l.plan.Wires {
-		for w.Seed == 0 {
-			var b [8]byte
-			rand.Read(b[:]) // it does not fail
-			w.Seed = binary.NativeEndian.Uint64(b[:])
+		if w.Seed == 0 {
+			w.Seed = seed
+			l.plan.Wires[name] = w
 		}
-		l.plan.Wires[name] = w
 	}
 	var err error
 	if l.hub, err = newHub(); err != nil {
@@ -49,6 +48,13 @@ func (l *Lab) chooseMechanism() error {
 		return err
 	}
 	return l.hub.add("", fd, Wire{}, 0)
+}
+
+// chance is a seed of up to nine digits, which a person can type again.
+func chance() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // it does not fail
+	return 1 + binary.NativeEndian.Uint64(b[:])%999_999_999
 }
 
 // netem reports whether netem can make every wire of the lab.
