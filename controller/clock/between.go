@@ -28,10 +28,14 @@ func (m *Model) Between(a int, ta Local, b int, tb Local) (lo, hi int64) {
 }
 
 // onLab widens an interval measured in nanoseconds of a host's clock to one that
-// surely holds it in nanoseconds of the lab's.
+// surely holds it in nanoseconds of the lab's. It is not bounded if one of the two clocks
+// may have stood still.
 func (m *Model) onLab(host int, lo, hi int64) (int64, int64) {
 	if m.Same(host, m.reference) {
 		return lo, hi
+	}
+	if m.facts.stopped(host) || m.facts.stopped(m.reference) {
+		return -Unbounded, Unbounded
 	}
 	return m.widen(lo, -1), m.widen(hi, 1)
 }

@@ -1,6 +1,9 @@
 package clock
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // facts are what the messages say, by method, before anything is concluded: limits on
 // offsets, of which those are left out that others imply by the bound on the drift.
@@ -135,6 +138,11 @@ func (f *facts) stops(clock int) []Change {
 		}
 	}
 	return stops
+}
+
+// stopped reports whether a host's clock ever stood still.
+func (f *facts) stopped(host int) bool {
+	return slices.ContainsFunc(f.changes[f.clock[host]], func(c Change) bool { return c.Stopped })
 }
 
 // all is the set of bins that there are.
