@@ -22,7 +22,7 @@ const (
 )
 
 // ProbeClocks measures the clocks of agents now. Agents that play in a run can take part:
-// the few datagrams do not disturb it, and say nothing to it.
+// where that run would see the probes there are few, at the beginning and at the end.
 func (s *timelineService) ProbeClocks(ctx context.Context, q *synclinev1.ProbeClocksRequest) (*synclinev1.ProbeClocksResponse, error) {
 	c := s.controller
 	duration, points, err := probeLimits(q)

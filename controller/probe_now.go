@@ -74,6 +74,7 @@ func (c *Controller) probeNow(ctx context.Context, p *probing, duration time.Dur
 		return err
 	}
 	defer c.unlisten(l)
+	p.quiet = c.quietFor(p)
 	n := &probeTalk{controller: c, listener: l, probing: p}
 	n.tell(p.open())
 	err = n.await(ctx, "OpenProbes", probesOpenLimit, p.opening)

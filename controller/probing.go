@@ -85,7 +85,9 @@ type probing struct {
 	// run is the run whose events the sights become; empty: they are told at the end.
 	run    string
 	wanted store.Probing
-	hosts  []*probeHost
+	// quiet asks at the beginning and at the end only, so that no run sees the probes.
+	quiet bool
+	hosts []*probeHost
 	// connected are the pairs of hosts between which lanes connect.
 	connected []hostPair
 	pairs     []probePair
@@ -165,7 +167,7 @@ func (p *probing) start() []toAgent {
 		}
 		h.began = true
 		out = append(out, toAgent{h.agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_StartProbes{
-			StartProbes: &synclinev1.StartProbes{Session: p.session, Secret: secret, Host: h.name, Rate: uint32(p.wanted.Rate), Peers: peers},
+			StartProbes: &synclinev1.StartProbes{Session: p.session, Secret: secret, Host: h.name, Rate: uint32(p.wanted.Rate), Peers: peers, Quiet: p.quiet},
 		}}})
 	}
 	return out

@@ -25,7 +25,7 @@ func (r *runner) startProbes(ctx context.Context) error {
 	if r.run.Probing.Off || r.run.Probing == (store.Probing{}) {
 		return nil
 	}
-	r.probes = &probing{session: r.run.ID, run: r.run.ID, wanted: r.run.Probing, connected: connectedRoles(r.experiment)}
+	r.probes = &probing{session: r.run.ID, run: r.run.ID, wanted: r.run.Probing, quiet: r.quiet, connected: connectedRoles(r.experiment)}
 	for _, h := range r.run.Hosts {
 		host := &probeHost{name: h.Name, agent: h.Agent, clock: h.ClockID, lacks: r.unprobed[h.Agent]}
 		if s := r.controller.sessions.get(h.Agent); s != nil {

@@ -88,6 +88,8 @@ type runner struct {
 	clocks     *agentClocks
 	// probes is nil before the clocks are probed, and in a run that does not ask for it.
 	probes *probing
+	// quiet is set if the experiment would see clock probes. It is fixed.
+	quiet bool
 	// unprobed is, by agent, why it cannot take part in clock probes; empty if it can.
 	unprobed map[string]string
 	// probesBegan is when the session was begun.
@@ -121,6 +123,9 @@ func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner
 		clocks:   newAgentClocks(run.Hosts),
 		done:     run.RepetitionsDone,
 		variants: slices.Clone(run.Variants),
+	}
+	if exp != nil {
+		r.quiet = seesProbes(exp)
 	}
 	if o := overheadFromStore(run.Overhead); o != nil {
 		r.measurement = &measurement{overhead: o}
