@@ -28,6 +28,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"syncline/agent/clock"
 	"syncline/agent/packet"
 	"syncline/agent/setup"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -59,6 +60,9 @@ type Config struct {
 	// State is the directory of what must outlive the agent: the journal of changes to
 	// the host. Made if it is missing; two agents cannot share one.
 	State string
+	// TestClock is what the host's clocks are made to look like; nil leaves them as they are.
+	// It is refused outside of a lab made by deploy/netlab.
+	TestClock *clock.Test
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -83,6 +87,13 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.RingBytes != 0 && (cfg.RingBytes < packet.MinRingBytes || cfg.RingBytes > packet.MaxRingBytes) {
 		return nil, fmt.Errorf("a capture ring of %d bytes; it can have %d to %d", cfg.RingBytes, packet.MinRingBytes, packet.MaxRingBytes)
+	}
+	if cfg.TestClock != nil {
+		if err := inLab(); err != nil {
+			return nil, fmt.Errorf("test clock %s: %w", cfg.TestClock, err)
+		}
+		cfg.TestClock = cfg.TestClock.Started(time.Now().UnixNano())
+		cfg.Log.Warn("every time of this agent is of a clock that does not exist", "test_clock", cfg.TestClock.String())
 	}
 	if cfg.PendingBytes == 0 {
 		cfg.PendingBytes = 64 << 20

@@ -49,6 +49,7 @@ func describeHost(cfg Config) (*synclinev1.Hello, error) {
 		Incarnation:  uint64(time.Now().UnixNano()),
 		Capabilities: capabilities(),
 		Features:     features,
+		TestClock:    cfg.TestClock.String(),
 	}, nil
 }
 

@@ -60,6 +60,9 @@ type run struct {
 	jobs      chan func()
 	// done is closed when the run has finished: the stream is whole.
 	done chan struct{}
+	// keeping ends with stopKeeping; see keepClocks.
+	keeping     sync.WaitGroup
+	stopKeeping context.CancelFunc
 
 	mu         sync.Mutex
 	repetition *repetition
@@ -113,7 +116,7 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		number: 1, sources: plan.Sources,
 		stream: &stream{
 			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
-			limit: rs.cfg.PendingBytes, wake: rs.notify,
+			limit: rs.cfg.PendingBytes, wake: rs.notify, clock: rs.cfg.TestClock,
 		},
 	}
 	for _, h := range plan.Hosts {
@@ -161,6 +164,7 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 	r.changes = r.newChanges()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.steps, r.stopSteps = context.WithCancel(r.ctx)
+	r.keepClocks()
 	go r.work()
 	return r, nil
 }
@@ -260,7 +264,7 @@ func (r *run) openTaps() error {
 		Interfaces: interfaces, Addresses: r.flows.Addresses, Ports: r.flows.Ports, Ranges: r.portRanges(),
 		ICMP:       slices.Contains(sources, synclinev1.Source_SOURCE_ICMP),
 		ARP:        slices.Contains(sources, synclinev1.Source_SOURCE_ARP),
-		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt, RingBytes: r.runs.cfg.RingBytes,
+		SnapLength: int(r.plan.SnapLength), Prompt: r.plan.Prompt, RingBytes: r.runs.cfg.RingBytes, Clock: r.runs.cfg.TestClock,
 	})
 	if err != nil {
 		return fmt.Errorf("open the capture on %s: %w", strings.Join(interfaces, ", "), err)
@@ -456,7 +460,7 @@ func (r *run) missed(rep *repetition, w *synclinev1.Watch, err error) {
 // meeting releases the lanes of a meeting.
 func (r *run) meeting(m *synclinev1.Meeting) {
 	if rep := r.current(m.Repetition); rep != nil {
-		rep.board.Release(m.Name, m.AtNs, m.Error)
+		rep.board.Release(m.Name, r.runs.cfg.TestClock.HostMonotonic(m.AtNs), m.Error)
 	}
 }
 
@@ -649,6 +653,7 @@ func (r *run) end(last *repetition, cause string) {
 	case err != nil:
 		final.Error = cause + "; " + err.Error()
 	}
+	r.clocksKept()
 	final.LastEvent, final.LastChunk = r.stream.finish()
 	r.mu.Lock()
 	r.finished = final

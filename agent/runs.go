@@ -157,7 +157,7 @@ func (rs *runs) send(m *synclinev1.ControlRequest) {
 	l := rs.link
 	rs.mu.Unlock()
 	if l != nil {
-		l.send(m)
+		l.send(outgoing(rs.cfg.TestClock, m))
 	}
 }
 

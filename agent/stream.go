@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"syncline/agent/clock"
 	"syncline/proto/chunk"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -36,13 +37,16 @@ type stream struct {
 	run, agent  string
 	incarnation uint64
 	limit       int
+	// clock is the test clock that the times of all events are moved to; nil: none.
+	clock *clock.Test
 	// wake tells the uploader that there is a new chunk.
 	wake func()
 
 	mu   sync.Mutex
 	open []*synclinev1.Event
-	// waiting is since when the first of open waits.
+	// waiting is since when the first of open waits; urgent is set if one of them is not to.
 	waiting time.Time
+	urgent  bool
 	lost    map[losing]*lostEvents
 	parcels []*parcel
 	bytes   int
@@ -92,6 +96,7 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 			s.waiting = time.Now()
 		}
 		s.open = append(s.open, e)
+		s.urgent = s.urgent || e.GetClockStep() != nil
 	}
 }
 
@@ -155,29 +160,33 @@ func sourceOf(e *synclinev1.Event) synclinev1.Source {
 	return synclinev1.Source_SOURCE_SYSCALLS
 }
 
-// due reports whether the events that wait have waited long enough, or are many.
+// due reports whether the events that wait have waited long enough, or are many. What
+// happened to a clock does not wait: who watches the run relies on it until then.
 func (s *stream) due() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case len(s.open) == 0:
 		return len(s.lost) > 0
-	case len(s.open) >= cutAt:
+	case len(s.open) >= cutAt, s.urgent:
 		return true
 	}
 	return time.Since(s.waiting) >= chunkAge
 }
 
 // take empties the queue; losses come last. It says since when the
-// first event has waited.
+// first event has waited: for ever, if one of them is urgent.
 func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	events, since = s.open, s.waiting
-	s.open = nil
 	if len(events) == 0 {
 		since = time.Now()
 	}
+	if s.urgent {
+		since = time.Time{}
+	}
+	s.open, s.urgent = nil, false
 	if s.bytes >= s.limit && !final {
 		return events, since
 	}
@@ -231,11 +240,17 @@ func (s *stream) cut(final bool) {
 }
 
 // number gives events their numbers and puts them into chunks. The first has waited since
-// then.
+// then. From here on their times are those of the test clock, if there is one.
 func (s *stream) number(events []*synclinev1.Event, since time.Time) {
+	if s.builder.Len() > 0 && since.Before(s.oldest) {
+		s.oldest = since
+	}
 	for _, e := range events {
 		s.events++
 		e.Number = s.events
+		if s.clock != nil {
+			onTestClock(s.clock, e)
+		}
 		if s.builder.Len() > 0 && !s.builder.Add(e) {
 			s.ship()
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"syncline/agent"
+	"syncline/agent/clock"
 	"syncline/controller"
 )
 
@@ -129,7 +130,7 @@ func (a *app) agentCommand() *cobra.Command {
 }
 
 func (a *app) agentServeCommand() *cobra.Command {
-	var name, state string
+	var name, state, testClock string
 	var ring int
 	var labels, addresses []string
 	c := &cobra.Command{
@@ -150,11 +151,17 @@ func (a *app) agentServeCommand() *cobra.Command {
 					return &exitError{code: exitUsage, err: fmt.Errorf("--address %s: %w", address, err)}
 				}
 			}
+			var test *clock.Test
+			if c.Flags().Changed("test-clock") {
+				if test, err = clock.ParseTest(testClock); err != nil {
+					return &exitError{code: exitUsage, err: fmt.Errorf("--test-clock: %w", err)}
+				}
+			}
 			if state == "" {
 				state = filepath.Join(defaultData(), "agent-"+name)
 			}
 			return a.serveAgent(c.Context(), agent.Config{
-				RingBytes: ring, State: state, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
+				RingBytes: ring, State: state, TestClock: test, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
 			})
 		},
 	}
@@ -162,6 +169,7 @@ func (a *app) agentServeCommand() *cobra.Command {
 	c.Flags().StringVar(&name, "name", host, "name of this host in the lab")
 	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, above all what it has changed on this host and must take back (default: agent-NAME in the directory of the user's or the unit's state)")
 	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
+	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100,wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
 	return c

@@ -24,8 +24,9 @@ const (
 	// the processor from those who send them. It is as long as most loops of calls that an
 	// experiment can hold.
 	leisure = 250 * time.Millisecond
-	// sampling is how often the relation of the two clocks goes into the record.
-	sampling = time.Second
+	// sampling is how often the two clocks are compared when nothing else calls for it. A
+	// stamp near a step is known to be between two comparisons, and no better.
+	sampling = 100 * time.Millisecond
 	// patience is how long Run waits at its end for blocks that the kernel's timer
 	// should have handed over within a few milliseconds.
 	patience = time.Second
@@ -51,10 +52,10 @@ type Capture struct {
 	closing, ended chan struct{}
 
 	// Owned by Run from its start on.
-	moves   clock.Map
-	armed   clock.Sample
-	sampled int64
-	emit    func([]*synclinev1.Event)
+	moves clock.Map
+	// compared is when the clocks were compared last.
+	compared int64
+	emit     func([]*synclinev1.Event)
 
 	mu     sync.Mutex
 	state  state
@@ -103,10 +104,10 @@ func Open(cfg Config) (*Capture, error) {
 	c := &Capture{
 		flows: newFlows(&cfg), clock: cfg.Clock,
 		closing: make(chan struct{}), ended: make(chan struct{}), passed: make(chan struct{}),
-		armed: cfg.Clock.Read(),
 	}
-	c.moves.Add(c.armed)
-	c.at, c.last = c.armed.Monotonic, c.armed.Monotonic
+	armed := cfg.Clock.Read()
+	c.moves.Add(armed)
+	c.at, c.last, c.compared = armed.Monotonic, armed.Monotonic, armed.Monotonic
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("packet: eventfd: %w", err)
@@ -121,9 +122,9 @@ func Open(cfg Config) (*Capture, error) {
 		if err != nil {
 			return nil, errors.Join(err, c.release())
 		}
-		r.floor, r.clock = c.armed.Monotonic, cfg.Clock
+		r.floor, r.clock = armed.Monotonic, cfg.Clock
 		c.rings = append(c.rings, r)
-		c.counts = append(c.counts, counts{since: c.armed.Monotonic})
+		c.counts = append(c.counts, counts{since: armed.Monotonic})
 	}
 	return c, nil
 }
@@ -146,8 +147,9 @@ func Available() error {
 // called. It then ends the taps, reads what is left, and returns when every frame
 // that the kernel counted has been emitted or reported lost, some 10 ms later.
 //
-// emit gets Packet, Loss, ClockSample and ClockStep events, in the order in which each
-// interface saw them but not in order of time across interfaces. It is called on Run's
+// emit gets Packet and Loss events, in the order in which each interface saw them but not in
+// order of time across interfaces. Steps of the clock are told by clock.Keeper, and are here
+// in the bounds of the packets around them. It is called on Run's
 // goroutine, owns what it gets, and may block: the rings then fill meanwhile. Number
 // and repetition are left to it. Run can be called once.
 func (c *Capture) Run(ctx context.Context, emit func([]*synclinev1.Event)) error {
@@ -158,7 +160,6 @@ func (c *Capture) Run(ctx context.Context, emit func([]*synclinev1.Event)) error
 	stop := context.AfterFunc(ctx, c.kick)
 	defer stop()
 	c.emit = emit
-	c.sample(c.armed)
 	for ctx.Err() == nil && !isClosed(c.closing) {
 		if err := c.step(); err != nil {
 			return err
@@ -204,9 +205,9 @@ func (c *Capture) step() error {
 			return err
 		}
 	}
-	due := time.Duration(c.sampled + int64(sampling) - clock.Now())
+	due := time.Duration(c.compared + int64(sampling) - clock.Now())
 	if due <= 0 {
-		c.sample(c.clock.Read())
+		c.compare()
 		return nil
 	}
 	_, err = c.wait(due, true)
@@ -224,8 +225,7 @@ func (c *Capture) linger() (woken bool, err error) {
 		if woken, err := c.wait(c.pause, false); woken || err != nil {
 			return woken, err
 		}
-		now := c.clock.Read()
-		c.add(now)
+		now := c.compare()
 		if now.Monotonic >= until || slices.ContainsFunc(c.rings, (*ring).filling) {
 			break
 		}
@@ -278,7 +278,6 @@ func (c *Capture) finish() error {
 			break
 		}
 	}
-	c.sample(c.clock.Read())
 	for _, r := range c.rings {
 		if r.wasDown {
 			errs = append(errs, fmt.Errorf("packet: interface %s went down during the capture; packets right after it came up again may be missing", r.name))
@@ -327,8 +326,7 @@ func (c *Capture) pass() (blocks int, err error) {
 		blocks += ready[i]
 	}
 	if blocks > 0 {
-		now := c.clock.Read()
-		c.add(now)
+		now := c.compare()
 		for i, r := range c.rings {
 			for range ready[i] {
 				c.deliver(i, r.take(&c.flows, &c.moves, now))
@@ -404,24 +402,12 @@ func loss(count uint64, since, at int64, where string) *synclinev1.Event {
 	}}}
 }
 
-// sample puts a sample of the clocks into the record.
-func (c *Capture) sample(s clock.Sample) {
-	c.add(s)
-	c.sampled = s.Monotonic
-	c.hand([]*synclinev1.Event{{TimeNs: s.Monotonic, Fact: &synclinev1.Event_ClockSample{
-		ClockSample: &synclinev1.ClockSample{RealtimeNs: s.Realtime, ErrorNs: s.Err},
-	}}})
-}
-
-// add lets the map know of a sample, and reports the step that it shows, if any.
-func (c *Capture) add(s clock.Sample) {
-	step := c.moves.Add(s)
-	if step == nil {
-		return
-	}
-	c.hand([]*synclinev1.Event{{TimeNs: step.At, Fact: &synclinev1.Event_ClockStep{
-		ClockStep: &synclinev1.ClockStep{StepNs: step.By, SinceNs: step.Since},
-	}}})
+// compare lets the map know of the clocks as they are now.
+func (c *Capture) compare() clock.Sample {
+	now := c.clock.Read()
+	c.moves.Add(now)
+	c.compared = now.Monotonic
+	return now
 }
 
 func (c *Capture) hand(events []*synclinev1.Event) {

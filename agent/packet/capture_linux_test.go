@@ -388,29 +388,6 @@ func TestDrainFailsWithTheReason(t *testing.T) {
 	}
 }
 
-func TestRecordHoldsTheClocks(t *testing.T) {
-	p := newPair(t)
-	r := p.client.record(p.config())
-	r.drain()
-	r.stop()
-	var samples []*synclinev1.Event
-	for _, e := range r.all() {
-		if e.GetClockSample() != nil {
-			samples = append(samples, e)
-		}
-	}
-	if len(samples) < 2 {
-		t.Fatalf("%d clock samples, want one at the start and one at the end", len(samples))
-	}
-	for _, e := range samples {
-		now := clock.Read()
-		offset := e.GetClockSample().RealtimeNs - e.TimeNs
-		if d := offset - (now.Realtime - now.Monotonic); max(d, -d) > int64(time.Millisecond) {
-			t.Errorf("the clocks' difference was %d, and is %d ns off now", offset, d)
-		}
-	}
-}
-
 func TestCloseEndsRun(t *testing.T) {
 	p := newPair(t)
 	r := p.client.record(p.config())
