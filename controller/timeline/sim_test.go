@@ -31,16 +31,8 @@ type world struct {
 	// forwarder is a host that all packets pass, 0 if none.
 	forwarder int
 	ipid      uint32
-}
-
-// simClock reads offset + t at true time t, fast by ppm.
-type simClock struct {
-	offset int64
-	ppm    float64
-}
-
-func (c simClock) at(t int64) clock.Local {
-	return clock.Local(t + c.offset + int64(float64(t)*c.ppm/1e6))
+	// asked counts the exchanges of clock probes that each host asked for.
+	asked map[int]uint64
 }
 
 type simID struct {
@@ -57,7 +49,7 @@ func newWorld(seed uint64, clocks ...simClock) *world {
 	w := &world{
 		run: &Run{ID: "r-1"}, clocks: clocks, random: rand.New(rand.NewPCG(seed, 1)),
 		truth: make(map[simMoment]int64), cause: make(map[simID][]simID), lost: make(map[simID]bool),
-		next: make([]uint64, len(clocks)), wrong: make([]int64, len(clocks)), repetition: 1, blind: make(map[int]bool),
+		next: make([]uint64, len(clocks)), wrong: make([]int64, len(clocks)), repetition: 1, blind: make(map[int]bool), asked: make(map[int]uint64),
 	}
 	for h := range clocks {
 		w.run.Hosts = append(w.run.Hosts, Host{Name: string(rune('A' + h)), Address: w.address(h)})
