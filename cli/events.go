@@ -39,6 +39,8 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 		},
 	}
 	formatFlag(c, &output, "table", "ndjson")
+	// Said here too, so that it means the same with every command that tells times.
+	c.Flags().Bool("raw", true, "times as each host's own clock says; events are always told so")
 	return c
 }
 
