@@ -87,7 +87,7 @@ func (a *app) clockShowCommand() *cobra.Command {
 		Long: `Say how the clocks of a run's hosts differed, at any moment of it: offset and rate
 against the reference, with ± that surely holds, by probes alone, by the run's own
 packets alone, and by both; what the pairs told each other; what happened to clocks.
-With HOSTs, of these only.
+With HOSTs, of these only; -o json has all, times in nanoseconds.
 
 Exit: 0 every clock is known, 2 the command line is wrong, 3 a clock is not known or
 the two methods contradict each other, 4 no controller, 5 refused.`,
@@ -220,6 +220,9 @@ Exit: 0 every clock is known, 2 the command line is wrong, 3 a clock is not know
 				return usage("--for %v: give a time above 0, and at most %v", length, mostProbeTime)
 			}
 			return a.ask(c.Context(), func(cl *client) error {
+				if length > progressEvery {
+					fmt.Fprintf(a.Err, "probing %s for %v\n", strings.Join(args, ", "), length)
+				}
 				answer, err := cl.timelines.ProbeClocks(c.Context(), &synclinev1.ProbeClocksRequest{
 					Agents: args, Reference: opts.reference, DurationNs: int64(length),
 					Rate: uint32(probing.rate), AllPairs: probing.allPairs, Points: uint32(opts.points),
