@@ -33,11 +33,16 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// Protocol is the version of the agents' protocol that this controller speaks.
+// Protocol is the newest version of the agents' protocol that this controller speaks.
 //
 //	1  the first
 //	2  chunks of version 4; Arm says which repetition comes next
-const Protocol = 2
+//	3  chunks of version 5; clock probes, and what happens to the clocks of a host
+const Protocol = 3
+
+// oldestProtocol is the oldest version that it speaks. An agent of version 2 takes part in
+// runs without clock probes.
+const oldestProtocol = 2
 
 // heartbeat is how often agents say that they live.
 const heartbeat = 2 * time.Second

@@ -54,6 +54,8 @@ func TestBadHello(t *testing.T) {
 		"address":  func(h *synclinev1.Hello) { h.Addresses = []string{"here"} },
 		"no boot":  func(h *synclinev1.Hello) { h.BootId = "" },
 		"protocol": func(h *synclinev1.Hello) { h.ProtocolMin, h.ProtocolMax = 7, 9 },
+		"too old":  func(h *synclinev1.Hello) { h.ProtocolMin, h.ProtocolMax = 1, 1 },
+		"clock":    func(h *synclinev1.Hello) { h.TestClock = strings.Repeat("x", maxTestClock+1) },
 		"labels":   func(h *synclinev1.Hello) { h.Labels = map[string]string{"k": strings.Repeat("v", 1000)} },
 		"nothing":  func(h *synclinev1.Hello) { h.Addresses = nil },
 		"features": func(h *synclinev1.Hello) { h.Features = make([]*synclinev1.Feature, maxFeatures+1) },

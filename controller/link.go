@@ -27,6 +27,7 @@ const (
 	maxAddresses   = 64
 	maxFeatures    = 64
 	maxFeatureSize = 4096
+	maxTestClock   = 512
 )
 
 // uploadWindow is how many chunks of one agent are on their way through raft at
@@ -122,7 +123,7 @@ func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.Control
 
 // welcome tells an agent which of its runs nobody waits for any more.
 func (c *Controller) welcome(hello *synclinev1.Hello) *synclinev1.Welcome {
-	w := &synclinev1.Welcome{Protocol: Protocol, Controller: "syncline " + c.cfg.Version, HeartbeatNs: int64(heartbeat)}
+	w := &synclinev1.Welcome{Protocol: min(Protocol, hello.ProtocolMax), Controller: "syncline " + c.cfg.Version, HeartbeatNs: int64(heartbeat)}
 	for _, id := range hello.RunIds {
 		if r, ok := c.store.Run(id); !ok || r.State.Final() {
 			w.ForgetRunIds = append(w.ForgetRunIds, id)
@@ -137,10 +138,12 @@ func checkHello(h *synclinev1.Hello) error {
 		return status.Error(codes.InvalidArgument, "the first message of an agent must be its hello")
 	case !agentName.MatchString(h.Name):
 		return status.Errorf(codes.InvalidArgument, "agent name %q: use 1 to 63 letters, digits, dots, dashes and underscores", h.Name)
-	case h.ProtocolMin > Protocol || h.ProtocolMax < Protocol:
-		return status.Errorf(codes.FailedPrecondition, "this controller speaks version %d of the protocol, the agent %d to %d; install the same release on both", Protocol, h.ProtocolMin, h.ProtocolMax)
+	case h.ProtocolMin > Protocol || h.ProtocolMax < oldestProtocol:
+		return status.Errorf(codes.FailedPrecondition, "this controller speaks versions %d to %d of the protocol, the agent %d to %d; install the same release on both", oldestProtocol, Protocol, h.ProtocolMin, h.ProtocolMax)
 	case len(h.Labels) > maxLabels || len(h.Addresses) > maxAddresses:
 		return status.Errorf(codes.InvalidArgument, "an agent has at most %d labels and %d addresses", maxLabels, maxAddresses)
+	case len(h.TestClock) > maxTestClock:
+		return status.Errorf(codes.InvalidArgument, "a test clock is described in at most %d bytes", maxTestClock)
 	case len(h.Features) > maxFeatures:
 		return status.Errorf(codes.InvalidArgument, "an agent names at most %d features of its host", maxFeatures)
 	case len(h.Addresses) == 0:

@@ -98,7 +98,10 @@ func TestRunGoesOnWithoutProbes(t *testing.T) {
 	}{
 		"off":       {func(_, server *fakeAgent) { server.capabilities = nil }, &synclinev1.Probing{Off: true}, nil},
 		"one clock": {func(client, server *fakeAgent) { server.hello.BootId = client.hello.BootId }, nil, nil},
-		"old agent": {func(_, server *fakeAgent) { server.capabilities = server.capabilities[:2] }, nil, []string{"agent server: its release knows no clock probes"}},
+		"old agent": {func(_, server *fakeAgent) {
+			server.capabilities = server.capabilities[:2]
+			server.hello.ProtocolMin, server.hello.ProtocolMax = oldestProtocol, oldestProtocol
+		}, nil, []string{"agent server: its release knows no clock probes"}},
 		"cannot": {func(_, server *fakeAgent) {
 			server.capabilities[2] = &synclinev1.Capability{Source: synclinev1.Source_SOURCE_PROBES, Reason: "no UDP", Remedy: "get it"}
 		}, nil, []string{"agent server: it cannot: no UDP; get it"}},
