@@ -29,10 +29,16 @@ func (m *Model) disagree() {
 	if probes == 0 || segments == 0 || probes == segments {
 		return
 	}
+	// What all allow together, each allows: then there is nothing to compare.
+	if len(m.view.broken)+len(m.view.unsteady) == 0 {
+		return
+	}
 	views := []*view{m.facts.view(probes), m.facts.view(segments)}
 	m.disagreements = disagreements(views[0], views[1])
 	if len(m.disagreements) > 0 {
 		m.union = views
+		// What is unsteady together may be steady apart; the methods are to blame.
+		m.unsteady = append(views[0].unsteady[:len(views[0].unsteady):len(views[0].unsteady)], views[1].unsteady...)
 	}
 }
 
@@ -41,6 +47,7 @@ func (m *Model) disagree() {
 func disagreements(probes, segments *view) []Disagreement {
 	worst := make(map[[2]int]Disagreement)
 	var order [][2]int
+	p, s := probes.walk(), segments.walk()
 	for _, v := range []*view{probes, segments} {
 		for owner, links := range v.links {
 			for _, l := range links {
@@ -48,7 +55,7 @@ func disagreements(probes, segments *view) []Disagreement {
 					continue
 				}
 				pair := [2]int{owner, l.to}
-				d, apart := apart(owner, l, probes, segments)
+				d, apart := apart(owner, l, p, s)
 				if old, ok := worst[pair]; !ok && apart > 0 {
 					order = append(order, pair)
 					worst[pair] = d
@@ -68,7 +75,7 @@ func disagreements(probes, segments *view) []Disagreement {
 
 // apart is where two views are farthest apart of the places where a link has limits, and
 // by how much; 0 if they have an offset in common everywhere.
-func apart(owner int, l link, probes, segments *view) (worst Disagreement, most int64) {
+func apart(owner int, l link, probes, segments *walk) (worst Disagreement, most int64) {
 	for _, s := range []*side{l.ahead, l.behind} {
 		for at := range s.places() {
 			d := Disagreement{A: owner, B: l.to, At: at}
@@ -93,9 +100,9 @@ func (d Disagreement) apart() int64 {
 }
 
 // offset is that of one clock to another when the other reads at.
-func (v *view) offset(from int, at Local, to int) Bound {
+func (w *walk) offset(from int, at Local, to int) Bound {
 	b := Bound{Lo: -Unbounded, Hi: Unbounded}
-	lo, hi := v.reading(from, at, to)
+	lo, hi := w.reading(from, at, to)
 	if lo > -Unbounded {
 		b.Lo = add(lo, -int64(at))
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math/bits"
 	"slices"
-	"sort"
 )
 
 // limit says that an offset was at most Most when the axis' clock read At.
@@ -42,12 +41,13 @@ type envelope struct {
 // newEnvelope keeps those limits, sorted by time, that matter.
 func newEnvelope(g *growth, mirrored bool, limits []limit) *envelope {
 	e := &envelope{growth: g, mirrored: mirrored}
+	var c cursor
 	for _, l := range limits {
-		a := e.apex(l)
-		if n := len(e.apexes); n > 0 && e.apexes[n-1].cone(a) <= l.Most {
+		a := e.apex(l, &c)
+		if n := len(e.apexes); n > 0 && e.apexes[n-1].cone(&a) <= l.Most {
 			continue
 		}
-		for n := len(e.apexes); n > 0 && a.cone(e.apexes[n-1]) <= e.apexes[n-1].Most; n-- {
+		for n := len(e.apexes); n > 0 && a.cone(&e.apexes[n-1]) <= e.apexes[n-1].Most; n-- {
 			e.apexes = e.apexes[:n-1]
 		}
 		e.apexes = append(e.apexes, a)
@@ -56,8 +56,8 @@ func newEnvelope(g *growth, mirrored bool, limits []limit) *envelope {
 }
 
 // apex adds the integrals to a limit; its Most may be anything.
-func (e *envelope) apex(l limit) apex {
-	up, down := e.growth.until(l.At)
+func (e *envelope) apex(l limit, c *cursor) apex {
+	up, down := e.growth.until(l.At, c)
 	if e.mirrored {
 		up, down = fine{}.minus(down), fine{}.minus(up)
 	}
@@ -65,7 +65,7 @@ func (e *envelope) apex(l limit) apex {
 }
 
 // cone is the value, at the place of another apex, of the cone whose apex is a.
-func (a *apex) cone(at apex) int64 {
+func (a *apex) cone(at *apex) int64 {
 	if at.At >= a.At {
 		return add(a.Most, at.up.minus(a.up).ceil())
 	}
@@ -73,20 +73,42 @@ func (a *apex) cone(at apex) int64 {
 }
 
 // most returns the lowest cone at a time; Unbounded if there is no limit at all.
-func (e *envelope) most(at Local) int64 {
+func (e *envelope) most(at Local, c *cursor) int64 {
 	if len(e.apexes) == 0 {
 		return Unbounded
 	}
-	i := sort.Search(len(e.apexes), func(i int) bool { return e.apexes[i].At > at })
-	here := e.apex(limit{At: at})
+	i := e.after(at, c)
+	here := e.apex(limit{At: at}, c)
 	lowest := Unbounded
 	if i > 0 {
-		lowest = e.apexes[i-1].cone(here)
+		lowest = e.apexes[i-1].cone(&here)
 	}
 	if i < len(e.apexes) {
-		lowest = min(lowest, e.apexes[i].cone(here))
+		lowest = min(lowest, e.apexes[i].cone(&here))
 	}
 	return lowest
+}
+
+// after is the index of the first apex behind a time.
+func (e *envelope) after(at Local, c *cursor) int {
+	n, i := len(e.apexes), c.apex
+	for range 2 {
+		if i <= n && (i == 0 || e.apexes[i-1].At <= at) && (i == n || e.apexes[i].At > at) {
+			c.apex = i
+			return i
+		}
+		i++
+	}
+	low, high := 0, n
+	for low < high {
+		if mid := int(uint(low+high) >> 1); e.apexes[mid].At > at {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	c.apex = low
+	return low
 }
 
 // drift bounds the rates of two clocks against each other, in parts per billion:

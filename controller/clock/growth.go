@@ -1,9 +1,6 @@
 package clock
 
-import (
-	"math/bits"
-	"sort"
-)
+import "math/bits"
 
 // fine is a signed number of 2^-32 nanoseconds, 128 bits wide: what clocks gain on
 // each other over any time is exact in it, so that gains of neighbouring spans add up.
@@ -98,17 +95,35 @@ func newGrowth(from []Local, most, least []rate) *growth {
 	return g
 }
 
+// cursor remembers where the last question was answered, since the next one is mostly about
+// a time close by. The zero cursor is as good as any, and wrong ones do no harm.
+type cursor struct{ window, apex int }
+
 // window is the index of the window that a time is in.
-func (g *growth) window(at Local) int {
-	if len(g.from) == 1 {
-		return 0
+func (g *growth) window(at Local, c *cursor) int {
+	w := c.window
+	for range 2 {
+		if w < len(g.from) && g.from[w] <= at && (w+1 == len(g.from) || g.from[w+1] > at) {
+			c.window = w
+			return w
+		}
+		w++
 	}
-	return max(0, sort.Search(len(g.from), func(i int) bool { return g.from[i] > at })-1)
+	low, high := 0, len(g.from)
+	for low < high {
+		if mid := int(uint(low+high) >> 1); g.from[mid] > at {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	c.window = max(0, low-1)
+	return c.window
 }
 
 // until returns the integrals of most and of least up to a time.
-func (g *growth) until(at Local) (up, down fine) {
-	i := g.window(at)
+func (g *growth) until(at Local, c *cursor) (up, down fine) {
+	i := g.window(at, c)
 	d := add(int64(at), -int64(g.from[i]))
 	return g.up[i].plus(g.most[i].over(d)), g.down[i].plus(g.least[i].over(d))
 }

@@ -12,6 +12,7 @@ type Model struct {
 	// union is not empty where methods disagree: then answers cover what each of them says.
 	union         []*view
 	disagreements []Disagreement
+	unsteady      []WanderBreak
 }
 
 // Contradiction is a place where the messages between two clocks leave no offset
@@ -45,8 +46,7 @@ func NewModel(cfg Config, messages []Message) *Model {
 // model concludes from all the facts.
 func (f *facts) model() *Model {
 	m := &Model{facts: f, reference: f.cfg.Reference, methods: f.all()}
-	m.view = f.view(m.methods)
-	m.disagree()
+	m.conclude()
 	return m
 }
 
@@ -54,9 +54,14 @@ func (f *facts) model() *Model {
 // reference of m.
 func (m *Model) By(methods Methods) *Model {
 	other := &Model{facts: m.facts, reference: m.reference, methods: m.facts.of(methods)}
-	other.view = m.facts.view(other.methods)
-	other.disagree()
+	other.conclude()
 	return other
+}
+
+func (m *Model) conclude() {
+	m.view = m.facts.view(m.methods)
+	m.unsteady = m.view.unsteady
+	m.disagree()
 }
 
 // Messages counts the messages that tie the host's clock to another one.
@@ -111,7 +116,7 @@ func (m *Model) Inconsistent() []Contradiction { return m.view.broken }
 // WanderBroken lists pairs of hosts whose messages deny the bound on the wander, each pair
 // once or, if both clocks' axes show it, twice. Between those, or if it took three clocks to
 // see it between all, only the bound on the drift was made use of.
-func (m *Model) WanderBroken() []WanderBreak { return m.view.unsteady }
+func (m *Model) WanderBroken() []WanderBreak { return m.unsteady }
 
 // DriftPPB and WanderPPB are what was assumed: no clock gains more than the one on another,
 // in parts per billion, and no rate changes faster than the other, in parts per billion

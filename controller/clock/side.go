@@ -44,9 +44,9 @@ func newSide(g *growth, mirrored bool, gaps []span, limits []limit) *side {
 	s.envelopes = append(s.envelopes, newEnvelope(g, mirrored, limits))
 	for i, gap := range gaps {
 		if mirrored {
-			s.edges = append(s.edges, edge{gap.from, s.reading(gap.from, s.envelopes[i].most(gap.from))})
+			s.edges = append(s.edges, edge{gap.from, s.reading(gap.from, s.envelopes[i].most(gap.from, &cursor{}))})
 		} else {
-			s.edges = append(s.edges, edge{gap.to, s.reading(gap.to, s.envelopes[i+1].most(gap.to))})
+			s.edges = append(s.edges, edge{gap.to, s.reading(gap.to, s.envelopes[i+1].most(gap.to, &cursor{}))})
 		}
 	}
 	s.sweep()
@@ -83,14 +83,14 @@ func (s *side) reading(at Local, most int64) int64 {
 
 // far is the most that the far clock reads at a time of the axis' clock, or the least if
 // the side is mirrored. It never falls as the time grows. ±Unbounded: no bound.
-func (s *side) far(at Local) int64 {
+func (s *side) far(at Local, c *cursor) int64 {
 	most := Unbounded
 	i := 0
 	if len(s.gaps) > 0 {
 		i = sort.Search(len(s.gaps), func(i int) bool { return s.gaps[i].to > at })
 	}
 	if i == len(s.gaps) || at <= s.gaps[i].from {
-		most = s.envelopes[i].most(at)
+		most = s.envelopes[i].most(at, c)
 	}
 	reading := s.reading(at, most)
 	if len(s.edges) == 0 {
@@ -109,8 +109,8 @@ func (s *side) far(at Local) int64 {
 }
 
 // most is far as a limit of the offset, or of its negative if the side is mirrored.
-func (s *side) most(at Local) int64 {
-	reading := s.far(at)
+func (s *side) most(at Local, c *cursor) int64 {
+	reading := s.far(at, c)
 	switch {
 	case reading >= Unbounded || reading <= -Unbounded:
 		return Unbounded

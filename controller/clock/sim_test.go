@@ -179,7 +179,7 @@ func (l *lab) report(host int, from, to, near float64, stopped bool) {
 // connections now and then, and the assumptions that nobody changed.
 func newQuietLab(seed uint64) *lab {
 	l := &lab{random: rand.New(rand.NewPCG(seed, 11)), span: 20e9, defaults: true}
-	l.span *= 0.1 + l.random.Float64()
+	l.span *= 0.05 + 0.4*l.random.Float64()
 	for range 2 + l.random.IntN(5) {
 		l.clocks = append(l.clocks, truth{
 			offset: (2*l.random.Float64() - 1) * 3600e9, rate: (2*l.random.Float64() - 1) * 90e-6,

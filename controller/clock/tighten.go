@@ -41,6 +41,8 @@ type tightening struct {
 	free []bool
 	// best is the place of each window where the offset is known best.
 	best []place
+	// cursors of ahead and of behind.
+	cursors [2]cursor
 }
 
 // place is a time at which the offset was within [lo, hi].
@@ -90,8 +92,8 @@ func (t *tightening) apexes(visit func(at Local)) {
 }
 
 func (t *tightening) place(at Local) place {
-	p := place{at: at, lo: -Unbounded, hi: t.ahead.most(at)}
-	if low := t.behind.most(at); low < Unbounded {
+	p := place{at: at, lo: -Unbounded, hi: t.ahead.most(at, &t.cursors[0])}
+	if low := t.behind.most(at, &t.cursors[1]); low < Unbounded {
 		p.lo = -low
 	}
 	return p
@@ -172,7 +174,7 @@ func (t *tightening) look() {
 		t.best[k] = place{lo: -Unbounded, hi: Unbounded}
 	}
 	t.apexes(func(at Local) {
-		best := &t.best[t.growth.window(at)]
+		best := &t.best[t.growth.window(at, &t.cursors[0])]
 		if p := t.place(at); p.known() && (!best.known() || p.width() < best.width()) {
 			*best = p
 		}

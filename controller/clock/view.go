@@ -120,12 +120,13 @@ func (v *view) settle(f *facts, set uint8, wide [][]link) {
 // limits stands, so it is enough to look there.
 func (v *view) contradictions() []Contradiction {
 	var found []Contradiction
+	w := v.walk()
 	for i, links := range v.links {
 		for _, l := range links {
 			if i > l.to {
 				continue
 			}
-			if c := v.worst(i, l); c.Lo > c.Hi {
+			if c := v.worst(i, l, w); c.Lo > c.Hi {
 				found = append(found, c)
 			}
 		}
@@ -134,11 +135,11 @@ func (v *view) contradictions() []Contradiction {
 }
 
 // worst returns the narrowest place of a link; Lo is above Hi if it is impossible.
-func (v *view) worst(owner int, l link) Contradiction {
+func (v *view) worst(owner int, l link, w *walk) Contradiction {
 	worst := Contradiction{A: owner, B: l.to, Lo: -Unbounded, Hi: Unbounded}
 	for _, s := range []*side{l.ahead, l.behind} {
 		for at := range s.places() {
-			lo, hi := v.reading(owner, at, l.to)
+			lo, hi := w.reading(owner, at, l.to)
 			if lo <= -Unbounded || hi >= Unbounded {
 				continue
 			}
@@ -151,75 +152,7 @@ func (v *view) worst(owner int, l link) Contradiction {
 	return worst
 }
 
-// reading bounds what one clock reads at the instant when another reads at.
-// ±Unbounded stands for no bound.
-//
-// Bounds go along links: if a clock reads at most x then the next reads at most
-// x plus the limit at x, because that sum never falls as x grows. So each step is taken on
-// the axis of the clock it starts from, no rate has to be assumed to change axes,
-// and the best path is the shortest one with costs that depend on the time.
+// reading bounds what one clock reads at the instant when another reads at; see walk.
 func (v *view) reading(from int, at Local, goal int) (lo, hi int64) {
-	if from == goal {
-		return int64(at), int64(at)
-	}
-	if v.clocks == 2 {
-		return v.direct(from, goal, at)
-	}
-	lows, highs := v.reach(from, at)
-	return lows[goal], highs[goal]
-}
-
-// direct is reading over the one link between two clocks.
-func (v *view) direct(from, goal int, at Local) (lo, hi int64) {
-	lo, hi = -Unbounded, Unbounded
-	for _, l := range v.links[from] {
-		if l.to == goal {
-			lo, hi = max(lo, l.least(int64(at))), min(hi, l.greatest(int64(at)))
-		}
-	}
-	return lo, hi
-}
-
-// reach bounds the readings of all clocks at once (Bellman and Ford's rounds, as
-// many as a path can have links; a contradiction would go on for ever).
-func (v *view) reach(from int, at Local) (lows, highs []int64) {
-	n := v.clocks
-	lows, highs = make([]int64, n), make([]int64, n)
-	for i := range n {
-		lows[i], highs[i] = -Unbounded, Unbounded
-	}
-	lows[from], highs[from] = int64(at), int64(at)
-	for round, changed := 1, true; changed && round < n; round++ {
-		changed = false
-		for i, links := range v.links {
-			for _, l := range links {
-				if l.to == from {
-					continue
-				}
-				if hi := l.greatest(highs[i]); hi < highs[l.to] {
-					highs[l.to], changed = hi, true
-				}
-				if lo := l.least(lows[i]); lo > lows[l.to] {
-					lows[l.to], changed = lo, true
-				}
-			}
-		}
-	}
-	return lows, highs
-}
-
-// greatest is the most that the link's far clock reads when its owner reads at most x.
-func (l link) greatest(x int64) int64 {
-	if x >= Unbounded {
-		return Unbounded
-	}
-	return l.ahead.far(Local(x))
-}
-
-// least is the least that the link's far clock reads when its owner reads at least x.
-func (l link) least(x int64) int64 {
-	if x <= -Unbounded {
-		return -Unbounded
-	}
-	return l.behind.far(Local(x))
+	return v.walk().reading(from, at, goal)
 }
