@@ -102,6 +102,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Addresses = hello.Addresses
 	return &Agent{cfg: cfg, hello: hello, runs: newRuns(cfg, hello.Incarnation)}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"syncline/agent/packet"
+	"syncline/agent/probe"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -72,7 +73,24 @@ func capabilities() []*synclinev1.Capability {
 		}
 		all = append(all, c)
 	}
-	return append(all, tracedSources()...)
+	return append(append(all, tracedSources()...), probedSource())
+}
+
+// probedSource says whether clock probes can be had here, and how good their stamps are.
+func probedSource() *synclinev1.Capability {
+	c := &synclinev1.Capability{Source: synclinev1.Source_SOURCE_PROBES, Available: true}
+	err, stamps := probe.Available()
+	var unavailable *probe.Unavailable
+	switch {
+	case errors.As(err, &unavailable):
+		c.Available, c.Reason, c.Remedy = false, unavailable.Reason.Error(), unavailable.Remedy
+	case err != nil:
+		c.Available, c.Reason, c.Remedy = false, err.Error(), "run the agent where it can open UDP sockets"
+	case stamps != nil:
+		c.Reason = "the kernel stamps no datagrams, so the agent does, which is less exact: " + stamps.Error()
+		c.Remedy = "run the agent on a kernel with SO_TIMESTAMPING"
+	}
+	return c
 }
 
 func kernelRelease() (string, error) {

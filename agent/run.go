@@ -63,6 +63,9 @@ type run struct {
 	// keeping ends with stopKeeping; see keepClocks.
 	keeping     sync.WaitGroup
 	stopKeeping context.CancelFunc
+	// unprobed is set when the run has ended and gets no session of probes any more. It is
+	// guarded by probes.mu.
+	unprobed bool
 
 	mu         sync.Mutex
 	repetition *repetition
@@ -653,6 +656,7 @@ func (r *run) end(last *repetition, cause string) {
 	case err != nil:
 		final.Error = cause + "; " + err.Error()
 	}
+	r.runs.probes.endOf(r)
 	r.clocksKept()
 	final.LastEvent, final.LastChunk = r.stream.finish()
 	r.mu.Lock()

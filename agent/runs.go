@@ -23,6 +23,8 @@ type runs struct {
 	cfg Config
 	// host is what changes this host for runs and takes it back.
 	host *setup.Host
+	// probes are the sessions of clock probes.
+	probes *probes
 
 	mu          sync.Mutex
 	byID        map[string]*run
@@ -36,7 +38,9 @@ type runs struct {
 }
 
 func newRuns(cfg Config, incarnation uint64) *runs {
-	return &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{})}
+	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{})}
+	rs.probes = &probes{runs: rs, byName: map[string]*probeSession{}}
+	return rs
 }
 
 // handle acts on one message of the controller without blocking on a run's work.
@@ -61,6 +65,12 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 		rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
 			Id: m.ClockPing.Id, TimeNs: clock.Now(),
 		}}})
+	case *synclinev1.ControlResponse_OpenProbes:
+		rs.probes.open(m.OpenProbes)
+	case *synclinev1.ControlResponse_StartProbes:
+		rs.probes.start(m.StartProbes)
+	case *synclinev1.ControlResponse_StopProbes:
+		rs.probes.stop(m.StopProbes)
 	case *synclinev1.ControlResponse_Settle:
 		rs.do(m.Settle.RunId, m.Settle.Epoch, func(r *run) { r.settle(m.Settle) })
 	case *synclinev1.ControlResponse_Drain:
@@ -199,8 +209,9 @@ func (rs *runs) attach(l *link) {
 
 func (rs *runs) detach() {
 	rs.mu.Lock()
-	defer rs.mu.Unlock()
 	rs.link = nil
+	rs.mu.Unlock()
+	rs.probes.abandon()
 }
 
 // abandon ends the work of every run, and keeps what they recorded.
@@ -226,6 +237,7 @@ func (rs *runs) close() {
 		<-r.done
 	}
 	rs.leaving.Wait()
+	rs.probes.close()
 }
 
 // forget drops a run that the controller has sealed, or does not know.

@@ -156,6 +156,8 @@ func sourceOf(e *synclinev1.Event) synclinev1.Source {
 		return synclinev1.Source_SOURCE_TCP_STATES
 	case e.GetTrace() != nil:
 		return synclinev1.Source_SOURCE_TRACEPOINTS
+	case e.GetProbe() != nil:
+		return synclinev1.Source_SOURCE_PROBES
 	}
 	return synclinev1.Source_SOURCE_SYSCALLS
 }
