@@ -36,8 +36,8 @@ import (
 
 // Versions of the protocol that this agent speaks.
 const (
-	protocolMin = 2
-	protocolMax = 2
+	protocolMin = 3
+	protocolMax = 3
 )
 
 // Config is what an agent is told at its start.
