@@ -90,7 +90,7 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 // prepare makes a run, unless another one is at work: two runs at once would
 // disturb each other's times.
 func (rs *runs) prepare(p *synclinev1.Prepare) {
-	answer := &synclinev1.Prepared{RunId: p.RunId, Epoch: p.Epoch, Capabilities: capabilities(), Environment: environment.OfRun(p, rs.cfg.Version)}
+	answer := &synclinev1.Prepared{RunId: p.RunId, Epoch: p.Epoch, Capabilities: capabilities(), Environment: environment.OfRun(p, environment.Config{Version: rs.cfg.Version, TestClock: rs.cfg.TestClock.String()})}
 	tappable := slices.ContainsFunc(answer.Capabilities, func(c *synclinev1.Capability) bool {
 		return c.Source == synclinev1.Source_SOURCE_PACKETS && c.Available
 	})

@@ -1,6 +1,7 @@
 package environment
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +14,9 @@ import (
 )
 
 // clock is what the times of this host come from, and who moves them.
-func (p *page) clock() {
+func (p *page) clock(test string) {
 	p.section(sectionClock)
+	p.set("test clock", cmp.Or(test, "none"))
 	const source = "/sys/devices/system/clocksource/clocksource0/"
 	p.file("source", source+"current_clocksource")
 	p.file("sources available", source+"available_clocksource")

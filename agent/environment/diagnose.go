@@ -36,7 +36,7 @@ type Finding struct {
 func Diagnose(env *synclinev1.Environment) []Finding {
 	d := &diagnosis{env: env}
 	for _, look := range []func(){
-		d.kernel, d.btf, d.setup, d.lockedMemory, d.openFiles, d.threads, d.quota, d.clockSource, d.discipline,
+		d.kernel, d.btf, d.setup, d.lockedMemory, d.openFiles, d.threads, d.quota, d.testClock, d.clockSource, d.discipline,
 		d.processors, d.governor, d.hypervisor, d.busy, d.offloads, d.unread,
 	} {
 		look()
@@ -214,6 +214,13 @@ func (d *diagnosis) quota() {
 		d.say("processor quota", Note, "cpu.cfs_quota_us is "+v1+": lanes stand still when it is used up", "let the agent's cgroup have no quota")
 	default:
 		d.say("processor quota", Fine, "none", "")
+	}
+}
+
+// testClock is silent on hosts without one: it is no setting of theirs.
+func (d *diagnosis) testClock() {
+	if test := d.get(sectionClock, "test clock"); test != "" && test != "none" {
+		d.say("test clock", Note, "no time of this host is real: all are made from its clock as "+test+" says", "for anything but a test of the lab itself, start its agent without --test-clock")
 	}
 }
 

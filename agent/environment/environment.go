@@ -30,6 +30,8 @@ const (
 type Config struct {
 	// Version of this program.
 	Version string
+	// TestClock is what this host's times are made from, if they are not the host's own.
+	TestClock string
 	// Interfaces to describe, by name, in the calling thread's network namespace.
 	Interfaces []string
 	// InterfacesFailure is why the interfaces are not known; empty if they are.

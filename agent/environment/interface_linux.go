@@ -18,8 +18,7 @@ import (
 
 // OfRun reads what this host is like for its part of a run: its interfaces are those
 // of the run's path.
-func OfRun(plan *synclinev1.Prepare, version string) *synclinev1.Environment {
-	cfg := Config{Version: version}
+func OfRun(plan *synclinev1.Prepare, cfg Config) *synclinev1.Environment {
 	var err error
 	if cfg.Interfaces, err = pathOf(plan); err != nil {
 		cfg.InterfacesFailure = err.Error()

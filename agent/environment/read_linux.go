@@ -16,7 +16,7 @@ func Read(cfg Config) *synclinev1.Environment {
 	p := newPage()
 	p.versions(cfg.Version)
 	p.kernel()
-	p.clock()
+	p.clock(cfg.TestClock)
 	p.processors()
 	p.memory()
 	p.virtualization()

@@ -179,13 +179,14 @@ func TestReadNamespace(t *testing.T) {
 			func() error {
 				env = OfRun(&synclinev1.Prepare{Host: "A", Hosts: []*synclinev1.HostAddress{
 					{Host: "A", Address: "10.9.9.1"}, {Host: "B", Address: "10.9.9.2"},
-				}}, "test")
+				}}, Config{Version: "test", TestClock: "offset=1s"})
 				return nil
 			}(),
 		)
 	})
 	checkWhole(t, env)
 	for _, c := range []struct{ section, name, want string }{
+		{"clock", "test clock", "offset=1s"},
 		{"sysctl", "net.ipv4.tcp_fin_timeout", "17"},
 		{"interface env0", "kind", "veth"},
 		{"interface env0", "MTU", "1234"},
@@ -218,7 +219,7 @@ func TestReadWithoutAPath(t *testing.T) {
 		"address of host A":                    {Host: "A", Hosts: []*synclinev1.HostAddress{{Host: "A", Address: "nowhere"}}},
 		"is no address of this host":           {Host: "A", Hosts: []*synclinev1.HostAddress{{Host: "A", Address: "198.51.100.7"}}},
 	} {
-		env := OfRun(plan, "test")
+		env := OfRun(plan, Config{Version: "test"})
 		i := slices.IndexFunc(env.Sections, func(s *synclinev1.Environment_Section) bool { return s.Name == "interfaces" })
 		if i < 0 || !strings.Contains(env.Sections[i].Settings[0].Failure, what) {
 			t.Errorf("want %q in %v", what, env.Sections[max(i, 0)])

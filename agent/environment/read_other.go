@@ -26,6 +26,6 @@ func Interfaces() ([]string, error) {
 }
 
 // OfRun is Read.
-func OfRun(_ *synclinev1.Prepare, version string) *synclinev1.Environment {
-	return Read(Config{Version: version})
+func OfRun(_ *synclinev1.Prepare, cfg Config) *synclinev1.Environment {
+	return Read(cfg)
 }
