@@ -134,6 +134,41 @@ func networkNamespaces(t *testing.T) map[string]bool {
 // An ordinary user gets the demo on 127.0.0.x, with calls only, and is told what
 // that lacks and how to get it.
 func TestDemoOfAnOrdinaryUser(t *testing.T) {
+	cmd, out, errs := ordinaryDemo(t, "--repeat", "2")
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitInconclusive {
+		t.Fatalf("%v, want exit code %d\n%s\n%s", err, exitInconclusive, out, errs)
+	}
+	for _, want := range []string{"missing: ", "run as root", "CAP_NET_RAW"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("standard error lacks %q:\n%s", want, errs)
+		}
+	}
+	for _, want := range []string{"connect", "accept", "127.0.0.3:8080", "cannot tell"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("standard output lacks %q:\n%s", want, out)
+		}
+	}
+}
+
+// Hosts that are addresses of one machine have nothing between them.
+func TestWireOfAnOrdinaryUser(t *testing.T) {
+	cmd, _, errs := ordinaryDemo(t, "--delay", "20ms")
+	err := cmd.Run()
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitRefused {
+		t.Fatalf("%v, want exit code %d\n%s", err, exitRefused, errs)
+	}
+	for _, want := range []string{"a wire lies between network namespaces", "run as root"} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("standard error lacks %q:\n%s", want, errs)
+		}
+	}
+}
+
+// ordinaryDemo is a demo of a user without privileges, who can read nothing of this
+// test but the program.
+func ordinaryDemo(t *testing.T, args ...string) (cmd *exec.Cmd, out, errs *bytes.Buffer) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("changes its user: run the tests as root")
 	}
@@ -148,26 +183,13 @@ func TestDemoOfAnOrdinaryUser(t *testing.T) {
 	}
 	program := filepath.Join(dir, "syncline.test")
 	copyFile(t, os.Args[0], program)
-	cmd := exec.Command(program, "demo", "--repeat", "2")
+	cmd = exec.Command(program, append([]string{"demo"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = []string{asProgram + "=1", "GORACE=" + atOnce, "TMPDIR=" + dir, "HOME=" + dir, "PATH=/usr/bin:/bin"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != exitInconclusive {
-		t.Fatalf("%v, want exit code %d\n%s\n%s", err, exitInconclusive, &out, &errs)
-	}
-	for _, want := range []string{"missing: ", "run as root", "CAP_NET_RAW"} {
-		if !strings.Contains(errs.String(), want) {
-			t.Errorf("standard error lacks %q:\n%s", want, &errs)
-		}
-	}
-	for _, want := range []string{"connect", "accept", "127.0.0.3:8080", "cannot tell"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("standard output lacks %q:\n%s", want, &out)
-		}
-	}
+	out, errs = new(bytes.Buffer), new(bytes.Buffer)
+	cmd.Stdout, cmd.Stderr = out, errs
+	return cmd, out, errs
 }
 
 func copyFile(t *testing.T, from, to string) {
