@@ -21,6 +21,7 @@ func FuzzBuild(f *testing.F) {
 	for _, sc := range scenarios[:9] {
 		f.Add(seedOf(sc.play(3).run))
 	}
+	f.Add(seedOf(clockScenes[2].play(3).run))
 	for _, name := range []string{"traced_client_closes", "traced_loss", "traced_orphan", "traced_port_reused"} {
 		archive, err := txtar.ParseFile("testdata/states/" + name + ".txtar")
 		if err != nil {
@@ -60,6 +61,9 @@ func FuzzBuild(f *testing.F) {
 			if d := cmp.Diff(tl, again, opts); d != "" {
 				t.Fatal(d)
 			}
+			for h := range run.Hosts {
+				checkOtherReference(t, one, h, repetition)
+			}
 			if n := len(tl.Moments); n > 0 {
 				tl.Certain(0, n-1)
 				tl.Apart(n-1, 0)
@@ -71,6 +75,34 @@ func FuzzBuild(f *testing.F) {
 			}
 		}
 	})
+}
+
+// checkOtherReference makes sure that a timeline on another host's clock hangs together, and
+// a report of the clocks.
+func checkOtherReference(t *testing.T, b *Builder, host, repetition int) {
+	t.Helper()
+	of, err := b.WithReference(b.run.Hosts[host].Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tl, err := of.Build(repetition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkInvariants(t, tl)
+	report, err := of.ClockReport(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for h := range report.Hosts {
+		for _, p := range report.Hosts[h].Points {
+			for _, bound := range []ClockBound{p.All, p.Probes, p.Segments} {
+				if bound.Known() && (bound.Lo > bound.Hi || bound.Estimate < bound.Lo || bound.Estimate > bound.Hi) {
+					t.Fatalf("host %d when its clock reads %d: %+v", h, p.Local, bound)
+				}
+			}
+		}
+	}
 }
 
 const eventSize = 24
@@ -106,10 +138,20 @@ func eventOf(b []byte, number uint64) Event {
 	case 3:
 		e.Loss = &Loss{Source: []Source{Syscalls, Packets, Tracepoints}[b[7]%3], Count: uint64(b[8]), Since: e.At - clock.Local(b[9])*1000}
 	case 4:
-		e.Step = &ClockStep{Step: int64(int8(b[7])) * 1000, Since: e.At - clock.Local(b[8])*1000}
+		e.Step = &ClockStep{
+			Change: ClockChange(b[9] % 5), Step: int64(int8(b[7])) * 1000, Since: e.At - clock.Local(b[8])*1000,
+			Rate: int64(int8(b[10])) * 1000, RateBefore: int64(int8(b[11])) * 1000,
+		}
 	case 5:
 		e.Socket = &SocketState{Local: address(b[7]), Peer: address(b[8]), State: int(b[9] % 14), Final: b[10]%2 == 0}
 	case 6:
+		if b[11] >= 128 {
+			e.Probe = &Probe{
+				Peer: []string{"A", "B", "C", "stranger"}[b[7]%4], Direction: Direction(b[8]%2 + 1), Exchange: uint64(b[9] % 8),
+				Reply: b[10]%2 == 0, Path: ProbePath(b[12]%2 + 1), Err: int64(b[13]),
+			}
+			break
+		}
 		e.Queue = &Queue{Address: address(b[7]), Length: int(b[8]), Limit: int(b[9]), Requests: int(b[10])}
 	case 7:
 		e.Process = &Process{Lane: "c", PID: int(b[7]), Gone: b[8]%2 == 0, Signal: int(b[9] % 32)}
@@ -156,6 +198,12 @@ func seedOf(run *Run) []byte {
 			b[6], b[7] = 13, byte(p.Direction-1)
 			b[8], b[9] = p.Source.Addr().As4()[3]-1, p.Destination.Addr().As4()[3]-1
 			b[10], b[11], b[12], b[13], b[14] = byte(p.Flags), byte(p.Seq), byte(p.Ack), byte(p.PayloadLength), byte(p.IPID)
+		}
+		if p := e.Probe; p != nil {
+			b[6], b[7], b[8], b[9], b[11], b[12] = 6, p.Peer[0]-'A', byte(p.Direction-1), byte(p.Exchange), 128, byte(p.Path-1)
+			if !p.Reply {
+				b[10] = 1
+			}
 		}
 		if tr := e.Trace; tr != nil {
 			b[6], b[7], b[8], b[11], b[12] = 14, byte(tr.Kind-1), byte(tr.Cookie-1), byte(tr.OldState-1), byte(tr.State-1)
