@@ -12,6 +12,9 @@
 // removes namespaces, links, routes and firewall rules. The one thing a crash can
 // leave is the temporary directory of Dir, which the next lab removes; see Sweep.
 //
+// Between a host and the switch there may be a Wire: delay, jitter, loss, reordering, a
+// rate, each way its own. Config.Wires has them, Lab.Wires tells what they did.
+//
 // NewLoopback gives the same Lab to a user without privileges: hosts are addresses
 // 127.0.0.2, 127.0.0.3, … of the machine itself, and Missing says what that lacks.
 //
@@ -68,7 +71,8 @@ type Config struct {
 	// filled in. The zero value keeps what Linux does on a veth and on most network
 	// cards: the sender segments late (TSO), so one captured record may stand for
 	// several segments of up to 64 KiB in all. Handshakes and teardowns are not
-	// affected; bulk data is, and costs more CPU without offloads.
+	// affected; bulk data is, and costs more CPU without offloads. A host with a Wire
+	// never has them, so that what is lost or waits is a packet.
 	NoOffloads bool
 	// Wires are what lies between the named hosts and the switch: delay, loss, a rate.
 	// A host that is not named is plugged in directly. NewLoopback refuses them.

@@ -62,9 +62,6 @@ type Direction struct {
 	Limit, LimitBytes int
 }
 
-// plain reports whether the direction changes nothing.
-func (d Direction) plain() bool { return d == Direction{} }
-
 // Check reports what is wrong with the direction.
 func (d Direction) Check() error {
 	switch {
