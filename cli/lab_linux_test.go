@@ -27,8 +27,19 @@ type testLab struct {
 // agentArgs besides.
 func newTestLab(t testing.TB, exp *experiment.Experiment, agentArgs ...string) *testLab {
 	t.Helper()
+	return makeTestLab(t, exp, demoLab{}, agentArgs...)
+}
+
+// newLyingLab is newTestLab with clocks, HOST:CLOCK, that lie.
+func newLyingLab(t testing.TB, exp *experiment.Experiment, clocks ...string) *testLab {
+	t.Helper()
+	return makeTestLab(t, exp, demoLab{wire: wireOptions{clocks: clocks}})
+}
+
+func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab, agentArgs ...string) *testLab {
+	t.Helper()
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
-	l, err := a.makeLab(exp, demoLab{})
+	l, err := a.makeLab(exp, want)
 	if err != nil {
 		t.Fatal(err)
 	}
