@@ -275,6 +275,9 @@ func TestProbesKeepQuiet(t *testing.T) {
 		if run := c.follow(created.Run.Id); run.State != synclinev1.RunState_RUN_STATE_SEALED {
 			t.Errorf("the run is %v: %s", run.State, run.Reason)
 		}
+		if got := c.follow(created.Run.Id).Warnings; len(got) > 0 != want {
+			t.Errorf("observing %s: the warnings are %q", observe, got)
+		}
 		for range 4 {
 			if m := <-began; m.Quiet != want {
 				t.Errorf("observing %s: session %s keeps quiet: %v, want %v", observe, m.Session, m.Quiet, want)

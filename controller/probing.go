@@ -373,6 +373,9 @@ func (p *probing) warnings() []string {
 			all = append(all, fmt.Sprintf("no clock probes with host %s: agent %s: %s", h.name, h.agent, h.lacks))
 		}
 	}
+	if p.quiet && len(p.pairs) > 0 {
+		all = append(all, "clocks were probed at the beginning and at the end only, and are less well known between: the experiment judges ARP, or counters of IP or UDP, and would see the probes")
+	}
 	all = append(all, p.notes...)
 	for _, h := range p.hosts {
 		switch {
