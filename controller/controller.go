@@ -48,7 +48,7 @@ const oldestProtocol = 2
 const heartbeat = 2 * time.Second
 
 // maxMessage bounds what an agent or operator may say at once, in bytes. The largest is
-// ProbesStopped, with 65,536 sights of less than 100 bytes each.
+// ProbesStopped, with 65,536 sights.
 const maxMessage = 8 << 20
 
 // stopLimit bounds the polite part of a shutdown.

@@ -2,11 +2,13 @@ package controller
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"syncline/controller/store"
@@ -174,5 +176,25 @@ func TestLostInTheSession(t *testing.T) {
 	got := p.warnings()
 	if len(got) != 2 || !strings.Contains(got[0], "agent vm1: it was lost") || !strings.Contains(got[1], "host H0 answered no clock probe of host H2") {
 		t.Errorf("the warnings are %q", got)
+	}
+}
+
+// The most that an agent says of a session fits one message, whatever it is called.
+func TestAllSightsFitOneMessage(t *testing.T) {
+	sight := &synclinev1.Event{
+		Number: 1 << 40, TimeNs: math.MaxInt64, Fact: &synclinev1.Event_Probe{Probe: &synclinev1.Probe{
+			Peer: strings.Repeat("x", 63), Direction: synclinev1.Direction_DIRECTION_OUT, Exchange: 1 << 40, Reply: true,
+			Path: controlPath, Origin: synclinev1.StampOrigin_STAMP_ORIGIN_AGENT, RealtimeNs: math.MaxInt64, ErrorNs: 1 << 30,
+		}},
+	}
+	all := make([]*synclinev1.Event, 1<<16)
+	for i := range all {
+		all[i] = sight
+	}
+	size := proto.Size(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesStopped{ProbesStopped: &synclinev1.ProbesStopped{
+		Session: "p-0123456789abcdef", Events: all,
+	}}})
+	if size > maxMessage {
+		t.Errorf("%d sights are %d bytes, %d are taken", len(all), size, maxMessage)
 	}
 }
