@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"syncline/agent/probe"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -18,8 +20,10 @@ import (
 const (
 	// maxProbeSessions bounds the sessions of clock probes that an agent takes part in at once.
 	maxProbeSessions = 16
-	// maxProbeEvents bounds the sights that are kept of a session without a run.
+	// maxProbeEvents bounds the sights that are kept of a session without a run, and
+	// maxProbeBytes those that are told, encoded: a controller takes messages of 8 MiB.
 	maxProbeEvents = 1 << 16
+	maxProbeBytes  = 7 << 20
 )
 
 // Times of sessions; variables for tests.
@@ -272,7 +276,8 @@ func (s *probeSession) work(ctx context.Context) error {
 func (s *probeSession) tell(err error) {
 	counts := s.prober.Counts()
 	s.mu.Lock()
-	events, unkept := s.inOrder(), s.unkept
+	events, unkept := fitting(s.inOrder()), s.unkept
+	unkept += uint64(len(s.kept) - len(events))
 	s.mu.Unlock()
 	troubles := s.prober.Troubles()
 	if err != nil {
@@ -321,6 +326,18 @@ func (s *probeSession) seen(events []*synclinev1.Event) {
 func (s *probeSession) inOrder() []*synclinev1.Event {
 	first := s.overrode % maxProbeEvents
 	return slices.Concat(s.kept[min(first, len(s.kept)):], s.kept[:min(first, len(s.kept))])
+}
+
+// fitting are the newest events that one message has room for.
+func fitting(events []*synclinev1.Event) []*synclinev1.Event {
+	size := 0
+	for i, e := range slices.Backward(events) {
+		// A tag and a length come before each.
+		if size += proto.Size(e) + 4; size > maxProbeBytes {
+			return events[i+1:]
+		}
+	}
+	return events
 }
 
 // met tells the controller that a peer has answered.

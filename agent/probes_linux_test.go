@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"syncline/agent/packet"
 	"syncline/agent/probe"
@@ -300,6 +301,19 @@ func TestProbesKeepTheNewest(t *testing.T) {
 		if e.TimeNs != int64(i+more) {
 			t.Fatalf("event %d is %d, want %d", i, e.TimeNs, i+more)
 		}
+	}
+	// With names as long as can be they are more than one message holds.
+	large := func(i int) *synclinev1.Event {
+		return &synclinev1.Event{TimeNs: int64(i), Fact: &synclinev1.Event_Probe{Probe: &synclinev1.Probe{Peer: strings.Repeat("x", probe.MaxName), RealtimeNs: 1 << 60}}}
+	}
+	for i := range maxProbeEvents {
+		s.seen([]*synclinev1.Event{large(i)})
+	}
+	told := fitting(s.inOrder())
+	message := &synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesStopped{ProbesStopped: &synclinev1.ProbesStopped{Events: told}}}
+	size, one := proto.Size(message), proto.Size(large(maxProbeEvents-1))
+	if size > maxProbeBytes+100 || size < maxProbeBytes/100*99 || told[len(told)-1].TimeNs != maxProbeEvents-1 {
+		t.Errorf("%d events of %d bytes are told in %d, the last is %d", len(told), one, size, told[len(told)-1].TimeNs)
 	}
 }
 

@@ -237,7 +237,7 @@ const (
 	// replyWait is how long a reply may take.
 	replyWait = 10 * time.Second
 	// sampling is how often the clocks are compared at least.
-	sampling = 500 * time.Millisecond
+	sampling = time.Second
 	// reporting is how often losses are told at most.
 	reporting = time.Second
 )

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,8 +34,7 @@ func Available() (err, stamps error) {
 type Prober struct {
 	cfg     Config
 	sockets []*socket
-	// wake is an eventfd(2) that ends Run's waiting.
-	wake int
+	poller  *poller
 	// closing is closed by Close, once; ended by Run when it is through.
 	closing, ended chan struct{}
 
@@ -68,12 +66,11 @@ func Open(cfg Config) (*Prober, error) {
 	if cfg.Emit == nil {
 		return nil, errors.New("probe: nobody to tell of what was seen")
 	}
-	p := &Prober{cfg: cfg, closing: make(chan struct{}), ended: make(chan struct{})}
-	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	poller, err := newPoller()
 	if err != nil {
-		return nil, fmt.Errorf("probe: eventfd: %w", err)
+		return nil, err
 	}
-	p.wake = wake
+	p := &Prober{cfg: cfg, poller: poller, closing: make(chan struct{}), ended: make(chan struct{})}
 	for i, e := range cfg.Endpoints {
 		if slices.ContainsFunc(cfg.Endpoints[:i], func(f Endpoint) bool { return f.Path == e.Path }) {
 			return nil, errors.Join(fmt.Errorf("probe: two addresses for the %s path", PathName(e.Path)), p.release())
@@ -83,6 +80,9 @@ func Open(cfg Config) (*Prober, error) {
 			return nil, errors.Join(err, p.release())
 		}
 		p.sockets = append(p.sockets, s)
+		if err := poller.add(s); err != nil {
+			return nil, errors.Join(err, p.release())
+		}
 	}
 	// What comes before Run is stamped after this.
 	p.session = newSession(p)
@@ -215,7 +215,7 @@ func (p *Prober) release() error {
 	for _, s := range p.sockets {
 		errs = append(errs, s.close())
 	}
-	return errors.Join(append(errs, unix.Close(p.wake))...)
+	return errors.Join(append(errs, p.poller.close())...)
 }
 
 // kick makes Run's wait return.
@@ -225,40 +225,7 @@ func (p *Prober) kick() {
 	if p.state == closed {
 		return
 	}
-	one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
-	// EAGAIN means that the counter is full, and so the wait returns anyway.
-	_, _ = unix.Write(p.wake, one[:])
-}
-
-// wait blocks until it is woken, or the time is up, or a departure was stamped, or, if
-// somebody may ask, a datagram came.
-//
-// It is poll(2) and not the poller of Go's runtime, which takes a descriptor with nothing but
-// an error for broken: that is what a stamp on the error queue looks like.
-func (p *Prober) wait(atMost time.Duration, prompt bool) error {
-	var fds [3]unix.PollFd
-	polled := append(fds[:0], unix.PollFd{Fd: int32(p.wake), Events: unix.POLLIN})
-	for _, s := range p.sockets {
-		events := int16(0)
-		if prompt {
-			events = unix.POLLIN
-		}
-		// POLLERR comes unasked.
-		polled = append(polled, unix.PollFd{Fd: int32(s.fd), Events: events})
-	}
-	timeout := unix.NsecToTimespec(max(int64(atMost), 0))
-	// EINTR is Go's preemption signal. The caller's loop makes a pass and waits anew.
-	if _, err := unix.Ppoll(polled, &timeout, nil); err != nil && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("probe: poll: %w", err)
-	}
-	if polled[0].Revents == 0 {
-		return nil
-	}
-	var count [8]byte
-	if _, err := unix.Read(p.wake, count[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
-		return fmt.Errorf("probe: read the eventfd: %w", err)
-	}
-	return nil
+	p.poller.kick()
 }
 
 // sight is a datagram as it left this host or reached it, before its stamp is moved.

@@ -326,14 +326,9 @@ func TestPathsAndRate(t *testing.T) {
 	if onControl != 2+beats/controlShare {
 		t.Errorf("%d of %d requests took the control network", onControl, len(requests))
 	}
+	// Busy machines are late, and nothing is made up for.
 	if most := int((ended-began)/20e6) + 1; beats > most {
 		t.Errorf("%d requests on the beat within %v, at 50 a second", beats, time.Duration(ended-began))
-	}
-	for i, e := range requests[3 : len(requests)-2] {
-		// Busy machines are late, but nothing is made up for.
-		if gap := e.TimeNs - requests[i+2].TimeNs; gap < 1e6 && i > 0 {
-			t.Errorf("only %d ns between two requests", gap)
-		}
 	}
 }
 

@@ -22,6 +22,8 @@ const (
 	// warmUp is how long replies are looked for at once, so that whoever waits for the
 	// first exchange hears of it.
 	warmUp = time.Second
+	// atOnce is how many peers are asked at once, at most.
+	atOnce = 4
 	// collecting is how long replies may lie in the socket. They are stamped, and reading them
 	// with the next request saves a wake-up.
 	collecting = 250 * time.Millisecond
@@ -155,18 +157,20 @@ func (s *session) begin(now int64) {
 	if s.quiet {
 		return
 	}
-	// Peers are asked one after the other within a period, and where in it the first one is
-	// asked depends on the host, so that not all ask at once.
+	// Peers are asked a few at a time, since to wake up costs more than to send, and the
+	// times are even within a period. Where in it the first ones are asked depends on the
+	// host, so that not all hosts ask at once.
 	asked := 0
 	for _, p := range s.peers {
 		if p.ask {
 			asked++
 		}
 	}
+	slots := (asked + atOnce - 1) / atOnce
 	shift, k := float64(binary.BigEndian.Uint16(s.own[:]))/(1<<16), 0
 	for _, p := range s.peers {
 		if p.ask {
-			p.due = now + s.period/2 + int64(float64(s.period)*(float64(k)+shift)/float64(asked))
+			p.due = now + s.period/2 + int64(float64(s.period)*(float64(k%slots)+shift)/float64(slots))
 			k++
 		}
 	}
@@ -255,9 +259,9 @@ func (s *session) wait(patience time.Duration) error {
 	case patience < 0:
 		until = now
 	case patience > 0:
-		return s.prober.wait(min(patience, time.Duration(until-now)), false)
+		return s.prober.poller.wait(min(patience, time.Duration(until-now)), false)
 	}
-	return s.prober.wait(time.Duration(until-now), prompt)
+	return s.prober.poller.wait(time.Duration(until-now), prompt)
 }
 
 // unmet reports whether some peer has not answered on some path yet.
@@ -269,13 +273,17 @@ func (s *session) unmet() bool {
 
 // askDue asks the peers whose time has come.
 func (s *session) askDue(now int64) {
-	for _, p := range s.peers {
+	// Replies of those who are asked at once queue up at this host: not always in one order.
+	first := s.exchanges
+	for i := range s.peers {
+		p := s.peers[(first+uint64(i))%uint64(len(s.peers))]
 		if p.due > now {
 			continue
 		}
 		s.ask(p, p.next(), false)
-		// What was missed, because this process did not run, is not made up for.
-		missed := (now - p.due) / s.period
+		// What was missed, because this process did not run, is not made up for, and the next
+		// one is not sent right after this one.
+		missed := (now - p.due + s.period/2) / s.period
 		p.due += (1+missed)*s.period + s.spread(p.turn) - s.spread(p.turn-1)
 	}
 }

@@ -48,6 +48,8 @@ type socket struct {
 	unsure bool
 	// ever is set when a departure was stamped. Some drivers never do.
 	ever bool
+	// stamped is set when there is something on the error queue.
+	stamped bool
 	// empty is a moment of CLOCK_MONOTONIC at which nothing waited to be received.
 	empty int64
 
@@ -257,9 +259,10 @@ func (s *socket) take(b []byte, flags int) (n, oobn, got int, from unix.Sockaddr
 
 // departed takes the next stamp of a departure; ok is false if there is none.
 func (s *socket) departed() (d departure, stamp int64, ok bool, err error) {
-	for {
+	for s.stamped || len(s.waiting) > 0 {
 		_, oobn, _, _, err := s.take(nil, unix.MSG_ERRQUEUE)
 		if errors.Is(err, unix.EAGAIN) {
+			s.stamped = false
 			return d, 0, false, nil
 		}
 		if err != nil {
@@ -275,6 +278,7 @@ func (s *socket) departed() (d departure, stamp int64, ok bool, err error) {
 			return d, stamp, true, nil
 		}
 	}
+	return d, 0, false, nil
 }
 
 // overflowed is how many datagrams the kernel has thrown away at this socket so far, for want
