@@ -5,6 +5,7 @@ package trace
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -41,6 +42,15 @@ var programs = []program{
 	{synclinev1.TraceKind_TRACE_KIND_ERROR, programsProgError, "inet_sk_error_report", 1, "5.15"},
 	{synclinev1.TraceKind_TRACE_KIND_DROP, programsProgDrop, "kfree_skb", 3, "5.17"},
 	{synclinev1.TraceKind_TRACE_KIND_READY, programsProgReady, "sk_data_ready", 1, "6.3"},
+}
+
+// names are those of its programs, in the order in which the kernel is to call them. What
+// destroys a socket is not interrupted by what destroys another one.
+func (p *program) names() []string {
+	if p.kind == synclinev1.TraceKind_TRACE_KIND_DESTROYED {
+		return []string{p.name}
+	}
+	return []string{p.name, p.name + "_nested"}
 }
 
 // tracepoints says how many arguments each tracepoint of this kernel has; -1 without it.
@@ -325,28 +335,29 @@ func (p *program) tells(has map[string]int) error {
 	return nil
 }
 
-// attachOne attaches the two programs of a tracepoint: that for its events and that for
-// those which come while the first is under way. The kernel calls them in the order in
-// which they were attached (kernel/tracepoint.c, func_add), and they rest on that. It attaches both or neither: the second
-// alone would tell of nothing, and the first alone would miss those.
-func (l *loaded) attachOne(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map, p program) error {
-	nested := p.name + "_nested"
+// attachOne attaches the programs of a tracepoint: that for its events and, unless nothing
+// can interrupt it, that for those which come while the first is under way. The kernel
+// calls them in the order in which they were attached (kernel/tracepoint.c, func_add), and
+// they rest on that. It attaches all or none: the second alone would tell of nothing, and
+// the first alone would miss events.
+func (l *loaded) attachOne(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, p program) error {
 	only := spec.Copy()
-	only.Programs = map[string]*ebpf.ProgramSpec{p.name: only.Programs[p.name], nested: only.Programs[nested]}
-	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: maps, Cache: types})
+	names := p.names()
+	maps.DeleteFunc(only.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return !slices.Contains(names, name) })
+	made, err := ebpf.NewCollectionWithOptions(only, ebpf.CollectionOptions{MapReplacements: shared, Cache: types})
 	if err != nil {
 		return refused("load the programs for tracepoint "+p.tracepoint, err)
 	}
 	defer made.Close()
-	var both objects
-	for _, name := range []string{p.name, nested} {
+	var all objects
+	for _, name := range names {
 		attached, err := link.AttachTracing(link.TracingOptions{Program: made.Programs[name]})
 		if err != nil {
-			return errors.Join(refused("attach to tracepoint "+p.tracepoint, err), both.detach())
+			return errors.Join(refused("attach to tracepoint "+p.tracepoint, err), all.detach())
 		}
-		both.links = append(both.links, attached)
+		all.links = append(all.links, attached)
 	}
-	l.links = append(l.links, both.links...)
+	l.links = append(l.links, all.links...)
 	l.programs = append(l.programs, made.DetachProgram(p.name))
 	return nil
 }

@@ -32,6 +32,7 @@ type programsCount struct {
 		}
 		Order   uint64
 		Running uint64
+		Pointer uint64
 	}
 }
 
@@ -77,7 +78,6 @@ const (
 	programsMapKnown                   = "known"
 	programsMapRing                    = "ring"
 	programsProgDestroyed              = "destroyed"
-	programsProgDestroyedNested        = "destroyed_nested"
 	programsProgDrop                   = "drop"
 	programsProgDropNested             = "drop_nested"
 	programsProgError                  = "error"
@@ -151,7 +151,6 @@ type programsSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsProgramSpecs struct {
 	Destroyed              *ebpf.ProgramSpec `ebpf:"destroyed"`
-	DestroyedNested        *ebpf.ProgramSpec `ebpf:"destroyed_nested"`
 	Drop                   *ebpf.ProgramSpec `ebpf:"drop"`
 	DropNested             *ebpf.ProgramSpec `ebpf:"drop_nested"`
 	Error                  *ebpf.ProgramSpec `ebpf:"error"`
@@ -256,7 +255,6 @@ type programsVariables struct {
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsPrograms struct {
 	Destroyed              *ebpf.Program `ebpf:"destroyed"`
-	DestroyedNested        *ebpf.Program `ebpf:"destroyed_nested"`
 	Drop                   *ebpf.Program `ebpf:"drop"`
 	DropNested             *ebpf.Program `ebpf:"drop_nested"`
 	Error                  *ebpf.Program `ebpf:"error"`
@@ -278,7 +276,6 @@ type programsPrograms struct {
 func (p *programsPrograms) Close() error {
 	return _ProgramsClose(
 		p.Destroyed,
-		p.DestroyedNested,
 		p.Drop,
 		p.DropNested,
 		p.Error,

@@ -87,6 +87,8 @@ struct taken {
 	__u64 order;
 	// running is not 0 while the first program is under way.
 	__u64 running;
+	// pointer is where scalar makes a number of one.
+	__u64 pointer;
 };
 
 // count is one processor's: all records that it began, and by what became of them, so
@@ -159,6 +161,24 @@ enum kind {
 	}                                                                            \
 	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c)
 
+// ALONE is a program of a tracepoint that no interrupt can make an event of while another one is
+// under way on the same processor, since the kernel keeps soft interrupts off there. Should a
+// kernel call it otherwise, the events that it leaves the program out of are counted as lost.
+#define ALONE(name, tracepoint)                                                      \
+	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c);        \
+	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
+	{                                                                            \
+		volatile struct count *c = own_count();                                    \
+                                                                                     \
+		if (!c)                                                              \
+			return 0;                                                    \
+		c->running++;                                                        \
+		name##_event(ctx, c);                                                \
+		c->running--;                                                        \
+		return 0;                                                            \
+	}                                                                            \
+	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c)
+
 static __always_inline __u64 detail(__u64 *ctx, enum kind kind)
 {
 	switch (kind) {
@@ -182,7 +202,6 @@ static __always_inline __u64 cookie_before(__u64 *ctx, enum kind kind)
 	case STATE:
 	case RETRANSMIT:
 	case RESET_RECEIVED:
-	case DESTROYED:
 	case ERROR:
 	case READY:
 		return ((struct sock *)ctx[0])->__sk_common.skc_cookie.counter;
@@ -199,15 +218,52 @@ static __always_inline __u64 number(__u64 pointer)
 	return pointer;
 }
 
-// note takes the place of a note with the same frame, which is one that nobody has looked
-// for, or else a free one, or else the oldest, since those of events that are under way are
-// the newest.
-static __always_inline void note(volatile struct taken *t, __u64 *ctx, enum kind kind)
+// usual is the place of the notes of one stack. Events of one kind that are under way at once
+// on a processor are on two stacks, a task's and that of interrupts, where the kernel has one;
+// all other places are for those that meet in one all the same.
+static __always_inline __u32 usual(__u64 frame)
 {
-	__u64 frame = number((__u64)ctx), oldest = ~0ULL, at;
+	return frame >> 14 & (NOTES - 1);
+}
+
+// scalar is a pointer as a number that can be reckoned with, which it is for the verifier once
+// it was in a map. Whoever comes in between puts back what was there.
+static __always_inline __u64 scalar(volatile struct taken *t, __u64 pointer)
+{
+	__u64 before = t->pointer, n;
+
+	t->pointer = pointer;
+	n = t->pointer;
+	t->pointer = before;
+	return n;
+}
+
+static __always_inline void write(volatile struct note *n, volatile struct taken *t, __u64 *ctx, enum kind kind)
+{
+	// An interrupt may come in between, with a second program that looks for its own.
+	n->frame = 0;
+	n->about = number(ctx[0]);
+	n->cookie = cookie_before(ctx, kind);
+	n->detail = detail(ctx, kind);
+	n->order = ++t->order;
+	n->frame = number((__u64)ctx);
+}
+
+// make_room moves the note in the usual place of a stack to that of a note with the same
+// frame, or else to a free one, or else to the oldest, since those of events that are under
+// way are the newest. So what nobody has looked for does not stay in the way.
+static __noinline int make_room(struct taken *t, __u32 from)
+{
+	__u64 oldest = ~0ULL, frame, at;
 	__u32 place = 0;
 
-	for (int i = 0; i < NOTES; i++) {
+	if (!t)
+		return 0;
+	from &= NOTES - 1;
+	frame = t->notes[from].frame;
+	for (__u32 i = 0; i < NOTES; i++) {
+		if (i == from)
+			continue;
 		at = t->notes[i].frame;
 		if (at == frame) {
 			place = i;
@@ -219,33 +275,54 @@ static __always_inline void note(volatile struct taken *t, __u64 *ctx, enum kind
 			place = i;
 		}
 	}
-	// An interrupt may come in between, with a second program that looks for its own.
-	t->notes[place].frame = 0;
-	t->notes[place].about = number(ctx[0]);
-	t->notes[place].cookie = cookie_before(ctx, kind);
-	t->notes[place].detail = detail(ctx, kind);
-	t->notes[place].order = ++t->order;
-	t->notes[place].frame = frame;
+	place &= NOTES - 1;
+	t->notes[place] = t->notes[from];
+	return 0;
+}
+
+// note notes an event in the usual place of its stack. A note with the same frame that
+// nobody has looked for is there too, unless two stacks share the place, and is overwritten.
+static __always_inline void note(volatile struct taken *t, __u64 *ctx, enum kind kind)
+{
+	__u64 frame = scalar(t, (__u64)ctx), at;
+	__u32 place = usual(frame);
+
+	at = t->notes[place].frame;
+	if (at && at != frame)
+		make_room((struct taken *)t, place);
+	write(&t->notes[place], t, ctx, kind);
+}
+
+// elsewhere looks for the note of a frame in every place; NOTES if there is none.
+static __noinline __u32 elsewhere(struct taken *t, __u64 frame)
+{
+	if (!t)
+		return NOTES;
+	for (__u32 i = 0; i < NOTES; i++) {
+		if (t->notes[i].frame == frame)
+			return i;
+	}
+	return NOTES;
 }
 
 // noted takes the note of an event away, if there is one. A socket of the run that was noted
 // had its cookie by then; another one may have got it since.
 static __always_inline bool noted(volatile struct taken *t, __u64 *ctx, enum kind kind)
 {
-	__u64 frame = number((__u64)ctx), cookie;
+	__u64 frame = scalar(t, (__u64)ctx), cookie;
+	__u32 place = usual(frame);
 	bool same;
 
-	for (int i = 0; i < NOTES; i++) {
-		if (t->notes[i].frame != frame)
-			continue;
-		cookie = t->notes[i].cookie;
-		same = t->notes[i].about == number(ctx[0]) && t->notes[i].detail == detail(ctx, kind) &&
-		       (!cookie || cookie == cookie_before(ctx, kind));
-		// Not before: an interrupt may come in between, and make a note in a free place.
-		t->notes[i].frame = 0;
-		return same;
-	}
-	return false;
+	if (t->notes[place].frame != frame)
+		place = elsewhere((struct taken *)t, frame);
+	if (place >= NOTES)
+		return false;
+	cookie = t->notes[place].cookie;
+	same = t->notes[place].about == number(ctx[0]) && t->notes[place].detail == detail(ctx, kind) &&
+	       (!cookie || cookie == cookie_before(ctx, kind));
+	// Not before: an interrupt may come in between, and make a note in a free place.
+	t->notes[place].frame = 0;
+	return same;
 }
 
 enum ends {
@@ -449,7 +526,7 @@ PROGRAM(state, inet_sock_set_state, STATE)
 	return 0;
 }
 
-PROGRAM(destroyed, tcp_destroy_sock, DESTROYED)
+ALONE(destroyed, tcp_destroy_sock)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
@@ -653,7 +730,7 @@ static __always_inline bool ipv6(struct segment_record *s, struct sk_buff *skb, 
 // data begin.
 static __always_inline bool parse(struct segment_record *s, struct sk_buff *skb)
 {
-	__u16 offset = BPF_CORE_READ(skb, network_header);
+	__u16 offset = skb->network_header;
 
 	s->r.ends = OF_PACKET;
 	if (offset && offset != 0xffff && (ipv4(s, skb, offset) || ipv6(s, skb, offset)))
@@ -664,7 +741,7 @@ static __always_inline bool parse(struct segment_record *s, struct sk_buff *skb)
 // at_data is parse for a packet whose network header nobody has noted.
 static __always_inline bool at_data(struct segment_record *s, struct sk_buff *skb)
 {
-	__u16 noted = BPF_CORE_READ(skb, network_header);
+	__u16 noted = skb->network_header;
 	__u32 offset = BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head);
 
 	if (offset == noted || offset > 0xffff)
@@ -681,10 +758,10 @@ static __always_inline __u32 where(struct sk_buff *skb, struct sock *sk)
 	struct dst_entry *dst;
 
 	if (sk)
-		return BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
-	dev = BPF_CORE_READ(skb, dev);
+		return sk->__sk_common.skc_net.net->ns.inum;
+	dev = skb->dev;
 	if (!dev) {
-		dst = (void *)(BPF_CORE_READ(skb, _skb_refdst) & ~1UL);
+		dst = (void *)(skb->_skb_refdst & ~1UL);
 		if (!dst)
 			return 0;
 		dev = BPF_CORE_READ(dst, dev);
@@ -774,13 +851,17 @@ PROGRAM(drop, kfree_skb, DROP)
 	if (s.reason == consumed_reason || s.reason == tap_reason)
 		return 0;
 	// A tap's own copy of what was sent: its loss is the tap's, not the packet's.
-	if (BPF_CORE_READ_BITFIELD_PROBED(skb, pkt_type) == PACKET_OUTGOING)
+	if (BPF_CORE_READ_BITFIELD(skb, pkt_type) == PACKET_OUTGOING)
+		return 0;
+	owner = skb->sk;
+	if (drop_has_socket)
+		sk = (struct sock *)ctx[3];
+	// Before the packet is looked at, which costs more: a busy host frees a packet of each
+	// connection here, and a machine may have many namespaces.
+	if (where(skb, sk ? sk : owner) != netns)
 		return 0;
 	if (!parse(&s, skb) && !at_data(&s, skb))
 		return 0;
-	owner = BPF_CORE_READ(skb, sk);
-	if (drop_has_socket)
-		sk = (struct sock *)ctx[3];
 	if (sk) {
 		if (BPF_CORE_READ(sk, __sk_common.skc_family) == AF_PACKET)
 			return 0;
@@ -788,8 +869,6 @@ PROGRAM(drop, kfree_skb, DROP)
 	} else {
 		sk = owner;
 	}
-	if (where(skb, sk) != netns)
-		return 0;
 	if (sk) {
 		s.r.cookie = BPF_CORE_READ(sk, __sk_common.skc_cookie.counter);
 		s.r.state = BPF_CORE_READ(sk, __sk_common.skc_state);
