@@ -122,7 +122,7 @@ func (b *Builder) clockHistory(host, points int) ClockHistory {
 		h.Points = append(h.Points, b.clockPoint(host, b.moment(host, i, points)))
 	}
 	first, last := h.Points[0].Local, h.Points[points-1].Local
-	h.RateLow, h.RateHigh, h.RateKnown = b.clocks.Rate(host, first, last)
+	h.RateLow, h.RateHigh, h.RateKnown = b.rate(host, first, last)
 	h.ErrMedian, h.ErrMax = spread(h.Points)
 	for _, e := range b.evidence.gaps[host] {
 		if e.Step != nil {
@@ -130,6 +130,21 @@ func (b *Builder) clockHistory(host, points int) ClockHistory {
 		}
 	}
 	return h
+}
+
+// rate is how much faster than the reference's clock a host's went on the average, surely.
+// Over a short run the offsets alone say less than what is assumed of clocks; one that stood
+// still for a while went slower than that.
+func (b *Builder) rate(host int, from, to clock.Local) (lo, hi int64, ok bool) {
+	lo, hi, ok = b.clocks.Rate(host, from, to)
+	if !ok || b.evidence.suspended(host) || b.evidence.suspended(b.clocks.Reference()) {
+		return lo, hi, ok
+	}
+	drift := int64(b.clocks.DriftPPB())
+	if lo > drift || hi < -drift {
+		return lo, hi, true
+	}
+	return max(lo, -drift), min(hi, drift), true
 }
 
 // moment is what the host's clock read at the i-th of n moments of the run, which are

@@ -118,6 +118,12 @@ func parseEventLine(t *testing.T, fields []string) Event {
 		e.Loss = &Loss{Source: Source(rest[1]), Count: number[uint64](t, rest[0]), Since: micros(t, rest[3]), Where: strings.Join(rest[4:], " ")}
 	case verb == "step":
 		e.Step = &ClockStep{Step: int64(micros(t, rest[0])), Since: micros(t, rest[2])}
+		if len(rest) > 3 {
+			e.Step.Change = map[string]ClockChange{"step": ClockStepped, "leap": ClockLeap, "suspend": ClockSuspend, "slew": ClockSlew}[rest[3]]
+		}
+		if len(rest) > 4 {
+			e.Step.Rate = number[int64](t, rest[4])
+		}
 	default:
 		t.Fatalf("unknown event %q", fields)
 	}
