@@ -76,7 +76,7 @@ func NewBuilder(run *Run) *Builder {
 	homes := make(map[cookieKey]int)
 	for _, e := range events {
 		switch {
-		case e.Probe != nil:
+		case e.ofProbes():
 			sights = append(sights, e)
 		case e.Trace != nil:
 			n := homeOf(homes, e)

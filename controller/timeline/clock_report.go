@@ -87,7 +87,7 @@ func (b *Builder) ClockReport(points int) (*ClockReport, error) {
 	}
 	r := &ClockReport{
 		Reference: b.clocks.Reference(), DriftPPB: b.clocks.DriftPPB(), WanderPPB: b.clocks.WanderPPB(),
-		Pairs: b.clockPairs(), Warnings: slices.Concat(b.warnOfClocks(), b.run.Notes),
+		Pairs: b.clockPairs(), Warnings: slices.Concat(b.warnOfClocks(), b.warnOfSights(), b.run.Notes),
 	}
 	for h := range b.run.Hosts {
 		r.Hosts = append(r.Hosts, b.clockHistory(h, points))

@@ -31,6 +31,8 @@ type probes struct {
 	datagrams []pairedProbe
 	// strangers counts sights whose peer has no part in the run.
 	strangers int
+	// lost counts, by host, sights that happened and were not kept.
+	lost []uint64
 	// trips are the shortest round trips, in nanoseconds, of pairs that have one.
 	trips map[pair]int64
 }
@@ -41,9 +43,10 @@ type pairedProbe struct {
 	departure, arrival *Event
 }
 
-// pairProbes pairs the sights of probes; the events are sorted, by host.
+// pairProbes pairs the sights of probes; the events are sorted, by host, and all of them
+// are of probes.
 func pairProbes(hosts []Host, events []*Event) probes {
-	var p probes
+	p := probes{lost: make([]uint64, len(hosts))}
 	index := make(map[string]int)
 	for h := range slices.Backward(hosts) {
 		index[hosts[h].Name] = h
@@ -51,6 +54,10 @@ func pairProbes(hosts []Host, events []*Event) probes {
 	seen := make(map[datagram]*sightsOf)
 	var order []datagram
 	for _, e := range events {
+		if e.Loss != nil {
+			p.lost[e.Host] += e.Loss.Count
+			continue
+		}
 		peer, ok := index[e.Probe.Peer]
 		if !ok || peer == e.Host {
 			p.strangers++

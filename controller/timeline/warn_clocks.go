@@ -117,6 +117,21 @@ func further(from, to int64) int64 {
 	return to - from
 }
 
+// warnOfSights says of probes what does not belong beside a repetition: it is no less
+// complete for it.
+func (b *Builder) warnOfSights() []string {
+	var w []string
+	for h, n := range b.probes.lost {
+		if n > 0 {
+			w = append(w, fmt.Sprintf("%s lost %d sights of clock probes: the clocks may be known less well for it.", b.name(h), n))
+		}
+	}
+	if n := b.probes.strangers; n > 0 {
+		w = append(w, fmt.Sprintf("%d sights of clock probes name a peer that has no part in this.", n))
+	}
+	return w
+}
+
 func (b *Builder) warnOfWander() []string {
 	var w []string
 	for _, broken := range b.clocks.WanderBroken() {
