@@ -97,7 +97,7 @@ the two methods contradict each other, 4 no controller, 5 refused.`,
   syncline clock show r-7f3c2a10 --raw`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usage("%s takes a RUN.\nTry: syncline get runs, then: %s", c.CommandPath(), c.Example[:strings.Index(c.Example, "\n")])
+				return usage("%s takes a RUN.\nTry: syncline get runs, then: %s", c.CommandPath(), strings.TrimSpace(c.Example[:strings.Index(c.Example, "\n")]))
 			}
 			return nil
 		},

@@ -196,7 +196,7 @@ func (c *curve) draw(o drawOptions) []string {
 	d.line(c, c.low, true)
 	d.line(c, c.high, true)
 	d.line(c, c.mid, false)
-	lines := o.wrap("", strings.Fields(c.legend(o)), " ")
+	lines := o.sentence("", c.legend(o))
 	for y, text := range d.lines() {
 		lines = append(lines, strings.TrimRight(o.text(strings.Repeat(" ", room-o.width(labels[y]))+labels[y])+o.text(" │")+text, " "))
 	}

@@ -43,7 +43,7 @@ func clockHead(r *synclinev1.ClockReport, o drawOptions) []string {
 	if n := len(reference.Points); n > 0 {
 		points = fmt.Sprintf(", at %s over %s", numbered(n, "moment", "moments"), timeline.Span(clockSpan(reference)))
 	}
-	lines := o.wrap("", strings.Fields(fmt.Sprintf("%s: %s%s", what, numbered(len(r.Hosts), "host", "hosts"), points)), " ")
+	lines := o.sentence("", fmt.Sprintf("%s: %s%s", what, numbered(len(r.Hosts), "host", "hosts"), points))
 	text := fmt.Sprintf("lab time is the clock of %s: offsets are against it", clockName(reference))
 	switch {
 	case points == "":
@@ -58,7 +58,7 @@ func clockHead(r *synclinev1.ClockReport, o drawOptions) []string {
 			text += fmt.Sprintf(", and no rate changes by more than %s in a second", ppmUnsigned(r.WanderPpb))
 		}
 	}
-	return append(lines, o.wrap("", strings.Fields(text), " ")...)
+	return append(lines, o.sentence("", text)...)
 }
 
 func ppmUnsigned(ppb uint64) string {
@@ -254,7 +254,7 @@ const mostChanges = 8
 func clockWarnings(r *synclinev1.ClockReport, shown []int, o drawOptions) []string {
 	var lines []string
 	warn := func(text string) {
-		for _, line := range o.wrap("! ", strings.Fields(text), " ") {
+		for _, line := range o.sentence("! ", text) {
 			lines = append(lines, o.paint(line, red))
 		}
 	}

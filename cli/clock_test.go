@@ -329,9 +329,8 @@ func TestAnyReportCanBeDrawn(t *testing.T) {
 		if err := drawClock(&b, r, shown, rapid.SampledFrom([]string{plotOffset, plotError}).Draw(rt, "plot"), o); err != nil {
 			rt.Fatal(err)
 		}
-		checkWidth(t, b.String(), o)
-		if t.Failed() {
-			rt.Fatalf("the picture is\n%s", b.String())
+		if wrong := misfits(b.String(), o); len(wrong) > 0 {
+			rt.Fatalf("%q in\n%s", wrong, b.String())
 		}
 	})
 }

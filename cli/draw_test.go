@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -121,21 +122,29 @@ func drawn(t *testing.T, tl *timeline.Timeline, name string) string {
 // checkWidth wants every line to fit, and nothing but ASCII where that was asked for.
 func checkWidth(t *testing.T, picture string, o drawOptions) {
 	t.Helper()
+	for _, what := range misfits(picture, o) {
+		t.Error(what)
+	}
+}
+
+// misfits are the lines that do not, each with what is wrong with it.
+func misfits(picture string, o drawOptions) (wrong []string) {
 	for line := range strings.Lines(picture) {
 		line = strings.TrimSuffix(line, "\n")
 		for _, sequence := range append(ansi[1:], ansiReset) {
 			line = strings.ReplaceAll(line, sequence, "")
 		}
 		if w := columns.StringWidth(line); w > o.Width {
-			t.Errorf("%d columns in a picture of %d: %q", w, o.Width, line)
+			wrong = append(wrong, fmt.Sprintf("%d columns in a picture of %d: %q", w, o.Width, line))
 		}
 		if strings.TrimRight(line, " ") != line {
-			t.Errorf("blanks at the end of %q", line)
+			wrong = append(wrong, fmt.Sprintf("blanks at the end of %q", line))
 		}
 		if o.ASCII && strings.ContainsFunc(line, func(r rune) bool { return r > 126 }) {
-			t.Errorf("not ASCII: %q", line)
+			wrong = append(wrong, fmt.Sprintf("not ASCII: %q", line))
 		}
 	}
+	return wrong
 }
 
 func writeSections(t *testing.T, path, sentence string, sections []section) {

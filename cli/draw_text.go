@@ -102,6 +102,22 @@ func (o drawOptions) spread(left, right string, st style) string {
 	return left + gap + o.paint(o.text(right), st)
 }
 
+// sentence sets a text on as many lines as it needs, as wrap does, and cuts words that are
+// longer than a line: what a host calls itself, or its clock, may be.
+func (o drawOptions) sentence(lead, text string) []string {
+	room := max(o.Width-o.width(lead), 2)
+	var words []string
+	for _, word := range strings.Fields(o.text(text)) {
+		for columns.StringWidth(word) > room {
+			head := columns.Truncate(word, room, "")
+			words = append(words, head)
+			word = strings.TrimPrefix(word, head)
+		}
+		words = append(words, word)
+	}
+	return o.wrap(lead, words, " ")
+}
+
 // wrap sets pieces on as many lines as they need, the first opened by lead and the
 // others indented as far. A piece that is longer than a line is cut at its words.
 func (o drawOptions) wrap(lead string, pieces []string, separator string) []string {

@@ -66,7 +66,7 @@ func (t *table) lines() []string {
 			for _, w := range widths[:r.from] {
 				lead += w + columnGap
 			}
-			lines = append(lines, t.o.wrap(strings.Repeat(" ", lead), strings.Fields(r.note), " ")...)
+			lines = append(lines, t.o.sentence(strings.Repeat(" ", lead), r.note)...)
 			continue
 		}
 		var b strings.Builder
@@ -93,7 +93,7 @@ func (t *table) told() []string {
 	headings := t.rows[0].cells
 	for _, r := range t.rows[1:] {
 		if r.cells == nil {
-			lines = append(lines, t.o.wrap("  ", strings.Fields(r.note), " ")...)
+			lines = append(lines, t.o.sentence("  ", r.note)...)
 			continue
 		}
 		if r.cells[0] != "" {
@@ -102,10 +102,13 @@ func (t *table) told() []string {
 		var pieces []string
 		for i, c := range r.cells[1:] {
 			if c != "" {
-				pieces = append(pieces, headings[i+1]+" "+c)
+				pieces = append(pieces, headings[i+1]+" "+c+",")
 			}
 		}
-		lines = append(lines, t.o.wrap("  ", pieces, ", ")...)
+		if n := len(pieces); n > 0 {
+			pieces[n-1] = strings.TrimSuffix(pieces[n-1], ",")
+			lines = append(lines, t.o.wrap("  ", pieces, " ")...)
+		}
 	}
 	return lines
 }
