@@ -112,6 +112,9 @@ func describePlan(s *sheet, p *synclinev1.Plan) {
 		}
 		s.item("  "+h.Name, at, strings.Join(nonEmpty("agent "+h.Agent, h.Address, h.Address6), "  "))
 		s.item("", at, "kernel "+orUnknown(h.Kernel))
+		if h.TestClock != "" {
+			s.item("", at, "test clock "+h.TestClock+": its times are of no clock that exists")
+		}
 		describeSources(s, h.Capabilities, at)
 	}
 	describePlannedClocks(s, p)

@@ -22,6 +22,19 @@ func TestPlanNamesUnknownNeeds(t *testing.T) {
 	}
 }
 
+// Times that are not real must not look as if they were.
+func TestPlanSaysWhichTimesAreNotReal(t *testing.T) {
+	s := newSheet(&strings.Builder{})
+	s.o.Width = 120
+	describePlan(s, &synclinev1.Plan{Experiment: "x", Hosts: []*synclinev1.RunHost{
+		{Name: "A", Agent: "vm1", TestClock: "offset=1s,ppm=100"}, {Name: "B", Agent: "vm2"},
+	}})
+	got := s.b.String()
+	if n := strings.Count(got, "test clock"); n != 1 || !strings.Contains(got, "test clock offset=1s,ppm=100: its times are of no clock that exists") {
+		t.Errorf("the plan names %d test clocks:\n%s", n, got)
+	}
+}
+
 // A plan says how well the clocks of pairs will be known and what that may not be enough
 // for; of many pairs the worst come first.
 func TestPlanSaysHowWellClocksWillBeKnown(t *testing.T) {
