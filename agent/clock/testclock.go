@@ -24,6 +24,9 @@ const (
 	// MaxTestSteps bounds the steps of its CLOCK_REALTIME, MaxTestStepAfter when they are.
 	MaxTestSteps     = 16
 	MaxTestStepAfter = 30 * 24 * time.Hour
+	// MaxTestText is how long the text of a test clock is at most, in bytes: a controller
+	// takes no more.
+	MaxTestText = 512
 )
 
 // Test is a clock that does not exist, made from the host's own for tests: its truth is
@@ -76,6 +79,9 @@ func ParseTest(text string) (*Test, error) {
 		return nil, fmt.Errorf("test clock %q: its rate is up to %s ppm off; at most %d", text, ppmText(fastest), MaxTestRate)
 	}
 	slices.SortStableFunc(t.steps, func(a, b testStep) int { return cmp.Compare(a.after, b.after) })
+	if n := len(t.String()); n > MaxTestText {
+		return nil, fmt.Errorf("test clock: written out it has %d bytes; at most %d", n, MaxTestText)
+	}
 	return t, nil
 }
 
