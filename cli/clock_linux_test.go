@@ -102,12 +102,3 @@ func TestRunWithoutProbes(t *testing.T) {
 	}
 	wantText(t, l.command(0, "describe", "run", run.Id), "none, as was asked")
 }
-
-func wantText(t *testing.T, text string, all ...string) {
-	t.Helper()
-	for _, want := range all {
-		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in\n%s", want, text)
-		}
-	}
-}
