@@ -95,8 +95,9 @@ const (
 	// UserSpace is a thread of this process: it needs /dev/net/tun, keeps a Seed, counts
 	// what was lost apart from what had no room, and knows how late it was.
 	UserSpace
-	// Netem is the kernel's queueing discipline. It takes its chances by itself, and
-	// counts what it lost and what had no room together.
+	// Netem is the kernel's queueing discipline. It takes its chances by itself, counts
+	// what it lost and what had no room together, and keeps order as well as veth pairs
+	// do: frames of different processors may overtake in rare cases.
 	Netem
 )
 
