@@ -118,25 +118,6 @@ func (l *testLab) timeline(run *synclinev1.Run, repetition int) *synclinev1.Time
 	return answer.Timeline
 }
 
-// mustParse reads an experiment that the test itself has written.
-func mustParse(t testing.TB, source []byte) *experiment.Experiment {
-	t.Helper()
-	exp, err := experiment.Parse(source, experiment.Options{FileName: "test.yaml"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return exp
-}
-
-func library(t testing.TB, name string) []byte {
-	t.Helper()
-	source, ok := experiment.Open(name)
-	if !ok {
-		t.Fatalf("no scenario %s in the library", name)
-	}
-	return source
-}
-
 // wantAllPass fails unless every expectation held in every repetition.
 func wantAllPass(t testing.TB, run *synclinev1.Run, s *runSummary, repetitions int) {
 	t.Helper()

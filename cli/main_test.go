@@ -62,3 +62,22 @@ func (c leakCheck) Run() int {
 	}
 	return code
 }
+
+// mustParse reads an experiment that the test itself has written.
+func mustParse(t testing.TB, source []byte) *experiment.Experiment {
+	t.Helper()
+	exp, err := experiment.Parse(source, experiment.Options{FileName: "test.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return exp
+}
+
+func library(t testing.TB, name string) []byte {
+	t.Helper()
+	source, ok := experiment.Open(name)
+	if !ok {
+		t.Fatalf("no scenario %s in the library", name)
+	}
+	return source
+}
