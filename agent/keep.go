@@ -2,21 +2,27 @@ package agent
 
 import (
 	"context"
+	"fmt"
 
 	"syncline/agent/clock"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
+// maxChanges bounds the changes of a run's clocks that are told. Where the host's clocks are
+// not the kernel's own, as in some sandboxes, they may be pulled apart all the time.
+const maxChanges = 1000
+
 // keepClocks puts what happens to the clocks of this host on record, from the return on
 // until the run ends. It belongs to the run as a whole, like a probe, since it may come to
 // light in another repetition than it happened in.
 func (r *run) keepClocks() {
+	changes := 0
 	keeper := &clock.Keeper{
 		Clock:   r.runs.cfg.TestClock,
 		Sampled: func(now clock.Reading) { r.stream.add(0, sampled(now)) },
 		Changed: func(c clock.Change) {
-			r.log.Warn("this host's clock was moved", "what", c.Kind.String(), "by_ns", c.By, "rate_ppb", c.Rate, "rate_before_ppb", c.Before)
-			r.stream.add(0, changed(c))
+			changes++
+			r.clockChanged(changes, c)
 		},
 		Missing: func(u *clock.Unavailable) {
 			r.log.Warn("the host's clocks are watched less closely than they could be", "cause", u)
@@ -32,6 +38,18 @@ func (r *run) keepClocks() {
 func (r *run) clocksKept() {
 	r.stopKeeping()
 	r.keeping.Wait()
+}
+
+// clockChanged puts the nth change of a run on record.
+func (r *run) clockChanged(n int, c clock.Change) {
+	switch {
+	case n <= maxChanges:
+		r.log.Warn("this host's clock was moved", "what", c.Kind.String(), "by_ns", c.By, "rate_ppb", c.Rate, "rate_before_ppb", c.Before)
+		r.stream.add(0, changed(c))
+	case n == maxChanges+1:
+		r.mark(0, synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED, fmt.Sprintf(
+			"clocks: more than %d changes in one run; the rest are not told, and are in the bounds of packets alone", maxChanges), 0)
+	}
 }
 
 func sampled(now clock.Reading) *synclinev1.Event {

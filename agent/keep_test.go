@@ -90,6 +90,27 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	}
 }
 
+// A host whose clocks are moved all the time does not fill the record with that.
+func TestChangesOfARunsClocksAreBounded(t *testing.T) {
+	r := &run{log: slog.New(slog.DiscardHandler), stream: newTestStream(1 << 20)}
+	for n := range maxChanges + 5 {
+		r.clockChanged(n+1, clock.Change{Kind: clock.Slewed, At: int64(n), Rate: int64(n)})
+	}
+	var steps int
+	var said []string
+	for _, e := range r.stream.open {
+		if s := e.GetClockStep(); s != nil && s.Change == synclinev1.ClockChange_CLOCK_CHANGE_SLEW && s.RatePpb == int64(steps) {
+			steps++
+		}
+		if m := e.GetMark(); m != nil {
+			said = append(said, m.Detail)
+		}
+	}
+	if steps != maxChanges || len(said) != 1 || !strings.HasPrefix(said[0], "clocks: more than 1000 changes") {
+		t.Errorf("%d changes are on record, and %q", steps, said)
+	}
+}
+
 func TestMeetingIsOnTheTestClock(t *testing.T) {
 	test, err := clock.ParseTest("offset=-1h,ppm=50")
 	if err != nil {
