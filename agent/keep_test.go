@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/testing/protocmp"
+
 	"syncline/agent/clock"
 	"syncline/proto/chunk"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -87,6 +90,34 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	}
 	if d := offset(last) - offset(first); d < 999_900_000 || d > 1_000_100_000 {
 		t.Errorf("CLOCK_REALTIME moved by %d ns over the run, want 1 s", d)
+	}
+}
+
+func TestWhatHappensToClocksAsEvents(t *testing.T) {
+	for _, w := range []struct {
+		change clock.Change
+		want   *synclinev1.ClockStep
+	}{
+		{clock.Change{Kind: clock.Stepped, By: -5, Since: 10, At: 20}, &synclinev1.ClockStep{StepNs: -5, SinceNs: 10, Change: synclinev1.ClockChange_CLOCK_CHANGE_STEP}},
+		{clock.Change{Kind: clock.Leapt, By: -1e9, Since: 10, At: 20}, &synclinev1.ClockStep{StepNs: -1e9, SinceNs: 10, Change: synclinev1.ClockChange_CLOCK_CHANGE_LEAP}},
+		{clock.Change{Kind: clock.Suspended, By: 7e9, Since: 10, At: 20}, &synclinev1.ClockStep{StepNs: 7e9, SinceNs: 10, Change: synclinev1.ClockChange_CLOCK_CHANGE_SUSPEND}},
+		{clock.Change{Kind: clock.Slewed, Rate: 12, Before: -3, Since: 10, At: 20}, &synclinev1.ClockStep{SinceNs: 10, Change: synclinev1.ClockChange_CLOCK_CHANGE_SLEW, RatePpb: 12, RateBeforePpb: -3}},
+	} {
+		want := &synclinev1.Event{TimeNs: 20, Fact: &synclinev1.Event_ClockStep{ClockStep: w.want}}
+		if diff := cmp.Diff(want, changed(w.change), protocmp.Transform()); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", w.change.Kind, diff)
+		}
+	}
+	reading := clock.Reading{Sample: clock.Sample{Monotonic: 1000, Realtime: 5000, Err: 30}}
+	want := &synclinev1.ClockSample{RealtimeNs: 5000, ErrorNs: 30}
+	if diff := cmp.Diff(want, sampled(reading).GetClockSample(), protocmp.Transform()); diff != "" {
+		t.Errorf("a sample without CLOCK_MONOTONIC_RAW (-want +got):\n%s", diff)
+	}
+	reading.Raw = &clock.Pair{Monotonic: 1100, Value: 900, Err: 100}
+	// 200 behind; read 100 ns later, in which it may drift by less than a nanosecond.
+	want.RawNs, want.RawErrorNs = 800, 101
+	if diff := cmp.Diff(want, sampled(reading).GetClockSample(), protocmp.Transform()); diff != "" {
+		t.Errorf("a sample (-want +got):\n%s", diff)
 	}
 }
 

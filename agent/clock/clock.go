@@ -3,8 +3,11 @@
 //
 // Everything an agent reports carries CLOCK_MONOTONIC, but the kernel stamps packets
 // with CLOCK_REALTIME. A Map moves those stamps across, from samples of both clocks
-// taken around them, each with a bound that surely holds the truth. No clock is ever
-// set here.
+// taken around them, each with a bound that surely holds the truth. A Keeper tells what
+// happens to the clocks meanwhile: steps, leap seconds, suspends, changes of rate. A Test is a
+// clock that is wrong in a known way. No clock is ever set here.
+//
+// Why CLOCK_MONOTONIC and not another stands in the agent's DESIGN.md.
 package clock
 
 import (
