@@ -117,6 +117,19 @@ func (p *pair) link(name string, client, server []netip.Addr) {
 	})
 	p.client.do(func() error { return configure(name, client) })
 	p.server.do(func() error { return configure(name, server) })
+	p.client.do(func() error { return carried(p.client.t, name) })
+	p.server.do(func() error { return carried(p.server.t, name) })
+}
+
+// carried waits until a link has its carrier: what is sent before is thrown away, and a
+// question for a link address is not asked again for a second.
+func carried(t testing.TB, name string) error {
+	for deadline := newDeadline(t); ; deadline.check("the carrier of %s", name) {
+		link, err := netlink.LinkByName(name)
+		if err != nil || link.Attrs().OperState == netlink.OperUp {
+			return err
+		}
+	}
 }
 
 func configure(name string, addresses []netip.Addr) error {

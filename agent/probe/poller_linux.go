@@ -15,8 +15,12 @@ import (
 // The poller of Go's runtime takes a descriptor that has an error and nothing else for
 // broken, and that is what a stamp on the error queue looks like. So the sockets are in an
 // epoll(7) instance of their own, and the runtime watches that one, which never has an error.
-// A thread in poll(2) would do too, and cost about twice the processor time: the runtime looks
-// after every thread that stays in a system call.
+// A thread in poll(2) would do too, and cost more processor time: the runtime looks after
+// every thread that stays in a system call.
+//
+// The sockets are watched only while there is nothing to do. As a datagram leaves, the kernel
+// takes its stamp and wakes whoever watches the socket for it, and only then hands the
+// datagram on: that would make every way look a microsecond or two longer than it is.
 type poller struct {
 	file *os.File
 	raw  syscall.RawConn
@@ -24,9 +28,7 @@ type poller struct {
 	// wake is an eventfd(2) that ends the waiting.
 	wake    int
 	sockets []*socket
-	// prompt is whether datagrams end the waiting.
-	prompt bool
-	ready  [4]unix.EpollEvent
+	ready   [4]unix.EpollEvent
 }
 
 func newPoller() (*poller, error) {
@@ -56,13 +58,13 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// add watches a socket.
-func (p *poller) add(s *socket) error {
-	// EPOLLERR comes unasked.
-	if err := p.watch(unix.EPOLL_CTL_ADD, s.fd, 0); err != nil {
-		return fmt.Errorf("probe: watch %v: %w", s.local, err)
+// watchAll watches the sockets, or does so no more.
+func (p *poller) watchAll(op int, events uint32) error {
+	for _, s := range p.sockets {
+		if err := p.watch(op, s.fd, events); err != nil {
+			return fmt.Errorf("probe: watch %v: %w", s.local, err)
+		}
 	}
-	p.sockets = append(p.sockets, s)
 	return nil
 }
 
@@ -72,21 +74,25 @@ func (p *poller) watch(op, fd int, events uint32) error {
 
 // wait blocks until it is kicked, or the time is up, or a departure was stamped, or, if prompt
 // is set, a datagram came.
-func (p *poller) wait(atMost time.Duration, prompt bool) error {
-	if prompt != p.prompt {
-		if err := p.turn(prompt); err != nil {
-			return err
-		}
-	}
+func (p *poller) wait(atMost time.Duration, prompt bool) (err error) {
 	if atMost <= 0 {
-		_, err := p.look()
+		// What is ready is found by looking.
+		return nil
+	}
+	// EPOLLERR comes unasked.
+	events := uint32(0)
+	if prompt {
+		events = unix.EPOLLIN
+	}
+	if err := p.watchAll(unix.EPOLL_CTL_ADD, events); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, p.watchAll(unix.EPOLL_CTL_DEL, 0)) }()
 	if err := p.file.SetReadDeadline(time.Now().Add(atMost)); err != nil {
 		return fmt.Errorf("probe: set the time to wait: %w", err)
 	}
 	var failed error
-	err := p.raw.Read(func(uintptr) (done bool) {
+	err = p.raw.Read(func(uintptr) (done bool) {
 		var n int
 		n, failed = p.look()
 		return n > 0 || failed != nil
@@ -125,21 +131,6 @@ func (p *poller) rest() error {
 	if _, err := unix.Read(p.wake, count[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
 		return fmt.Errorf("probe: read the eventfd: %w", err)
 	}
-	return nil
-}
-
-// turn lets datagrams end the waiting from now on, or not.
-func (p *poller) turn(prompt bool) error {
-	events := uint32(0)
-	if prompt {
-		events = unix.EPOLLIN
-	}
-	for _, s := range p.sockets {
-		if err := p.watch(unix.EPOLL_CTL_MOD, s.fd, events); err != nil {
-			return fmt.Errorf("probe: watch %v: %w", s.local, err)
-		}
-	}
-	p.prompt = prompt
 	return nil
 }
 

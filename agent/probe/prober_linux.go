@@ -80,10 +80,8 @@ func Open(cfg Config) (*Prober, error) {
 			return nil, errors.Join(err, p.release())
 		}
 		p.sockets = append(p.sockets, s)
-		if err := poller.add(s); err != nil {
-			return nil, errors.Join(err, p.release())
-		}
 	}
+	poller.sockets = p.sockets
 	// What comes before Run is stamped after this.
 	p.session = newSession(p)
 	return p, nil

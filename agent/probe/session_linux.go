@@ -23,7 +23,7 @@ const (
 	// first exchange hears of it.
 	warmUp = time.Second
 	// atOnce is how many peers are asked at once, at most.
-	atOnce = 4
+	atOnce = 8
 	// collecting is how long replies may lie in the socket. They are stamped, and reading them
 	// with the next request saves a wake-up.
 	collecting = 250 * time.Millisecond
