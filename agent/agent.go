@@ -3,8 +3,9 @@
 // An Agent dials its controller and is told what to do: it runs lanes, listens to
 // the packets of a run's flows, joins both into one numbered stream of events per
 // run and sends that in chunks. It keeps a chunk until the controller has
-// committed it. It opens no port, and connects its sockets to no address but those
-// of the run's own hosts.
+// committed it. It opens no port but those of clock probes, which answer nobody but
+// the other agents of a session, and connects its sockets to no address but those of
+// the run's own hosts.
 //
 // Shutdown, in order: lanes are cancelled first, since they open sockets; then the
 // captures close, since what the lanes did last is still in their rings; then the
