@@ -252,7 +252,7 @@ static __always_inline void write(volatile struct note *n, volatile struct taken
 // make_room moves the note in the usual place of a stack to that of a note with the same
 // frame, or else to a free one, or else to the oldest, since those of events that are under
 // way are the newest. So what nobody has looked for does not stay in the way.
-static __noinline int make_room(struct taken *t, __u32 from)
+__noinline int make_room(struct taken *t, __u32 from)
 {
 	__u64 oldest = ~0ULL, frame, at;
 	__u32 place = 0;
@@ -294,7 +294,7 @@ static __always_inline void note(volatile struct taken *t, __u64 *ctx, enum kind
 }
 
 // elsewhere looks for the note of a frame in every place; NOTES if there is none.
-static __noinline __u32 elsewhere(struct taken *t, __u64 frame)
+__noinline __u32 elsewhere(struct taken *t, __u64 frame)
 {
 	if (!t)
 		return NOTES;
