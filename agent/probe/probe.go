@@ -242,6 +242,13 @@ const (
 	reporting = time.Second
 )
 
+// inARow is how many exchanges with a peer follow each other at once, whenever it is its
+// turn. A host that did nothing for a while sends slowly, since the way from its call to the
+// wire is in no cache: of the two datagrams of a lone exchange the request would be under
+// way some microseconds longer than the reply, and the middle of the interval off by half
+// of that. The second exchange finds both hosts awake.
+const inARow = 2
+
 // controlShare is which part of the exchanges takes the control path where there is one:
 // every fifth. Its packets may go by other machines than the experiment's.
 const controlShare = 5

@@ -304,7 +304,8 @@ func TestExchangesAreTrue(t *testing.T) {
 	}
 }
 
-// Exchanges are even, at the rate, and every fifth takes the control network.
+// Turns are even, their exchanges at the rate, and every fifth turn takes the control
+// network.
 func TestPathsAndRate(t *testing.T) {
 	p := newPair(t)
 	p.acquaint(t, client4, server4)
@@ -329,14 +330,14 @@ func TestPathsAndRate(t *testing.T) {
 			onControl++
 		}
 	}
-	// One on each path at the beginning and the end, and the others on the beat.
-	beats := len(requests) - 4
-	if onControl != 2+beats/controlShare {
+	// One turn on each path at the beginning and the end, and the others on the beat.
+	beats := len(requests)/inARow - 4
+	if onControl != inARow*(2+beats/controlShare) || len(requests)%inARow != 0 {
 		t.Errorf("%d of %d requests took the control network", onControl, len(requests))
 	}
 	// Busy machines are late, and nothing is made up for.
-	if most := int((ended-began)/20e6) + 1; beats > most {
-		t.Errorf("%d requests on the beat within %v, at 50 a second", beats, time.Duration(ended-began))
+	if most := int((ended-began)/(inARow*20e6)) + 1; beats > most {
+		t.Errorf("%d requests on the beat within %v, at 50 a second", inARow*beats, time.Duration(ended-began))
 	}
 }
 

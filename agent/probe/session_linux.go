@@ -41,12 +41,14 @@ const (
 
 // session is what Run's goroutine owns.
 type session struct {
-	prober  *Prober
-	key     *key
-	own     tag
-	peers   []*peer
-	byTag   map[tag]*peer
-	quiet   bool
+	prober *Prober
+	key    *key
+	own    tag
+	peers  []*peer
+	byTag  map[tag]*peer
+	quiet  bool
+	// period is from one turn of a peer to the next, in each of which it is asked inARow
+	// times.
 	period  int64
 	started int64
 	// prompt is set if datagrams are to be received as soon as they come.
@@ -94,7 +96,7 @@ func newSession(p *Prober) *session {
 func (s *session) plan(plan *Plan) error {
 	s.key = newKey(plan.Secret, plan.Session)
 	s.own = s.key.name("host", plan.Host)
-	s.period, s.quiet = int64(time.Second)/int64(plan.Rate), plan.Quiet
+	s.period, s.quiet = inARow*int64(time.Second)/int64(plan.Rate), plan.Quiet
 	for _, asked := range plan.Peers {
 		p := &peer{host: asked.Host, tag: s.key.name("host", asked.Host), ask: asked.Ask, due: math.MaxInt64}
 		p.allowance = newBucket(plan.Rate, 4*quietBurst)
@@ -146,10 +148,10 @@ func (s *session) step() (over bool, err error) {
 	return false, s.wait(patience)
 }
 
-// begin asks every peer at once, on every path, and plans when to ask next.
+// begin asks every peer at once, on every path, and plans when it is their turn.
 func (s *session) begin(now int64) {
 	s.started = now
-	times := 1
+	times := inARow
 	if s.quiet {
 		times = quietBurst
 	}
@@ -177,12 +179,10 @@ func (s *session) begin(now int64) {
 }
 
 func (s *session) askAll(times int, last bool) {
-	for i := range times {
-		for _, p := range s.peers {
-			for _, r := range p.routes {
-				if p.ask {
-					s.ask(p, r, last && i == times-1)
-				}
+	for _, p := range s.peers {
+		for _, r := range p.routes {
+			for i := 0; p.ask && i < times; i++ {
+				s.ask(p, r, last && i == times-1)
 			}
 		}
 	}
@@ -191,7 +191,7 @@ func (s *session) askAll(times int, last bool) {
 // leave asks every peer for the last time.
 func (s *session) leave(now int64) {
 	s.leaving = now + int64(lastWait)
-	times := 1
+	times := inARow
 	if s.quiet {
 		times = quietBurst
 	}
@@ -280,7 +280,10 @@ func (s *session) askDue(now int64) {
 		if p.due > now {
 			continue
 		}
-		s.ask(p, p.next(), false)
+		r := p.next()
+		for range inARow {
+			s.ask(p, r, false)
+		}
 		// What was missed, because this process did not run, is not made up for, and the next
 		// one is not sent right after this one.
 		missed := (now - p.due + s.period/2) / s.period
