@@ -11,9 +11,10 @@ const DefaultDriftPPM = 200
 // per million and second. Quartz that warms up does a tenth of it.
 const DefaultWanderPPM = 1
 
-// rateStepPPM allows for changes of a rate that nobody reports, because they are too small
-// to be seen: a kernel rounds the rates that it steers to, and goes there at once.
-const rateStepPPM = 0.5
+// rateStepPPM allows for changes of a rate at once that nobody reports, because they are
+// too small to be seen: what an agent finds within a second by reading CLOCK_MONOTONIC beside
+// CLOCK_MONOTONIC_RAW, to about 100 ns, with a microsecond of dither of the former.
+const rateStepPPM = 1.5
 
 // Config says what a Model is about.
 type Config struct {
@@ -26,8 +27,8 @@ type Config struct {
 	DriftPPM float64
 	// WanderPPM bounds how fast the rate of one clock against another changes, in parts
 	// per million per second, except where Changes say that it was changed; 0 means
-	// DefaultWanderPPM, and less than 0 that nothing but DriftPPM is assumed. Beside it, half
-	// a part per million is allowed to every difference of two rates.
+	// DefaultWanderPPM, and less than 0 that nothing but DriftPPM is assumed. Beside it, every two
+	// rates may differ by one and a half parts per million, however close in time.
 	WanderPPM float64
 	// Changes is what hosts reported of their own clocks, in any order.
 	Changes []Change

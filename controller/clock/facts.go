@@ -99,7 +99,7 @@ func (f *facts) add(msg Message) {
 	if from == to {
 		// All that it can tell is that a stamp lies.
 		if most < 0 {
-			f.lies = append(f.lies, lie{Contradiction{A: msg.From, B: msg.To, At: msg.Sent, Lo: 0, Hi: most}, msg.Method})
+			f.lie(lie{Contradiction{A: msg.From, B: msg.To, At: msg.Sent, Lo: 0, Hi: most}, msg.Method})
 		}
 		return
 	}
@@ -109,6 +109,19 @@ func (f *facts) add(msg Message) {
 	there, back := &b.pairs[from*n+to], &b.pairs[to*n+from]
 	there.ahead = append(there.ahead, limit{At: msg.Sent, Most: add(most, f.drift.over(msg.SentErr))})
 	back.behind = append(back.behind, limit{At: msg.Received, Most: add(most, f.drift.over(msg.ReceivedErr))})
+}
+
+// lie keeps the worst of each pair of hosts and method.
+func (f *facts) lie(l lie) {
+	for i, known := range f.lies {
+		if known.A == l.A && known.B == l.B && known.method == l.method {
+			if l.Hi < known.Hi {
+				f.lies[i] = l
+			}
+			return
+		}
+	}
+	f.lies = append(f.lies, l)
 }
 
 // thin forgets the limits that others imply.

@@ -1,8 +1,6 @@
 package clock
 
 import (
-	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -14,6 +12,8 @@ type quiet struct {
 	ppm, wanderPPM, period float64
 	delay, jitter          float64
 	stampErr               int64
+	// steer is added to the rate of host 1, in ppm, half way.
+	steer float64
 	// exchanges a second, seconds.
 	rate, seconds float64
 }
@@ -23,6 +23,9 @@ func (q quiet) simulate(seed uint64) (clocks []truth, messages []Message) {
 	clocks = []truth{
 		{offset: 1e12, period: 1},
 		{offset: -3e12, rate: q.ppm * 1e-6, swing: q.wanderPPM * 1e-6, period: max(q.period, 1) * 1e9, phase: random.Float64() * 6},
+	}
+	if q.steer != 0 {
+		clocks[1].steers = []steer{{q.seconds / 2 * 1e9, q.steer * 1e-6}}
 	}
 	way := func() float64 { return q.delay + random.ExpFloat64()*q.jitter }
 	wrong := func() Local {
@@ -97,6 +100,9 @@ func BenchmarkQuality(b *testing.B) {
 			})
 		}
 	}
-	_ = fmt.Sprint
-	_ = math.Pi
+}
+
+func median(of []int64) int64 {
+	slices.Sort(of)
+	return of[len(of)/2]
 }

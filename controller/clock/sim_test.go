@@ -36,16 +36,22 @@ type stop struct{ at, length float64 }
 // read is what the clock shows at true time t. Together rate, steers and swing stay below
 // 99.9 ppm, so two clocks never gain more than 200 ppm on each other.
 func (c truth) read(t float64) Local {
-	awake := t
-	for _, s := range c.stops {
-		awake -= max(0, min(t-s.at, s.length))
-	}
+	awake := c.awake(t)
 	wander := c.swing * c.period / (2 * math.Pi) * (math.Sin(2*math.Pi*awake/c.period+c.phase) - math.Sin(c.phase))
 	reading := c.offset + awake*(1+c.rate) + wander
 	for _, s := range c.steers {
 		reading += max(0, awake-s.at) * s.rate
 	}
 	return Local(math.Floor(reading))
+}
+
+// awake is how long the host was awake until true time t.
+func (c truth) awake(t float64) float64 {
+	awake := t
+	for _, s := range c.stops {
+		awake -= max(0, min(t-s.at, s.length))
+	}
+	return awake
 }
 
 // stands reports whether the host is suspended: it neither sends nor receives then.

@@ -108,7 +108,7 @@ func (t *tightening) divide(c changes) bool {
 			first, last, least = min(first, at), max(last, at), min(least, p.width())
 		}
 	})
-	if least < 0 || last <= first || int64(first) < -Unbounded/2 || int64(last) > Unbounded/2 {
+	if least < 0 || last <= first || first < -farAway || last > farAway {
 		return false
 	}
 	span := int64(last - first)
