@@ -421,6 +421,36 @@ func TestClocksThatAreChanged(t *testing.T) {
 	}
 }
 
+// TestDriftThatIsAssumed: what quartz does, and more only where a host says so.
+func TestDriftThatIsAssumed(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		change func(w *world)
+		ppb    uint64
+	}{
+		{"quartz", func(*world) {}, 200_000},
+		{"steering that takes an error away", func(w *world) { w.change(0, 2e9, ClockStep{Change: ClockSlew, Rate: -90_000}) }, 200_000},
+		{"steering beyond that", func(w *world) { w.change(0, 2e9, ClockStep{Change: ClockSlew, Rate: 40_000, RateBefore: -500_000}) }, 700_000},
+		{"steering of both", func(w *world) {
+			w.change(0, 2e9, ClockStep{Change: ClockSlew, Rate: 500_000})
+			w.change(1, 2e9, ClockStep{Change: ClockSlew, Rate: 300_000})
+		}, 1_000_000},
+		{"a step", func(w *world) { w.change(0, 2e9, ClockStep{Change: ClockStepped, Step: 3600e9}) }, 200_000},
+		{"test clocks", func(w *world) { w.run.Hosts[0].TestClock, w.run.Hosts[1].TestClock = "ppm=100", "ppm=-100" }, 210_000},
+	} {
+		w := newWorld(1, simClock{offset: 1e12}, simClock{offset: 2e12})
+		changed(w)
+		tt.change(w)
+		r, err := NewBuilder(w.run).ClockReport(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.DriftPPB != tt.ppb {
+			t.Errorf("%s: %d parts per billion are assumed, want %d", tt.name, r.DriftPPB, tt.ppb)
+		}
+	}
+}
+
 // TestSuspendLeavesLengthsOpen: a length of time across a suspend is at least what the
 // clock says, and nobody knows how much more; the order stays.
 func TestSuspendLeavesLengthsOpen(t *testing.T) {

@@ -30,6 +30,9 @@ const (
 // numbers where something may be missing from the record: a ruling holds for all that
 // is in them.
 //
+// Where probes and segments exclude each other the bound covers both, so a ruling that rests
+// on the clocks is definite only if each of them gives it; one that is not names that cause.
+//
 // Which of the repetition's connections an expectation is about is told in chain, for
 // order, and in ownership: traffic that is not the experiment's is none of its
 // business, but for never.
