@@ -12,7 +12,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,13 +31,17 @@ var bridgeNames = [2]string{"switch", "control"}
 // a second (its link watch may hold an event back for one).
 const readyWithin = 10 * time.Second
 
-// routeHandle is a netlink socket inside a namespace.
-func routeHandle(ns *os.File) (*netlink.Handle, error) {
-	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		return nil, privileged("open a netlink socket in the namespace", err)
-	}
-	return h, nil
+// routeHandle is a netlink socket inside a namespace. It is opened on a thread that ends
+// there: netlink.NewHandleAt would borrow the caller's and move it back, which needs privileges
+// over the namespace that it came from. In a user namespace the thread would stay inside.
+func routeHandle(ns *os.File) (h *netlink.Handle, err error) {
+	err = inNamespace(ns, func() (err error) {
+		if h, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return privileged("open a netlink socket in the namespace", err)
+		}
+		return nil
+	})
+	return h, err
 }
 
 // newFabric takes the descriptor ns over, also on error.

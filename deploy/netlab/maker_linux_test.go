@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -250,10 +251,34 @@ func rootless() error {
 	if r.Greeting, err = exchange(l); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	if err := l.Close(); err != nil {
+	if err := errors.Join(noThreadAway(), l.Close()); err != nil {
 		return err
 	}
 	return r.send()
+}
+
+// noThreadAway returns when every thread of this process is in the first one's network
+// namespace: a thread that cannot come back from a host would hold it.
+func noThreadAway() error {
+	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+		threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+		if err != nil {
+			return err
+		}
+		in := map[string]bool{}
+		for _, t := range threads {
+			// A thread that ends has none.
+			if ns, err := os.Readlink(t); err == nil {
+				in[ns] = true
+			}
+		}
+		if len(in) == 1 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the threads of this process are in %d network namespaces", len(in))
+		}
+	}
 }
 
 // TestRemedy holds Remedy to its word: a user namespace is enough for a full lab.

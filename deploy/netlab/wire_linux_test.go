@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 	"unsafe"
@@ -641,5 +642,18 @@ func TestKilledMakerLeavesNoWire(t *testing.T) {
 	}
 	if err := os.RemoveAll(r.Dir); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRefusedTAPsSayWhatToDo(t *testing.T) {
+	for errno, want := range map[unix.Errno]string{
+		unix.EACCES: "read and write access",
+		unix.ENOENT: "pass the device through",
+		unix.ENODEV: "modprobe tun",
+	} {
+		err := tunRefused(errno)
+		if !errors.Is(err, errno) || errors.Is(err, ErrPrivilege) || !strings.Contains(err.Error(), tunDevice) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %q", errno, err, want)
+		}
 	}
 }
