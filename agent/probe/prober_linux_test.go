@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -548,6 +549,52 @@ func TestCloseEndsRun(t *testing.T) {
 	if len(flights(t, a, b, false)) == 0 {
 		t.Error("what was seen before is not told")
 	}
+}
+
+// What cannot be opened says what and where, and nothing stays open.
+func TestNothingStaysOpen(t *testing.T) {
+	emit := func([]*synclinev1.Event) {}
+	at := func(text string) netip.AddrPort { return netip.AddrPortFrom(netip.MustParseAddr(text), 0) }
+	before := descriptors(t)
+	for range 10 {
+		for say, cfg := range map[string]Config{
+			"no address":              {Emit: emit},
+			"nobody to tell":          {Endpoints: []Endpoint{{experiment, at("127.0.0.1")}}},
+			"two addresses":           {Endpoints: []Endpoint{{experiment, at("127.0.0.1")}, {experiment, at("127.0.0.2")}}, Emit: emit},
+			"192.0.2.1:0 for the con": {Endpoints: []Endpoint{{experiment, at("127.0.0.1")}, {control, at("192.0.2.1")}}, Emit: emit},
+		} {
+			if _, err := Open(cfg); err == nil || !strings.Contains(err.Error(), say) {
+				t.Errorf("want an error that says %q, got %v", say, err)
+			}
+		}
+		p, err := Open(Config{Endpoints: []Endpoint{{experiment, at("127.0.0.1")}, {control, at("127.0.0.2")}}, Emit: emit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if after := descriptors(t); after > before {
+		t.Errorf("%d descriptors are open, %d before", after, before)
+	}
+}
+
+// descriptors counts what this process has open. What the runtime's poller needs is open from
+// the first wait on.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	defer r.Close()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
 }
 
 func TestAvailable(t *testing.T) {

@@ -329,7 +329,7 @@ func (s *session) send(p *peer, r *route, d *datagram) bool {
 	d.path, d.sender, d.receiver = r.socket.path, s.own, p.tag
 	s.key.seal(&s.out, d)
 	r.tried++
-	done, complete, err := r.socket.send(&s.out, r.to, sight{
+	done, complete, err := s.transmit(r, sight{
 		peer: p, direction: synclinev1.Direction_DIRECTION_OUT, exchange: d.exchange, reply: d.kind == kindReply, path: d.path,
 	})
 	if err != nil {
@@ -344,6 +344,16 @@ func (s *session) send(p *peer, r *route, d *datagram) bool {
 		s.pending = append(s.pending, done.unstamped())
 	}
 	return true
+}
+
+func (s *session) transmit(r *route, what sight) (departure, bool, error) {
+	if r.socket.unsure {
+		// It is sure again once no stamp is awaited, and they may be here already.
+		if err := s.stamps(r.socket); err != nil {
+			return departure{}, false, err
+		}
+	}
+	return r.socket.send(&s.out, r.to, what)
 }
 
 // receive takes in what has come to a socket, a burst at most, and says how many that were
