@@ -253,6 +253,18 @@ var clockScenes = []clockScene{
 		methods: []string{"reference", "probes and segments"}, warned: []string{"Probes and segments exclude each other: by segments the clock of B, against that of A, is"},
 	},
 	{
+		name: "one probe whose stamp lies",
+		script: func(w *world) {
+			talkTo(w, 1, 1e9, 0, 1)
+			w.probe(probing{asker: 0, peer: 1, to: 3e9, every: 100e6, there: quiet, back: quiet})
+			early := quiet
+			early.shift = -1e9
+			w.exchange(2.03e9, 0, 1, early, simPath{loss: 1})
+		},
+		methods: []string{"reference", "probes and segments"},
+		warned:  []string{"The clocks of A and B contradict each other by ", "1 of the run's probes contradict most of the others and were left out of the clocks."},
+	},
+	{
 		name: "a chain", hosts: 3,
 		script: func(w *world) {
 			marks(w, 1e9)
