@@ -36,6 +36,7 @@ lanes:
 		{name: "interrupted", args: []string{"--repeat", "10000"}, signal: syscall.SIGINT, code: exitInterrupted},
 		{name: "terminated", args: []string{"--repeat", "10000"}, signal: syscall.SIGTERM, code: exitInterrupted},
 		{name: "hung up", args: []string{"--repeat", "10000"}, signal: syscall.SIGHUP, code: exitInterrupted},
+		{name: "interrupted over a wire", args: []string{"--delay", "20ms", "--repeat", "10000"}, signal: syscall.SIGINT, code: exitInterrupted},
 		{name: "kept and interrupted", args: []string{"--keep", "--repeat", "10000"}, signal: syscall.SIGINT, code: exitInterrupted},
 		{name: "killed", args: []string{"--repeat", "10000"}, signal: syscall.SIGKILL, code: -1},
 	} {
