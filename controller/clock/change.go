@@ -29,27 +29,39 @@ type changes struct {
 	gaps, breaks []span
 }
 
-// changesOf places the changes of the clocks owner and far on the owner's axis. ahead
-// and behind are limits there, in any order.
-func changesOf(own, far []Change, ahead, behind []limit) changes {
+// changesOf puts together the changes of the clock that owns the axis, and those of the far
+// one, whose places on the axis are known.
+func changesOf(own, far []Change, places []span) changes {
 	var c changes
 	note := func(s span, stopped bool) {
+		s = span{min(s.from, s.to), max(s.from+1, s.to)}
 		c.breaks = append(c.breaks, s)
 		if stopped {
 			c.gaps = append(c.gaps, s)
 		}
 	}
 	for _, change := range own {
-		note(span{change.Since - 1, change.At + 1}, change.Stopped)
+		// The ends are in it.
+		from, to := min(change.Since, change.At), max(change.Since, change.At)
+		note(span{Local(add(int64(from), -1)), Local(add(int64(to), 1))}, change.Stopped)
 	}
-	if len(far) > 0 {
-		p := newPlaces(ahead, behind)
-		for _, change := range far {
-			note(span{p.before(change.Since), p.after(change.At)}, change.Stopped)
-		}
+	for i, change := range far {
+		note(places[i], change.Stopped)
 	}
 	c.gaps, c.breaks = merge(c.gaps), merge(c.breaks)
 	return c
+}
+
+// placesOf finds the changes of the far clock on the axis that limits, in any order, stand on.
+func placesOf(far []Change, ahead, behind []limit) []span {
+	if len(far) == 0 {
+		return nil
+	}
+	p, places := newPlaces(ahead, behind), make([]span, len(far))
+	for i, change := range far {
+		places[i] = span{p.before(min(change.Since, change.At)), p.after(max(change.Since, change.At))}
+	}
+	return places
 }
 
 // merge sorts spans and joins those that overlap.

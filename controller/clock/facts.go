@@ -42,6 +42,9 @@ type bin struct {
 type pair struct {
 	// ahead limits (second − first), behind (first − second).
 	ahead, behind []limit
+	// far are the places on that axis of the second's changes. They are found before limits
+	// are left out: those that imply the others must not come to stand in a gap.
+	far []span
 }
 
 func newFacts(cfg Config) *facts {
@@ -135,22 +138,13 @@ func (f *facts) thin() {
 			p := &b.pairs[i]
 			sortLimits(p.ahead)
 			sortLimits(p.behind)
-			gaps := changesOf(f.stops(i/n), f.stops(i%n), p.ahead, p.behind).gaps
+			own, far := f.changes[i/n], f.changes[i%n]
+			p.far = placesOf(far, p.ahead, p.behind)
+			gaps := changesOf(own, far, p.far).gaps
 			p.ahead = newSide(f.steady, false, gaps, p.ahead).limits()
 			p.behind = newSide(f.steady, true, gaps, p.behind).limits()
 		}
 	}
-}
-
-// stops are those changes of a clock over which it stood still.
-func (f *facts) stops(clock int) []Change {
-	var stops []Change
-	for _, c := range f.changes[clock] {
-		if c.Stopped {
-			stops = append(stops, c)
-		}
-	}
-	return stops
 }
 
 // stopped reports whether a host's clock ever stood still.

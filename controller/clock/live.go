@@ -115,7 +115,7 @@ func (l *Live) forget(p *pair, owner, far int) {
 	f := l.facts
 	sortLimits(p.ahead)
 	sortLimits(p.behind)
-	c := changesOf(f.changes[owner], f.changes[far], p.ahead, p.behind)
+	c := changesOf(f.changes[owner], f.changes[far], placesOf(f.changes[far], p.ahead, p.behind))
 	wide := link{
 		ahead:  newSide(f.steady, false, c.gaps, p.ahead),
 		behind: newSide(f.steady, true, c.gaps, p.behind),

@@ -117,30 +117,50 @@ func checkTighter(t *testing.T, seed uint64, m *Model, a, b Stamp, same bool, lo
 }
 
 // An estimate never reorders two moments of one host, nor an arrival and its
-// departure.
+// departure; not over suspends and steering either.
 func TestEstimateKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLab(rapid.Uint64().Draw(t, "seed"))
-		l.talk(rapid.IntRange(0, 120).Draw(t, "messages"), 0)
-		m := l.model()
-		for _, msg := range l.messages {
-			left, came := m.Stamp(msg.From, msg.Sent, 0), m.Stamp(msg.To, msg.Received, 0)
-			if left.Err < Unbounded && came.Err < Unbounded && came.At < left.At {
-				t.Fatalf("%+v left at %+v and arrived at %+v", msg, left, came)
-			}
+		seed := rapid.Uint64().Draw(t, "seed")
+		l := newLab(seed)
+		if rapid.Bool().Draw(t, "quiet") {
+			l = newQuietLab(seed)
 		}
-		for host := range l.clocks {
-			at := l.clocks[host].read(l.when())
-			step := Local(rapid.SampledFrom([]int64{1, 2, 17, 1000, 1e6}).Draw(t, "step"))
-			for range 20 {
-				before, after := m.Stamp(host, at, 0), m.Stamp(host, at+step, 0)
-				if after.At < before.At {
-					t.Fatalf("host %d: %d is at %d, %d at %d", host, at, before.At, at+step, after.At)
+		if rapid.Bool().Draw(t, "disturbed") {
+			l.disturb()
+		}
+		if l.defaults {
+			l.converse(5, 0)
+		} else {
+			l.talk(rapid.IntRange(0, 120).Draw(t, "messages"), 0)
+		}
+		m := l.model()
+		for _, m := range []*Model{m, m.WithReference(1), m.By(Probes)} {
+			checkArrivals(t, l, m)
+			for host := range l.clocks {
+				at := l.clocks[host].read(l.when())
+				step := Local(rapid.SampledFrom([]int64{1, 2, 17, 1000, 1e6}).Draw(t, "step"))
+				for range 20 {
+					before, after := m.Stamp(host, at, 0), m.Stamp(host, at+step, 0)
+					if before.Err < Unbounded && after.Err < Unbounded && after.At < before.At {
+						t.Fatalf("host %d: %d is at %d, %d at %d", host, at, before.At, at+step, after.At)
+					}
+					at += step
 				}
-				at += step
 			}
 		}
 	})
+}
+
+func checkArrivals(t *rapid.T, l *lab, m *Model) {
+	for _, msg := range l.messages {
+		if m.methods == m.facts.of(Probes) && msg.Method != Probes || msg.SentErr+msg.ReceivedErr > 0 {
+			continue
+		}
+		left, came := m.Stamp(msg.From, msg.Sent, 0), m.Stamp(msg.To, msg.Received, 0)
+		if left.Err < Unbounded && came.Err < Unbounded && came.At < left.At {
+			t.Fatalf("%+v left at %+v and arrived at %+v", msg, left, came)
+		}
+	}
 }
 
 func TestOrderOfMessagesDoesNotMatter(t *testing.T) {
@@ -321,13 +341,27 @@ func TestExtremeTimes(t *testing.T) {
 			return Message{
 				From: rapid.IntRange(0, 2).Draw(t, "from"), To: rapid.IntRange(0, 2).Draw(t, "to"),
 				Sent: Local(rapid.Int64().Draw(t, "sent")), Received: Local(rapid.Int64().Draw(t, "received")),
-				SentErr: rapid.Int64Min(0).Draw(t, "error"),
+				SentErr: rapid.Int64Min(0).Draw(t, "error"), Method: Methods(rapid.Uint8().Draw(t, "method")),
 			}
 		})
-		m := NewModel(Config{Hosts: 3}, rapid.SliceOf(message).Draw(t, "messages"))
-		s := m.Stamp(rapid.IntRange(0, 2).Draw(t, "host"), Local(rapid.Int64().Draw(t, "at")), 0)
-		if s.Err < 0 || s.Err > Unbounded {
-			t.Fatalf("stamp %+v has no sensible error", s)
+		change := rapid.Custom(func(t *rapid.T) Change {
+			return Change{
+				Host: rapid.IntRange(0, 2).Draw(t, "host"), Stopped: rapid.Bool().Draw(t, "stopped"),
+				Since: Local(rapid.Int64().Draw(t, "since")), At: Local(rapid.Int64().Draw(t, "at")),
+			}
+		})
+		cfg := Config{Hosts: 3, Changes: rapid.SliceOf(change).Draw(t, "changes")}
+		messages := rapid.SliceOf(message).Draw(t, "messages")
+		live := NewLive(cfg)
+		live.Add(messages...)
+		for _, m := range []*Model{NewModel(cfg, messages), live.Model()} {
+			host, at := rapid.IntRange(0, 2).Draw(t, "host"), Local(rapid.Int64().Draw(t, "at"))
+			if s := m.Stamp(host, at, 0); s.Err < 0 || s.Err > Unbounded {
+				t.Fatalf("stamp %+v has no sensible error", s)
+			}
+			m.By(Probes).Between(host, at, 0, at)
+			m.Rate(host, at, at+1)
+			m.BestReference([]Moment{{host, at}})
 		}
 	})
 }

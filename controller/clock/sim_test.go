@@ -220,6 +220,10 @@ func (l *lab) converse(rate float64, err int64) {
 // send sends a message and returns when it arrived, in true time.
 func (l *lab) send(method Methods, from, to int, sent float64, path network, err int64) float64 {
 	received := sent + path.delay + l.random.ExpFloat64()*path.jitter
+	if l.random.IntN(50) == 0 {
+		// Somebody stepped CLOCK_REALTIME, and the stamp says that it may be so far off.
+		err += int64(math.Pow(10, 3+9*l.random.Float64()))
+	}
 	if l.random.Float64() >= path.loss && !l.clocks[from].stands(sent) && !l.clocks[to].stands(received) {
 		l.messages = append(l.messages, Message{
 			From: from, Sent: l.clocks[from].read(sent) + l.wrong(err), SentErr: err,

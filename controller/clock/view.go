@@ -51,7 +51,7 @@ func (v *view) connect(f *facts, set uint8, owner, to int, wide [][]link) {
 	if owner == to || len(p.ahead)+len(p.behind) == 0 {
 		return
 	}
-	c := changesOf(f.changes[owner], f.changes[to], p.ahead, p.behind)
+	c := changesOf(f.changes[owner], f.changes[to], p.far)
 	l := link{
 		to:     to,
 		ahead:  newSide(f.steady, false, c.gaps, p.ahead),
@@ -83,6 +83,7 @@ func (f *facts) pair(set uint8, owner, to int) pair {
 		} else {
 			p.ahead = append(p.ahead[:len(p.ahead):len(p.ahead)], of.ahead...)
 			p.behind = append(p.behind[:len(p.behind):len(p.behind)], of.behind...)
+			p.far = closer(p.far, of.far)
 		}
 		joined++
 	}
@@ -91,6 +92,15 @@ func (f *facts) pair(set uint8, owner, to int) pair {
 		sortLimits(p.behind)
 	}
 	return p
+}
+
+// closer are the places of changes by what two bins say of each; both hold.
+func closer(a, b []span) []span {
+	closer := make([]span, len(a))
+	for i := range a {
+		closer[i] = span{max(a[i].from, b[i].from), min(a[i].to, b[i].to)}
+	}
+	return closer
 }
 
 // settle looks for places where no offset is possible. Where the bound on the drift alone
