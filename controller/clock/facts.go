@@ -93,9 +93,9 @@ func (f *facts) learn(messages []Message) {
 	}
 }
 
-// add turns a message into two limits: one on the axis of its sender's clock and one
-// on that of its receiver's. Both are exact, since the limit on the offset holds at
-// the departure as well as at the arrival; see DESIGN.md.
+// add turns a message into two limits: one on the axis of its sender's clock, where that
+// surely had not sent it yet, and one on that of its receiver's, where that surely had it.
+// Both are exact, since clocks do not run backwards; see DESIGN.md.
 func (f *facts) add(msg Message) {
 	from, to := f.clock[msg.From], f.clock[msg.To]
 	most := add(add(int64(msg.Received), -int64(msg.Sent)), add(msg.SentErr, msg.ReceivedErr))
@@ -110,8 +110,8 @@ func (f *facts) add(msg Message) {
 	b.messages[from]++
 	b.messages[to]++
 	there, back := &b.pairs[from*n+to], &b.pairs[to*n+from]
-	there.ahead = append(there.ahead, limit{At: msg.Sent, Most: add(most, f.drift.over(msg.SentErr))})
-	back.behind = append(back.behind, limit{At: msg.Received, Most: add(most, f.drift.over(msg.ReceivedErr))})
+	there.ahead = append(there.ahead, limit{At: Local(add(int64(msg.Sent), -msg.SentErr)), Most: most})
+	back.behind = append(back.behind, limit{At: Local(add(int64(msg.Received), msg.ReceivedErr)), Most: most})
 }
 
 // lie keeps the worst of each pair of hosts and method.

@@ -210,7 +210,7 @@ func TestSixHosts(t *testing.T) {
 					continue
 				}
 				lo, hi := m.view.reading(a, at, b)
-				var direct int64 = Unbounded
+				direct := Unbounded
 				w := m.view.walk()
 				for j := range m.view.links[a] {
 					if link := &m.view.links[a][j]; link.to == b {
