@@ -63,25 +63,36 @@ func (l *testLab) keepBusy() {
 	}
 }
 
-// measureClocks runs steady traffic in a lab with clocks that lie, and holds what is said of
-// them against the truth, a hundred times a second.
-func measureClocks(t testing.TB, clocks []string, busy bool, long time.Duration) *byMethod {
+// measurement is one run of steady traffic in a lab whose clocks lie.
+type measurement struct {
+	clocks []string
+	// busy keeps the machine busy, cabled joins the hosts without a switch between them.
+	busy, cabled bool
+	long         time.Duration
+}
+
+// quality holds what is said of the clocks of a run against the truth, a hundred times a
+// second.
+func (m *measurement) quality(t testing.TB) *byMethod {
 	t.Helper()
 	source := steadyExperiment()
-	l := newLyingLab(t, mustParse(t, source), clocks...)
-	if busy {
+	l := newLyingLab(t, mustParse(t, source), m.clocks...)
+	if m.cabled {
+		l.cable(l.Host("vm1"), l.Host("vm2"))
+	}
+	if m.busy {
 		l.keepBusy()
 	}
-	seconds := max(1, int(long/time.Second))
+	seconds := max(1, int(m.long/time.Second))
 	run := l.run(source, seconds)
 	l.sealed(run)
 	r := l.clockReport(run.Id, "A", min(100*seconds, 6000))
 	for _, w := range r.Warnings {
-		if !strings.Contains(w, "test clock") {
-			t.Logf("warned: %s", w)
+		if !strings.Contains(w, "of a test clock") {
+			t.Errorf("warned: %s", w)
 		}
 	}
-	return truthsOf(t, clocks...).compare(r)
+	return truthsOf(t, m.clocks...).compare(r)
 }
 
 // TestClocksHoldTheTruth: the true offset is in every interval, by each method and by both,
@@ -91,7 +102,8 @@ func TestClocksHoldTheTruth(t *testing.T) {
 	for _, busy := range []bool{false, true} {
 		t.Run(fmt.Sprintf("busy=%t", busy), func(t *testing.T) {
 			t.Parallel()
-			q := measureClocks(t, []string{"A:offset=10s,ppm=100", "B:offset=-10s,ppm=-90,wander=1ppm/20s"}, busy, 2*time.Second)
+			m := measurement{clocks: []string{"A:offset=10s,ppm=100", "B:offset=-10s,ppm=-90,wander=1ppm/20s"}, busy: busy, cabled: true, long: 2 * time.Second}
+			q := m.quality(t)
 			q.wantTrue(t, &q.both, &q.probes, &q.segments)
 			t.Logf("%d moments; ±%v by both", q.both.known(), quantile(q.both.halves, 0.5))
 		})
@@ -99,37 +111,40 @@ func TestClocksHoldTheTruth(t *testing.T) {
 }
 
 // BenchmarkClocks prints how well the clocks of two hosts are known, whose true offset is
-// known exactly: both hosts probe each other ten times a second, and connect a hundred times.
+// known exactly: the hosts probe each other ten times a second, and connect a hundred times.
 // For both methods together and for each alone there are
 //
-//	truth   the share of all moments at which the true offset is in the interval
-//	±       half the interval's width, the median
-//	off     how far the estimate is from the truth, median and 99 %
+//	truth  the share of all moments at which the true offset is in the interval
+//	±      half the interval's width, the median
+//	off    how far the estimate is from the truth, median and 99 %
 //
-// on a machine that does nothing else, and with as many spinning processes as it has
-// processors. Each run is a minute; -clocks.for tells otherwise.
+// on a machine that does nothing else and with as many spinning processes as it has
+// processors, on a cable from host to host and through the switch of a demo. Each run is a
+// minute; -clocks.for tells otherwise.
 func BenchmarkClocks(b *testing.B) {
 	var table strings.Builder
-	fmt.Fprintf(&table, "\n%v a run%32s", *clocksFor, "")
+	fmt.Fprintf(&table, "\n%-41s", clocksFor.String()+" a run")
 	for _, method := range []string{"both together", "probes alone", "segments alone"} {
-		fmt.Fprintf(&table, "  %-33s", method)
+		fmt.Fprintf(&table, "  %-35s", method)
 	}
-	fmt.Fprintf(&table, "\n%-5s %-16s %10s%s\n", "", "B - A", "moments", strings.Repeat(fmt.Sprintf("  %7s %8s %16s", "truth", "±", "off, p50/p99"), 3))
-	for _, busy := range []bool{false, true} {
-		machine := map[bool]string{false: "idle", true: "busy"}[busy]
-		for _, lie := range lies {
-			b.Run(machine+"/"+strings.ReplaceAll(lie.name, " ", ""), func(b *testing.B) {
-				q := measureClocks(b, lie.clocks, busy, *clocksFor)
-				fmt.Fprintf(&table, "%-5s %-16s %10d", machine, lie.name, q.both.known())
-				for _, m := range []*quality{&q.both, &q.probes, &q.segments} {
-					fmt.Fprintf(&table, "  %6.2f%% %6.2fµs %7.2f/%6.2fµs", 100*m.inside(), micros(m.halves, 0.5), micros(m.wrongs, 0.5), micros(m.wrongs, 0.99))
-				}
-				table.WriteByte('\n')
-				q.wantTrue(b, &q.both, &q.probes)
-				b.ReportMetric(0, "ns/op")
-				b.ReportMetric(micros(q.both.halves, 0.5), "µs-half")
-				b.ReportMetric(micros(q.both.wrongs, 0.5), "µs-off")
-			})
+	fmt.Fprintf(&table, "\n%-6s %-5s %-17s %10s%s\n", "link", "", "B - A", "moments", strings.Repeat(fmt.Sprintf("  %7s %8s %18s", "truth", "±", "off, p50/p99"), 3))
+	for _, link := range []string{"cable", "switch"} {
+		for _, machine := range []string{"idle", "busy"} {
+			for _, lie := range lies {
+				b.Run(strings.ReplaceAll(link+"/"+machine+"/"+lie.name, " ", ""), func(b *testing.B) {
+					m := measurement{clocks: lie.clocks, busy: machine == "busy", cabled: link == "cable", long: *clocksFor}
+					q := m.quality(b)
+					fmt.Fprintf(&table, "%-6s %-5s %-17s %10d", link, machine, lie.name, q.both.known())
+					for _, m := range []*quality{&q.both, &q.probes, &q.segments} {
+						fmt.Fprintf(&table, "  %6.2f%% %6.2fµs %7.3f/%7.3fµs", 100*m.inside(), micros(m.halves, 0.5), micros(m.wrongs, 0.5), micros(m.wrongs, 0.99))
+					}
+					table.WriteByte('\n')
+					q.wantTrue(b, &q.both, &q.probes, &q.segments)
+					b.ReportMetric(0, "ns/op")
+					b.ReportMetric(micros(q.both.halves, 0.5), "µs-half")
+					b.ReportMetric(micros(q.both.wrongs, 0.5), "µs-off")
+				})
+			}
 		}
 	}
 	// The log of a benchmark is cut after ten lines.

@@ -183,11 +183,12 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 		if oneWay == nil {
 			return
 		}
+		// The truth of a stamp is known as well as the kernel's stamp is.
+		took, loose := truth(to)-truth(from), stampError(tl, from)+stampError(tl, to)
 		// A nanosecond of lab time is one of the reference's clock; what is between two moments may
 		// be told in that of another.
-		took := truth(to) - truth(from)
-		if off := *oneWay - took; max(off, -off) > *oneWayErr+2*rounding+took/1000 {
-			a.outside = append(a.outside, fmt.Sprintf("repetition %d: a packet took %d ±%d, the truth is %d", tl.Repetition, *oneWay, *oneWayErr, took))
+		if off := *oneWay - took; max(off, -off) > *oneWayErr+loose+2*rounding+max(took, -took)/1000 {
+			a.outside = append(a.outside, fmt.Sprintf("repetition %d: a packet took %d ±%d, the truth is %d ±%d", tl.Repetition, *oneWay, *oneWayErr, took, loose))
 		}
 	}
 	for _, c := range tl.Connections {
@@ -201,6 +202,11 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 	}
 }
 
+// stampError is how far from the truth a packet's own stamp may be.
+func stampError(tl *synclinev1.Timeline, m *synclinev1.Moment) int64 {
+	return tl.Events[m.Event].Event.GetPacket().GetErrorNs()
+}
+
 // arrived looks at every timeline of a run.
 func (l *testLab) arrived(ts truths, run *synclinev1.Run) *arrivals {
 	l.t.Helper()
@@ -209,4 +215,14 @@ func (l *testLab) arrived(ts truths, run *synclinev1.Run) *arrivals {
 		ts.arrive(a, l.timeline(run, int(n)+1))
 	}
 	return a
+}
+
+// wantTrue fails for everything that arrived before it left, and for every time whose ± did
+// not hold the truth.
+func (a *arrivals) wantTrue(t testing.TB) {
+	t.Helper()
+	if a.early > 0 || a.impossible > 0 || len(a.outside) > 0 {
+		t.Errorf("of %d packets %d arrived before they left, %d of them whatever the clocks are; of %d moments %d are outside of their ±: %q",
+			a.matched, a.early, a.impossible, a.moments, len(a.outside), a.outside[:min(5, len(a.outside))])
+	}
 }

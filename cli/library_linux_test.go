@@ -200,8 +200,8 @@ func (l *testLab) killAgent(i int) {
 	await(l.t, "the agent is back", func() bool { return strings.Contains(l.lastWords(old.name), `"connected"`) })
 }
 
-// passes runs a scenario and wants every repetition to pass.
-func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) {
+// passes runs a scenario and wants every repetition to pass. It returns the run.
+func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) *synclinev1.Run {
 	l.t.Helper()
 	opts := runOptions{repeat: repeat, bindings: l.bindings}
 	if exp.Repeat.UntilReproduced > 0 {
@@ -222,13 +222,14 @@ func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) 
 		}
 	}
 	if s.ruling(exp) == timeline.Pass && s.tally.Repetitions > 0 {
-		return
+		return run
 	}
 	var b strings.Builder
 	if err := l.operator.drawRun(&b, run, s, ladderOptions{}); err != nil {
 		l.t.Fatal(err)
 	}
 	l.t.Errorf("%s\n%s", &b, l.picture(run, s.worst))
+	return run
 }
 
 // picture is the ladder of a repetition, for whoever has to find out what went wrong.
