@@ -1,16 +1,21 @@
 package clock
 
+import "slices"
+
 // Liars returns the indices of messages that cannot be believed: each contradicts
 // more than half of the messages the other way between the same two clocks, as a
 // message with a false stamp does and an honest one does not. They are found one by
 // one, the one that contradicts most first; of two that only contradict each other
 // nobody can tell, so both go. What a clock that drifts beyond the bound does to its
-// messages is not a lie of a few: what stays may still be inconsistent.
+// messages is not a lie of a few: what stays may still be inconsistent. Over a suspend that
+// was reported messages do not contradict each other, so a false stamp in the shorter part of
+// such a run contradicts too few: it stays, and makes the model inconsistent.
 //
 // With more than a few thousand messages each way between two clocks only the first
 // and the last of them are compared with the rest, so that the work stays bounded.
 func Liars(cfg Config, messages []Message) []int {
 	clock, d := cfg.clocks(), cfg.drift()
+	changes := cfg.changes(clock)
 	ways := make(map[[2]int][]int)
 	var order [][2]int
 	for i, m := range messages {
@@ -26,7 +31,8 @@ func Liars(cfg Config, messages []Message) []int {
 	var liars []int
 	for _, way := range order {
 		if back := [2]int{way[1], way[0]}; way[0] < way[1] && ways[back] != nil {
-			liars = append(liars, d.liars(messages, sample(ways[way]), sample(ways[back]))...)
+			c := court{d, messages, stops(changes[way[0]]), stops(changes[way[1]])}
+			liars = append(liars, c.liars(sample(ways[way]), sample(ways[back]))...)
 		}
 	}
 	return liars
@@ -42,12 +48,21 @@ func sample(way []int) []int {
 	return append(way[:sampled/2:sampled/2], way[len(way)-sampled/2:]...)
 }
 
+// court hears the messages between two clocks.
+type court struct {
+	drift    drift
+	messages []Message
+	// near and far are when the clocks stood still: of the one that messages there leave, and
+	// of the other.
+	near, far []Change
+}
+
 // liars looks at all messages between two clocks, there and back.
-func (p drift) liars(messages []Message, there, back []int) []int {
+func (c court) liars(there, back []int) []int {
 	against := [2][]int{make([]int, len(there)), make([]int, len(back))}
 	for i, x := range there {
 		for j, y := range back {
-			if p.contradict(messages[x], messages[y]) {
+			if c.contradict(c.messages[x], c.messages[y]) {
 				against[0][i]++
 				against[1][j]++
 			}
@@ -72,7 +87,7 @@ func (p drift) liars(messages []Message, there, back []int) []int {
 		for side := range sides {
 			for _, i := range found[side] {
 				liars = append(liars, sides[side][i])
-				p.forget(messages, sides[side][i], sides[1-side], against[1-side])
+				c.forget(sides[side][i], sides[1-side], side == 0, against[1-side])
 				against[side][i] = 0
 				left[side]--
 			}
@@ -81,9 +96,13 @@ func (p drift) liars(messages []Message, there, back []int) []int {
 }
 
 // forget takes a message out of the counts of the other side.
-func (p drift) forget(messages []Message, liar int, others, against []int) {
+func (c court) forget(liar int, others []int, there bool, against []int) {
 	for j, y := range others {
-		if against[j] > 0 && p.contradict(messages[liar], messages[y]) {
+		x := liar
+		if !there {
+			x, y = y, x
+		}
+		if against[j] > 0 && c.contradict(c.messages[x], c.messages[y]) {
 			against[j]--
 		}
 	}
@@ -91,11 +110,27 @@ func (p drift) forget(messages []Message, liar int, others, against []int) {
 
 // contradict reports whether a message and one the other way leave no offset
 // possible: together they give less time to both than clocks can have parted by.
-func (p drift) contradict(there, back Message) bool {
+func (c court) contradict(there, back Message) bool {
 	both := add(add(int64(there.Received), -int64(there.Sent)), add(int64(back.Received), -int64(back.Sent)))
 	both = add(both, add(add(there.SentErr, there.ReceivedErr), add(back.SentErr, back.ReceivedErr)))
 	apart := add(int64(back.Received), -int64(there.Sent))
-	return add(both, p.over(apart)) < 0
+	if add(both, c.drift.over(apart)) >= 0 {
+		return false
+	}
+	return !between(c.near, there.Sent, there.SentErr, back.Received, back.ReceivedErr) &&
+		!between(c.far, there.Received, there.ReceivedErr, back.Sent, back.SentErr)
+}
+
+// between reports whether a clock may have stood still between two of its times.
+func between(stops []Change, a Local, aErr int64, b Local, bErr int64) bool {
+	from := min(add(int64(a), -aErr), add(int64(b), -bErr))
+	to := max(add(int64(a), aErr), add(int64(b), bErr))
+	return slices.ContainsFunc(stops, func(s Change) bool { return int64(s.Since) <= to && int64(s.At) >= from })
+}
+
+// stops are those changes of a clock over which it stood still.
+func stops(changes []Change) []Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return !c.Stopped })
 }
 
 func greatest(counts []int) int {

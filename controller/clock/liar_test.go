@@ -52,3 +52,28 @@ func TestLiarsOfTwo(t *testing.T) {
 		t.Errorf("liars are %v; nobody can tell which of the two lies, so both must go", got)
 	}
 }
+
+// Over a suspend nobody lies, although every message after it contradicts all before.
+func TestNobodyLiesOverASuspend(t *testing.T) {
+	clocks := []truth{{period: 1}, {offset: 5e9, period: 1, stops: []stop{{8e9, 1e9}}}}
+	var messages []Message
+	for i := range 100 {
+		if at := float64(i) * 1e8; !clocks[1].stands(at) && !clocks[1].stands(at+1e5) {
+			messages = append(messages, exchange(clocks, Probes, at, 2_000, 3_000)...)
+		}
+	}
+	cfg := Config{Hosts: 2, Changes: []Change{{Host: 1, Since: 12_950_000_000, At: 13_050_000_000, Stopped: true}}}
+	if got := Liars(cfg, messages); len(got) > 0 {
+		t.Errorf("%d of %d messages are called lies", len(got), len(messages))
+	}
+	if broken := NewModel(cfg, messages).Inconsistent(); len(broken) > 0 {
+		t.Errorf("inconsistent: %+v", broken)
+	}
+	if got := Liars(Config{Hosts: 2}, messages); len(got) == 0 {
+		t.Error("nobody reported the suspend, and it contradicts nothing: this test proves little")
+	}
+	messages[0].Received -= 10_000_000
+	if got := Liars(cfg, messages); len(got) != 1 || got[0] != 0 {
+		t.Errorf("liars are %v, want the first message", got)
+	}
+}
