@@ -15,7 +15,7 @@ import (
 const grain = 2
 
 // cases is how many simulated labs the truth has to hold in, of each kind.
-var cases = flag.Int("clock.cases", 250, "simulated labs, of each kind, in which the truth has to be inside the bounds")
+var cases = flag.Int("clock.cases", 100, "simulated labs, of each kind, in which the truth has to be inside the bounds")
 
 func TestTruthIsInside(t *testing.T) {
 	kinds := []struct {
@@ -152,7 +152,11 @@ func TestEstimateKeepsOrder(t *testing.T) {
 }
 
 func checkArrivals(t *rapid.T, l *lab, m *Model) {
-	for _, msg := range l.messages {
+	for i, at := range l.random.Perm(len(l.messages)) {
+		msg := l.messages[at]
+		if i == 200 {
+			return
+		}
 		if m.methods == m.facts.of(Probes) && msg.Method != Probes || msg.SentErr+msg.ReceivedErr > 0 {
 			continue
 		}
