@@ -58,8 +58,13 @@ type edge struct {
 	transit *transit
 	// sure edges prove an order; the others are likely.
 	sure bool
-	// impossible edges are not obeyed.
+	// cut edges are not obeyed.
+	cut bool
+	// impossible edges arrived before they left, whatever the clocks are; they are cut.
 	impossible bool
+	// loose edges are not impossible for one reason only: their ends' own stamps may be as
+	// far off as that, as near a step of CLOCK_REALTIME. With them a host's own order is not sure.
+	loose bool
 }
 
 // Build puts one repetition, counted from 1, on one clock. It is deterministic: the
@@ -193,7 +198,7 @@ func (a *assembly) link() {
 	}
 	for _, pair := range signalPairs(a.events[a.repetition]) {
 		_, hi := a.clocks.Between(pair[0].Host, pair[0].At, pair[1].Host, pair[1].At)
-		a.edges = append(a.edges, edge{from: a.at[pair[0]], to: a.at[pair[1]], sure: true, impossible: hi < 0})
+		a.edges = append(a.edges, edge{from: a.at[pair[0]], to: a.at[pair[1]], sure: true, cut: hi < 0, impossible: hi < 0})
 	}
 }
 
@@ -204,8 +209,10 @@ func (a *assembly) linkTransits(transits []transit) {
 			continue
 		}
 		_, hi := between(a.clocks, t.departure, t.arrival)
+		from, to := a.at[t.departure], a.at[t.arrival]
 		a.edges = append(a.edges, edge{
-			from: a.at[t.departure], to: a.at[t.arrival], transit: t, sure: !t.ambiguous, impossible: hi < 0,
+			from: from, to: to, transit: t, sure: !t.ambiguous, cut: hi < 0, impossible: hi < 0,
+			loose: hi >= 0 && hi < a.nodes[from].err+a.nodes[to].err,
 		})
 	}
 }

@@ -51,7 +51,7 @@ func newCertainty(a *assembly) *certainty {
 	}
 	arrivals := make(map[int][]int)
 	for _, e := range a.edges {
-		if e.sure && !e.impossible {
+		if e.sure && !e.cut {
 			arrivals[a.place[e.to]] = append(arrivals[a.place[e.to]], a.place[e.from])
 		}
 	}

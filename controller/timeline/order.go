@@ -42,7 +42,8 @@ func (g *graph) next(i int) int {
 // sort lists the nodes so that every host keeps its own order, no message arrives
 // before it left, and otherwise the earlier estimate comes first (Kahn's algorithm
 // with a queue by time). Messages that go round in a circle cannot all be true:
-// those into the earliest moment that is stuck become impossible.
+// those into the earliest moment that is stuck are cut, and are impossible unless their own
+// stamps are so loose that the order of the moments beside them is not sure.
 func (g *graph) sort() []int {
 	waits := make([]int, len(g.nodes))
 	queue := &ready{nodes: g.nodes}
@@ -74,7 +75,7 @@ func (g *graph) sort() []int {
 			release(n)
 		}
 		for _, e := range g.out[i] {
-			if !g.edges[e].impossible {
+			if !g.edges[e].cut {
 				release(g.edges[e].to)
 			}
 		}
@@ -88,7 +89,7 @@ func (g *graph) blockers(i int) int {
 		n++
 	}
 	for _, e := range g.in[i] {
-		if !g.edges[e].impossible {
+		if !g.edges[e].cut {
 			n++
 		}
 	}
@@ -114,8 +115,8 @@ func (g *graph) stuck(done []bool) int {
 
 func (g *graph) cut(i int, done []bool) {
 	for _, e := range g.in[i] {
-		if !done[g.edges[e].from] {
-			g.edges[e].impossible = true
+		if edge := &g.edges[e]; !done[edge.from] && !edge.cut {
+			edge.cut, edge.impossible = true, !edge.loose
 		}
 	}
 }
@@ -161,7 +162,7 @@ func (g *graph) eachBefore(i int, do func(int)) {
 		do(p)
 	}
 	for _, e := range g.in[i] {
-		if !g.edges[e].impossible {
+		if !g.edges[e].cut {
 			do(g.edges[e].from)
 		}
 	}
@@ -172,7 +173,7 @@ func (g *graph) eachAfter(i int, do func(int)) {
 		do(n)
 	}
 	for _, e := range g.out[i] {
-		if !g.edges[e].impossible {
+		if !g.edges[e].cut {
 			do(g.edges[e].to)
 		}
 	}
