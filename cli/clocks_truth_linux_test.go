@@ -177,14 +177,14 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 		if impossible {
 			a.impossible++
 		}
-		if from.LabNs > to.LabNs && !ambiguous {
+		// Near a step of CLOCK_REALTIME a stamp may say no more than two moments far from each other.
+		took, loose := truth(to)-truth(from), stampError(tl, from)+stampError(tl, to)
+		if from.LabNs > to.LabNs && !ambiguous && loose < int64(time.Millisecond) {
 			a.early++
 		}
 		if oneWay == nil {
 			return
 		}
-		// The truth of a stamp is known as well as the kernel's stamp is.
-		took, loose := truth(to)-truth(from), stampError(tl, from)+stampError(tl, to)
 		// A nanosecond of lab time is one of the reference's clock; what is between two moments may
 		// be told in that of another.
 		if off := *oneWay - took; max(off, -off) > *oneWayErr+loose+2*rounding+max(took, -took)/1000 {
