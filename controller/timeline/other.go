@@ -113,6 +113,7 @@ func (a *assembly) transmission(s *stream, t *transit, edges map[*transit]*edge,
 	}
 	if e := edges[t]; e != nil {
 		tr.Impossible = e.impossible
+		tr.Ambiguous = tr.Ambiguous || e.cut && !e.impossible
 		tr.OneWay, tr.OneWayErr = a.oneWay(t)
 	}
 	if t.arrival == nil && s.to >= 0 {

@@ -138,6 +138,7 @@ func (a *assembly) draft(c *conn, t *transit, client int, e *edge) draft {
 	d.packet = d.event.Packet
 	if e != nil {
 		d.Impossible = e.impossible
+		d.Ambiguous = d.Ambiguous || e.cut && !e.impossible
 		d.OneWay, d.OneWayErr = a.oneWay(t)
 	}
 	if to := c.ends[1-t.from].Host; t.arrival == nil && to >= 0 {

@@ -280,7 +280,8 @@ type Segment struct {
 	// flags, 1 for its first retransmission, and so on.
 	Copy int
 	// Ambiguous marks a pair that is only the likeliest: other transmissions looked
-	// the same to both taps. It proves nothing of order and tells the clocks nothing.
+	// the same to both taps. It proves nothing of order and tells the clocks nothing. Neither
+	// does one whose stamps are too loose to order what is beside them, as near a step.
 	Ambiguous bool
 	// Duplicate marks an arrival that no departure of its own explains: the network
 	// delivered a packet twice.
