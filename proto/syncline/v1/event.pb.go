@@ -2138,8 +2138,12 @@ type ClockSample struct {
 	ErrorNs    int64                  `protobuf:"varint,2,opt,name=error_ns,json=errorNs,proto3" json:"error_ns,omitempty"`
 	// CLOCK_MONOTONIC_RAW, which nobody steers, at some moment within raw_error_ns of the
 	// event's time_ns. Both 0 where it was not read.
-	RawNs         int64 `protobuf:"varint,3,opt,name=raw_ns,json=rawNs,proto3" json:"raw_ns,omitempty"`
-	RawErrorNs    int64 `protobuf:"varint,4,opt,name=raw_error_ns,json=rawErrorNs,proto3" json:"raw_error_ns,omitempty"`
+	RawNs      int64 `protobuf:"varint,3,opt,name=raw_ns,json=rawNs,proto3" json:"raw_ns,omitempty"`
+	RawErrorNs int64 `protobuf:"varint,4,opt,name=raw_error_ns,json=rawErrorNs,proto3" json:"raw_error_ns,omitempty"`
+	// Every change at once of the rate of CLOCK_MONOTONIC that is greater than this, in parts
+	// per billion, since the sample before has been told or will be (ClockStep), with an interval that
+	// holds its moment. 0: nobody could tell.
+	SteadyPpb     uint64 `protobuf:"varint,5,opt,name=steady_ppb,json=steadyPpb,proto3" json:"steady_ppb,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2198,6 +2202,13 @@ func (x *ClockSample) GetRawNs() int64 {
 func (x *ClockSample) GetRawErrorNs() int64 {
 	if x != nil {
 		return x.RawErrorNs
+	}
+	return 0
+}
+
+func (x *ClockSample) GetSteadyPpb() uint64 {
+	if x != nil {
+		return x.SteadyPpb
 	}
 	return 0
 }
@@ -2641,14 +2652,16 @@ const file_syncline_v1_event_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\x0e2\x13.syncline.v1.SourceR\x06source\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12\x19\n" +
 	"\bsince_ns\x18\x03 \x01(\x03R\asinceNs\x12\x14\n" +
-	"\x05where\x18\x04 \x01(\tR\x05where\"\x82\x01\n" +
+	"\x05where\x18\x04 \x01(\tR\x05where\"\xa1\x01\n" +
 	"\vClockSample\x12\x1f\n" +
 	"\vrealtime_ns\x18\x01 \x01(\x03R\n" +
 	"realtimeNs\x12\x19\n" +
 	"\berror_ns\x18\x02 \x01(\x03R\aerrorNs\x12\x15\n" +
 	"\x06raw_ns\x18\x03 \x01(\x03R\x05rawNs\x12 \n" +
 	"\fraw_error_ns\x18\x04 \x01(\x03R\n" +
-	"rawErrorNs\"\xb4\x01\n" +
+	"rawErrorNs\x12\x1d\n" +
+	"\n" +
+	"steady_ppb\x18\x05 \x01(\x04R\tsteadyPpb\"\xb4\x01\n" +
 	"\tClockStep\x12\x17\n" +
 	"\astep_ns\x18\x01 \x01(\x03R\x06stepNs\x12\x19\n" +
 	"\bsince_ns\x18\x02 \x01(\x03R\asinceNs\x120\n" +
