@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"sync"
 
@@ -18,16 +19,30 @@ import (
 )
 
 // timelinesKept is how many runs' decoded events stay in memory, for someone who
-// pages through the repetitions of a run.
+// pages through the repetitions of a run, and how many runs are put together at a time.
 const timelinesKept = 2
 
-// timelines computes the timelines of runs, and keeps the newest few builders.
-// Only a run in its final state is kept: its events never change.
+// timelines computes the timelines of runs, and keeps the newest few builders, each for as
+// long as its run is as it was: the events of a final run never change, those of another
+// do with every chunk that arrives. What is asked for twice at once is computed once.
 type timelines struct {
-	store *store.Store
+	load func(store.Run) (*builder, error)
+	// turns holds one token for each builder that is being made.
+	turns chan struct{}
 
-	mu   sync.Mutex
-	kept []*builder
+	mu sync.Mutex
+	// kept are done, the newest first; making are not.
+	kept   []*builder
+	making []*making
+}
+
+// making is a builder that somebody makes and others may wait for. builder and err are
+// set once done is closed, by the maker.
+type making struct {
+	run     store.Run
+	done    chan struct{}
+	builder *builder
+	err     error
 }
 
 type builder struct {
@@ -48,36 +63,64 @@ func (b *builder) withReference(host string) (*builder, error) {
 	return &other, nil
 }
 
-func newTimelines(s *store.Store) *timelines { return &timelines{store: s} }
-
-// builder returns the builder of a run. Two callers at once may both compute it.
-func (ts *timelines) builder(run store.Run) (*builder, error) {
-	if b := ts.find(run.ID); b != nil {
-		return b, nil
+func newTimelines(s *store.Store) *timelines {
+	return &timelines{
+		load:  func(run store.Run) (*builder, error) { return newBuilder(s, run) },
+		turns: make(chan struct{}, timelinesKept),
 	}
-	input, plans, err := loadRun(ts.store, run)
+}
+
+func newBuilder(s *store.Store, run store.Run) (*builder, error) {
+	input, plans, err := loadRun(s, run)
 	if err != nil {
 		return nil, err
 	}
-	b := &builder{run: run, plans: plans, hosts: input.Hosts, Builder: timeline.NewBuilder(input)}
-	if run.State.Final() {
-		ts.mu.Lock()
-		defer ts.mu.Unlock()
-		ts.kept = append([]*builder{b}, ts.kept...)
-		ts.kept = ts.kept[:min(len(ts.kept), timelinesKept)]
-	}
-	return b, nil
+	return &builder{run: run, plans: plans, hosts: input.Hosts, Builder: timeline.NewBuilder(input)}, nil
 }
 
-func (ts *timelines) find(id string) *builder {
+// builder returns the builder of a run as it is. It waits for whoever makes the same one
+// already, and for its turn to make it.
+func (ts *timelines) builder(run store.Run) (*builder, error) {
 	ts.mu.Lock()
-	defer ts.mu.Unlock()
 	for _, b := range ts.kept {
-		if b.run.ID == id {
-			return b
+		if reflect.DeepEqual(b.run, run) {
+			ts.mu.Unlock()
+			return b, nil
 		}
 	}
-	return nil
+	for _, m := range ts.making {
+		if reflect.DeepEqual(m.run, run) {
+			ts.mu.Unlock()
+			<-m.done
+			return m.builder, m.err
+		}
+	}
+	m := &making{run: run, done: make(chan struct{}), err: fmt.Errorf("the events of run %s were not read to their end", run.ID)}
+	ts.making = append(ts.making, m)
+	ts.mu.Unlock()
+
+	ts.turns <- struct{}{}
+	defer func() {
+		<-ts.turns
+		ts.made(m)
+	}()
+	m.builder, m.err = ts.load(run)
+	return m.builder, m.err
+}
+
+// made lets those go on that wait for a builder, and keeps it in the place of the one that
+// its run had before. What failed is tried again by who asks next.
+func (ts *timelines) made(m *making) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	close(m.done)
+	ts.making = slices.DeleteFunc(ts.making, func(other *making) bool { return other == m })
+	if m.err != nil {
+		return
+	}
+	others := slices.DeleteFunc(ts.kept, func(b *builder) bool { return b.run.ID == m.run.ID })
+	ts.kept = slices.Concat([]*builder{m.builder}, others)
+	ts.kept = ts.kept[:min(len(ts.kept), timelinesKept)]
 }
 
 // loadRun reads all that a timeline is computed from.
