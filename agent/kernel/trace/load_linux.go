@@ -44,14 +44,8 @@ var programs = []program{
 	{synclinev1.TraceKind_TRACE_KIND_READY, programsProgReady, "sk_data_ready", 1, "6.3"},
 }
 
-// names are those of its programs, in the order in which the kernel is to call them. What
-// destroys a socket is not interrupted by what destroys another one.
-func (p *program) names() []string {
-	if p.kind == synclinev1.TraceKind_TRACE_KIND_DESTROYED {
-		return []string{p.name}
-	}
-	return []string{p.name, p.name + "_nested"}
-}
+// names are those of its programs, in the order in which the kernel is to call them.
+func (p *program) names() []string { return []string{p.name, p.name + "_nested"} }
 
 // tracepoints says how many arguments each tracepoint of this kernel has; -1 without it.
 func tracepoints(spec *btf.Spec) (map[string]int, error) {
@@ -335,10 +329,10 @@ func (p *program) tells(has map[string]int) error {
 	return nil
 }
 
-// attachOne attaches the programs of a tracepoint: that for its events and, unless nothing
-// can interrupt it, that for those which come while the first is under way. The kernel
-// calls them in the order in which they were attached (kernel/tracepoint.c, func_add), and
-// they rest on that. It attaches all or none: the second alone would tell of nothing, and
+// attachOne attaches the programs of a tracepoint: that for its events and that for those
+// which come while the first is under way. The kernel calls them in the order in which they
+// were attached (kernel/tracepoint.c, func_add), and they rest on that. It attaches both or
+// neither: the second alone would tell of nothing, and
 // the first alone would miss events.
 func (l *loaded) attachOne(spec *ebpf.CollectionSpec, shared map[string]*ebpf.Map, p program) error {
 	only := spec.Copy()

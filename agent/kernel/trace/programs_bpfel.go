@@ -78,6 +78,7 @@ const (
 	programsMapKnown                   = "known"
 	programsMapRing                    = "ring"
 	programsProgDestroyed              = "destroyed"
+	programsProgDestroyedNested        = "destroyed_nested"
 	programsProgDrop                   = "drop"
 	programsProgDropNested             = "drop_nested"
 	programsProgError                  = "error"
@@ -151,6 +152,7 @@ type programsSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsProgramSpecs struct {
 	Destroyed              *ebpf.ProgramSpec `ebpf:"destroyed"`
+	DestroyedNested        *ebpf.ProgramSpec `ebpf:"destroyed_nested"`
 	Drop                   *ebpf.ProgramSpec `ebpf:"drop"`
 	DropNested             *ebpf.ProgramSpec `ebpf:"drop_nested"`
 	Error                  *ebpf.ProgramSpec `ebpf:"error"`
@@ -255,6 +257,7 @@ type programsVariables struct {
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsPrograms struct {
 	Destroyed              *ebpf.Program `ebpf:"destroyed"`
+	DestroyedNested        *ebpf.Program `ebpf:"destroyed_nested"`
 	Drop                   *ebpf.Program `ebpf:"drop"`
 	DropNested             *ebpf.Program `ebpf:"drop_nested"`
 	Error                  *ebpf.Program `ebpf:"error"`
@@ -276,6 +279,7 @@ type programsPrograms struct {
 func (p *programsPrograms) Close() error {
 	return _ProgramsClose(
 		p.Destroyed,
+		p.DestroyedNested,
 		p.Drop,
 		p.DropNested,
 		p.Error,

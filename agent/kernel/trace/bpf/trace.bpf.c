@@ -161,24 +161,6 @@ enum kind {
 	}                                                                            \
 	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c)
 
-// ALONE is a program of a tracepoint that no interrupt can make an event of while another one is
-// under way on the same processor, since the kernel keeps soft interrupts off there. Should a
-// kernel call it otherwise, the events that it leaves the program out of are counted as lost.
-#define ALONE(name, tracepoint)                                                      \
-	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c);        \
-	SEC("tp_btf/" #tracepoint) int name(__u64 *ctx)                              \
-	{                                                                            \
-		volatile struct count *c = own_count();                                    \
-                                                                                     \
-		if (!c)                                                              \
-			return 0;                                                    \
-		c->running++;                                                        \
-		name##_event(ctx, c);                                                \
-		c->running--;                                                        \
-		return 0;                                                            \
-	}                                                                            \
-	static __always_inline int name##_event(__u64 *ctx, volatile struct count *c)
-
 static __always_inline __u64 detail(__u64 *ctx, enum kind kind)
 {
 	switch (kind) {
@@ -202,6 +184,7 @@ static __always_inline __u64 cookie_before(__u64 *ctx, enum kind kind)
 	case STATE:
 	case RETRANSMIT:
 	case RESET_RECEIVED:
+	case DESTROYED:
 	case ERROR:
 	case READY:
 		return ((struct sock *)ctx[0])->__sk_common.skc_cookie.counter;
@@ -526,7 +509,7 @@ PROGRAM(state, inet_sock_set_state, STATE)
 	return 0;
 }
 
-ALONE(destroyed, tcp_destroy_sock)
+PROGRAM(destroyed, tcp_destroy_sock, DESTROYED)
 {
 	struct sock *sk = (struct sock *)ctx[0];
 	struct record r = {};
