@@ -126,6 +126,7 @@ const (
 	colProbeError
 	colSampleRaw
 	colSampleRawError
+	colSampleSteady
 	colStepChange
 	colStepRate
 	colStepRateBefore
@@ -167,7 +168,7 @@ var columnNames = [numColumns]string{
 	"trace.direction",
 	"probe.time", "probe.peer", "probe.path", "probe.direction", "probe.reply", "probe.exchange", "probe.origin",
 	"probe.realtime", "probe.error",
-	"clock_sample.raw", "clock_sample.raw_error",
+	"clock_sample.raw", "clock_sample.raw_error", "clock_sample.steady",
 	"clock_step.change", "clock_step.rate", "clock_step.rate_before",
 }
 

@@ -74,9 +74,11 @@ type sampleModel struct {
 	// by since the sample before: samples are taken at even times.
 	ahead, gained int64
 	error         int64
+	steady        uint64
 }
 
-// rawClock carries the reading of CLOCK_MONOTONIC_RAW, if there is one.
+// rawClock carries the reading of CLOCK_MONOTONIC_RAW, if there is one, and how well the
+// rate was watched.
 func (c *codec) rawClock(ev *synclinev1.Event, s *synclinev1.ClockSample) {
 	last := c.sample
 	var predicted int64
@@ -85,7 +87,8 @@ func (c *codec) rawClock(ev *synclinev1.Event, s *synclinev1.ClockSample) {
 	}
 	c.i64(colSampleRaw, &s.RawNs, predicted)
 	c.i64(colSampleRawError, &s.RawErrorNs, last.error)
-	c.sample = sampleModel{read: s.RawNs != 0, ahead: s.RawNs - ev.TimeNs, error: s.RawErrorNs}
+	c.u64(colSampleSteady, &s.SteadyPpb, last.steady)
+	c.sample = sampleModel{read: s.RawNs != 0, ahead: s.RawNs - ev.TimeNs, error: s.RawErrorNs, steady: s.SteadyPpb}
 	if last.read && c.sample.read {
 		c.sample.gained = c.sample.ahead - last.ahead
 	}

@@ -24,7 +24,7 @@ func everyKind(n int) []*synclinev1.Event {
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{
 		SinceNs: l.now - 5_000_000, Change: synclinev1.ClockChange_CLOCK_CHANGE_SLEW, RatePpb: -12_000, RateBeforePpb: 500_000}}})
 	l.add(&synclinev1.Event{TimeNs: l.now, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
-		RealtimeNs: l.now + l.ahead, ErrorNs: 38, RawNs: l.now - 4_000_100, RawErrorNs: 40}}})
+		RealtimeNs: l.now + l.ahead, ErrorNs: 38, RawNs: l.now - 4_000_100, RawErrorNs: 40, SteadyPpb: 1_750}}})
 	for i, ev := range l.events {
 		ev.Number = uint64(i) + 1
 	}

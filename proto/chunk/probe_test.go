@@ -132,7 +132,7 @@ func TestSamplesOfASteeredClockAreSmall(t *testing.T) {
 	for i := range int64(1000) {
 		at := 81_234_567_890_123 + i*1_000_000_000 + r.Int64N(100_000)
 		want = append(want, &synclinev1.Event{Number: uint64(i) + 1, TimeNs: at, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
-			RealtimeNs: at + 1_760_000_000_000_000_000 + r.Int64N(7), ErrorNs: 37, RawNs: at - 4_000_000 - i*50_000 + r.Int64N(30), RawErrorNs: 40,
+			RealtimeNs: at + 1_760_000_000_000_000_000 + r.Int64N(7), ErrorNs: 37, RawNs: at - 4_000_000 - i*50_000 + r.Int64N(30), RawErrorNs: 40, SteadyPpb: 2_400,
 		}}})
 	}
 	same(t, want, decode(t, encode(t, new(Builder), want)))
@@ -156,7 +156,7 @@ func worstOfClocks(ev *synclinev1.Event, r *rand.Rand) {
 			Path: synclinev1.ProbePath(u()), Origin: synclinev1.StampOrigin(u()), RealtimeNs: i(), ErrorNs: i(),
 		}}
 	case 1:
-		ev.Fact = &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{RealtimeNs: i(), ErrorNs: i(), RawNs: i(), RawErrorNs: i()}}
+		ev.Fact = &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{RealtimeNs: i(), ErrorNs: i(), RawNs: i(), RawErrorNs: i(), SteadyPpb: r.Uint64()}}
 	default:
 		ev.Fact = &synclinev1.Event_ClockStep{ClockStep: &synclinev1.ClockStep{
 			StepNs: i(), SinceNs: i(), Change: synclinev1.ClockChange(u()), RatePpb: i(), RateBeforePpb: i(),
