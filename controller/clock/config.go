@@ -11,10 +11,10 @@ const DefaultDriftPPM = 200
 // per million and second. Quartz that warms up does a tenth of it.
 const DefaultWanderPPM = 1
 
-// rateStepPPM allows for changes of a rate at once that nobody reports, because they are
-// too small to be seen: what an agent finds within a second by reading CLOCK_MONOTONIC beside
-// CLOCK_MONOTONIC_RAW, to about 100 ns, with a microsecond of dither of the former.
-const rateStepPPM = 1.5
+// defaultUntoldPPB is what every host of a Config that does not say leaves untold: what is
+// found within a second by reading CLOCK_MONOTONIC beside CLOCK_MONOTONIC_RAW, to about
+// 100 ns each, with a microsecond of dither of the former.
+const defaultUntoldPPB = 750
 
 // Config says what a Model is about.
 type Config struct {
@@ -28,8 +28,14 @@ type Config struct {
 	// WanderPPM bounds how fast the rate of one clock against another changes, in parts
 	// per million per second, except where Changes say that it was changed; 0 means
 	// DefaultWanderPPM, and less than 0 that nothing but DriftPPM is assumed. Beside it, every two
-	// rates may differ by one and a half parts per million, however close in time.
+	// rates may differ by what UntoldPPB of both hosts gives, however close in time.
 	WanderPPM float64
+	// UntoldPPB is, by host, by how much the rate of its clock may have changed at once, in
+	// parts per billion, without a Change that says so. 0 or less, or no entry: nobody
+	// watched, and of rates against that clock DriftPPM alone is known. Of hosts that read
+	// one clock the one that saw best counts, since all their Changes do. If the whole slice
+	// is nil each host leaves 750 untold, as an agent on a machine that is not busy does.
+	UntoldPPB []int64
 	// Changes is what hosts reported of their own clocks, in any order.
 	Changes []Change
 	// ClockIDs names the clock that each host reads. Two hosts with the same id,
@@ -56,12 +62,22 @@ func (c Config) wander() uint64 {
 	return uint64(max(1, min(c.WanderPPM*1000, perUnit)))
 }
 
-func (c Config) steadiness() steadiness {
-	return steadiness{
-		drift:  rateOf(uint64(c.drift())),
-		wander: rateOf(c.wander()),
-		step:   rateOf(rateStepPPM * 1000),
+// untold is UntoldPPB by clock; 0 where nobody watched.
+func (c Config) untold(clock []int) []uint64 {
+	untold := make([]uint64, c.Hosts)
+	for h := range untold {
+		ppb := int64(defaultUntoldPPB)
+		if c.UntoldPPB != nil {
+			ppb = 0
+			if h < len(c.UntoldPPB) {
+				ppb = min(c.UntoldPPB[h], perUnit)
+			}
+		}
+		if of := &untold[clock[h]]; ppb > 0 && (*of == 0 || uint64(ppb) < *of) {
+			*of = uint64(ppb)
+		}
 	}
+	return untold
 }
 
 // clocks maps each host to its clock: the lowest host that reads it.

@@ -14,6 +14,9 @@ type facts struct {
 	// clock maps a host to its clock: the lowest host that reads it.
 	clock   []int
 	changes [][]Change
+	// untold is, by clock, the change of its rate at once that may stay untold, in parts per
+	// billion; 0 where nobody watched.
+	untold []uint64
 	// bins by method, as Message.Method says it.
 	bins [8]*bin
 	// lies are messages between two hosts that read one clock which arrived before they
@@ -49,9 +52,23 @@ type pair struct {
 
 func newFacts(cfg Config) *facts {
 	f := &facts{cfg: cfg, drift: cfg.drift(), clock: cfg.clocks(), views: make(map[uint8]*view)}
-	f.steady = steady(cfg.steadiness().drift)
-	f.changes = cfg.changes(f.clock)
+	f.steady = steady(rateOf(uint64(f.drift)))
+	f.changes, f.untold = cfg.changes(f.clock), cfg.untold(f.clock)
 	return f
+}
+
+// steadiness is what is assumed of the rates of two clocks against each other; false if
+// that is no more than the bound on the drift.
+func (f *facts) steadiness(a, b int) (steadiness, bool) {
+	wander := f.cfg.wander()
+	if wander == 0 || f.untold[a] == 0 || f.untold[b] == 0 {
+		return steadiness{}, false
+	}
+	return steadiness{
+		drift:  rateOf(uint64(f.drift)),
+		wander: rateOf(wander),
+		step:   rateOf(f.untold[a] + f.untold[b]),
+	}, true
 }
 
 func (f *facts) bin(methods Methods) *bin {

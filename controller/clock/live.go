@@ -120,8 +120,8 @@ func (l *Live) forget(p *pair, owner, far int) {
 		ahead:  newSide(f.steady, false, c.gaps, p.ahead),
 		behind: newSide(f.steady, true, c.gaps, p.behind),
 	}
-	if f.cfg.wander() > 0 {
-		if a, b, _ := wide.tighten(f.cfg.steadiness(), c); a != nil {
+	if s, ok := f.steadiness(owner, far); ok {
+		if a, b, _ := wide.tighten(s, c); a != nil {
 			wide.ahead, wide.behind = a, b
 		}
 	}

@@ -58,8 +58,8 @@ func (v *view) connect(f *facts, set uint8, owner, to int, wide [][]link) {
 		behind: newSide(f.steady, true, c.gaps, p.behind),
 	}
 	wide[owner] = append(wide[owner], l)
-	if f.cfg.wander() > 0 {
-		ahead, behind, broken := l.tighten(f.cfg.steadiness(), c)
+	if s, ok := f.steadiness(owner, to); ok {
+		ahead, behind, broken := l.tighten(s, c)
 		if ahead == nil {
 			v.unsteady = append(v.unsteady, WanderBreak{A: owner, B: to, At: broken})
 		} else {
