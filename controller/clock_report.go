@@ -41,7 +41,7 @@ func clockPointsWanted(points uint32, hosts int) (int, error) {
 }
 
 // GetClock reports on the clocks of a run by what has arrived of it.
-func (s *timelineService) GetClock(_ context.Context, q *synclinev1.GetClockRequest) (*synclinev1.GetClockResponse, error) {
+func (s *timelineService) GetClock(ctx context.Context, q *synclinev1.GetClockRequest) (*synclinev1.GetClockResponse, error) {
 	run, err := s.controller.find(q.RunId)
 	if err != nil {
 		return nil, err
@@ -57,6 +57,10 @@ func (s *timelineService) GetClock(_ context.Context, q *synclinev1.GetClockRequ
 	of, err := b.WithReference(q.Reference)
 	if err != nil {
 		return nil, clockError(err)
+	}
+	// Reading the run may have taken long, and the report may again.
+	if ctx.Err() != nil {
+		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	report, err := of.ClockReport(points)
 	if errors.Is(err, timeline.ErrNoEvents) {

@@ -17,7 +17,7 @@ import (
 // nanoseconds; a datagram takes wayLong.
 const (
 	serverAhead = 3_600_000_000_000
-	wayLong    = 30_000
+	wayLong     = 30_000
 )
 
 // sight is one end of a datagram of the exchange with this number, at a time of the host.

@@ -47,10 +47,6 @@ const oldestProtocol = 2
 // heartbeat is how often agents say that they live.
 const heartbeat = 2 * time.Second
 
-// maxMessage bounds what an agent or operator may say at once, in bytes. The largest is
-// ProbesStopped, with 65,536 sights.
-const maxMessage = 8 << 20
-
 // stopLimit bounds the polite part of a shutdown.
 const stopLimit = 3 * time.Second
 
@@ -170,7 +166,8 @@ func (c *Controller) server() *grpc.Server {
 		// within 15 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
-		grpc.MaxRecvMsgSize(maxMessage),
+		grpc.MaxRecvMsgSize(maxSightsMessage),
+		grpc.ForceServerCodecV2(newBoundedCodec()),
 		grpc.MaxConcurrentStreams(1000),
 	)
 	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
@@ -203,6 +200,7 @@ func (c *Controller) launch(r *runner, life func(*runner, context.Context)) bool
 		return false
 	}
 	c.runners[r.run.ID] = r
+	c.hush(r)
 	c.working.Go(func() {
 		defer close(r.over)
 		life(r, c.life)

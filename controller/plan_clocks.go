@@ -78,7 +78,7 @@ func (c *Controller) foretellClocks(ctx context.Context, known map[hostPair]cloc
 	if err != nil || !openPairs(known) {
 		return err
 	}
-	id, errs := c.lastRunsClocks(q, hosts)
+	id, errs := c.lastRunsClocks(q, hosts, wanted)
 	for pair, k := range known {
 		if k.known {
 			continue
@@ -155,10 +155,12 @@ func firstOf(all []string, otherwise string) string {
 }
 
 // lastRunsClocks is what the newest whole run of the same file by the same agents knew of
-// its clocks, by all it had. No errs: there was none, or it cannot be read any more.
-func (c *Controller) lastRunsClocks(q *synclinev1.PlanExperimentRequest, hosts []store.RunHost) (id string, errs map[hostPair]int64) {
+// its clocks, by all it had; a run that is not to probe is foretold by one that did not. No
+// errs: there was none, or it cannot be read any more.
+func (c *Controller) lastRunsClocks(q *synclinev1.PlanExperimentRequest, hosts []store.RunHost, wanted store.Probing) (id string, errs map[hostPair]int64) {
 	for _, run := range c.store.Runs() {
-		if run.State != store.Sealed || run.Events > planRunEvents || !bytes.Equal(run.Source, q.Source) || !samePlayers(run.Hosts, hosts) {
+		if run.State != store.Sealed || run.Events > planRunEvents || !bytes.Equal(run.Source, q.Source) || !samePlayers(run.Hosts, hosts) ||
+			wanted.Off && run.Probing.Rate > 0 {
 			continue
 		}
 		b, err := c.cache.builder(run)

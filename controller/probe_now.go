@@ -22,6 +22,11 @@ type probeListener struct {
 	inbox   chan news
 	// over is closed when nobody empties inbox any more.
 	over chan struct{}
+	// quiet is set if the session probes at its beginning and its end only, or is to end.
+	// The controller's mu guards it.
+	quiet bool
+	// silenced holds the run for which a session ends before its time, once there is one.
+	silenced chan string
 }
 
 // concerns reports whether news are of the session.
@@ -43,9 +48,10 @@ func sessionNamed(m *synclinev1.ControlRequest) string {
 	return ""
 }
 
-// listen lets a session hear of its agents until the listener is over.
+// listen lets a session hear of its agents until the listener is over. The session keeps
+// quiet from its beginning if a run would see it; one that begins later ends it.
 func (c *Controller) listen(p *probing) (*probeListener, error) {
-	l := &probeListener{session: p.session, inbox: make(chan news, 64), over: make(chan struct{})}
+	l := &probeListener{session: p.session, inbox: make(chan news, 64), over: make(chan struct{}), silenced: make(chan string, 1)}
 	for _, h := range p.hosts {
 		l.agents = append(l.agents, h.agent)
 	}
@@ -54,6 +60,8 @@ func (c *Controller) listen(p *probing) (*probeListener, error) {
 	if len(c.listeners) >= maxProbings {
 		return nil, errManyProbings
 	}
+	p.quiet = c.quietFor(l.agents)
+	l.quiet = p.quiet
 	c.listeners = append(c.listeners, l)
 	return l, nil
 }
@@ -74,11 +82,10 @@ func (c *Controller) probeNow(ctx context.Context, p *probing, duration time.Dur
 		return err
 	}
 	defer c.unlisten(l)
-	p.quiet = c.quietFor(p)
 	n := &probeTalk{controller: c, listener: l, probing: p}
 	n.tell(p.open())
 	err = n.await(ctx, "OpenProbes", probesOpenLimit, p.opening)
-	if err == nil {
+	if err == nil && !n.silenced() {
 		n.tell(p.start())
 		err = n.pause(ctx, duration)
 	}
@@ -109,7 +116,7 @@ func (n *probeTalk) await(ctx context.Context, step string, limit time.Duration,
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for len(left()) > 0 {
-		late, err := n.hear(ctx, timer.C)
+		late, err := n.hear(ctx, timer.C, nil)
 		if err != nil {
 			return err
 		}
@@ -120,20 +127,41 @@ func (n *probeTalk) await(ctx context.Context, step string, limit time.Duration,
 	return nil
 }
 
-// pause lets the agents probe each other for so long, or until none is left that could.
+// silenced reports whether the session is to end before its time.
+func (n *probeTalk) silenced() bool {
+	select {
+	case run := <-n.listener.silenced:
+		n.silence(run)
+		return true
+	default:
+		return false
+	}
+}
+
+func (n *probeTalk) silence(run string) {
+	n.probing.note("the measurement ended before its time: run %s began on some of its hosts, and would see the probes", run)
+}
+
+// pause lets the agents probe each other for so long, until none is left that could, or
+// until a run begins that would see it.
 func (n *probeTalk) pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	for len(n.probing.pairs) > 0 && len(n.probing.stopping()) > 1 {
-		if late, err := n.hear(ctx, timer.C); late || err != nil {
+		if late, err := n.hear(ctx, timer.C, n.listener.silenced); late || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n *probeTalk) hear(ctx context.Context, timeout <-chan time.Time) (late bool, err error) {
+// hear takes one message, or says that the time is up: by timeout, or for the run that
+// silenced tells.
+func (n *probeTalk) hear(ctx context.Context, timeout <-chan time.Time, silenced <-chan string) (late bool, err error) {
 	select {
+	case run := <-silenced:
+		n.silence(run)
+		return true, nil
 	case <-ctx.Done():
 		return false, ctx.Err()
 	case <-n.controller.life.Done():

@@ -23,8 +23,10 @@ const (
 	maxAllPairs = 32
 	// maxEndpoints is one for each path.
 	maxEndpoints = 2
-	// maxSilent is how many paths without an answer are named.
-	maxSilent = 20
+	// maxNamed is how many things of one kind that went wrong with a session are named.
+	maxNamed = 20
+	// maxSights is how many events an agent may tell of a session without a run.
+	maxSights = 1 << 16
 	// probeSecretSize is the length of a session's key.
 	probeSecretSize = 32
 )
@@ -295,6 +297,11 @@ func (p *probing) hear(n news) {
 		h.lost, h.refused, h.failure = s.Lost, s.Refused, s.Error
 		if p.run == "" {
 			h.events = s.Events
+			if beyond := len(s.Events) - maxSights; beyond > 0 {
+				p.note("host %s: agent %s told of %d sights of clock probes, and may tell of %d; the first %d are left out", h.name, h.agent, len(s.Events), maxSights, beyond)
+				// A copy: the others are not to be kept for these.
+				h.events = slices.Clone(s.Events[beyond:])
+			}
 		}
 	}
 }
@@ -341,7 +348,7 @@ func (p *probing) opened(h *probeHost, m *synclinev1.ProbesOpened) {
 
 func (p *probing) meet(asker int, m *synclinev1.ProbesMet) {
 	for _, pair := range p.pairs {
-		if pair.asker == asker && p.hosts[pair.answerer].name == m.Host {
+		if pair.asker == asker && p.hosts[pair.answerer].name == m.Host && slices.Contains(p.ways(asker, pair.answerer), m.Path) {
 			p.met[probeWay{pair, m.Path}] = true
 		}
 	}
@@ -366,28 +373,30 @@ func (p *probing) late(step string, limit time.Duration, agents []string) {
 // warnings say which clocks probes did not compare, and why. Before the session has begun
 // they are of hosts alone.
 func (p *probing) warnings() []string {
-	var all []string
+	var lacking, failed, lost, refused []string
 	for _, h := range p.hosts {
 		different := slices.ContainsFunc(p.hosts, func(other *probeHost) bool { return other.clock != h.clock })
 		if h.lacks != "" && different {
-			all = append(all, fmt.Sprintf("no clock probes with host %s: agent %s: %s", h.name, h.agent, h.lacks))
+			lacking = append(lacking, fmt.Sprintf("no clock probes with host %s: agent %s: %s", h.name, h.agent, h.lacks))
 		}
-	}
-	if p.quiet && len(p.pairs) > 0 {
-		all = append(all, "clocks were probed at the beginning and at the end only, and are less well known between: the experiment judges ARP, or counters of IP or UDP, and would see the probes")
-	}
-	all = append(all, p.notes...)
-	for _, h := range p.hosts {
 		switch {
 		case h.failure != "":
-			all = append(all, fmt.Sprintf("clock probes of host %s: agent %s: %s", h.name, h.agent, h.failure))
+			failed = append(failed, fmt.Sprintf("clock probes of host %s: agent %s: %s", h.name, h.agent, h.failure))
 		case h.lost > 0:
-			all = append(all, fmt.Sprintf("clock probes of host %s: agent %s could not keep or stamp %s", h.name, h.agent, counted(h.lost, "sight", "sights")))
+			lost = append(lost, fmt.Sprintf("clock probes of host %s: agent %s could not keep or stamp %s", h.name, h.agent, counted(h.lost, "sight", "sights")))
 		}
 		if h.refused > 0 {
-			all = append(all, fmt.Sprintf("host %s: %s at the sockets of the clock probes came from somebody else, or were changed on their way; agent %s did not answer them", h.name, counted(h.refused, "datagram", "datagrams"), h.agent))
+			refused = append(refused, fmt.Sprintf("host %s: %s at the sockets of the clock probes came from somebody else, or were changed on their way; agent %s did not answer them", h.name, counted(h.refused, "datagram", "datagrams"), h.agent))
 		}
 	}
+	all := named(lacking, "no clock probes with %d more hosts")
+	if p.quiet && len(p.pairs) > 0 {
+		all = append(all, "clocks were probed at the beginning and at the end only, and are less well known between: the experiment judges ARP, ICMP beside a rule that rejects, or counters of IP or UDP, and would see the probes")
+	}
+	all = append(all, named(slices.Clone(p.notes), "%d more faults in what agents said of clock probes")...)
+	all = append(all, named(failed, "clock probes failed at %d more hosts")...)
+	all = append(all, named(lost, "the agents of %d more hosts could not keep or stamp all sights of clock probes")...)
+	all = append(all, named(refused, "datagrams of strangers came to the sockets of the clock probes of %d more hosts")...)
 	for i, text := range all {
 		all[i] = clip(text)
 	}
@@ -412,8 +421,13 @@ func (p *probing) silent() []string {
 		all = append(all, clip(fmt.Sprintf("host %s answered no clock probe of host %s on %s (UDP from %s to %s): a firewall or a missing route on the way is the usual cause",
 			answerer.name, asker.name, path, p.endpoint(way.asker, way.path).Address, p.endpoint(way.answerer, way.path).Address)))
 	}
-	if beyond := len(all) - maxSilent; beyond > 0 {
-		all = append(all[:maxSilent], fmt.Sprintf("no clock probe was answered on %d more paths", beyond))
+	return named(all, "no clock probe was answered on %d more paths")
+}
+
+// named keeps the first of many texts of one kind, and says how many more there were.
+func named(all []string, more string) []string {
+	if beyond := len(all) - maxNamed; beyond > 0 {
+		return append(all[:maxNamed], fmt.Sprintf(more, beyond))
 	}
 	return all
 }

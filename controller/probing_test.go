@@ -187,14 +187,14 @@ func TestAllSightsFitOneMessage(t *testing.T) {
 			Path: controlPath, Origin: synclinev1.StampOrigin_STAMP_ORIGIN_AGENT, RealtimeNs: math.MaxInt64, ErrorNs: 1 << 30,
 		}},
 	}
-	all := make([]*synclinev1.Event, 1<<16)
+	all := make([]*synclinev1.Event, maxSights)
 	for i := range all {
 		all[i] = sight
 	}
 	size := proto.Size(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesStopped{ProbesStopped: &synclinev1.ProbesStopped{
 		Session: "p-0123456789abcdef", Events: all,
 	}}})
-	if size > maxMessage {
-		t.Errorf("%d sights are %d bytes, %d are taken", len(all), size, maxMessage)
+	if size > maxSightsMessage {
+		t.Errorf("%d sights are %d bytes, %d are taken", len(all), size, maxSightsMessage)
 	}
 }

@@ -90,6 +90,9 @@ type runner struct {
 	probes *probing
 	// quiet is set if the experiment would see clock probes. It is fixed.
 	quiet bool
+	// loud are closed when the measurements are over that had to end for the run. They
+	// are fixed.
+	loud []<-chan struct{}
 	// unprobed is, by agent, why it cannot take part in clock probes; empty if it can.
 	unprobed map[string]string
 	// probesBegan is when the session was begun.
@@ -183,6 +186,7 @@ func (r *runner) bury(ctx context.Context) {
 // play runs every repetition of every variant, and then those that measure what that
 // cost.
 func (r *runner) play(ctx context.Context) error {
+	r.awaitHush(ctx)
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}

@@ -327,7 +327,8 @@ func (r *Run) check() error {
 		return fmt.Errorf("%w: %d variants, at most %d are allowed", ErrTooMany, len(r.Variants), MaxVariants)
 	case len(r.Set) > MaxSet || len(r.Cases) > MaxSet:
 		return fmt.Errorf("%w: %d variables and %d cases, at most %d are allowed of each", ErrTooMany, len(r.Set), len(r.Cases), MaxSet)
-	case len(r.Warnings) > MaxIncomplete:
+	case len(r.Warnings) > MaxIncomplete+1:
+		// One more says that there were more.
 		return fmt.Errorf("%w: %d warnings, at most %d are kept", ErrTooMany, len(r.Warnings), MaxIncomplete)
 	case r.Probing.Rate < 0:
 		return fmt.Errorf("%w: %d exchanges of probes a second", ErrInvalid, r.Probing.Rate)
