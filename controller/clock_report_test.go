@@ -28,6 +28,13 @@ func sight(at int64, peer string, exchange uint64, direction synclinev1.Directio
 	}}}
 }
 
+// sampleAt is a reading of the clocks of a host that is watched closely.
+func sampleAt(at int64) *synclinev1.Event {
+	return &synclinev1.Event{TimeNs: at, Fact: &synclinev1.Event_ClockSample{ClockSample: &synclinev1.ClockSample{
+		RealtimeNs: at, ErrorNs: 50, RawNs: at, RawErrorNs: 50, SteadyPpb: 750,
+	}}}
+}
+
 // seenAt is what the client (A, which asks) and the server (B) see of some exchanges.
 func seenAt(exchanges int) (client, server []*synclinev1.Event) {
 	const in, out = synclinev1.Direction_DIRECTION_IN, synclinev1.Direction_DIRECTION_OUT
@@ -52,7 +59,7 @@ func runOfProbes(t *testing.T, c *testController) *synclinev1.Run {
 			began  int64
 		}{{a, client, 0}, {b, server, serverAhead}} {
 			f.finish = func(run string) (uint64, uint64) {
-				events := append(slices.Clone(f.sights),
+				events := append(slices.Clone(f.sights), sampleAt(f.began+500_000_000), sampleAt(f.began+4_000_000_000),
 					mark(0, 1, synclinev1.MarkKind_MARK_KIND_REPETITION_BEGIN), mark(0, 1, synclinev1.MarkKind_MARK_KIND_REPETITION_END))
 				for i, e := range events {
 					if e.Number = uint64(i + 1); e.GetMark() != nil {

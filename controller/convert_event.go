@@ -14,7 +14,8 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// eventFromProto returns nil for a fact that no timeline is made of.
+// eventFromProto returns nil for a fact that no timeline is made of. It checks no more than
+// that it can be one; see timeline.Event.Check.
 func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 	if e == nil {
 		return nil, errors.New("an event is missing")
@@ -57,7 +58,10 @@ func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 	case *synclinev1.Event_Probe:
 		native.Probe, err = probeFromProto(f.Probe)
 	case *synclinev1.Event_ClockSample:
-		return nil, nil
+		native.Sample = &timeline.ClockSample{
+			Raw: f.ClockSample.RawNs, RawErr: f.ClockSample.RawErrorNs, HasRaw: f.ClockSample.RawNs != 0 || f.ClockSample.RawErrorNs != 0,
+			Steady: f.ClockSample.SteadyPpb,
+		}
 	default:
 		return nil, fmt.Errorf("a fact of kind %T is unknown to this controller", e.Fact)
 	}

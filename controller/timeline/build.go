@@ -31,8 +31,10 @@ type Builder struct {
 	deferring  map[listener]bool
 	// tied is what is known of the clocks; its model is that of the reference.
 	tied
-	probes   probes
-	stays    []stay
+	probes probes
+	stays  []stay
+	// samples of the clocks by host, in its order.
+	samples  [][]*Event
 	evidence *evidence
 	doubtful map[int][]*Event
 }
@@ -74,8 +76,11 @@ func NewBuilder(run *Run) *Builder {
 	events := sorted(run.Events)
 	var segments, others, sights []*Event
 	homes := make(map[cookieKey]int)
+	b.samples = make([][]*Event, len(run.Hosts))
 	for _, e := range events {
 		switch {
+		case e.Sample != nil:
+			b.samples[e.Host] = append(b.samples[e.Host], e)
 		case e.ofProbes():
 			sights = append(sights, e)
 		case e.Trace != nil:
@@ -133,6 +138,9 @@ func (e *Event) Check() error {
 	if e.Probe != nil && e.Probe.Err < 0 {
 		return fmt.Errorf("is wrong: the stamp of a probe has an error of %d ns", e.Probe.Err)
 	}
+	if e.Sample != nil && e.Sample.RawErr < 0 {
+		return fmt.Errorf("is wrong: a reading of CLOCK_MONOTONIC_RAW has an error of %d ns", e.Sample.RawErr)
+	}
 	return nil
 }
 
@@ -141,7 +149,7 @@ func (e *Event) facts() int {
 	for _, set := range []bool{
 		e.Call != nil, e.Packet != nil, e.Signal != nil, e.Mark != nil, e.Loss != nil, e.Step != nil,
 		e.Counters != nil, e.Queue != nil, e.Socket != nil, e.Change != nil, e.Process != nil, e.Trace != nil,
-		e.Probe != nil,
+		e.Probe != nil, e.Sample != nil,
 	} {
 		if set {
 			n++

@@ -42,7 +42,14 @@ var methods = []clock.Methods{clock.Probes, clock.Segments}
 func (b *Builder) tie(segments []clock.Message) {
 	messages := b.believed(map[clock.Methods][]clock.Message{clock.Probes: b.probes.messages(), clock.Segments: segments})
 	b.sampled = b.sample()
-	cfg := clock.Config{Hosts: len(b.run.Hosts), DriftPPM: b.driftPPM(), Changes: b.changes()}
+	cfg := clock.Config{
+		Hosts: len(b.run.Hosts), DriftPPM: b.driftPPM(), WanderPPM: b.wanderPPM(), UntoldPPB: b.untold(), Changes: b.changes(),
+	}
+	for h, untold := range cfg.UntoldPPB {
+		if untold > 0 {
+			cfg.Changes = append(cfg.Changes, b.unwatched(h)...)
+		}
+	}
 	b.clocks = clock.NewModel(cfg, messages)
 	if untied := b.untied(); len(untied) > 0 {
 		cfg.ClockIDs = b.clockIDs(func(h int) bool { return slices.Contains(untied, h) })
@@ -179,6 +186,9 @@ type stay struct{ first, last clock.Local }
 func staysOf(hosts int, events []*Event) []stay {
 	all, seen := make([]stay, hosts), make([]bool, hosts)
 	for _, e := range events {
+		if e.Sample != nil {
+			continue
+		}
 		l, last := &all[e.Host], e.At
 		if e.Call != nil {
 			last = e.Call.Return
@@ -252,22 +262,24 @@ const (
 	// quartzPPM is what a clock may be wrong by as it is, in parts per million, and so
 	// what it may be steered by as a rule: steering takes that error away.
 	quartzPPM = clock.DefaultDriftPPM / 2
-	// testPPM is what a test clock may go wrong by beyond that, in parts per million.
-	testPPM = 5
+	// quartzWanderPPM is how much the rate of one changes in a second at most.
+	quartzWanderPPM = float64(clock.DefaultWanderPPM) / 2
+	// testPPM and testWanderPPM are the same for what a test clock adds to its host's own.
+	testPPM, testWanderPPM = 105, 1
 )
 
 // driftPPM is the bound on how much one of the clocks may gain on another: twice what
-// quartz does, more where a host reported that its clock is steered harder than quartz can
-// need, and a little more where a test clock goes wrong beside the host's own.
+// quartz does, more where a host is steered harder than quartz can need, as it reported or as
+// its clock goes beside CLOCK_MONOTONIC_RAW, and more where a test clock goes wrong beside
+// the host's own.
 func (b *Builder) driftPPM() float64 {
-	var worst [2]float64
-	for h, gaps := range b.evidence.gaps {
+	return b.worstTwo(func(h int) float64 {
 		own := float64(quartzPPM)
 		if b.run.Hosts[h].TestClock != "" {
 			own += testPPM
 		}
-		steered := 0.0
-		for _, e := range gaps {
+		steered := float64(b.steered(h))
+		for _, e := range b.evidence.gaps[h] {
 			if e.Step != nil && e.Step.Change == ClockSlew {
 				steered = max(steered, math.Abs(float64(e.Step.Rate)), math.Abs(float64(e.Step.RateBefore)))
 			}
@@ -275,13 +287,32 @@ func (b *Builder) driftPPM() float64 {
 		if ppm := steered / 1000; ppm > quartzPPM {
 			own += ppm
 		}
-		if own > worst[0] {
-			worst[0], worst[1] = own, worst[0]
-		} else {
-			worst[1] = max(worst[1], own)
+		return own
+	})
+}
+
+// wanderPPM is the bound on how much the rate of one clock against another changes in a
+// second.
+func (b *Builder) wanderPPM() float64 {
+	return b.worstTwo(func(h int) float64 {
+		if b.run.Hosts[h].TestClock != "" {
+			return quartzWanderPPM + testWanderPPM
 		}
+		return quartzWanderPPM
+	})
+}
+
+// worstTwo adds up what the two worst hosts do; a run of one host has two of it.
+func (b *Builder) worstTwo(of func(host int) float64) float64 {
+	var all []float64
+	if len(b.run.Hosts) == 1 {
+		all = append(all, of(0))
 	}
-	return max(worst[0]+worst[1], clock.DefaultDriftPPM)
+	for h := range b.run.Hosts {
+		all = append(all, of(h))
+	}
+	slices.Sort(all)
+	return all[len(all)-1] + all[len(all)-2]
 }
 
 // clockIDs are the names of the clocks that at least one of the hosts that are asked

@@ -448,7 +448,7 @@ func TestDriftThatIsAssumed(t *testing.T) {
 			w.change(1, 2e9, ClockStep{Change: ClockSlew, Rate: 300_000})
 		}, 1_000_000},
 		{"a step", func(w *world) { w.change(0, 2e9, ClockStep{Change: ClockStepped, Step: 3600e9}) }, 200_000},
-		{"test clocks", func(w *world) { w.run.Hosts[0].TestClock, w.run.Hosts[1].TestClock = "ppm=100", "ppm=-100" }, 210_000},
+		{"test clocks", func(w *world) { w.run.Hosts[0].TestClock, w.run.Hosts[1].TestClock = "ppm=100", "ppm=-100" }, 410_000},
 	} {
 		w := newWorld(1, simClock{offset: 1e12}, simClock{offset: 2e12})
 		changed(w)

@@ -35,6 +35,8 @@ type Event struct {
 	Trace    *Trace
 	// Probe is of the run itself, whatever Repetition says: no moment is made of it.
 	Probe *Probe
+	// Sample is of the run itself too.
+	Sample *ClockSample
 }
 
 // EndedBy says what ended a call.
@@ -338,4 +340,17 @@ type Probe struct {
 	// of another clock. Err is the half-width of the event's At, in nanoseconds.
 	Realtime int64
 	Err      int64
+}
+
+// ClockSample is one reading of a host's clocks beside each other, at the event's own time
+// of CLOCK_MONOTONIC.
+type ClockSample struct {
+	// Raw is CLOCK_MONOTONIC_RAW at some moment within RawErr nanoseconds; both are
+	// meaningless unless HasRaw is set.
+	Raw, RawErr int64
+	HasRaw      bool
+	// Steady: every change at once of the rate of CLOCK_MONOTONIC that is greater than this,
+	// in parts per billion, since the sample before is or will be on record as a ClockStep. 0:
+	// nobody could tell.
+	Steady uint64
 }

@@ -44,7 +44,7 @@ func newEvidence(run *Run, events []*Event) *evidence {
 		hosts: run.Hosts, spans: make(map[part]*span), gaps: make([][]*Event, len(run.Hosts)), touching: make(map[part][]*Event),
 	}
 	for _, e := range events {
-		if e.ofProbes() {
+		if e.ofProbes() || e.Sample != nil {
 			continue
 		}
 		if e.Loss != nil || e.Step != nil {

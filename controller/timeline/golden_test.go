@@ -91,6 +91,7 @@ func parseRun(t *testing.T, archive *txtar.Archive) *Run {
 		e.Host, e.Number, e.Incarnation, e.Repetition = index[fields[0]], uint64(len(run.Events)+1), 1, 1
 		run.Events = append(run.Events, e)
 	}
+	run.Events = append(run.Events, watched(len(run.Hosts))...)
 	return run
 }
 

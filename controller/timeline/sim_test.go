@@ -55,7 +55,22 @@ func newWorld(seed uint64, clocks ...simClock) *world {
 		w.run.Hosts = append(w.run.Hosts, Host{Name: string(rune('A' + h)), Address: w.address(h)})
 		w.wrong[h] = w.random.Int64N(101) - 50
 	}
+	w.run.Events = watched(len(clocks))
 	return w
+}
+
+// seen is what agents of worlds and of golden files see of a change of rate.
+const seen = 750
+
+// watched are samples of so many clocks that were watched from before all time to after it.
+func watched(hosts int) []Event {
+	var all []Event
+	for h := range hosts {
+		for i, at := range []clock.Local{-clock.Local(clock.Unbounded), clock.Local(clock.Unbounded)} {
+			all = append(all, Event{Host: h, Number: uint64(i) + 1<<62, Incarnation: 1, At: at, Sample: &ClockSample{Steady: seen}})
+		}
+	}
+	return all
 }
 
 func (w *world) address(host int) netip.Addr {

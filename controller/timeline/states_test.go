@@ -175,6 +175,7 @@ func newScript(t testing.TB, text string) *script {
 	}
 	s.event(0, s.last+1_000_000, Event{Mark: &Mark{Kind: MarkEnd}})
 	s.event(1, s.last+1_000_000, Event{Mark: &Mark{Kind: MarkEnd}})
+	s.run.Events = append(s.run.Events, watched(2)...)
 	return s
 }
 

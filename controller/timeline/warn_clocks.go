@@ -14,7 +14,7 @@ func (b *Builder) name(host int) string { return b.run.Hosts[host].Name }
 // warnOfClocks says what a person must know of the clocks of the whole run before
 // believing a time that crosses hosts.
 func (b *Builder) warnOfClocks() []string {
-	return slices.Concat(b.warnOfUntied(), b.warnOfTestClocks(), b.warnOfContradictions(), b.warnOfDisagreements(), b.warnOfWander())
+	return slices.Concat(b.warnOfUntied(), b.warnOfTestClocks(), b.warnOfContradictions(), b.warnOfDisagreements(), b.warnOfWander(), b.warnOfSteadiness())
 }
 
 func (b *Builder) warnOfUntied() []string {
