@@ -3,8 +3,9 @@ package clock
 // Between returns an interval, in nanoseconds, that surely holds how much later b's
 // moment was than a's, in true time up to the drift of the lab's own clock. It is
 // negative where b's moment was the earlier one. On one clock it is the difference
-// of the two readings, exactly. It is never wider than what the two stamps give, and
-// mostly narrower, since a path through the reference is not the only one.
+// of the two readings, exactly. Unless messages contradict each other it is never wider than
+// what the two stamps give, and mostly narrower, since a path through the reference is not
+// the only one. lo is never above hi.
 //
 // The errors of the two readings themselves are the caller's to add.
 func (m *Model) Between(a int, ta Local, b int, tb Local) (lo, hi int64) {
@@ -19,10 +20,14 @@ func (m *Model) Between(a int, ta Local, b int, tb Local) (lo, hi int64) {
 	narrow(m.onLab(b, difference(tb, high), difference(tb, low)))
 	low, high = m.reading(b, tb, a)
 	narrow(m.onLab(a, -difference(ta, low), -difference(ta, high)))
-	if !m.Same(a, m.reference) && !m.Same(b, m.reference) {
+	// Where methods disagree, each question has its own paths to cover.
+	if m.dispute == nil && !m.Same(a, m.reference) && !m.Same(b, m.reference) {
 		aLow, aHigh := m.reading(a, ta, m.reference)
 		bLow, bHigh := m.reading(b, tb, m.reference)
 		narrow(later(aHigh, bLow), -later(bHigh, aLow))
+	}
+	if lo > hi {
+		return -Unbounded, Unbounded
 	}
 	return lo, hi
 }

@@ -14,40 +14,45 @@ type Disagreement struct {
 }
 
 // Disagreements lists where probes alone and segments alone exclude each other, the
-// worst place of each pair of hosts.
+// worst place of each pair of hosts. If methods exclude each other on what was sent between two
+// hosts, only such pairs are listed; else those where paths over other hosts do.
 //
-// One of the methods is then wrong, somewhere, and the model cannot know which. So
-// from then on every answer covers the answers of each method alone that knows one:
-// it holds the truth if one of the two methods is right. By the same token it may be
-// as wide as both together, and the order of a departure and its arrival is no longer
-// sure.
+// One of the methods is then wrong, somewhere, and the model cannot know which. So an answer
+// about one of these hosts, or that only such hosts tie together, covers what each path
+// says by each method on each of its links: it holds the truth if one path is right, with
+// one of the methods on every link of it. By the same token it may be as wide as all of them
+// together, and the order of a departure and its arrival is no longer sure.
 func (m *Model) Disagreements() []Disagreement { return m.disagreements }
 
-// disagree looks for disagreements, if both methods have a part in the model.
-func (m *Model) disagree() {
-	probes, segments := m.methods&m.facts.of(Probes), m.methods&m.facts.of(Segments)
-	if probes == 0 || segments == 0 || probes == segments {
-		return
+// offsets bounds the offset of one clock to another when the other reads at.
+type offsets func(from int, at Local, to int) Bound
+
+// direct knows what the messages between two clocks say.
+func (v *view) direct() offsets {
+	return func(from int, at Local, to int) Bound {
+		l := v.link(from, to)
+		if l == nil {
+			return Bound{Lo: -Unbounded, Hi: Unbounded}
+		}
+		return offset(at, l.least(int64(at), &cursor{}), l.greatest(int64(at), &cursor{}))
 	}
-	// What all allow together, each allows: then there is nothing to compare.
-	if len(m.view.broken)+len(m.view.unsteady) == 0 {
-		return
-	}
-	views := []*view{m.facts.view(probes), m.facts.view(segments)}
-	m.disagreements = disagreements(views[0], views[1])
-	if len(m.disagreements) > 0 {
-		m.union = views
-		// What is unsteady together may be steady apart; the methods are to blame.
-		m.unsteady = append(views[0].unsteady[:len(views[0].unsteady):len(views[0].unsteady)], views[1].unsteady...)
+}
+
+// along knows what paths over all clocks say.
+func (v *view) along() offsets {
+	w := v.walk()
+	return func(from int, at Local, to int) Bound {
+		lo, hi := w.reading(from, at, to)
+		return offset(at, lo, hi)
 	}
 }
 
 // disagreements compares two views of each pair of clocks that a link of one of them joins.
 // What both leave is narrowest where a limit of one of them stands.
-func disagreements(probes, segments *view) []Disagreement {
+func disagreements(probes, segments *view, how func(*view) offsets) []Disagreement {
 	worst := make(map[[2]int]Disagreement)
 	var order [][2]int
-	p, s := probes.walk(), segments.walk()
+	p, s := how(probes), how(segments)
 	for _, v := range []*view{probes, segments} {
 		for owner, links := range v.links {
 			for _, l := range links {
@@ -65,24 +70,28 @@ func disagreements(probes, segments *view) []Disagreement {
 			}
 		}
 	}
-	slices.SortFunc(order, func(a, b [2]int) int { return slices.Compare(a[:], b[:]) })
 	var found []Disagreement
 	for _, pair := range order {
 		found = append(found, worst[pair])
 	}
-	return found
+	return joinDisagreements(nil, found)
+}
+
+// joinDisagreements sorts them by pair; of two of one pair the first stays.
+func joinDisagreements(first, more []Disagreement) []Disagreement {
+	all := append(first[:len(first):len(first)], more...)
+	pair := func(d Disagreement) []int { return []int{d.A, d.B} }
+	slices.SortStableFunc(all, func(a, b Disagreement) int { return slices.Compare(pair(a), pair(b)) })
+	return slices.CompactFunc(all, func(a, b Disagreement) bool { return a.A == b.A && a.B == b.B })
 }
 
 // apart is where two views are farthest apart of the places where a link has limits, and
 // by how much; 0 if they have an offset in common everywhere.
-func apart(owner int, l link, probes, segments *walk) (worst Disagreement, most int64) {
-	for _, s := range []*side{l.ahead, l.behind} {
-		for at := range s.places() {
-			d := Disagreement{A: owner, B: l.to, At: at}
-			d.Probes, d.Segments = probes.offset(owner, at, l.to), segments.offset(owner, at, l.to)
-			if apart := d.apart(); apart > most {
-				worst, most = d, apart
-			}
+func apart(owner int, l link, probes, segments offsets) (worst Disagreement, most int64) {
+	for at := range l.places() {
+		d := Disagreement{A: owner, B: l.to, At: at, Probes: probes(owner, at, l.to), Segments: segments(owner, at, l.to)}
+		if apart := d.apart(); apart > most {
+			worst, most = d, apart
 		}
 	}
 	return worst, most
@@ -99,10 +108,9 @@ func (d Disagreement) apart() int64 {
 	return max(0, lo-hi)
 }
 
-// offset is that of one clock to another when the other reads at.
-func (w *walk) offset(from int, at Local, to int) Bound {
+// offset is that of a clock that reads lo to hi when another reads at.
+func offset(at Local, lo, hi int64) Bound {
 	b := Bound{Lo: -Unbounded, Hi: Unbounded}
-	lo, hi := w.reading(from, at, to)
 	if lo > -Unbounded {
 		b.Lo = add(lo, -int64(at))
 	}

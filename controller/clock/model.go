@@ -9,8 +9,9 @@ type Model struct {
 	reference int
 	methods   uint8
 	view      *view
-	// union is not empty where methods disagree: then answers cover what each of them says.
-	union         []*view
+	// dispute is nil unless messages contradict each other.
+	dispute       *dispute
+	broken        []Contradiction
 	disagreements []Disagreement
 	unsteady      []WanderBreak
 }
@@ -61,7 +62,7 @@ func (m *Model) By(methods Methods) *Model {
 func (m *Model) conclude() {
 	m.view = m.facts.view(m.methods)
 	m.unsteady = m.view.unsteady
-	m.disagree()
+	m.resolve()
 }
 
 // Messages counts the messages that tie the host's clock to another one.
@@ -89,9 +90,16 @@ func (m *Model) Bound(host int, at Local) Bound {
 // Two moments of one host never change order, and an arrival that the model was
 // made from is never before its departure beyond the errors of their own stamps;
 // both hold for At as such, whatever Err is, unless methods disagree. Where only one side
-// of the offset is bounded At is that side, and where none is, At is the local time as it is.
+// of the offset is bounded At is that side, and where none is, At is the local time as it is;
+// but if a contradiction is why, it is the middle of what contradicts itself, for a drawing.
 func (m *Model) Stamp(host int, at Local, err int64) Stamp {
 	lo, hi := m.reading(host, at, m.reference)
+	if lo == -Unbounded && hi == Unbounded && m.dispute != nil {
+		// For a drawing: the middle of what contradicts itself.
+		if l, h := m.view.reading(m.facts.clock[host], at, m.facts.clock[m.reference]); l > -Unbounded && h < Unbounded {
+			return Stamp{At: Lab(l + (h-l)>>1), Err: Unbounded}
+		}
+	}
 	switch {
 	case lo == -Unbounded && hi == Unbounded:
 		return Stamp{At: Lab(at), Err: Unbounded}
@@ -100,9 +108,8 @@ func (m *Model) Stamp(host int, at Local, err int64) Stamp {
 	case hi == Unbounded:
 		return Stamp{At: Lab(lo), Err: Unbounded}
 	}
-	// Where a contradiction left lo above hi, the error reaches over both.
 	mid := lo + (hi-lo)>>1
-	half := max(mid-lo, hi-mid, lo-mid, mid-hi)
+	half := max(mid-lo, hi-mid)
 	if err > 0 && !m.Same(host, m.reference) {
 		err = add(err, m.facts.drift.over(err))
 	}
@@ -110,8 +117,10 @@ func (m *Model) Stamp(host int, at Local, err int64) Stamp {
 }
 
 // Inconsistent lists where the messages contradict each other, the worst place of
-// each pair of hosts. Nothing that the model says of those hosts can be believed.
-func (m *Model) Inconsistent() []Contradiction { return m.view.broken }
+// each pair of hosts: pairs whose own messages do, and of the others those that it takes
+// several hosts to see it of. What Disagreements explain is none. Of the clocks of those hosts
+// the model says nothing: every bound on them to others is open.
+func (m *Model) Inconsistent() []Contradiction { return m.broken }
 
 // WanderBroken lists pairs of hosts whose messages deny the bound on the wander, each pair
 // once or, if both clocks' axes show it, twice. Between those, or if it took three clocks to
@@ -162,18 +171,19 @@ func perBillion(gain, span, sign int64) int64 {
 }
 
 // reading bounds what the clock of host `to` reads at the instant when host's reads at.
-// ±Unbounded stands for no bound. Where methods disagree it covers what each of those says
-// that bounds both sides, and if none does, what all together leave.
+// ±Unbounded stands for no bound; lo is never above hi.
 func (m *Model) reading(host int, at Local, to int) (lo, hi int64) {
 	from, goal := m.facts.clock[host], m.facts.clock[to]
-	lo, hi = Unbounded, -Unbounded
-	for _, v := range m.union {
-		if l, h := v.reading(from, at, goal); l > -Unbounded && h < Unbounded {
-			lo, hi = min(lo, l, h), max(hi, l, h)
-		}
+	switch {
+	case from == goal:
+		return int64(at), int64(at)
+	case m.dispute != nil:
+		lo, hi = m.dispute.reading(from, at, goal)
+	default:
+		lo, hi = m.view.reading(from, at, goal)
 	}
 	if lo > hi {
-		return m.view.reading(from, at, goal)
+		return -Unbounded, Unbounded
 	}
 	return lo, hi
 }

@@ -1,5 +1,7 @@
 package clock
 
+import "slices"
+
 // view is what some methods together conclude of the clocks. It never changes once it
 // is made.
 type view struct {
@@ -9,8 +11,9 @@ type view struct {
 	links [][]link
 	// messages by clock.
 	messages []int
-	broken   []Contradiction
-	unsteady []WanderBreak
+	// own are contradictions of the messages between two clocks alone, broken all of them.
+	own, broken []Contradiction
+	unsteady    []WanderBreak
 }
 
 // link bounds what clock To reads by what the clock that owns the link reads. Both
@@ -21,6 +24,8 @@ type link struct {
 	ahead *side
 	// behind limits (owner − to), from messages of To to the owner.
 	behind *side
+	// or is another link between the two; what both cover is known, and no more. May be nil.
+	or *link
 }
 
 func newView(f *facts, set uint8) *view {
@@ -116,27 +121,47 @@ func (v *view) settle(f *facts, set uint8, wide [][]link) {
 			}
 		}
 	}
+	v.broken = append(f.liesOf(set), v.broken...)
+}
+
+// liesOf are the lies of a set of bins.
+func (f *facts) liesOf(set uint8) []Contradiction {
 	var lies []Contradiction
 	for _, l := range f.lies {
 		if set&(1<<(l.method&(Probes|Segments|Signals))) != 0 {
 			lies = append(lies, l.Contradiction)
 		}
 	}
-	v.broken = append(lies, v.broken...)
+	return lies
 }
 
 // contradictions looks for the worst place of every pair of clocks that links join,
-// once each. The width of the interval between a pair is least where one of its
-// limits stands, so it is enough to look there.
+// once each. Those whose own messages contradict each other come first, and nothing else is
+// concluded from these messages: others must not be accused for them.
 func (v *view) contradictions() []Contradiction {
+	v.own = v.search((*view).direct)
+	return append(v.own[:len(v.own):len(v.own)], v.onPaths(v.own)...)
+}
+
+// onPaths are contradictions that it takes several clocks to see, without the links between
+// pairs that contradict themselves.
+func (v *view) onPaths(own []Contradiction) []Contradiction {
+	return v.only(func(a, b int) bool {
+		return !slices.ContainsFunc(own, func(c Contradiction) bool { return c.A == min(a, b) && c.B == max(a, b) })
+	}).search((*view).along)
+}
+
+// search looks at all links. The width of the interval between a pair is least where one of
+// its limits stands, so it is enough to look there.
+func (v *view) search(how func(*view) offsets) []Contradiction {
 	var found []Contradiction
-	w := v.walk()
+	of := how(v)
 	for i, links := range v.links {
 		for _, l := range links {
 			if i > l.to {
 				continue
 			}
-			if c := v.worst(i, l, w); c.Lo > c.Hi {
+			if c := worst(i, l, of); c.Lo > c.Hi {
 				found = append(found, c)
 			}
 		}
@@ -145,18 +170,15 @@ func (v *view) contradictions() []Contradiction {
 }
 
 // worst returns the narrowest place of a link; Lo is above Hi if it is impossible.
-func (v *view) worst(owner int, l link, w *walk) Contradiction {
+func worst(owner int, l link, of offsets) Contradiction {
 	worst := Contradiction{A: owner, B: l.to, Lo: -Unbounded, Hi: Unbounded}
-	for _, s := range []*side{l.ahead, l.behind} {
-		for at := range s.places() {
-			lo, hi := w.reading(owner, at, l.to)
-			if lo <= -Unbounded || hi >= Unbounded {
-				continue
-			}
-			if hi-lo < worst.Hi-worst.Lo || worst.Hi == Unbounded {
-				worst.At = at
-				worst.Lo, worst.Hi = add(lo, -int64(at)), add(hi, -int64(at))
-			}
+	for at := range l.places() {
+		b := of(owner, at, l.to)
+		if !b.Known() {
+			continue
+		}
+		if b.Hi-b.Lo < worst.Hi-worst.Lo || worst.Hi == Unbounded {
+			worst.At, worst.Lo, worst.Hi = at, b.Lo, b.Hi
 		}
 	}
 	return worst

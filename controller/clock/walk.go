@@ -1,5 +1,7 @@
 package clock
 
+import "iter"
+
 // walk answers one question after the other about a view, for one goroutine. It remembers
 // where it was, since questions that follow each other are mostly about times close by.
 type walk struct {
@@ -78,7 +80,11 @@ func (l *link) greatest(x int64, c *cursor) int64 {
 	if x >= Unbounded {
 		return Unbounded
 	}
-	return l.ahead.far(Local(x), c)
+	most := l.ahead.far(Local(x), c)
+	if l.or != nil {
+		most = max(most, l.or.greatest(x, &cursor{}))
+	}
+	return most
 }
 
 // least is the least that the link's far clock reads when its owner reads at least x.
@@ -86,5 +92,28 @@ func (l *link) least(x int64, c *cursor) int64 {
 	if x <= -Unbounded {
 		return -Unbounded
 	}
-	return l.behind.far(Local(x), c)
+	least := l.behind.far(Local(x), c)
+	if l.or != nil {
+		least = min(least, l.or.least(x, &cursor{}))
+	}
+	return least
+}
+
+// places are the times where limits of the link stand.
+func (l *link) places() iter.Seq[Local] {
+	return func(yield func(Local) bool) {
+		for at := range l.ahead.places() {
+			if !yield(at) {
+				return
+			}
+		}
+		for at := range l.behind.places() {
+			if !yield(at) {
+				return
+			}
+		}
+		if l.or != nil {
+			l.or.places()(yield)
+		}
+	}
 }
