@@ -76,9 +76,11 @@ func (w *Watcher) Add(now Reading) []Change {
 	found := jumps(last, &now)
 	for _, c := range found {
 		if c.Kind == Suspended {
-			found = append(found, w.rates.end()...)
+			found = append(found, w.rates.close()...)
+			before := w.rates.steady
 			w.rates = rates{}
 			w.rates.begin(&now)
+			w.rates.steady.resume(&before)
 			return found
 		}
 	}
@@ -86,7 +88,15 @@ func (w *Watcher) Add(now Reading) []Change {
 }
 
 // End tells what is known of a change of rate that is not measured to its end.
-func (w *Watcher) End() []Change { return w.rates.end() }
+func (w *Watcher) End() []Change { return w.rates.close() }
+
+// Steady says how small a change at once of the rate of CLOCK_MONOTONIC would surely have been
+// told, or will be, parts per billion: of all moments since the last time it was asked, up to a reading's. It is
+// not ok before four seconds after that, or the end: what comes after a change is what shows it.
+//
+// That is so of changes at least a second away from each other, from suspends and from the ends of the
+// watch; of a watch of less than two seconds, of changes in its middle.
+func (w *Watcher) Steady(monotonic int64) (ppb int64, ok bool) { return w.rates.steady.upTo(monotonic) }
 
 // jumps are the steps and the suspend between two readings. What a suspend adds to
 // CLOCK_REALTIME is no step.
@@ -131,7 +141,8 @@ func stepKind(by, slack int64, last, now *Discipline) Kind {
 	}
 	announced := last.Leap != 0 && (last.Leap < 0) == (by < 0)
 	// A second back makes TAI a second more.
-	counted := now.Leaping && !last.Leaping || now.TAI-last.TAI == -by/second && now.TAI != last.TAI
+	more := now.TAI - last.TAI
+	counted := now.Leaping && !last.Leaping || by < 0 && more == 1 || by > 0 && more == -1
 	if announced && (now.Leaping || now.Leap == 0) || counted {
 		return Leapt
 	}
