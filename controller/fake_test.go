@@ -28,16 +28,38 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testController is a real controller on loopback, asked and dialled through gRPC.
 type testController struct {
-	t         *testing.T
+	t *testing.T
+	// dir holds all that the controller keeps, log all that it says.
+	dir       string
+	log       *testLog
 	conn      *grpc.ClientConn
 	runs      synclinev1.RunServiceClient
 	agents    synclinev1.AgentServiceClient
 	timelines synclinev1.TimelineServiceClient
 }
 
+// testLog keeps what a controller says. Safe for concurrent use.
+type testLog struct {
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+func (l *testLog) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.Write(b)
+}
+
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.said.String()
+}
+
 func newTestController(t *testing.T) *testController {
 	t.Helper()
-	c, err := Open(Config{Dir: t.TempDir(), Version: "test", Log: slog.New(slog.DiscardHandler)})
+	dir, log := t.TempDir(), &testLog{}
+	c, err := Open(Config{Dir: dir, Version: "test", Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +81,7 @@ func newTestController(t *testing.T) *testController {
 		}
 	})
 	return &testController{
-		t: t, conn: conn, runs: synclinev1.NewRunServiceClient(conn),
+		t: t, dir: dir, log: log, conn: conn, runs: synclinev1.NewRunServiceClient(conn),
 		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
 	}
 }

@@ -286,23 +286,87 @@ func TestProbesKeepQuiet(t *testing.T) {
 	}
 }
 
+// A measurement that began first ends when a run begins that would see it, before the run
+// has its agents do anything.
+func TestMeasurementEndsForARunThatWouldSeeIt(t *testing.T) {
+	for observe, want := range map[string]bool{"syscalls, packets": false, "syscalls, packets, arp": true} {
+		c := newTestController(t)
+		began := make(chan bool, 8)
+		c.pair(func(client, server *fakeAgent) {
+			client.probes()
+			server.probes()
+			for _, f := range []*fakeAgent{client, server} {
+				f.began = func(m *synclinev1.StartProbes) { began <- true; f.meet(m) }
+			}
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		measured := make(chan error, 1)
+		go func() {
+			_, err := c.timelines.ProbeClocks(ctx, &synclinev1.ProbeClocksRequest{Agents: []string{"client", "server"}, DurationNs: int64(maxProbeTime)})
+			measured <- err
+		}()
+		<-began
+		<-began
+		source := strings.Replace(plannedSource, "syscalls, packets", observe, 1)
+		created, err := c.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{RequestId: "q", FileName: "x", Source: []byte(source), Repetitions: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want {
+			err := <-measured
+			if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "ended before its time: run "+created.Run.Id) {
+				t.Errorf("observing %s: the measurement ended with %v", observe, err)
+			}
+		}
+		if run := c.follow(created.Run.Id); run.State != synclinev1.RunState_RUN_STATE_SEALED {
+			t.Errorf("the run is %v: %s", run.State, run.Reason)
+		}
+		cancel()
+		if !want {
+			if err := <-measured; status.Code(err) != codes.Canceled {
+				t.Errorf("observing %s: the measurement ended with %v", observe, err)
+			}
+		}
+	}
+}
+
 func TestSeesProbes(t *testing.T) {
 	for expect, want := range map[string]bool{
-		"counter: { host: B, name: TcpExt.ListenOverflows, equals: 0 }": false,
-		"counter: { host: B, name: Tcp.PassiveOpens, equals: 0 }":       false,
-		"counter: { host: B, name: Udp.NoPorts, equals: 0 }":            true,
-		"counter: { host: B, name: IpExt.InCEPkts, equals: 0 }":         true,
-		`that: counters("B")["Udp.InDatagrams"] == 0`:                   true,
-		`that: counters("B")["TcpExt.TCPAbortOnClose"] == 0`:            false,
+		"counter: { host: B, name: TcpExt.ListenOverflows, equals: 0 }":                                                     false,
+		"counter: { host: B, name: Tcp.PassiveOpens, equals: 0 }":                                                           false,
+		"counter: { host: B, name: Udp.NoPorts, equals: 0 }":                                                                true,
+		"counter: { host: B, name: IpExt.InCEPkts, equals: 0 }":                                                             true,
+		`that: counters("B")["Udp.InDatagrams"] == 0`:                                                                       true,
+		`that: counters("B")["TcpExt.TCPAbortOnClose"] == 0`:                                                                false,
+		`that: counters("B").all(k, counters("B")[k] == 0)`:                                                                 true,
+		`that: 'counters("B")["Tcp.InErrs"] < counters("A").size()'`:                                                        true,
+		"never: any RST\ncases: { one: {}, two: { expect: [{ counter: { host: B, name: Udp.InDatagrams, equals: 0 } }] } }": true,
 	} {
 		head, _, _ := strings.Cut(plannedSource, "expect:")
-		source := strings.Replace(head, "syscalls, packets", "syscalls, packets, counters", 1) + "expect:\n  - " + expect + "\n"
+		source := strings.Replace(head, "syscalls, packets", "syscalls, packets, counters, icmp", 1) + "expect:\n  - " + expect + "\n"
 		exp, err := experiment.Parse([]byte(source), experiment.Options{FileName: "x"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := seesProbes(exp); got != want {
 			t.Errorf("%s: %v, want %v", expect, got, want)
+		}
+	}
+}
+
+// A rule that rejects answers probes by ICMP, one that drops does not.
+func TestRejectsSeeProbes(t *testing.T) {
+	for rule, want := range map[string]bool{"reject udp": true, "drop udp": false} {
+		for observe, sees := range map[string]bool{"syscalls, packets": false, "syscalls, packets, icmp": true} {
+			source := strings.Replace(plannedSource, "syscalls, packets", observe, 1)
+			source = strings.Replace(source, "setup: { B: {", "setup: { B: { firewall: "+rule+",", 1)
+			exp, err := experiment.Parse([]byte(source), experiment.Options{FileName: "x"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := seesProbes(exp); got != (want && sees) {
+				t.Errorf("%s, observing %s: %v", rule, observe, got)
+			}
 		}
 	}
 }
@@ -393,6 +457,10 @@ func TestPlansOfClocksByAnEarlierRun(t *testing.T) {
 	plan := c.plan(plannedSource)
 	if len(plan.Clocks) != 1 || plan.Clocks[0].By != "run "+created.Run.Id || plan.Clocks[0].GetErrorNs() > 30_000 || plan.Clocks[0].ErrorNs == nil {
 		t.Errorf("the clocks are %v, want them by run %s", plan.Clocks, created.Run.Id)
+	}
+	answer, err := c.runs.PlanExperiment(t.Context(), &synclinev1.PlanExperimentRequest{FileName: "x", Source: []byte(plannedSource), Probing: &synclinev1.Probing{Off: true}})
+	if err != nil || answer.Plan.Clocks[0].ErrorNs != nil {
+		t.Errorf("a run without probes is promised what they gave: %v, %v", answer.GetPlan().GetClocks(), err)
 	}
 	if other := c.plan(strings.Replace(plannedSource, "50ms", "51ms", 1)); slices.ContainsFunc(other.Clocks, func(p *synclinev1.PlanClock) bool { return p.ErrorNs != nil }) {
 		t.Errorf("another file has the clocks %v", fmt.Sprint(other.Clocks))

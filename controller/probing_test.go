@@ -158,6 +158,57 @@ func TestSightsOfARunAreNotKeptTwice(t *testing.T) {
 	}
 }
 
+// An agent that tells of more than it may has its newest sights kept, and is named.
+func TestSightsAreBounded(t *testing.T) {
+	p := sessionOf(2)
+	p.open()
+	m := stopped(p, 0)
+	s := m.message.GetProbesStopped()
+	s.Events = make([]*synclinev1.Event, maxSights+3)
+	last := &synclinev1.Event{Number: 1}
+	s.Events[len(s.Events)-1] = last
+	p.hear(m)
+	kept := p.hosts[0].events
+	if len(kept) != maxSights || cap(kept) > 2*maxSights || kept[maxSights-1] != last {
+		t.Errorf("%d of %d events are kept", len(kept), len(s.Events))
+	}
+	if got := p.warnings(); !slices.ContainsFunc(got, func(w string) bool { return strings.Contains(w, "the first 3 are left out") }) {
+		t.Errorf("the warnings are %q", got)
+	}
+}
+
+// Only the paths that a pair has can have had an exchange.
+func TestInventedPathsAreNotKept(t *testing.T) {
+	p := sessionOf(2)
+	p.open()
+	for i, h := range p.hosts {
+		p.hear(opened(p, i, endpoint(experimentPath, h.addresses[0].String()+":7000")))
+	}
+	p.start()
+	asker, answerer := p.hosts[p.pairs[0].asker], p.hosts[p.pairs[0].answerer]
+	for path := range 1000 {
+		p.hear(news{agent: asker.agent, message: &synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ProbesMet{
+			ProbesMet: &synclinev1.ProbesMet{Session: p.session, Host: answerer.name, Path: synclinev1.ProbePath(path)},
+		}}})
+	}
+	if len(p.met) != 1 || p.meeting() {
+		t.Errorf("%d paths are kept, and the first exchange is waited for: %v", len(p.met), p.meeting())
+	}
+}
+
+// However many hosts a session goes wrong with, what a run says of it stays short.
+func TestWarningsAreFew(t *testing.T) {
+	p := sessionOf(store.MaxHosts)
+	p.open()
+	for i, h := range p.hosts {
+		h.lacks, h.failure, h.refused = "old", "gone", 1
+		p.note("note %d", i)
+	}
+	if got := p.warnings(); len(got) > 6*(maxNamed+1) {
+		t.Errorf("%d warnings", len(got))
+	}
+}
+
 // An agent that is lost is said to be, and not to have answered nobody.
 func TestLostInTheSession(t *testing.T) {
 	p := sessionOf(3)

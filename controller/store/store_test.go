@@ -316,6 +316,28 @@ func TestRunLife(t *testing.T) {
 	}
 }
 
+// More warnings than a run keeps are cut, and the store starts again with what is left.
+func TestManyWarningsDoNotKeepFromStarting(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	run := createRun(t, s)
+	var all []string
+	for i := range MaxIncomplete + 100 {
+		all = append(all, fmt.Sprint("warning ", i))
+	}
+	got := must[Run](t)(s.ChangeRun(t.Context(), run.ID, RunChange{Epoch: 1, Warnings: all, Incomplete: all}))
+	if len(got.Warnings) != MaxIncomplete+1 || len(got.Incomplete) != MaxIncomplete+1 {
+		t.Errorf("%d warnings and %d missing are kept", len(got.Warnings), len(got.Incomplete))
+	}
+	if err := s.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	again, ok := reopen(t, s, dir).Run(run.ID)
+	if diff := cmp.Diff(got, again, compareContent); !ok || diff != "" {
+		t.Errorf("after a restart (-before +after):\n%s", diff)
+	}
+}
+
 func TestFailedRunKeepsTakingChunksUntilSealed(t *testing.T) {
 	s := open(t, t.TempDir())
 	run := createRun(t, s)
