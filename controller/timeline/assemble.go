@@ -62,9 +62,6 @@ type edge struct {
 	cut bool
 	// impossible edges arrived before they left, whatever the clocks are; they are cut.
 	impossible bool
-	// loose edges are not impossible for one reason only: their ends' own stamps may be as
-	// far off as that, as near a step of CLOCK_REALTIME. With them a host's own order is not sure.
-	loose bool
 }
 
 // Build puts one repetition, counted from 1, on one clock. It is deterministic: the
@@ -212,7 +209,6 @@ func (a *assembly) linkTransits(transits []transit) {
 		from, to := a.at[t.departure], a.at[t.arrival]
 		a.edges = append(a.edges, edge{
 			from: from, to: to, transit: t, sure: !t.ambiguous, cut: hi < 0, impossible: hi < 0,
-			loose: hi >= 0 && hi < a.nodes[from].err+a.nodes[to].err,
 		})
 	}
 }

@@ -1,6 +1,8 @@
 package timeline
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"syncline/controller/clock"
@@ -67,5 +69,57 @@ func TestLooseStampsAccuseNobody(t *testing.T) {
 	}
 	if disordered == 0 {
 		t.Error("no stamp was so loose that it put an arrival before its departure")
+	}
+}
+
+// shake puts the stamps of packets off by up to reach, so many packets of a host alike, and
+// says so.
+func (w *world) shake(reach int64, alike int) {
+	seen, shift := make(map[int]int), make(map[int]int64)
+	for i := range w.run.Events {
+		e := &w.run.Events[i]
+		if e.Packet == nil {
+			continue
+		}
+		if seen[e.Host]%alike == 0 {
+			shift[e.Host] = w.random.Int64N(2*reach) - reach
+		}
+		seen[e.Host]++
+		e.At += clock.Local(shift[e.Host])
+		e.Packet.Err = reach + 100
+	}
+}
+
+// TestShakenStampsAccuseNobody: where the clocks are known by such packets alone, and so no
+// better than their stamps, packets go round in circles that no single pair of stamps
+// denies. Nothing is called impossible.
+func TestShakenStampsAccuseNobody(t *testing.T) {
+	for _, reach := range []int64{1e6, 20e6, 200e6} {
+		for _, alike := range []int{1, 7, 1000} {
+			t.Run(fmt.Sprint(reach, alike), func(t *testing.T) {
+				for seed := range uint64(6) {
+					w := wildLab(seed)
+					w.run.Events = slices.DeleteFunc(w.run.Events, func(e Event) bool { return e.Probe != nil })
+					w.shake(reach, alike)
+					b := NewBuilder(w.run)
+					for n := 1; n <= 3; n++ {
+						tl, err := b.Build(n)
+						if err != nil {
+							t.Fatal(err)
+						}
+						w.checkStamps(t, tl)
+						for _, s := range tl.Transmissions() {
+							if s.Departure < 0 || s.Arrival < 0 {
+								continue
+							}
+							if s.Impossible || s.Departure > s.Arrival && !loose(tl, &s.Segment) {
+								lo, hi := tl.Apart(s.Departure, s.Arrival)
+								t.Errorf("seed %d, repetition %d: %+v, apart %d to %d", seed, n, s, lo, hi)
+							}
+						}
+					}
+				}
+			})
+		}
 	}
 }

@@ -42,8 +42,8 @@ func (g *graph) next(i int) int {
 // sort lists the nodes so that every host keeps its own order, no message arrives
 // before it left, and otherwise the earlier estimate comes first (Kahn's algorithm
 // with a queue by time). Messages that go round in a circle cannot all be true:
-// those into the earliest moment that is stuck are cut, and are impossible unless their own
-// stamps are so loose that the order of the moments beside them is not sure.
+// those into the earliest moment that is stuck are cut, and are impossible if every step of
+// such a circle is sure.
 func (g *graph) sort() []int {
 	waits := make([]int, len(g.nodes))
 	queue := &ready{nodes: g.nodes}
@@ -113,12 +113,60 @@ func (g *graph) stuck(done []bool) int {
 	return best
 }
 
+// cut takes the edges into a moment that is stuck out of the order. The order that a host
+// has its moments in is only as sure as their stamps, which may be loose, as near a step of
+// CLOCK_REALTIME: an edge is impossible only if its departure surely is not before its arrival.
 func (g *graph) cut(i int, done []bool) {
+	after := g.surelyAfter(i, done)
 	for _, e := range g.in[i] {
 		if edge := &g.edges[e]; !done[edge.from] && !edge.cut {
-			edge.cut, edge.impossible = true, !edge.loose
+			edge.cut, edge.impossible = true, after[edge.from]
 		}
 	}
+}
+
+// surelyAfter are the moments, of those that are not done, that surely are not before
+// moment i: messages lead there from it, and steps from one moment of a host to another
+// whose stamps do not overlap.
+func (g *graph) surelyAfter(i int, done []bool) []bool {
+	after := make([]bool, len(g.nodes))
+	// since is, by host, from when on its moments are known to be after.
+	since := make(map[int]int64)
+	queue := []int{i}
+	reach := func(k int) {
+		if !done[k] && !after[k] {
+			after[k] = true
+			queue = append(queue, k)
+		}
+	}
+	for len(queue) > 0 {
+		k := queue[0]
+		queue = queue[1:]
+		for _, e := range g.out[k] {
+			if !g.edges[e].cut {
+				reach(g.edges[e].to)
+			}
+		}
+		n := &g.nodes[k]
+		limit, ok := since[n.event.Host]
+		if until := int64(n.local) + n.err; !ok || until < limit {
+			since[n.event.Host] = until
+			for next := k; ; {
+				if next = g.next(next); next < 0 {
+					break
+				}
+				if m := &g.nodes[next]; int64(m.local)-m.err >= until {
+					reach(next)
+				}
+			}
+			for before := g.previous(k); before >= 0; before = g.previous(before) {
+				if m := &g.nodes[before]; int64(m.local)-m.err >= until {
+					reach(before)
+				}
+			}
+		}
+	}
+	return after
 }
 
 // relax moves estimates as little as a walk in either direction can, so that none
