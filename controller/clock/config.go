@@ -1,6 +1,9 @@
 package clock
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // DefaultDriftPPM is the bound on relative drift that a Config with none gets: two
 // quartz clocks of 100 parts per million each. CLOCK_MONOTONIC follows the slewing
@@ -48,7 +51,7 @@ func (c Config) drift() drift {
 	if ppm <= 0 {
 		ppm = DefaultDriftPPM
 	}
-	return drift(max(1, min(ppm*1000, perUnit)))
+	return drift(wholePPB(ppm))
 }
 
 // wander is in parts per billion per second; 0 if nothing is assumed of it.
@@ -59,8 +62,11 @@ func (c Config) wander() uint64 {
 	case c.WanderPPM == 0:
 		return DefaultWanderPPM * 1000
 	}
-	return uint64(max(1, min(c.WanderPPM*1000, perUnit)))
+	return wholePPB(c.WanderPPM)
 }
+
+// wholePPB is a bound in parts per million as one in parts per billion, rounded up.
+func wholePPB(ppm float64) uint64 { return uint64(max(1, min(math.Ceil(ppm*1000), perUnit))) }
 
 // untold is UntoldPPB by clock; 0 where nobody watched.
 func (c Config) untold(clock []int) []uint64 {

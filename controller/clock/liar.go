@@ -1,6 +1,10 @@
 package clock
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+	"sort"
+)
 
 // Liars returns the indices of messages that cannot be believed: each contradicts
 // more than half of the messages the other way between the same two clocks, as a
@@ -11,132 +15,220 @@ import "slices"
 // was reported messages do not contradict each other, so a false stamp in the shorter part of
 // such a run contradicts too few: it stays, and makes the model inconsistent.
 //
-// With more than a few thousand messages each way between two clocks only the first
-// and the last of them are compared with the rest, so that the work stays bounded.
+// Only pairs of clocks whose own messages contradict each other are looked at, and of those
+// every message, in O(n log n) for a few lies. If there are very many, those of one direction
+// that contradict more than half go at once.
 func Liars(cfg Config, messages []Message) []int {
-	clock, d := cfg.clocks(), cfg.drift()
-	changes := cfg.changes(clock)
-	ways := make(map[[2]int][]int)
-	var order [][2]int
-	for i, m := range messages {
-		way := [2]int{clock[m.From], clock[m.To]}
-		if way[0] == way[1] {
-			continue
-		}
-		if ways[way] == nil {
-			order = append(order, way)
-		}
-		ways[way] = append(ways[way], i)
-	}
+	cfg.WanderPPM = -1
+	f := newFacts(cfg)
+	f.learn(messages)
+	f.thin()
 	var liars []int
-	for _, way := range order {
-		if back := [2]int{way[1], way[0]}; way[0] < way[1] && ways[back] != nil {
-			c := court{d, messages, stops(changes[way[0]]), stops(changes[way[1]])}
-			liars = append(liars, c.liars(sample(ways[way]), sample(ways[back]))...)
+	for _, broken := range f.view(f.all()).own {
+		c := court{rate: rateOf(uint64(f.drift)), near: stops(f.changes[broken.A]), far: stops(f.changes[broken.B])}
+		for i, m := range messages {
+			switch [2]int{f.clock[m.From], f.clock[m.To]} {
+			case [2]int{broken.A, broken.B}:
+				c.hear(0, i, m)
+			case [2]int{broken.B, broken.A}:
+				c.hear(1, i, m)
+			}
 		}
+		liars = append(liars, c.liars()...)
 	}
 	return liars
 }
 
-// sampled is how many messages of one way are compared with those of the other.
-const sampled = 4096
-
-func sample(way []int) []int {
-	if len(way) <= sampled {
-		return way
-	}
-	return append(way[:sampled/2:sampled/2], way[len(way)-sampled/2:]...)
-}
-
-// court hears the messages between two clocks.
+// court hears the messages between two clocks, there and back.
 type court struct {
-	drift    drift
-	messages []Message
+	rate rate
 	// near and far are when the clocks stood still: of the one that messages there leave, and
 	// of the other.
-	near, far []Change
+	near, far []span
+	sides     [2][]witness
 }
 
-// liars looks at all messages between two clocks, there and back.
-func (c court) liars(there, back []int) []int {
-	against := [2][]int{make([]int, len(there)), make([]int, len(back))}
-	for i, x := range there {
-		for j, y := range back {
-			if c.contradict(c.messages[x], c.messages[y]) {
-				against[0][i]++
-				against[1][j]++
-			}
-		}
+// witness is a message. It contradicts one of the other way, of the same part of the run, if
+// their rising sum and their falling sum are both negative: if most of both and what
+// the clocks can have parted by in between are less than nothing, whichever was first.
+type witness struct {
+	index int
+	// most and the time on the near clock, times the rate: added and taken away. The signs of
+	// the two ways differ.
+	rising, falling fine
+	// part of the run that no stop of a clock parts, by both clocks.
+	part [2]int
+	// against is how many it contradicts; out: it goes.
+	against int
+	out     bool
+}
+
+// hear takes a message; one that left or arrived when a clock may have stood still says nothing.
+func (c *court) hear(way, index int, m Message) {
+	near, nearErr, far, farErr := m.Sent, m.SentErr, m.Received, m.ReceivedErr
+	sign := int64(-1)
+	if way == 1 {
+		near, nearErr, far, farErr, sign = far, farErr, near, nearErr, 1
 	}
+	n, ok1 := partOf(c.near, near, nearErr)
+	f, ok2 := partOf(c.far, far, farErr)
+	w := witness{index: index, part: [2]int{n, f}}
+	if !ok1 || !ok2 {
+		w.part = [2]int{-1, -1 - way}
+	}
+	most := nanoseconds(add(add(int64(m.Received), -int64(m.Sent)), add(m.SentErr, m.ReceivedErr)))
+	parted := c.rate.over(int64(near))
+	w.rising, w.falling = most.plus(parted), most.minus(parted)
+	if sign < 0 {
+		w.rising, w.falling = w.falling, w.rising
+	}
+	c.sides[way] = append(c.sides[way], w)
+}
+
+// mostWork is how many pairs of messages are compared to take one liar after the other. It
+// bounds the work on a pair of clocks to some tenths of a second.
+const mostWork = 20_000_000
+
+// mostRecounts is how often the rest is judged anew after that; what then stays stays.
+const mostRecounts = 8
+
+func (c *court) liars() []int {
+	left := [2]int{len(c.sides[0]), len(c.sides[1])}
+	work, recounts := 0, 0
+	c.count()
 	var liars []int
-	sides := [2][]int{there, back}
-	left := [2]int{len(there), len(back)}
 	for {
-		most := max(greatest(against[0]), greatest(against[1]))
-		var found [2][]int
-		for side := range sides {
-			for i, n := range against[side] {
-				if n == most && n > 0 && 2*n > left[1-side] {
-					found[side] = append(found[side], i)
+		most, of := 0, 0
+		for side := range c.sides {
+			for i := range c.sides[side] {
+				if w := &c.sides[side][i]; !w.out && 2*w.against > left[1-side] && w.against > most {
+					most, of = w.against, side
 				}
 			}
 		}
-		if len(found[0])+len(found[1]) == 0 {
+		if most == 0 || recounts == mostRecounts {
 			return liars
 		}
-		for side := range sides {
-			for _, i := range found[side] {
-				liars = append(liars, sides[side][i])
-				c.forget(sides[side][i], sides[1-side], side == 0, against[1-side])
-				against[side][i] = 0
+		var found [2][]*witness
+		many := work > mostWork
+		for side := range c.sides {
+			for i := range c.sides[side] {
+				w := &c.sides[side][i]
+				if w.out || 2*w.against <= left[1-side] {
+					continue
+				}
+				if w.against == most || many && side == of {
+					found[side] = append(found[side], w)
+				}
+			}
+		}
+		for side := range found {
+			for _, w := range found[side] {
+				w.out = true
+				liars = append(liars, w.index)
 				left[side]--
+			}
+		}
+		for side := range found {
+			work += len(found[side])*len(c.sides[1-side]) + len(c.sides[side])
+		}
+		if work > mostWork {
+			recounts++
+			c.count()
+			continue
+		}
+		for side := range found {
+			for _, w := range found[side] {
+				c.forget(w, 1-side)
 			}
 		}
 	}
 }
 
 // forget takes a message out of the counts of the other side.
-func (c court) forget(liar int, others []int, there bool, against []int) {
-	for j, y := range others {
-		x := liar
-		if !there {
-			x, y = y, x
-		}
-		if against[j] > 0 && c.contradict(c.messages[x], c.messages[y]) {
-			against[j]--
+func (c *court) forget(liar *witness, side int) {
+	for i := range c.sides[side] {
+		if w := &c.sides[side][i]; w.against > 0 && liar.contradicts(w) {
+			w.against--
 		}
 	}
 }
 
-// contradict reports whether a message and one the other way leave no offset
-// possible: together they give less time to both than clocks can have parted by.
-func (c court) contradict(there, back Message) bool {
-	both := add(add(int64(there.Received), -int64(there.Sent)), add(int64(back.Received), -int64(back.Sent)))
-	both = add(both, add(add(there.SentErr, there.ReceivedErr), add(back.SentErr, back.ReceivedErr)))
-	apart := add(int64(back.Received), -int64(there.Sent))
-	if add(both, c.drift.over(apart)) >= 0 {
-		return false
+// contradicts reports whether a message and one the other way leave no offset possible.
+func (w *witness) contradicts(other *witness) bool {
+	return w.part == other.part && w.rising.plus(other.rising).ceil() < 0 && w.falling.plus(other.falling).ceil() < 0
+}
+
+// count counts what each message contradicts of those that are left.
+func (c *court) count() {
+	parts := make(map[[2]int][2][]*witness)
+	for side := range c.sides {
+		for i := range c.sides[side] {
+			w := &c.sides[side][i]
+			w.against = 0
+			if !w.out {
+				of := parts[w.part]
+				of[side] = append(of[side], w)
+				parts[w.part] = of
+			}
+		}
 	}
-	return !between(c.near, there.Sent, there.SentErr, back.Received, back.ReceivedErr) &&
-		!between(c.far, there.Received, there.ReceivedErr, back.Sent, back.SentErr)
-}
-
-// between reports whether a clock may have stood still between two of its times.
-func between(stops []Change, a Local, aErr int64, b Local, bErr int64) bool {
-	from := min(add(int64(a), -aErr), add(int64(b), -bErr))
-	to := max(add(int64(a), aErr), add(int64(b), bErr))
-	return slices.ContainsFunc(stops, func(s Change) bool { return int64(s.Since) <= to && int64(s.At) >= from })
-}
-
-// stops are those changes of a clock over which it stood still.
-func stops(changes []Change) []Change {
-	return slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return !c.Stopped })
-}
-
-func greatest(counts []int) int {
-	most := 0
-	for _, n := range counts {
-		most = max(most, n)
+	for _, of := range parts {
+		countAgainst(of[0], of[1])
+		countAgainst(of[1], of[0])
 	}
-	return most
+}
+
+// countAgainst counts, for each of those asked, how many of the others it contradicts: both
+// are put in order by the rising sums, and a tree of counts has the falling sums of those
+// others that come into question.
+func countAgainst(asked, others []*witness) {
+	if len(asked) == 0 || len(others) == 0 {
+		return
+	}
+	asked, others = slices.Clone(asked), slices.Clone(others)
+	falling := make([]fine, len(others))
+	for i, w := range others {
+		falling[i] = w.falling
+	}
+	slices.SortFunc(falling, fine.compare)
+	slices.SortFunc(others, func(a, b *witness) int { return a.rising.compare(b.rising) })
+	slices.SortFunc(asked, func(a, b *witness) int { return b.rising.compare(a.rising) })
+	tree, next := make([]int32, len(others)+1), 0
+	for _, w := range asked {
+		for ; next < len(others) && w.rising.plus(others[next].rising).ceil() < 0; next++ {
+			at, _ := slices.BinarySearchFunc(falling, others[next].falling, fine.compare)
+			for i := at + 1; i < len(tree); i += i & -i {
+				tree[i]++
+			}
+		}
+		end := sort.Search(len(falling), func(i int) bool { return w.falling.plus(falling[i]).ceil() >= 0 })
+		for i := end; i > 0; i -= i & -i {
+			w.against += int(tree[i])
+		}
+	}
+}
+
+// nanoseconds is a whole number of them.
+func nanoseconds(n int64) fine { return fine{n >> 32, uint64(n) << 32} }
+
+func (a fine) compare(b fine) int { return cmp.Or(cmp.Compare(a.hi, b.hi), cmp.Compare(a.lo, b.lo)) }
+
+// partOf is how many stops of a clock were over at a time of it; false if it may have
+// stood still just then.
+func partOf(stops []span, at Local, err int64) (int, bool) {
+	from, to := Local(add(int64(at), -err)), Local(add(int64(at), err))
+	i := sort.Search(len(stops), func(i int) bool { return stops[i].to >= from })
+	return i, i == len(stops) || stops[i].from > to
+}
+
+// stops are those changes of a clock over which it stood still, both ends in them, sorted.
+func stops(changes []Change) []span {
+	var stops []span
+	for _, c := range changes {
+		if c.Stopped {
+			stops = append(stops, span{min(c.Since, c.At), max(c.Since, c.At)})
+		}
+	}
+	return merge(stops)
 }
