@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,9 +42,6 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no chunk 10 s after the start, in which the clock is stepped")
 	}
-	if late := time.Duration(clock.Now() - start.Monotonic - int64(300*time.Millisecond)); late > 500*time.Millisecond {
-		t.Errorf("the chunk with the step was there %v after it", late)
-	}
 	r.finish("")
 	<-r.done
 	var samples, steps []*synclinev1.Event
@@ -73,7 +71,7 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	if s.Change != synclinev1.ClockChange_CLOCK_CHANGE_STEP || s.StepNs < 999_900_000 || s.StepNs > 1_000_100_000 {
 		t.Errorf("a step by 1 s is on record as %v", s)
 	}
-	if s.SinceNs > moment+start.Err || steps[0].TimeNs < moment-start.Err || steps[0].TimeNs-moment > int64(200*time.Millisecond) {
+	if s.SinceNs > moment+start.Err || steps[0].TimeNs < moment-start.Err {
 		t.Errorf("a step at %d is on record in [%d, %d]", moment, s.SinceNs, steps[0].TimeNs)
 	}
 	if len(samples) < 2 {
@@ -109,36 +107,49 @@ func TestWhatHappensToClocksAsEvents(t *testing.T) {
 		}
 	}
 	reading := clock.Reading{Sample: clock.Sample{Monotonic: 1000, Realtime: 5000, Err: 30}}
-	want := &synclinev1.ClockSample{RealtimeNs: 5000, ErrorNs: 30}
-	if diff := cmp.Diff(want, sampled(reading).GetClockSample(), protocmp.Transform()); diff != "" {
+	want := &synclinev1.ClockSample{RealtimeNs: 5000, ErrorNs: 30, SteadyPpb: 1_500}
+	if diff := cmp.Diff(want, sampled(reading, 1_500).GetClockSample(), protocmp.Transform()); diff != "" {
 		t.Errorf("a sample without CLOCK_MONOTONIC_RAW (-want +got):\n%s", diff)
 	}
 	reading.Raw = &clock.Pair{Monotonic: 1100, Value: 900, Err: 100}
 	// 200 behind; read 100 ns later, in which it may drift by less than a nanosecond.
 	want.RawNs, want.RawErrorNs = 800, 101
-	if diff := cmp.Diff(want, sampled(reading).GetClockSample(), protocmp.Transform()); diff != "" {
+	if diff := cmp.Diff(want, sampled(reading, 1_500).GetClockSample(), protocmp.Transform()); diff != "" {
 		t.Errorf("a sample (-want +got):\n%s", diff)
 	}
 }
 
 // A host whose clocks are moved all the time does not fill the record with that.
 func TestChangesOfARunsClocksAreBounded(t *testing.T) {
-	r := &run{log: slog.New(slog.DiscardHandler), stream: newTestStream(1 << 20)}
-	for n := range maxChanges + 5 {
-		r.clockChanged(n+1, clock.Change{Kind: clock.Slewed, At: int64(n), Rate: int64(n)})
-	}
-	var steps int
+	var events []*synclinev1.Event
 	var said []string
-	for _, e := range r.stream.open {
+	k := &clockRecord{
+		log: slog.New(slog.DiscardHandler),
+		add: func(e *synclinev1.Event) { events = append(events, e) }, lacks: func(text string) { said = append(said, text) },
+	}
+	for n := range maxChanges {
+		k.changed(clock.Change{Kind: clock.Slewed, At: int64(n), Rate: int64(n)})
+	}
+	k.sampled(clock.Reading{}, 1_500)
+	for range 5 {
+		k.changed(clock.Change{Kind: clock.Slewed})
+	}
+	k.sampled(clock.Reading{}, 1_500)
+	var steps int
+	var steady []uint64
+	for _, e := range events {
 		if s := e.GetClockStep(); s != nil && s.Change == synclinev1.ClockChange_CLOCK_CHANGE_SLEW && s.RatePpb == int64(steps) {
 			steps++
 		}
-		if m := e.GetMark(); m != nil {
-			said = append(said, m.Detail)
+		if s := e.GetClockSample(); s != nil {
+			steady = append(steady, s.SteadyPpb)
 		}
 	}
 	if steps != maxChanges || len(said) != 1 || !strings.HasPrefix(said[0], "clocks: more than 1000 changes") {
 		t.Errorf("%d changes are on record, and %q", steps, said)
+	}
+	if !slices.Equal(steady, []uint64{1_500, 0}) {
+		t.Errorf("before and after the last change that is told the samples say %v ppb", steady)
 	}
 }
 

@@ -58,6 +58,9 @@ type probeSession struct {
 	// StopProbes.
 	plan  chan probe.Plan
 	leave chan struct{}
+	// clocks are what happened to the clocks of this host meanwhile, of a session without a
+	// run. They belong to the goroutine that keeps them, which serve ends.
+	clocks []*synclinev1.Event
 	// cancel ends the session at once, with the cause; ended is closed when nothing is left
 	// of it.
 	cancel context.CancelCauseFunc
@@ -242,7 +245,9 @@ func (s *probeSession) serve(ctx context.Context) {
 		life, cancel = context.WithTimeoutCause(ctx, probeLife, fmt.Errorf("the clock probes ended themselves after %v", probeLife))
 		defer cancel()
 	}
+	kept := s.keepClocks(life)
 	err := s.work(life)
+	kept()
 	if life.Err() != nil {
 		err = errors.Join(err, context.Cause(life))
 	}
@@ -253,6 +258,30 @@ func (s *probeSession) serve(ctx context.Context) {
 		defer cancel()
 	}
 	<-ctx.Done()
+}
+
+// keepClocks keeps what happens to the clocks of this host, which is in the record of the run
+// where there is one, until the answer is called.
+func (s *probeSession) keepClocks(ctx context.Context) (stop func()) {
+	if s.run != nil {
+		return func() {}
+	}
+	log := s.probes.runs.cfg.Log.With("session", s.name)
+	k := &clockRecord{
+		log: log, add: func(e *synclinev1.Event) { s.clocks = append(s.clocks, e) },
+		// The samples say so too.
+		lacks: func(text string) { log.Debug("clock probes", "lack", text) },
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		k.run(ctx, s.probes.runs.cfg.TestClock)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
 }
 
 // work carries out the plan, once it is there, to its end.
@@ -276,8 +305,9 @@ func (s *probeSession) work(ctx context.Context) error {
 func (s *probeSession) tell(err error) {
 	counts := s.prober.Counts()
 	s.mu.Lock()
-	events, unkept := fitting(s.inOrder()), s.unkept
-	unkept += uint64(len(s.kept) - len(events))
+	all := slices.Concat(s.inOrder(), s.clocks)
+	events, unkept := fitting(all), s.unkept
+	unkept += uint64(len(all) - len(events))
 	s.mu.Unlock()
 	troubles := s.prober.Troubles()
 	if err != nil {
@@ -330,6 +360,8 @@ func (s *probeSession) inOrder() []*synclinev1.Event {
 
 // fitting are the newest events that one message has room for.
 func fitting(events []*synclinev1.Event) []*synclinev1.Event {
+	// What happened to the clocks comes last, and stays.
+	events = events[max(len(events)-maxProbeEvents, 0):]
 	size := 0
 	for i, e := range slices.Backward(events) {
 		// A tag and a length come before each.

@@ -23,11 +23,13 @@ const (
 type Keeper struct {
 	// Clock is the test clock of this host; nil: none.
 	Clock *Test
-	// Sampled gets a reading at the start, every ten seconds and at the end; Changed what
-	// happened, at once, but for a change of rate, which takes a second to be measured;
+	// Sampled gets a reading at the start, every ten seconds and at the end, and with it how small
+	// a change of rate since the one before has surely been told, or will be (Watcher.Steady); 0: nobody
+	// could tell. That takes some seconds after the reading. Changed gets what happened, at once, but for
+	// a change of rate, which takes a second to be measured;
 	// Missing what cannot be watched here, each once. All are called on the goroutine of Run,
 	// hold it up while they last, and must not be nil.
-	Sampled func(Reading)
+	Sampled func(now Reading, steadyPPB int64)
 	Changed func(Change)
 	Missing func(*Unavailable)
 }
@@ -72,11 +74,13 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 	reader := reader{clock: k.Clock}
 	var watcher Watcher
-	recorded := int64(0)
+	var waiting []Reading
+	recorded, blind := int64(0), false
 	for first := true; ; first = false {
 		now, missing := reader.read()
 		for _, m := range missing {
 			k.Missing(m)
+			blind = true
 		}
 		for _, c := range watcher.Add(now) {
 			k.Changed(c)
@@ -84,16 +88,35 @@ func (k *Keeper) Run(ctx context.Context) {
 		last := ctx.Err() != nil
 		if first || last || now.Monotonic-recorded >= int64(recordEvery) {
 			recorded = now.Monotonic
-			k.Sampled(now)
+			waiting = append(waiting, now)
 		}
 		if last {
 			break
 		}
+		waiting = k.sample(&watcher, waiting, blind)
 		bell = k.wait(ctx, bell)
 	}
 	for _, c := range watcher.End() {
 		k.Changed(c)
 	}
+	k.sample(&watcher, waiting, blind)
+}
+
+// sample hands on the readings of which is known how steady the clock was up to them, and
+// answers with the rest.
+func (k *Keeper) sample(w *Watcher, waiting []Reading, blind bool) []Reading {
+	for len(waiting) > 0 {
+		steady, ok := w.Steady(waiting[0].Monotonic)
+		switch {
+		case blind:
+			steady = 0
+		case !ok:
+			return waiting
+		}
+		k.Sampled(waiting[0], steady)
+		waiting = waiting[1:]
+	}
+	return nil
 }
 
 // wait passes the time to the next look, and answers with the alarm, nil from when on it
