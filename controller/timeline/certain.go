@@ -21,6 +21,9 @@ type certainty struct {
 	alone      map[clock.Methods]*clock.Model
 	disputes   map[pair]string
 	anyDispute pair
+	// contradicted is, by host, how messages contradict each other so that nothing is known of
+	// its clock; nil if none do.
+	contradicted map[int]string
 	// suspends are, by host, when its clock stood still; nil if none did.
 	suspends map[int][]*Event
 }
@@ -45,6 +48,12 @@ func newCertainty(a *assembly) *certainty {
 		c.disputes[pairOf(d.A, d.B)] = a.disagreement(&d)
 	}
 	for h := range a.run.Hosts {
+		if text := a.contradicted(h); text != "" {
+			if c.contradicted == nil {
+				c.contradicted = make(map[int]string)
+			}
+			c.contradicted[h] = lower(text)
+		}
 		for _, e := range a.evidence.gaps[h] {
 			c.suspend(e)
 		}

@@ -677,6 +677,149 @@ func TestVerdictsUnderDisagreement(t *testing.T) {
 	}
 }
 
+// TestVerdictsOfThreeHostsUnderDisagreement: whichever host's clock is the lab's, what a
+// disagreement of two hosts leaves open stays open, and no honest segment is accused. The
+// third host is known by probes alone, from one or both of the others, or by one method in
+// each direction.
+func TestVerdictsOfThreeHostsUnderDisagreement(t *testing.T) {
+	lost := simPath{loss: 1}
+	for _, tt := range []struct {
+		name  string
+		third func(w *world, at int64)
+	}{
+		{"by probes of B", func(w *world, _ int64) {
+			w.probe(probing{asker: 1, peer: 2, to: 3e9, every: 50e6, there: quiet, back: quiet})
+		}},
+		{"by probes of A and B", func(w *world, _ int64) {
+			w.probe(probing{asker: 1, peer: 2, to: 3e9, every: 50e6, there: quiet, back: quiet})
+			w.probe(probing{asker: 2, peer: 0, to: 3e9, every: 50e6, there: quiet, back: quiet})
+		}},
+		{"by each method on one side", func(w *world, at int64) {
+			w.probe(probing{asker: 1, peer: 2, to: 3e9, every: 50e6, there: quiet, back: lost})
+			k := w.talk(2, 1, 40009, 5000)
+			k.name = "late"
+			k.up(at, SYN, 0, 0, 0, fate{})
+			k.up(at+1e6, SYN, 0, 0, 0, fate{})
+		}},
+	} {
+		for _, reference := range []string{"", "A", "B", "C"} {
+			t.Run(tt.name+" from "+reference, func(t *testing.T) {
+				for seed := range uint64(4) {
+					w := newWorld(seed, wildClocks(seed, 3)...)
+					w.repeat(1, 1e9, func(at int64) int64 {
+						k := w.talk(0, 1, 40001, 1000)
+						at = k.close(k.open(at), 0) + 300e6
+						w.call(0, at, at+1000, Call{Lane: "client", Step: 3, Name: "bind", Socket: "x"})
+						w.call(1, at+3e6, at+3e6+1000, Call{Lane: "server", Step: 3, Name: "bind", Socket: "y"})
+						w.call(2, at+3e6, at+3e6+1000, Call{Lane: "third", Step: 3, Name: "bind", Socket: "z"})
+						tt.third(w, at+100e6)
+						return at + 300e6
+					})
+					boxed(w)
+					w.run.Experiment = expectations(t,
+						"order enter(client.bind) < enter(server.bind)", "order enter(server.bind) < enter(client.bind)", "order enter(client.bind) < enter(third.bind)")
+					b, err := NewBuilder(w.run).WithReference(reference)
+					if err != nil {
+						t.Fatal(err)
+					}
+					tl, err := b.Build(1)
+					if err != nil {
+						t.Fatal(err)
+					}
+					w.checkStamps(t, tl)
+					w.checkCertain(t, tl)
+					rulings := tl.Verdicts[len(tl.Verdicts)-3:]
+					for _, v := range rulings {
+						const cause = "probes and segments exclude each other: by segments the clock of B, against that of A, is"
+						if v.Ruling != CannotTell || !strings.Contains(v.Reason, cause) {
+							t.Errorf("seed %d: %q is %s: %s", seed, v.Expectation, v.Ruling, v.Reason)
+						}
+					}
+					for _, s := range tl.Transmissions() {
+						if s.Impossible {
+							t.Errorf("seed %d: %+v is called impossible", seed, s)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestContradictionsDecideNothing: where messages contradict each other and it is not a few of
+// them that lie, nothing across those hosts is decided by clocks, and that is the cause. Where
+// one lies, however deep in the run, it is left out.
+func TestContradictionsDecideNothing(t *testing.T) {
+	bind := func(w *world, later int64) Verdict {
+		w.repeat(1, 1e9, func(at int64) int64 {
+			k := w.talk(0, 1, 40001, 1000)
+			at = k.close(k.open(at), 0) + 300e6
+			w.call(0, at, at+1000, Call{Lane: "client", Step: 3, Name: "bind", Socket: "x"})
+			w.call(1, at+later, at+later+1000, Call{Lane: "server", Step: 3, Name: "bind", Socket: "y"})
+			return at + 300e6
+		})
+		w.run.Experiment = expectations(t, "order enter(client.bind) < enter(server.bind)")
+		tl, err := Build(w.run, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range tl.Transmissions() {
+			if s.Impossible {
+				t.Errorf("%+v is called impossible", s)
+			}
+		}
+		return tl.Verdicts[len(tl.Verdicts)-1]
+	}
+	for seed := range uint64(5) {
+		for _, later := range []int64{-8_000, 8_000, -30e6, 30e6} {
+			w := newWorld(seed, simClock{offset: 1e12}, simClock{offset: 5e12, ppm: 1000})
+			w.probe(probing{asker: 0, peer: 1, to: 3e9, every: 50e6, there: quiet, back: quiet})
+			v := bind(w, later)
+			if v.Ruling != CannotTell || !strings.Contains(v.Reason, "the clocks of A and B contradict each other by ") {
+				t.Errorf("seed %d, %d ns later: %s: %s", seed, later, v.Ruling, v.Reason)
+			}
+		}
+	}
+	w := newWorld(7, wildClocks(7, 2)...)
+	for i, at := 0, int64(0); i < 6000; i, at = i+1, at+5e5 {
+		there := quiet
+		if i == 3000 {
+			there.shift = -20e6
+		}
+		w.exchange(at, 0, 1, there, quiet)
+	}
+	if v := bind(w, -3e6); v.Ruling != Fail {
+		t.Errorf("one probe of 6000 lies: %s: %s", v.Ruling, v.Reason)
+	}
+}
+
+// TestLiesAccuseNobodyElse: a host whose stamps lie makes no two others contradict each
+// other.
+func TestLiesAccuseNobodyElse(t *testing.T) {
+	w := newWorld(3, wildClocks(3, 4)...)
+	marks(w, 1e9)
+	for a := range 4 {
+		for b := a + 1; b < 4; b++ {
+			w.probe(probing{asker: a, peer: b, to: 3e9, every: 50e6, there: quiet, back: quiet})
+		}
+	}
+	early := quiet
+	early.shift = -50e6
+	for b := 1; b < 4; b++ {
+		w.exchange(1.52e9, 0, b, early, simPath{loss: 1})
+	}
+	b := NewBuilder(w.run)
+	r, err := b.ClockReport(5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkWarned(t, "the report", r.Warnings, []string{
+		"The clocks of A and B contradict each other by ", "The clocks of A and C contradict", "The clocks of A and D contradict",
+		"3 of the run's probes contradict most of the others and were left out of the clocks.",
+	})
+	w.checkReport(t, b, r.Reference)
+}
+
 // known is what two timelines of one repetition must have in common.
 func known(tl *Timeline) (pairs map[[2]simMoment]bool, segments map[string]bool) {
 	pairs, segments = make(map[[2]simMoment]bool), make(map[string]bool)

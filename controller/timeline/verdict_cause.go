@@ -11,7 +11,8 @@ import (
 type causes struct {
 	t *Timeline
 	// disputed are sentences on what kept the clocks from answering the questions since it
-	// was last emptied: probes and segments that exclude each other, a host's suspend.
+	// was last emptied: probes and segments that exclude each other, messages that contradict
+	// each other, a host's suspend.
 	disputed []string
 }
 
@@ -47,24 +48,33 @@ func (c *causes) dispute(a, b int) {
 	}
 }
 
-// dispute is a sentence on a suspend between two moments of one host, or on how probes and
-// segments exclude each other, if that makes the time between two moments of different hosts
-// less sure than each of them would have it.
+// dispute is a sentence on what makes the time between two moments less sure than messages
+// would have it: a suspend between two moments of one host, messages that contradict each
+// other about one of two clocks, or probes and segments that exclude each other.
 func (c *certainty) dispute(a, b *Moment) string {
 	x, y := a.Event.Host, b.Event.Host
 	switch {
 	case x == y && c.suspended(x, a.Local, b.Local):
 		return "the host was suspended in between, and for how long is not known well"
-	case c.disputes == nil, x == y:
+	case x == y, c.clocks == nil, c.clocks.Same(x, y):
+		return ""
+	case c.contradicted[x] != "":
+		return c.contradicted[x]
+	case c.contradicted[y] != "":
+		return c.contradicted[y]
+	case c.disputes == nil:
 		return ""
 	}
 	both := clock.Bound{Lo: -clock.Unbounded, Hi: clock.Unbounded}
 	for _, method := range methods {
-		m := c.alone[method]
-		if m == nil {
-			return ""
+		lo, hi := -clock.Unbounded, clock.Unbounded
+		if m := c.alone[method]; m != nil {
+			lo, hi = m.Between(x, a.Local, y, b.Local)
 		}
-		lo, hi := m.Between(x, a.Local, y, b.Local)
+		if lo <= -clock.Unbounded || hi >= clock.Unbounded {
+			// One method alone does not compare them: what counts is who is doubted.
+			return c.disputeOf(x, y)
+		}
 		both.Lo, both.Hi = max(both.Lo, lo), min(both.Hi, hi)
 	}
 	if both.Lo <= both.Hi {
@@ -75,6 +85,18 @@ func (c *certainty) dispute(a, b *Moment) string {
 	}
 	// The two exclude each other somewhere on the way between these hosts.
 	return c.disputes[c.anyDispute]
+}
+
+// disputeOf is how the methods exclude each other over one of two hosts.
+func (c *certainty) disputeOf(x, y int) string {
+	for other := range len(c.evidence.hosts) {
+		for _, host := range []int{x, y} {
+			if text := c.disputes[pairOf(host, other)]; text != "" {
+				return text
+			}
+		}
+	}
+	return ""
 }
 
 // because adds the disputes to the reason of a verdict that could not be told.

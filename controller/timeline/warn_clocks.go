@@ -20,7 +20,7 @@ func (b *Builder) warnOfClocks() []string {
 func (b *Builder) warnOfUntied() []string {
 	var w []string
 	for h, method := range b.method {
-		if method == MethodUnknown {
+		if method == MethodUnknown && b.contradicted(h) == "" && b.contradicted(b.clocks.Reference()) == "" {
 			w = append(w, fmt.Sprintf("Nothing ties the clock of %s to that of %s: their times cannot be compared, and only messages order them.",
 				b.name(h), b.name(b.clocks.Reference())))
 		}
@@ -41,34 +41,40 @@ func (b *Builder) warnOfTestClocks() []string {
 func (b *Builder) warnOfContradictions() []string {
 	var w []string
 	for _, c := range b.contradictions {
-		w = append(w, b.contradiction(&c))
+		w = append(w, b.contradiction(&c)+".")
 	}
-	var disagree []pair
-	for _, d := range b.clocks.Disagreements() {
-		disagree = append(disagree, pairOf(d.A, d.B))
-	}
-	remain := false
-	for _, c := range b.clocks.Inconsistent() {
-		// Where the methods exclude each other that is told by itself.
-		if between := pairOf(c.A, c.B); !slices.Contains(disagree, between) {
-			remain = true
-			if !slices.ContainsFunc(b.contradictions, func(known clock.Contradiction) bool { return pairOf(known.A, known.B) == between }) {
-				w = append(w, b.contradiction(&c))
-			}
+	remains := b.clocks.Inconsistent()
+	for _, c := range remains {
+		between := pairOf(c.A, c.B)
+		if !slices.ContainsFunc(b.contradictions, func(known clock.Contradiction) bool { return pairOf(known.A, known.B) == between }) {
+			w = append(w, b.contradiction(&c)+".")
 		}
 	}
 	switch {
-	case remain:
-		w = append(w, "The contradiction remains whichever few messages are left out: no time across these hosts can be believed.")
+	case len(remains) > 0:
+		w = append(w, "The contradiction remains whichever few messages are left out: no time across these hosts is believed, and only messages order them.")
 	case len(b.contradictions) > 0:
 		w = append(w, b.warnOfLiars())
 	}
 	return w
 }
 
+// contradiction is a sentence without its full stop.
 func (b *Builder) contradiction(c *clock.Contradiction) string {
-	return fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies, or a clock drifts by more than %s ppm.",
+	return fmt.Sprintf("The clocks of %s and %s contradict each other by %s: a time stamp lies, or a clock drifts by more than %s ppm",
 		b.name(c.A), b.name(c.B), time.Duration(c.Lo-c.Hi), trimmed(float64(b.clocks.DriftPPB())/1000, 3))
+}
+
+// contradicted is why nothing is known of a host's clock though messages tie it to others: they
+// contradict each other, and nobody knows which of them lie. It has no full stop; empty if
+// there is no such reason.
+func (b *Builder) contradicted(host int) string {
+	for _, c := range b.clocks.Inconsistent() {
+		if (host == c.A || host == c.B) && !b.clocks.Same(c.A, c.B) {
+			return b.contradiction(&c)
+		}
+	}
+	return ""
 }
 
 // warnOfLiars says what became of the contradictions.
@@ -94,6 +100,9 @@ func (b *Builder) warnOfDisagreements() []string {
 
 // upper begins a sentence.
 func upper(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+// lower goes on with one.
+func lower(text string) string { return strings.ToLower(text[:1]) + text[1:] }
 
 // disagreement says, without a full stop, where two methods exclude each other.
 func (b *Builder) disagreement(d *clock.Disagreement) string {
