@@ -34,7 +34,8 @@ type hub struct {
 	armed time.Duration
 	// learnt is behind which port a hardware address was last seen.
 	learnt map[[6]byte]*port
-	spare  []*frame
+	// spare are frames that nobody uses, by their capacity.
+	spare  map[int][]*frame
 	buffer []byte
 	err    error
 }
@@ -92,15 +93,13 @@ const (
 	batch = 32
 	// maxLearnt bounds the table of addresses; see learn.
 	maxLearnt = 4096
-	// maxSpare bounds the frames that are kept for the next ones to come.
+	// maxSpare bounds the frames of each capacity that are kept for the next ones to come.
 	maxSpare = 1024
-	// spareSize is the capacity of frames that are kept.
-	spareSize = 2048
 )
 
 // newHub makes a hub without ports. Its descriptors are closed by close.
 func newHub() (_ *hub, err error) {
-	h := &hub{epoll: -1, timer: -1, stop: -1, began: time.Now(), learnt: make(map[[6]byte]*port), buffer: make([]byte, maxFrame)}
+	h := &hub{epoll: -1, timer: -1, stop: -1, began: time.Now(), learnt: make(map[[6]byte]*port), spare: make(map[int][]*frame), buffer: make([]byte, maxFrame)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, h.close())
@@ -364,22 +363,21 @@ func (h *hub) deliver(f flight) {
 
 // copy makes a frame of bytes that are about to be overwritten.
 func (h *hub) copy(bytes []byte) *frame {
-	if len(bytes) > spareSize {
-		return &frame{bytes: append([]byte(nil), bytes...)}
-	}
-	if n := len(h.spare); n > 0 {
-		f := h.spare[n-1]
-		h.spare = h.spare[:n-1]
+	size := room(len(bytes))
+	if all := h.spare[size]; len(all) > 0 {
+		f := all[len(all)-1]
+		h.spare[size] = all[:len(all)-1]
 		f.bytes = append(f.bytes[:0], bytes...)
 		return f
 	}
-	return &frame{bytes: append(make([]byte, 0, spareSize), bytes...)}
+	return &frame{bytes: append(make([]byte, 0, size), bytes...)}
 }
 
 func (h *hub) drop(f *frame) {
 	f.users--
-	if f.users == 0 && cap(f.bytes) == spareSize && len(h.spare) < maxSpare {
-		h.spare = append(h.spare, f)
+	size := cap(f.bytes)
+	if f.users == 0 && size <= largeFrame && len(h.spare[size]) < maxSpare {
+		h.spare[size] = append(h.spare[size], f)
 	}
 }
 

@@ -22,7 +22,7 @@ type line struct {
 
 	// counts but for InFlight, which follows from the others.
 	counts Counts
-	// inFlight is in bytes.
+	// inFlight is the memory of the frames under way, in bytes.
 	inFlight int
 }
 
@@ -32,6 +32,30 @@ type waiter struct {
 	sent time.Duration
 	size int
 }
+
+const (
+	// smallFrame and largeFrame are the capacities of frames that are kept for the next
+	// ones to come. Most are acknowledgements, or as long as Ethernet's MTU lets them be.
+	smallFrame = 256
+	largeFrame = 2048
+	// overhead is what a frame under way takes besides its bytes: its flight in a heap that
+	// grew by doubling, its place in a queue, and its header.
+	overhead = 256
+)
+
+// room is the capacity of the buffer of a frame.
+func room(size int) int {
+	switch {
+	case size <= smallFrame:
+		return smallFrame
+	case size <= largeFrame:
+		return largeFrame
+	}
+	return size
+}
+
+// footprint is the memory that a frame takes while it is under way.
+func footprint(size int) int { return room(size) + overhead }
 
 // newLine makes a line whose choices follow from the seed and from which line it is.
 func newLine(d Direction, seed, which uint64) *line {
@@ -43,7 +67,7 @@ func newLine(d Direction, seed, which uint64) *line {
 func (l *line) take(now time.Duration, size int) (arrives time.Duration, ok bool) {
 	l.counts.Taken++
 	lose, stray, overtake := l.random.Float64(), l.random.Float64(), l.random.Float64()
-	if l.full(now, size) || l.inFlight+size > MaxBytesInFlight {
+	if l.full(now, size) || l.inFlight+footprint(size) > MaxBytesInFlight {
 		l.counts.Overflowed++
 		return 0, false
 	}
@@ -52,7 +76,7 @@ func (l *line) take(now time.Duration, size int) (arrives time.Duration, ok bool
 		l.counts.Lost++
 		return 0, false
 	}
-	l.inFlight += size
+	l.inFlight += footprint(size)
 	if overtake < l.Reorder {
 		return sent, true
 	}
@@ -93,7 +117,7 @@ func (l *line) send(now time.Duration, size int) time.Duration {
 
 // arrived says that a frame of the line came to its end, and whether it was accepted there.
 func (l *line) arrived(size int, accepted bool) {
-	l.inFlight -= size
+	l.inFlight -= footprint(size)
 	if accepted {
 		l.counts.Delivered++
 	} else {

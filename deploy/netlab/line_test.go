@@ -115,13 +115,21 @@ func TestLineQueues(t *testing.T) {
 }
 
 func TestLineHoldsNoMoreThanItMay(t *testing.T) {
-	l := newLine(Direction{Delay: time.Minute}, 1, 1)
-	const size = 1 << 16
-	for range MaxBytesInFlight/size + 10 {
-		l.take(0, size)
-	}
-	if l.inFlight != MaxBytesInFlight || l.counts.Overflowed != 10 {
-		t.Errorf("%d bytes under way and %d overflowed, want %d and 10", l.inFlight, l.counts.Overflowed, MaxBytesInFlight)
+	for _, size := range []int{60, smallFrame, smallFrame + 1, 1514, largeFrame + 1, 1 << 16} {
+		l := newLine(Direction{Delay: time.Minute}, 1, 1)
+		most := MaxBytesInFlight / footprint(size)
+		for range most + 10 {
+			l.take(0, size)
+		}
+		if l.inFlight != most*footprint(size) || l.counts.Overflowed != 10 {
+			t.Errorf("frames of %d: %d bytes under way and %d overflowed, want %d and 10", size, l.inFlight, l.counts.Overflowed, most*footprint(size))
+		}
+		for range most {
+			l.arrived(size, true)
+		}
+		if l.inFlight != 0 {
+			t.Errorf("frames of %d: %d bytes under way when all have arrived", size, l.inFlight)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,10 +40,21 @@ func netemQdisc(index int, d Direction, mtu int) *netlink.Netem {
 	}
 	return netlink.NewNetem(netlink.QdiscAttrs{LinkIndex: index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
 		netlink.NetemQdiscAttrs{
-			Latency: uint32(d.Delay.Microseconds()), Jitter: uint32(d.Jitter.Microseconds()),
+			Latency: latency(d.Delay), Jitter: uint32(d.Jitter.Microseconds()),
 			Loss: float32(100 * d.Loss), ReorderProb: float32(100 * d.Reorder),
 			Rate64: rate, Limit: uint32(limit),
 		})
+}
+
+// latency is a delay as netem is told it, in microseconds. No frame is to arrive sooner than
+// it should, so it is rounded up, and jitter down. The kernel is told ticks of 64 ns, to which
+// netlink rounds down again: only every eighth microsecond is whole in them.
+func latency(d time.Duration) uint32 {
+	us := uint32((d + time.Microsecond - 1) / time.Microsecond)
+	if us%8 != 0 {
+		us++
+	}
+	return us
 }
 
 // hasNetem finds out by trying, on a bridge that carries nothing yet.

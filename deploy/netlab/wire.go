@@ -11,8 +11,9 @@ const (
 	MaxDelay = time.Minute
 	MinRate  = 1_000           // bits a second
 	MaxRate  = 100_000_000_000 // bits a second
-	// MaxBytesInFlight is the most that one direction holds. What arrives beyond it is
-	// dropped and counted as overflowed.
+	// MaxBytesInFlight is the most that one direction holds, counting for each frame the
+	// memory that it takes, which is more than its bytes if it is short. What arrives
+	// beyond it is dropped and counted as overflowed.
 	MaxBytesInFlight = 64 << 20
 )
 

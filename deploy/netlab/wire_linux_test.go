@@ -183,31 +183,69 @@ func newTap(t testing.TB, h *Host) *tap {
 // next is the next UDP datagram for port 7 that the tap sees.
 func (p *tap) next() sighting {
 	p.t.Helper()
-	frame, control := make([]byte, maxFrame), make([]byte, 128)
+	buffer := make([]byte, maxFrame)
 	for {
-		n, cn, _, _, err := unix.Recvmsg(p.fd, frame, control, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			p.t.Fatalf("read from a tap: %v", err)
-		}
 		const ipv4, udp = 14, 34
-		f := frame[:n]
-		if n < udp+12 || !bytes.Equal(f[12:14], []byte{8, 0}) || f[ipv4+9] != unix.IPPROTO_UDP ||
+		f, at := p.read(buffer)
+		if len(f) < udp+12 || !bytes.Equal(f[12:14], []byte{8, 0}) || f[ipv4+9] != unix.IPPROTO_UDP ||
 			binary.BigEndian.Uint16(f[udp+2:]) != 7 || bytes.HasPrefix(f[udp+8:], []byte("hell")) {
 			continue
 		}
-		messages, err := unix.ParseSocketControlMessage(control[:cn])
-		if err != nil || len(messages) != 1 {
-			p.t.Fatalf("%d control messages, want the stamp alone (%v)", len(messages), err)
-		}
-		stamp := (*unix.Timespec)(unsafe.Pointer(&messages[0].Data[0]))
-		return sighting{binary.BigEndian.Uint32(f[udp+8:]), time.Unix(stamp.Unix()), n}
+		return sighting{binary.BigEndian.Uint32(f[udp+8:]), at, len(f)}
 	}
 }
 
 func numbered(i int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(i)) }
+
+// awaitStamps sends until the kernel stamps at all taps as packets pass: it begins with that
+// some time after a socket has asked for it, and until then it stamps as they are read.
+func awaitStamps(t *testing.T, sender *net.UDPConn, taps ...*tap) {
+	t.Helper()
+	await(t, "the kernel stamps at the taps", func() bool {
+		if _, err := sender.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		stamps := true
+		for _, p := range taps {
+			stamps = p.stamped() && stamps
+		}
+		return stamps
+	})
+}
+
+// stamped waits for one frame, reads it, and reports whether the kernel had stamped it before.
+func (p *tap) stamped() bool {
+	p.t.Helper()
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, int(deadline/time.Millisecond))
+	for err == unix.EINTR {
+		n, err = unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, int(deadline/time.Millisecond))
+	}
+	if err != nil || n != 1 {
+		p.t.Fatalf("wait for a frame at a tap: %d, %v", n, err)
+	}
+	before := time.Now()
+	_, at := p.read(make([]byte, maxFrame))
+	return !at.After(before)
+}
+
+// read is the next frame that the tap sees, in b, and its stamp.
+func (p *tap) read(b []byte) (frame []byte, at time.Time) {
+	p.t.Helper()
+	control := make([]byte, 128)
+	n, cn, _, _, err := unix.Recvmsg(p.fd, b, control, 0)
+	for err == unix.EINTR {
+		n, cn, _, _, err = unix.Recvmsg(p.fd, b, control, 0)
+	}
+	if err != nil {
+		p.t.Fatalf("read from a tap: %v", err)
+	}
+	messages, err := unix.ParseSocketControlMessage(control[:cn])
+	if err != nil || len(messages) != 1 {
+		p.t.Fatalf("%d control messages, want the stamp alone (%v)", len(messages), err)
+	}
+	stamp := (*unix.Timespec)(unsafe.Pointer(&messages[0].Data[0]))
+	return b[:n], time.Unix(stamp.Unix())
+}
 
 // The two ways of a wire have delays of their own, seen by the taps of the hosts.
 // Never sooner; later by as much as a busy machine may keep a thread waiting.
@@ -224,6 +262,7 @@ func TestWireDelaysEachWayByItsOwn(t *testing.T) {
 			sender, receiver := datagrams(t, l, way.from, way.to)
 			meet(t, sender, receiver)
 			near, far := newTap(t, l.Host(way.from)), newTap(t, l.Host(way.to))
+			awaitStamps(t, sender, near, far)
 			var took []time.Duration
 			for i := range frames {
 				if _, err := sender.Write(numbered(i)); err != nil {
@@ -375,7 +414,6 @@ func TestLossIsCountedToTheLastFrame(t *testing.T) {
 	sender, receiver := datagrams(t, l, "A", "B")
 	neighbour(t, l.Host("A"), l.Host("B"), 2)
 	came := 0
-	buffer := make([]byte, 16)
 	for i := 0; i < frames; i += window {
 		for j := range window {
 			if _, err := sender.Write(numbered(i + j)); err != nil {
@@ -385,18 +423,7 @@ func TestLossIsCountedToTheLastFrame(t *testing.T) {
 		// All have come whose fate is to come, and are in the socket's buffer.
 		await(t, "the window has left", func() bool { return settled(t, l)["A"].Out.Taken >= uint64(i+window) })
 		settled(t, l)
-		for {
-			if err := receiver.SetReadDeadline(time.Now()); err != nil {
-				t.Fatal(err)
-			}
-			if err := receiver.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := receiver.Read(buffer); err != nil {
-				break
-			}
-			came++
-		}
+		came += emptied(t, receiver)
 	}
 	reports := settled(t, l)
 	a, b := reports["A"], reports["B"]
@@ -420,6 +447,33 @@ func TestLossIsCountedToTheLastFrame(t *testing.T) {
 	if others := int(a.Out.Taken) - frames; others < 0 || others > 50 || int(a.Out.Lost) < frames-came {
 		t.Errorf("%d frames besides the datagrams, %d lost of all and %d of the datagrams", others, a.Out.Lost, frames-came)
 	}
+}
+
+// emptied reads all datagrams that are in a socket's buffer now, and counts them.
+func emptied(t testing.TB, c *net.UDPConn) (came int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 16)
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		for {
+			_, _, failed = unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
+			switch failed {
+			case nil:
+				came++
+			case unix.EINTR:
+			default:
+				return
+			}
+		}
+	})
+	if err != nil || failed != unix.EAGAIN {
+		t.Fatalf("read what is in a socket: %v, %v", err, failed)
+	}
+	return came
 }
 
 // neighbour tells a host another's hardware address, the n-th of the lab.
