@@ -168,7 +168,7 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 			a.outside = append(a.outside, fmt.Sprintf("repetition %d, moment %d: %d ±%d, the truth is %d", tl.Repetition, i, m.LabNs, *m.ErrorNs, truth(m)))
 		}
 	}
-	count := func(departure, arrival *uint32, impossible, ambiguous bool, oneWay, oneWayErr *int64) {
+	count := func(departure, arrival *uint32, impossible bool, oneWay, oneWayErr *int64) {
 		if departure == nil || arrival == nil {
 			return
 		}
@@ -177,9 +177,10 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 		if impossible {
 			a.impossible++
 		}
-		// Near a step of CLOCK_REALTIME a stamp may say no more than two moments far from each other.
+		// Near a step of CLOCK_REALTIME a stamp may say no more than two moments far from each
+		// other, and an arrow that cannot be drawn downwards may go up by no more than that.
 		took, loose := truth(to)-truth(from), stampError(tl, from)+stampError(tl, to)
-		if from.LabNs > to.LabNs && !ambiguous && loose < int64(time.Millisecond) {
+		if up := from.LabNs - to.LabNs; up > 0 && (loose < int64(time.Millisecond) || up > loose) {
 			a.early++
 		}
 		if oneWay == nil {
@@ -193,12 +194,12 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 	}
 	for _, c := range tl.Connections {
 		for _, s := range c.Segments {
-			count(s.Departure, s.Arrival, s.Impossible, s.Ambiguous, s.OneWayNs, s.OneWayErrorNs)
+			count(s.Departure, s.Arrival, s.Impossible, s.OneWayNs, s.OneWayErrorNs)
 		}
 	}
 	for _, o := range tl.Others {
 		s := o.Segment
-		count(s.Departure, s.Arrival, s.Impossible, s.Ambiguous, s.OneWayNs, s.OneWayErrorNs)
+		count(s.Departure, s.Arrival, s.Impossible, s.OneWayNs, s.OneWayErrorNs)
 	}
 }
 
