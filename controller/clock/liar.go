@@ -7,13 +7,13 @@ import (
 )
 
 // Liars returns the indices of messages that cannot be believed: each contradicts
-// more than half of the messages the other way between the same two clocks, as a
-// message with a false stamp does and an honest one does not. They are found one by
+// more than half of the messages the other way between the same two clocks, or more than half of
+// the 64 about its own time, as a message with a false stamp does and an honest one does
+// not. (In a long run what a clock may drift hides a lie from most of the run.) They are found one by
 // one, the one that contradicts most first; of two that only contradict each other
 // nobody can tell, so both go. What a clock that drifts beyond the bound does to its
 // messages is not a lie of a few: what stays may still be inconsistent. Over a suspend that
-// was reported messages do not contradict each other, so a false stamp in the shorter part of
-// such a run contradicts too few: it stays, and makes the model inconsistent.
+// was reported messages do not contradict each other.
 //
 // Only pairs of clocks whose own messages contradict each other are looked at, and of those
 // every message, in O(n log n) for a few lies. If there are very many, those of one direction
@@ -46,6 +46,8 @@ type court struct {
 	// of the other.
 	near, far []span
 	sides     [2][]witness
+	// parts are the witnesses by part, way and time on the near clock.
+	parts map[[2]int][2][]*witness
 }
 
 // witness is a message. It contradicts one of the other way, of the same part of the run, if
@@ -53,6 +55,7 @@ type court struct {
 // the clocks can have parted by in between are less than nothing, whichever was first.
 type witness struct {
 	index int
+	near  Local
 	// most and the time on the near clock, times the rate: added and taken away. The signs of
 	// the two ways differ.
 	rising, falling fine
@@ -60,7 +63,8 @@ type witness struct {
 	part [2]int
 	// against is how many it contradicts; out: it goes.
 	against int
-	out     bool
+	// about: it may contradict most of those about its time. out: it goes.
+	about, out bool
 }
 
 // hear takes a message; one that left or arrived when a clock may have stood still says nothing.
@@ -72,7 +76,7 @@ func (c *court) hear(way, index int, m Message) {
 	}
 	n, ok1 := partOf(c.near, near, nearErr)
 	f, ok2 := partOf(c.far, far, farErr)
-	w := witness{index: index, part: [2]int{n, f}}
+	w := witness{index: index, near: near, part: [2]int{n, f}}
 	if !ok1 || !ok2 {
 		w.part = [2]int{-1, -1 - way}
 	}
@@ -101,7 +105,8 @@ func (c *court) liars() []int {
 		most, of := 0, 0
 		for side := range c.sides {
 			for i := range c.sides[side] {
-				if w := &c.sides[side][i]; !w.out && 2*w.against > left[1-side] && w.against > most {
+				w := &c.sides[side][i]
+				if w.against > most && c.guilty(w, side, left) {
 					most, of = w.against, side
 				}
 			}
@@ -114,10 +119,7 @@ func (c *court) liars() []int {
 		for side := range c.sides {
 			for i := range c.sides[side] {
 				w := &c.sides[side][i]
-				if w.out || 2*w.against <= left[1-side] {
-					continue
-				}
-				if w.against == most || many && side == of {
+				if (w.against == most || many && side == of) && c.guilty(w, side, left) {
 					found[side] = append(found[side], w)
 				}
 			}
@@ -145,6 +147,48 @@ func (c *court) liars() []int {
 	}
 }
 
+// guilty reports whether a message of a side contradicts more than half of those that are left
+// of the other, or of those about it.
+func (c *court) guilty(w *witness, side int, left [2]int) bool {
+	if w.out || w.against == 0 {
+		return false
+	}
+	if 2*w.against > left[1-side] {
+		return true
+	}
+	w.about = w.about && c.mostAbout(w, 1-side)
+	return w.about
+}
+
+// reach is how many messages before and after its own time a message is compared with, and
+// leastAbout how many there have to be.
+const (
+	reach      = 32
+	leastAbout = 3
+)
+
+// mostAbout reports whether a message contradicts more than half of those of the other side
+// that are closest before and after it.
+func (c *court) mostAbout(w *witness, side int) bool {
+	others := c.parts[w.part][side]
+	middle := sort.Search(len(others), func(i int) bool { return others[i].near >= w.near })
+	asked, against := 0, 0
+	look := func(from, step int) {
+		for i, n := from, 0; i >= 0 && i < len(others) && n < reach; i += step {
+			if !others[i].out {
+				n++
+				asked++
+				if w.contradicts(others[i]) {
+					against++
+				}
+			}
+		}
+	}
+	look(middle-1, -1)
+	look(middle, 1)
+	return asked >= leastAbout && 2*against > asked
+}
+
 // forget takes a message out of the counts of the other side.
 func (c *court) forget(liar *witness, side int) {
 	for i := range c.sides[side] {
@@ -161,19 +205,22 @@ func (w *witness) contradicts(other *witness) bool {
 
 // count counts what each message contradicts of those that are left.
 func (c *court) count() {
-	parts := make(map[[2]int][2][]*witness)
+	c.parts = make(map[[2]int][2][]*witness)
 	for side := range c.sides {
 		for i := range c.sides[side] {
 			w := &c.sides[side][i]
-			w.against = 0
+			w.against, w.about = 0, true
 			if !w.out {
-				of := parts[w.part]
+				of := c.parts[w.part]
 				of[side] = append(of[side], w)
-				parts[w.part] = of
+				c.parts[w.part] = of
 			}
 		}
 	}
-	for _, of := range parts {
+	for _, of := range c.parts {
+		for _, way := range of {
+			slices.SortFunc(way, func(a, b *witness) int { return cmp.Compare(a.near, b.near) })
+		}
 		countAgainst(of[0], of[1])
 		countAgainst(of[1], of[0])
 	}

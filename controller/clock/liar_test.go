@@ -77,3 +77,84 @@ func TestNobodyLiesOverASuspend(t *testing.T) {
 		t.Errorf("liars are %v, want the first message", got)
 	}
 }
+
+// A lie in the middle of a long run is found as one at its ends, and alone.
+func TestLiarsInALongRun(t *testing.T) {
+	q := quiet{ppm: 20, delay: 400, jitter: 300, rate: 20, seconds: 600}
+	_, messages := q.simulate(3)
+	want := len(messages) / 2
+	messages[want].Received -= 20_000_000
+	if messages[want].From == 1 {
+		t.Fatal("the lie is on the other way than meant")
+	}
+	if got := Liars(Config{Hosts: 2}, messages); !slices.Equal(got, []int{want}) {
+		t.Errorf("liars are %v, want %d alone", got, want)
+	}
+}
+
+// With more lies than can be taken one by one, in a long run, all go and no honest message does.
+func TestManyLiars(t *testing.T) {
+	q := quiet{ppm: 20, delay: 400, jitter: 300, rate: 20, seconds: 900}
+	_, messages := q.simulate(4)
+	var want []int
+	for i := range messages {
+		if messages[i].From == 0 && i%5 == 0 {
+			messages[i].Received -= Local(1_000_000_000 + i*1_000)
+			want = append(want, i)
+		}
+	}
+	got := Liars(Config{Hosts: 2}, messages)
+	slices.Sort(got)
+	if len(want) < 1_000 || !slices.Equal(got, want) {
+		t.Errorf("%d liars, want %d others", len(got), len(want))
+	}
+}
+
+// Counting finds exactly what comparing each with each does.
+func TestContradictionsAreCounted(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := newLab(rapid.Uint64().Draw(t, "seed"))
+		l.clocks = l.clocks[:2]
+		c := court{rate: rateOf(200_000), near: []span{{5e8, 5e8}}, far: []span{{2e8, 3e8}}}
+		for i := range rapid.IntRange(0, 80).Draw(t, "messages") {
+			sent := Local(l.random.Int64N(1e9))
+			c.hear(i%2, i, Message{
+				Sent: sent, Received: sent + Local(l.random.Int64N(400_000)-200_000),
+				SentErr: l.random.Int64N(2_000), ReceivedErr: l.random.Int64N(2_000),
+			})
+		}
+		c.count()
+		for side := range c.sides {
+			for i := range c.sides[side] {
+				want := 0
+				for k := range c.sides[1-side] {
+					if c.sides[side][i].contradicts(&c.sides[1-side][k]) {
+						want++
+					}
+				}
+				if got := c.sides[side][i].against; got != want {
+					t.Fatalf("a message contradicts %d others, want %d", got, want)
+				}
+			}
+		}
+	})
+}
+
+// What a court calls a contradiction is one: of two messages that contradict each other a
+// model is inconsistent, of two that do not it is not.
+func TestContradictionIsThatOfTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		draw := func(name string, most int64) int64 { return rapid.Int64Range(-most, most).Draw(t, name) }
+		there := Message{From: 0, To: 1, SentErr: rapid.Int64Range(0, 500).Draw(t, "error")}
+		there.Received = there.Sent + Local(draw("there", 3_000))
+		back := Message{From: 1, To: 0, Sent: Local(draw("at", 1e7))}
+		back.Received = back.Sent + Local(draw("back", 3_000))
+		c := court{rate: rateOf(DefaultDriftPPM * 1000)}
+		c.hear(0, 0, there)
+		c.hear(1, 1, back)
+		broken := len(NewModel(Config{Hosts: 2}, []Message{there, back}).Inconsistent()) > 0
+		if got := c.sides[0][0].contradicts(&c.sides[1][0]); got && !broken {
+			t.Fatalf("%+v and %+v contradict each other, and the model is consistent", there, back)
+		}
+	})
+}

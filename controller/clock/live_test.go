@@ -1,8 +1,10 @@
 package clock
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -57,10 +59,14 @@ func TestLiveForgets(t *testing.T) {
 	if kept := int64(after.HeapAlloc) - int64(before.HeapAlloc); kept > 8<<20 {
 		t.Errorf("%d messages keep %d bytes", len(messages), kept)
 	}
-	for _, lists := range live.facts.bins[Probes].pairs {
+	said := newFacts(Config{Hosts: 2})
+	said.learn(messages)
+	for i, lists := range live.facts.bins[Probes].pairs {
 		if n := max(len(lists.ahead), len(lists.behind)); n > mostLimits {
 			t.Errorf("%d limits are kept", n)
 		}
+		checkSaid(t, lists.ahead, said.bins[Probes].pairs[i].ahead)
+		checkSaid(t, lists.behind, said.bins[Probes].pairs[i].behind)
 	}
 	if len(m.Inconsistent())+len(m.WanderBroken()) > 0 {
 		t.Fatalf("inconsistent %+v, unsteady %+v", m.Inconsistent(), m.WanderBroken())
@@ -84,6 +90,17 @@ func TestLiveForgets(t *testing.T) {
 			t.Errorf("in %s the median error is %d ns", part.name, got)
 		} else {
 			t.Logf("in %s the median error is %d ns", part.name, got)
+		}
+	}
+}
+
+// checkSaid checks that every limit that is kept is one that a message gave.
+func checkSaid(t *testing.T, kept, said []limit) {
+	t.Helper()
+	sortLimits(said)
+	for _, l := range kept {
+		if i, _ := slices.BinarySearchFunc(said, l, func(a, b limit) int { return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Most, b.Most)) }); i == len(said) || said[i] != l {
+			t.Fatalf("%+v is kept, and no message said so", l)
 		}
 	}
 }
