@@ -9,11 +9,8 @@ import (
 // not mapped any more; with a sample every 20 ms that is after 80 seconds.
 const MaxSamples = 4096
 
-// maxSlew is the fastest that CLOCK_REALTIME is taken to drift against
-// CLOCK_MONOTONIC without a step, as a divisor of the time between two samples:
-// 500 ppm, the limit of adjtimex(2) on frequency. Linux slews both clocks alike and
-// changes their difference only by steps (settimeofday(2), ADJ_SETOFFSET, leap
-// seconds, suspend), so that a real host stays far below it.
+// maxSlew is the fastest that CLOCK_MONOTONIC is steered against the hardware's clock, as a
+// divisor of time: 500 ppm, the limit of adjtimex(2) on frequency.
 const maxSlew = 2000
 
 // Step says that CLOCK_REALTIME moved against CLOCK_MONOTONIC by By nanoseconds,
@@ -28,12 +25,16 @@ type Step struct {
 //
 // A stamp is mapped from the two samples around it. Its bound holds the truth as long
 // as the difference of the clocks, between two samples without a step, stays within
-// what the two samples say: on Linux it does, since there both clocks run at one rate.
+// what the two samples say: on Linux it does, since there both clocks run at one rate. A step
+// too small to be found, less than 1 µs and 50 ppm of the time between the samples, is in the bound.
 type Map struct {
 	samples []Sample
 	// starts are indices into samples, ascending: each is the first sample after a
 	// step. Between two of them Realtime grows strictly.
 	starts []int
+	// fell is the most that the difference of the clocks may have fallen between two samples
+	// without a step.
+	fell int64
 }
 
 // Add takes the next sample. It returns the step that lies between it and the sample
@@ -55,6 +56,8 @@ func (m *Map) Add(s Sample) *Step {
 	m.forget()
 	if step != nil {
 		m.starts = append(m.starts, len(m.samples))
+	} else {
+		m.fell = max(m.fell, fall(m.samples[len(m.samples)-1], s))
 	}
 	m.samples = append(m.samples, s)
 	return step
@@ -77,11 +80,14 @@ func (m *Map) forget() {
 	m.starts = kept
 }
 
-// between compares two samples, a before b.
+// fall is by how much the difference of the clocks may have fallen from a to b.
+func fall(a, b Sample) int64 { return a.offset() + a.Err - b.offset() + b.Err }
+
+// between compares two samples, a before b. What is no step to a Watcher is none here.
 func between(a, b Sample) *Step {
 	by := b.offset() - a.offset()
 	slack := a.Err + b.Err
-	slack += (b.Monotonic-a.Monotonic+slack)/maxSlew + 1
+	slack += (b.Monotonic-a.Monotonic+slack)/steady + smallestStep
 	if -slack <= by && by <= slack {
 		return nil
 	}
@@ -96,6 +102,9 @@ func (s Sample) offset() int64 { return s.Realtime - s.Monotonic }
 // stamp older than all samples. Where a step leaves more than one answer, err reaches to all
 // of them. Otherwise, within one stretch between two steps, later stamps never get an
 // earlier t.
+//
+// A stamp above that of the newest sample is taken for one from before a step back, if there
+// was one that allows it: a sample is to be added before the stamps that were taken by then are moved.
 func (m *Map) Monotonic(realtime int64) (t, err int64, ok bool) {
 	return m.MonotonicSince(realtime, math.MinInt64)
 }
@@ -104,9 +113,6 @@ func (m *Map) Monotonic(realtime int64) (t, err int64, ok bool) {
 // CLOCK_MONOTONIC, which may leave fewer answers. After the clock was set back by an hour,
 // stamps look for that long as if they could be from before.
 func (m *Map) MonotonicSince(realtime, since int64) (t, err int64, ok bool) {
-	if n := len(m.samples); n == 0 || m.samples[n-1].Realtime < realtime {
-		return 0, 0, false
-	}
 	var found answers
 	first := 0
 	for i := 0; i <= len(m.starts); i++ {
@@ -119,8 +125,7 @@ func (m *Map) MonotonicSince(realtime, since int64) (t, err int64, ok bool) {
 				found.add(low+(high-low)/2, (high-low+1)/2, since)
 			}
 		}
-		if a, b, in := around(m.samples[first:end], realtime); in {
-			t, err := interpolate(a, b, realtime)
+		if t, err, in := m.within(m.samples[first:end], realtime); in {
 			found.add(t, err, since)
 		}
 		first = end
@@ -156,18 +161,34 @@ func (f *answers) all() (t, err int64, ok bool) {
 	return t, f.high - t, true
 }
 
-// around finds the two samples on either side of a stamp.
-func around(samples []Sample, realtime int64) (a, b Sample, ok bool) {
+// within moves a stamp by the samples of one stretch. If the difference of the clocks fell
+// between two samples, a stamp right above the second may be from before it, and one right below the
+// first from after it: the bound reaches there too.
+func (m *Map) within(samples []Sample, realtime int64) (t, err int64, ok bool) {
 	i := sort.Search(len(samples), func(i int) bool { return samples[i].Realtime >= realtime })
 	switch {
 	case i == len(samples):
-		return a, b, false
+		return 0, 0, false
 	case i > 0:
-		return samples[i-1], samples[i], true
-	case samples[0].Realtime == realtime:
-		return samples[0], samples[0], true
+		t, err = interpolate(samples[i-1], samples[i], realtime)
+	case samples[0].Realtime == realtime || len(samples) > 1 && realtime >= samples[0].Realtime-fall(samples[0], samples[1]):
+		t, err = realtime-samples[0].offset(), samples[0].Err
+	default:
+		return 0, 0, false
 	}
-	return a, b, false
+	for j := i - 1; j > 0 && realtime <= samples[j].Realtime+m.fell; j-- {
+		a, b := samples[j-1], samples[j]
+		if realtime <= b.Realtime+fall(a, b) {
+			err = max(err, t-(realtime-a.offset()-a.Err))
+		}
+	}
+	for j := i; j+1 < len(samples) && realtime >= samples[j].Realtime-m.fell; j++ {
+		a, b := samples[j], samples[j+1]
+		if realtime >= a.Realtime-fall(a, b) {
+			err = max(err, realtime-b.offset()+b.Err-t)
+		}
+	}
+	return t, err, true
 }
 
 // nearStep reports whether the stamp may have been taken between a and b, between
@@ -176,7 +197,7 @@ func around(samples []Sample, realtime int64) (a, b Sample, ok bool) {
 // samples may have been anywhere; nothing here can show that.)
 func nearStep(a, b Sample, realtime int64) bool {
 	elapsed := b.Monotonic - a.Monotonic + a.Err + b.Err
-	elapsed += elapsed/maxSlew + 1
+	elapsed += elapsed/steady + smallestStep
 	before := a.Realtime <= realtime && realtime <= a.Realtime+elapsed
 	after := b.Realtime-elapsed <= realtime && realtime <= b.Realtime
 	return before || after

@@ -52,7 +52,7 @@ func elapsed(t *rapid.T) int64 {
 	return rapid.Int64Range(10_000, 10_000_000_000).Draw(t, "elapsed")
 }
 
-func drawRate(t *rapid.T) int64 { return rapid.Int64Range(-500, 500).Draw(t, "ppm") }
+func drawRate(t *rapid.T) int64 { return rapid.Int64Range(-50, 50).Draw(t, "ppm") }
 
 func checkBound(t *rapid.T, m *Map, s taken) {
 	at, err, ok := m.Monotonic(s.realtime)
@@ -246,5 +246,58 @@ func BenchmarkMapMonotonic(b *testing.B) {
 		if _, _, ok := m.Monotonic(1<<60 + 30_000_000_000); !ok {
 			b.Fatal("not mapped")
 		}
+	}
+}
+
+// TestMapHoldsTheTruthAcrossSmallStepsBack: a clock that is set back by little gives the same
+// stamp twice, and the second moment may be beyond the next sample.
+func TestMapHoldsTheTruthAcrossSmallStepsBack(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h, m := drawHost(t), &Map{}
+		var stamps []taken
+		m.Add(h.sample(t))
+		for range rapid.IntRange(1, 20).Draw(t, "samples") {
+			gap := rapid.SampledFrom([]int64{1e6, 20e6, 100e6, 1e9}).Draw(t, "gap")
+			part := rapid.Int64Range(0, gap).Draw(t, "until")
+			stamps = append(stamps, h.slew(t, part, 0)...)
+			// What is right before the step counts most.
+			stamps = append(stamps, taken{h.realtime(), h.now})
+			h.offset -= rapid.Int64Range(0, 2*(smallestStep+gap/steady)).Draw(t, "by")
+			stamps = append(stamps, taken{h.realtime(), h.now})
+			stamps = append(stamps, h.slew(t, gap-part, 0)...)
+			m.Add(h.sample(t))
+			for _, s := range stamps {
+				checkBound(t, m, s)
+			}
+		}
+	})
+	// Steps that 500 ppm would have hidden.
+	for _, c := range []struct{ gap, by int64 }{{100e6, 40_000}, {1e9, 400_000}} {
+		var m Map
+		m.Add(Sample{1e9, 1 << 60, 50})
+		m.Add(Sample{1e9 + c.gap, 1<<60 + c.gap, 50})
+		if step := m.Add(Sample{1e9 + 2*c.gap, 1<<60 + 2*c.gap - c.by, 50}); step == nil || step.By != -c.by {
+			t.Errorf("a step by %d ns between samples %d ns apart: %+v", -c.by, c.gap, step)
+		}
+	}
+}
+
+// TestMapPlacesWhatWasReadLate: after the clock was set back, stamps from before are still
+// unread, and above all that the clock shows now.
+func TestMapPlacesWhatWasReadLate(t *testing.T) {
+	const ms = 1_000_000
+	var m Map
+	for i := range int64(20) {
+		m.Add(Sample{i * 50 * ms, 1<<60 + i*50*ms, 50})
+	}
+	m.Add(Sample{1000 * ms, 1<<60 - 5, 50})
+	for ago := int64(52); ago < 500; ago += 50 {
+		truth := (1000 - ago) * ms
+		if at, err, ok := m.Monotonic(1<<60 + truth); !ok || abs(at-truth) > err || err > 100 {
+			t.Errorf("a stamp of %d ms before a step back was moved to %d ± %d, %v; it was at %d", ago, at, err, ok, truth)
+		}
+	}
+	if _, _, ok := m.Monotonic(1<<60 + 1100*ms); ok {
+		t.Error("a stamp above all samples was moved")
 	}
 }
