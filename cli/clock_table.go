@@ -206,7 +206,8 @@ func offsetCells(b *synclinev1.ClockBound) []string {
 	switch {
 	case bounded(b):
 		mid, err := middleOf(b)
-		return []string{offsetDigits(mid, err), spanUp(err)}
+		offset, within := offsetWithin(mid, err)
+		return []string{offset, within}
 	case b != nil && b.LowNs != nil:
 		return []string{"at least " + offsetDigits(*b.LowNs, 0), ""}
 	case b != nil && b.HighNs != nil:

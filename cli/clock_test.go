@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
+	"syncline/controller/clock"
+	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -355,6 +357,37 @@ func TestOffsetDigits(t *testing.T) {
 		if got := offsetDigits(test.ns, test.err); got != test.want {
 			t.Errorf("%d ± %d is %q, want %q", test.ns, test.err, got, test.want)
 		}
+	}
+}
+
+// TestOffsetsHoldTheTruth: rounding an offset leaves nothing of what is known outside of it
+// and its ±.
+func TestOffsetsHoldTheTruth(t *testing.T) {
+	units := map[string]float64{"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}
+	read := func(t *rapid.T, text string) float64 {
+		number, unit, _ := strings.Cut(strings.Replace(text, "−", "-", 1), " ")
+		shown, err := strconv.ParseFloat(number, 64)
+		if err != nil || units[unit] == 0 {
+			t.Fatalf("%q is no time", text)
+		}
+		return shown * units[unit]
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		low := rapid.OneOf(rapid.Int64Range(-20_000, 20_000), rapid.Int64Range(-5e9, 5e9)).Draw(t, "low")
+		high := low + rapid.OneOf(rapid.Int64Range(0, 20_000), rapid.Int64Range(0, 5e9)).Draw(t, "width")
+		lane := timeline.LadderLane{Name: "B", Clock: timeline.HostClock{Bound: clock.Bound{Lo: low, Hi: high}}}
+		_, head, _ := strings.Cut(clockText(&lane), " ")
+		offset, within, _ := strings.Cut(head, " ±")
+		for _, cells := range [][]string{offsetCells(&synclinev1.ClockBound{LowNs: &low, HighNs: &high}), {offset, within}} {
+			mid, err := read(t, cells[0]), read(t, cells[1])
+			if slack := 1e-6 * (1 + err); mid-err > float64(low)+slack || mid+err < float64(high)-slack {
+				t.Fatalf("%d to %d is shown as %s ±%s", low, high, cells[0], cells[1])
+			}
+		}
+	})
+	low, high := int64(1950), int64(4148)
+	if got := offsetCells(&synclinev1.ClockBound{LowNs: &low, HighNs: &high}); got[0] != "+3.0 µs" || got[1] != "1.2 µs" {
+		t.Errorf("%d to %d is shown as %q", low, high, got)
 	}
 }
 

@@ -80,8 +80,20 @@ func spanUp(ns int64) string {
 	return timeline.Span(ns)
 }
 
+// offsetWithin is an offset and its ±. What is shown holds what is known.
+func offsetWithin(ns, err int64) (offset, within string) {
+	offset, off := offsetRounded(ns, err)
+	return offset, spanUp(err + min(off, math.MaxInt64-err))
+}
+
 // offsetDigits is an offset to the second digit of its error: "−3.21450 ms".
 func offsetDigits(ns, err int64) string {
+	text, _ := offsetRounded(ns, err)
+	return text
+}
+
+// offsetRounded is offsetDigits, and how far that is from the offset.
+func offsetRounded(ns, err int64) (text string, off int64) {
 	step := int64(1)
 	for err/step >= 100 && step < 1e9 {
 		step *= 10
@@ -102,7 +114,7 @@ func offsetDigits(ns, err int64) string {
 	for s := step; s > 1 && decimals > 0; s /= 10 {
 		decimals--
 	}
-	size, _ = round(size, min(step, unit))
+	size, off = round(size, min(step, unit))
 	digits := strconv.FormatInt(size/unit, 10)
 	if decimals > 0 {
 		rest := fmt.Sprintf("%0*d", len(strconv.FormatInt(unit, 10))-1, size%unit)
@@ -116,5 +128,5 @@ func offsetDigits(ns, err int64) string {
 	default:
 		sign = "+"
 	}
-	return sign + digits + " " + name
+	return sign + digits + " " + name, off
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,10 @@ type measurement struct {
 	long         time.Duration
 }
 
+// harmless are parts of what may be warned of: the clock that lies on purpose, and probes
+// that were lost on a busy machine, which makes clocks less well known and nothing wrong.
+var harmless = []string{"of a test clock", "sights of clock probes", "sight of clock probes", "answered no clock probe", "could not keep or stamp"}
+
 // quality holds what is said of the clocks of a run against the truth, a hundred times a
 // second.
 func (m *measurement) quality(t testing.TB) *byMethod {
@@ -88,7 +93,7 @@ func (m *measurement) quality(t testing.TB) *byMethod {
 	l.sealed(run)
 	r := l.clockReport(run.Id, "A", min(100*seconds, 6000))
 	for _, w := range r.Warnings {
-		if !strings.Contains(w, "of a test clock") {
+		if !slices.ContainsFunc(harmless, func(text string) bool { return strings.Contains(w, text) }) {
 			t.Errorf("warned: %s", w)
 		}
 	}

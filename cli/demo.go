@@ -201,6 +201,10 @@ func (a *app) makeLab(exp *experiment.Experiment, want demoLab) (*lab, error) {
 		if want.wire.asked() {
 			return nil, &exitError{code: exitRefused, err: fmt.Errorf("a wire lies between network namespaces, and without them the hosts are addresses of one machine: %w", err)}
 		}
+		if len(want.wire.clocks) > 0 {
+			// As for a wire: what was asked for would not be what is measured.
+			return nil, &exitError{code: exitRefused, err: fmt.Errorf("--test-clock: without network namespaces the hosts are addresses of one machine, and read its one clock: %w", err)}
+		}
 		l.local = true
 		made, err = netlab.NewLoopback(cfg)
 	}

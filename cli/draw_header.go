@@ -92,7 +92,8 @@ func clockText(lane *timeline.LadderLane) string {
 	case c.Method == "same clock":
 		return text + " same clock"
 	}
-	text += fmt.Sprintf(" %s ±%s", offsetText(c.Bound.Mid()), timeline.Span(c.Bound.Err()))
+	offset, within := offsetWithin(c.Bound.Mid(), c.Bound.Err())
+	text += fmt.Sprintf(" %s ±%s", offset, within)
 	if c.Method != "" {
 		text += " by " + c.Method
 	}
@@ -114,7 +115,7 @@ func otherClocks(lanes []timeline.LadderLane) string {
 			worst = max(worst, c.Bound.Err())
 		}
 	}
-	text := fmt.Sprintf("… %d more, none beyond ±%s", len(lanes), timeline.Span(worst))
+	text := fmt.Sprintf("… %d more, none beyond ±%s", len(lanes), spanUp(worst))
 	if unknown > 0 {
 		text = fmt.Sprintf("… %d more, %d of them unknown", len(lanes), unknown)
 	}
@@ -144,23 +145,6 @@ func oneKernelText(l *timeline.Ladder) string {
 		return "all hosts are one kernel: their true offsets are 0"
 	}
 	return fmt.Sprintf("%s are one kernel with %s: their true offsets are 0", strings.Join(names, ", "), reference)
-}
-
-// offsetText is the offset of two clocks; hosts that were started at different times
-// are hours apart, and nobody needs their nanoseconds.
-func offsetText(ns int64) string {
-	sign := "+"
-	if ns < 0 {
-		sign, ns = "−", -ns
-	}
-	const second, minute, hour = int64(1e9), int64(60e9), int64(3600e9)
-	switch {
-	case ns >= hour:
-		return fmt.Sprintf("%s%d h %02d min", sign, ns/hour, ns%hour/minute)
-	case ns >= 100*second:
-		return fmt.Sprintf("%s%d min %02d s", sign, ns/minute, ns%minute/second)
-	}
-	return sign + timeline.Span(ns)
 }
 
 // timeText is a row's time and its ±, as the time column has them.

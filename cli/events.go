@@ -16,6 +16,7 @@ import (
 
 func (a *app) eventsCommand() *cobra.Command {
 	var output string
+	var raw bool
 	c := &cobra.Command{
 		Use:   "events RUN[@REP]",
 		Short: "Print the raw events of a run, as its agents recorded them",
@@ -29,6 +30,9 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 			if output != "table" && output != "ndjson" {
 				return unknownFormat(output, "table", "ndjson")
 			}
+			if !raw {
+				return &exitError{code: exitUsage, err: errors.New("--raw=false: events are told as each host's own clock says; syncline ladder RUN -o ndjson puts them on one")}
+			}
 			id, repetition, err := runRef(args[0])
 			if err != nil {
 				return err
@@ -40,7 +44,7 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 	}
 	formatFlag(c, &output, "table", "ndjson")
 	// Said here too, so that it means the same with every command that tells times.
-	c.Flags().Bool("raw", true, "times as each host's own clock says; events are always told so")
+	c.Flags().BoolVar(&raw, "raw", true, "times as each host's own clock says; events are always told so")
 	return c
 }
 

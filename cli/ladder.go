@@ -107,8 +107,9 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
 }
 
-// withoutModel leaves of a timeline what the hosts recorded: local times, and no time, order
-// or delay that rests on putting their clocks on one. Moments keep their order.
+// withoutModel leaves of a timeline what the hosts recorded: local times, and no time or delay
+// that rests on putting their clocks on one. The order of moments, and which segments are
+// impossible, are still by the model: between two hosts raw times tell no other.
 func withoutModel(t *synclinev1.Timeline) {
 	t.ZeroNs = 0
 	for _, h := range t.Hosts {
