@@ -16,9 +16,12 @@ const (
 // farAway is beyond what a clock of a host reads, in nanoseconds.
 const farAway = Local(Unbounded / 2)
 
-// Live is a model that grows: it learns messages one after the other, in any order and
-// however late, and answers at any time. Its memory is bounded however many it learns: it
-// forgets first what the rest implies, then all but the best of equal parts of the time. What it forgets makes intervals wider, never wrong.
+// Live is a model that grows, for whoever watches messages come: it learns them one after
+// the other, in any order and however late, and answers at any time. Its memory is bounded
+// however many it learns: it forgets first what the rest implies, then all but the best of
+// equal parts of the time. What it forgets makes intervals wider, never wrong. It looks for no
+// liars, since it does not keep the messages: a false stamp makes it inconsistent for good.
+// Who has all messages is better served by NewModel.
 //
 // It must not be used by several goroutines at once; the models that it gives may.
 type Live struct {

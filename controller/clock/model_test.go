@@ -15,7 +15,7 @@ import (
 const grain = 2
 
 // cases is how many simulated labs the truth has to hold in, of each kind.
-var cases = flag.Int("clock.cases", 100, "simulated labs, of each kind, in which the truth has to be inside the bounds")
+var cases = flag.Int("clock.cases", 50, "simulated labs, of each kind, in which the truth has to be inside the bounds")
 
 func TestTruthIsInside(t *testing.T) {
 	kinds := []struct {
