@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"math"
 	"slices"
 
 	"syncline/controller/clock"
@@ -13,8 +14,10 @@ type certainty struct {
 	// known holds, per moment and chain, how many moments of the chain are surely not
 	// after it. A chain is what one host stamped with one clock: its order is exact.
 	known [][]int
-	// position of each moment in its chain, from 1.
+	// position of each moment in its chain, from 1; unchained for one that is in none.
 	position []int
+	// arrivals are, by moment, the departures of what surely arrived with it.
+	arrivals map[int][]int
 	evidence *evidence
 	// alone is what each method says of the clocks by itself, and disputes, by pair of
 	// hosts, how the two exclude each other; nil if they do not. anyDispute is the first.
@@ -38,6 +41,16 @@ func chainOf(m *Moment) int {
 	}
 	return m.Event.Host * chains
 }
+
+// unchained is the position of a moment that is in no chain.
+const unchained = math.MaxInt
+
+// looseErr is from when on, in nanoseconds, a packet's stamp is no link of a chain. The error
+// of moving stamps is common to all of a host and keeps their order; where it is that large,
+// as near a step of CLOCK_REALTIME, nobody knows on which side of the step each of them is.
+const looseErr = 100_000
+
+func isLoose(m *Moment) bool { return readingErr(m) >= looseErr }
 
 func newCertainty(a *assembly) *certainty {
 	c := &certainty{clocks: a.clocks, evidence: a.evidence, alone: a.alone}
@@ -106,7 +119,7 @@ func (c *certainty) suspended(host int, from, to clock.Local) bool {
 // when the moment is reached (vector clocks: Fidge 1988, Mattern 1989).
 func (c *certainty) count(t *Timeline, arrivals map[int][]int) {
 	width := len(t.Hosts) * chains
-	c.known = make([][]int, len(t.Moments))
+	c.known, c.arrivals = make([][]int, len(t.Moments)), arrivals
 	c.position = make([]int, len(t.Moments))
 	members := make([][]int, width)
 	store := make([]int, width*len(t.Moments))
@@ -114,7 +127,11 @@ func (c *certainty) count(t *Timeline, arrivals map[int][]int) {
 		m := &t.Moments[i]
 		own := chainOf(m)
 		known := store[i*width : (i+1)*width : (i+1)*width]
-		if before := members[own]; len(before) > 0 {
+		if before := members[own]; isLoose(m) {
+			if sure := lastSure(t, before, m); sure >= 0 {
+				join(known, c.known[sure])
+			}
+		} else if len(before) > 0 {
 			join(known, c.known[before[len(before)-1]])
 		}
 		if before := lastSure(t, members[own^1], m); before >= 0 {
@@ -123,10 +140,12 @@ func (c *certainty) count(t *Timeline, arrivals map[int][]int) {
 		for _, departure := range arrivals[i] {
 			join(known, c.known[departure])
 		}
-		members[own] = append(members[own], i)
-		c.position[i] = len(members[own])
-		known[own] = c.position[i]
-		c.known[i] = known
+		c.known[i], c.position[i] = known, unchained
+		if !isLoose(m) {
+			members[own] = append(members[own], i)
+			c.position[i] = len(members[own])
+			known[own] = c.position[i]
+		}
 	}
 }
 
@@ -136,7 +155,7 @@ func join(into, from []int) {
 	}
 }
 
-// lastSure is the last of a host's other chain that is surely not after m.
+// lastSure is the last of a chain of m's host that is surely not after m by their stamps.
 func lastSure(t *Timeline, chain []int, m *Moment) int {
 	for i := len(chain) - 1; i >= 0; i-- {
 		before := &t.Moments[chain[i]]
@@ -172,13 +191,12 @@ func (t *Timeline) certainty() *certainty {
 func (t *Timeline) Certain(a, b int) (before, known bool) {
 	c := t.certainty()
 	ma, mb := &t.Moments[a], &t.Moments[b]
-	if a == b || ma.Local == mb.Local && chainOf(ma) == chainOf(mb) {
+	switch {
+	case a == b || ma.Local == mb.Local && exact(ma, mb):
 		return true, true
-	}
-	if c.known[b][chainOf(ma)] >= c.position[a] {
+	case c.known[b][chainOf(ma)] >= c.position[a] || slices.Contains(c.arrivals[b], a):
 		return true, true
-	}
-	if c.known[a][chainOf(mb)] >= c.position[b] {
+	case c.known[a][chainOf(mb)] >= c.position[b] || slices.Contains(c.arrivals[a], b):
 		return false, true
 	}
 	lo, hi := c.apart(ma, mb)
@@ -191,10 +209,14 @@ func (t *Timeline) Certain(a, b int) (before, known bool) {
 	return false, false
 }
 
+// exact reports whether two moments are links of one chain, so that the time between them is
+// what their readings say.
+func exact(a, b *Moment) bool { return chainOf(a) == chainOf(b) && !isLoose(a) && !isLoose(b) }
+
 // Apart is an interval, in nanoseconds, that surely holds how much later moment b was
 // than moment a by the clocks alone; ±clock.Unbounded where nothing bounds a side. It
 // is exact for two moments that one host stamped with one clock, unless the host was
-// suspended in between.
+// suspended in between or a stamp is loose, as near a step of CLOCK_REALTIME.
 func (t *Timeline) Apart(a, b int) (lo, hi int64) {
 	c := t.certain
 	if c == nil {
@@ -209,7 +231,7 @@ func (c *certainty) apart(a, b *Moment) (lo, hi int64) {
 	case a.Event.Host == b.Event.Host:
 		lo = int64(b.Local - a.Local)
 		hi = lo
-		if chainOf(a) == chainOf(b) {
+		if exact(a, b) {
 			err = 0
 		}
 		// The order of the moments is sure, but not how long the clock stood still.
