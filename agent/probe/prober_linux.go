@@ -98,7 +98,8 @@ func (p *Prober) Endpoints() []Endpoint {
 
 // Run asks and answers as the plan says, until Stop is called, which adds a last exchange
 // with every peer, or until ctx is done or Close is called, which do not. When it returns,
-// every sight has been emitted or reported lost, and nothing is answered any more. The ports
+// every sight of what was sent and of what had come has been emitted or reported lost, but for what a flood leaves unread,
+// and nothing is answered any more. The ports
 // stay taken until Close. Run can be called once; a plan that cannot be carried out is an
 // error at once.
 func (p *Prober) Run(ctx context.Context, plan Plan) error {
@@ -264,8 +265,9 @@ type route struct {
 	// tried and unsent count datagrams; trouble is why the first was not sent.
 	tried, unsent uint64
 	trouble       error
-	// met is set when the first reply has come.
-	met bool
+	// met is set when the first reply has come, left when the peer has asked here for the
+	// last time.
+	met, left bool
 }
 
 // peer is another host of the session.
@@ -278,10 +280,14 @@ type peer struct {
 	due  int64
 	turn uint64
 	// taken are the requests of this peer that were seen, allowance how many of them are
-	// answered. left is set when it has asked for the last time.
+	// answered.
 	taken     window
 	allowance bucket
-	left      bool
+}
+
+// allLeft reports whether the peer has asked for the last time on every path.
+func (p *peer) allLeft() bool {
+	return !slices.ContainsFunc(p.routes, func(r *route) bool { return !r.left })
 }
 
 // route is the way on a path, nil if there is none.

@@ -36,7 +36,7 @@ const (
 const (
 	lostStamp    = "stamp of a clock probe that left, which the kernel never gave"
 	lostMoment   = "stamp of a clock probe that fits no moment: CLOCK_REALTIME was stepped, or the stamp is wrong"
-	lostOverflow = "receive buffer of the clock probes"
+	lostOverflow = "datagrams, perhaps of strangers, and stamps for which the receive buffer of the clock probes had no room"
 )
 
 // session is what Run's goroutine owns.
@@ -55,6 +55,8 @@ type session struct {
 	prompt bool
 	// leaving is until when the last exchanges may take; 0: it is not the end yet.
 	leaving int64
+	// finishing is set when nothing is sent any more.
+	finishing bool
 
 	exchanges uint64
 	awaited   map[uint64]awaited
@@ -206,7 +208,7 @@ func (s *session) through() bool {
 			return false
 		}
 	}
-	return s.lasts == 0 && !slices.ContainsFunc(s.peers, func(p *peer) bool { return !p.ask && !p.left })
+	return s.lasts == 0 && !slices.ContainsFunc(s.peers, func(p *peer) bool { return !p.ask && !p.allLeft() })
 }
 
 // pass does all that can be done now. It answers how long nothing needs to be received,
@@ -409,7 +411,10 @@ func (s *session) requested(p *peer, r *route, d *datagram, a *arrival) {
 		return
 	}
 	s.arrived(p, d, a)
-	p.left = p.left || d.last
+	r.left = r.left || d.last
+	if s.finishing {
+		return
+	}
 	if s.send(p, r, &datagram{kind: kindReply, exchange: d.exchange}) {
 		s.counts.Answered++
 	}
@@ -499,6 +504,7 @@ func (s *session) expire(now int64) {
 // agent's own will do.
 func (s *session) giveUp(k *socket, id uint32, d departure) {
 	delete(k.waiting, id)
+	k.gaveUp = clock.Now()
 	if k.ever {
 		s.lost[lostStamp]++
 		return
@@ -531,17 +537,16 @@ func (s *session) emit(all bool) error {
 		}
 	}
 	s.pending = s.pending[:0]
+	var err error
 	if all || s.sampled-s.reported >= int64(reporting) {
-		losses, err := s.losses()
-		if err != nil {
-			return err
-		}
+		var losses []*synclinev1.Event
+		losses, err = s.losses()
 		events = append(events, losses...)
 	}
 	if len(events) > 0 {
 		s.prober.cfg.Emit(events)
 	}
-	return nil
+	return err
 }
 
 // moved is a sight as an event; nil if it is lost.
@@ -560,10 +565,12 @@ func (s *session) moved(seen *sight) *synclinev1.Event {
 
 // losses are the losses that were not told yet.
 func (s *session) losses() (events []*synclinev1.Event, err error) {
+	var errs []error
 	for i, k := range s.prober.sockets {
 		dropped, err := k.overflowed()
 		if err != nil {
-			return nil, err
+			errs = append(errs, err)
+			continue
 		}
 		if n := dropped - s.dropped[i]; n > 0 {
 			s.lost[lostOverflow] += uint64(n)
@@ -582,24 +589,25 @@ func (s *session) losses() (events []*synclinev1.Event, err error) {
 	}
 	clear(s.lost)
 	s.reported = s.sampled
-	return events, nil
+	return events, errors.Join(errs...)
 }
 
-// finish hands on the rest.
+// finish hands on the rest: what lies in the sockets, the stamps of what has left, and what
+// is pending, whatever fails on the way.
 func (s *session) finish() error {
+	s.finishing = true
+	var errs []error
 	for _, k := range s.prober.sockets {
-		if err := s.stamps(k); err != nil {
-			return err
-		}
+		// A flood does not keep it: what it hides is lost, and counted where it is lost.
+		_, _, err := s.receive(k)
+		errs = append(errs, err, s.stamps(k))
 		for id, d := range k.waiting {
 			s.giveUp(k, id, d)
 		}
 	}
-	if err := s.emit(true); err != nil {
-		return err
-	}
+	errs = append(errs, s.emit(true))
 	s.prober.publish(s.counts, s.troubles())
-	return nil
+	return errors.Join(errs...)
 }
 
 // troubles says of each path on which nothing could be sent why not.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -25,6 +26,9 @@ const (
 	stampDepartures = stampArrivals | unix.SOF_TIMESTAMPING_TX_SOFTWARE | numbered
 	numbered        = unix.SOF_TIMESTAMPING_OPT_ID | unix.SOF_TIMESTAMPING_OPT_TSONLY
 )
+
+// straggling is how long a stamp that was given up may still be on its way.
+const straggling = 10 * time.Second
 
 // avoidTries is how many ports the kernel may offer before one suits.
 const avoidTries = 64
@@ -46,6 +50,9 @@ type socket struct {
 	// that one or not. No stamps are asked for until none is awaited any more, and then the
 	// kernel begins anew.
 	unsure bool
+	// gaveUp is when a stamp was given up last, by CLOCK_MONOTONIC: it may come still, with a
+	// number that is used again once the kernel counts anew.
+	gaveUp int64
 	// ever is set when a departure was stamped. Some drivers never do.
 	ever bool
 	// stamped is set when there is something on the error queue.
@@ -169,7 +176,7 @@ func (s *socket) trust() error {
 	if !s.unsure {
 		return nil
 	}
-	if len(s.waiting) > 0 {
+	if len(s.waiting) > 0 || s.gaveUp != 0 && clock.Now()-s.gaveUp < int64(straggling) {
 		// Those who are on their way need their number still.
 		return s.stamp(stampArrivals | numbered)
 	}
