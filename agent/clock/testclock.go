@@ -15,9 +15,12 @@ import (
 const (
 	// MaxTestOffset is how far a test clock may be from the host's.
 	MaxTestOffset = 100_000 * time.Hour
-	// MaxTestRate bounds how much faster or slower a test clock ever goes than the host's,
-	// in parts per million.
-	MaxTestRate = 10_000
+	// MaxTestRate bounds how much faster or slower a test clock goes than the host's, in
+	// parts per million, MaxTestRates that with its wander, and MaxTestSlope how fast its rate changes, in
+	// parts per million a second: bounds on clocks hold for those that are no worse.
+	MaxTestRate  = 100
+	MaxTestRates = 105
+	MaxTestSlope = 1
 	// MinTestPeriod and MaxTestPeriod bound the period of its wander.
 	MinTestPeriod = 10 * time.Millisecond
 	MaxTestPeriod = 24 * time.Hour
@@ -75,8 +78,13 @@ func ParseTest(text string) (*Test, error) {
 			return nil, fmt.Errorf("test clock %q: %w", text, err)
 		}
 	}
-	if fastest := abs(t.rate) + abs(t.wander); fastest > MaxTestRate*perPPM {
-		return nil, fmt.Errorf("test clock %q: its rate is up to %s ppm off; at most %d", text, ppmText(fastest), MaxTestRate)
+	if fastest := abs(t.rate) + abs(t.wander); fastest > MaxTestRates*perPPM {
+		return nil, fmt.Errorf("test clock %q: its rate is up to %s ppm off; at most %d, as no bound on clocks would hold", text, ppmText(fastest), MaxTestRates)
+	}
+	if t.period > 0 {
+		if slope := 2 * math.Pi * float64(abs(t.wander)) / perPPM / (float64(t.period) / 1e9); slope > MaxTestSlope {
+			return nil, fmt.Errorf("test clock %q: its rate changes by up to %.3g ppm a second; at most %d, as no bound on clocks would hold: take a longer period or a smaller amplitude", text, slope, MaxTestSlope)
+		}
 	}
 	slices.SortStableFunc(t.steps, func(a, b testStep) int { return cmp.Compare(a.after, b.after) })
 	if n := len(t.String()); n > MaxTestText {
