@@ -124,6 +124,18 @@ func TestProbesWithoutARun(t *testing.T) {
 			t.Errorf("%v", s)
 		}
 	}
+	for _, told := range []*synclinev1.ProbesStopped{toldA, toldB} {
+		// There is no run that would have them on record.
+		samples := 0
+		for _, e := range told.Events {
+			if s := e.GetClockSample(); s != nil && s.RealtimeNs != 0 && e.TimeNs != 0 {
+				samples++
+			}
+		}
+		if last := told.Events[len(told.Events)-1]; samples == 0 || last.GetClockSample() == nil && last.GetClockStep() == nil {
+			t.Errorf("%d samples of the clocks, and the last event is %v", samples, last)
+		}
+	}
 	atVM1, atVM2 := ofProbes(toldA.Events), ofProbes(toldB.Events)
 	asked := atVM1["vm2 DIRECTION_OUT reply=false"]
 	if asked < 2 || atVM1["vm2 DIRECTION_IN reply=true"] < 2 || atVM2["vm1 DIRECTION_IN reply=false"] < 2 || atVM2["vm1 DIRECTION_OUT reply=true"] < 2 {

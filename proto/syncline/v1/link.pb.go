@@ -2127,7 +2127,7 @@ func (x *ProbeEndpoint) GetAddress() string {
 	return ""
 }
 
-// StartProbes begins to ask and to answer. An agent asks each peer once at once, and then at
+// StartProbes begins to ask and to answer. An agent asks each peer twice at once, on every path, and then at
 // the rate. Datagrams that do not carry the session's authentication are dropped and
 // counted, never answered; an answer is as long as its request.
 type StartProbes struct {
