@@ -155,6 +155,10 @@ func (v *view) widest(from int, at Local, goal int) (lo, hi int64) {
 		lows[i], highs[i] = Unbounded, -Unbounded
 	}
 	lows[from], highs[from] = int64(at), int64(at)
+	cursors := make([][][4]cursor, v.clocks)
+	for i, links := range v.links {
+		cursors[i] = make([][4]cursor, len(links))
+	}
 	for range v.clocks - 1 {
 		nextLows, nextHighs := append([]int64(nil), lows...), append([]int64(nil), highs...)
 		for i, links := range v.links {
@@ -163,8 +167,14 @@ func (v *view) widest(from int, at Local, goal int) (lo, hi int64) {
 			}
 			for j := range links {
 				l := &links[j]
-				low, high := l.least(lows[i], &cursor{}), l.greatest(highs[i], &cursor{})
-				if l.to != from && low > -Unbounded && high < Unbounded {
+				if l.to == from {
+					continue
+				}
+				low, high := l.behind.least(lows[i], &cursors[i][j][0]), l.ahead.greatest(highs[i], &cursors[i][j][1])
+				if l.or != nil {
+					low, high = min(low, l.or.behind.least(lows[i], &cursors[i][j][2])), max(high, l.or.ahead.greatest(highs[i], &cursors[i][j][3]))
+				}
+				if low > -Unbounded && high < Unbounded {
 					nextLows[l.to], nextHighs[l.to] = min(nextLows[l.to], low), max(nextHighs[l.to], high)
 				}
 			}

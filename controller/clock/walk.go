@@ -77,10 +77,7 @@ func (w *walk) tell(clock, from int) (changed bool) {
 
 // greatest is the most that the link's far clock reads when its owner reads at most x.
 func (l *link) greatest(x int64, c *cursor) int64 {
-	if x >= Unbounded {
-		return Unbounded
-	}
-	most := l.ahead.far(Local(x), c)
+	most := l.ahead.greatest(x, c)
 	if l.or != nil {
 		most = max(most, l.or.greatest(x, &cursor{}))
 	}
@@ -89,14 +86,28 @@ func (l *link) greatest(x int64, c *cursor) int64 {
 
 // least is the least that the link's far clock reads when its owner reads at least x.
 func (l *link) least(x int64, c *cursor) int64 {
-	if x <= -Unbounded {
-		return -Unbounded
-	}
-	least := l.behind.far(Local(x), c)
+	least := l.behind.least(x, c)
 	if l.or != nil {
 		least = min(least, l.or.least(x, &cursor{}))
 	}
 	return least
+}
+
+// greatest is the most that the far clock reads when the axis' clock reads at most x.
+func (s *side) greatest(x int64, c *cursor) int64 {
+	if x >= Unbounded {
+		return Unbounded
+	}
+	return s.far(Local(x), c)
+}
+
+// least is the least that the far clock reads when the axis' clock reads at least x; the side
+// is mirrored.
+func (s *side) least(x int64, c *cursor) int64 {
+	if x <= -Unbounded {
+		return -Unbounded
+	}
+	return s.far(Local(x), c)
 }
 
 // places are the times where limits of the link stand.
