@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -73,4 +75,28 @@ func TestStepsInMidSession(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What has come is told even if the session is cancelled before it was read: replies may lie in
+// the socket until the next request.
+func TestACancelledSessionTellsWhatHasCome(t *testing.T) {
+	a := join(t, nil, "A", nil, netip.MustParseAddr("127.0.0.1"))
+	b := join(t, nil, "B", nil, netip.MustParseAddr("127.0.0.2"))
+	b.run(b.plan(10, a.peer(false)))
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { a.ran <- a.Run(ctx, a.plan(10, b.peer(true))) }()
+	a.until("the first replies", func(events []*synclinev1.Event) bool { return len(sights(events, in, true)) >= inARow })
+	// The next requests, whose replies nobody waits for.
+	for deadline := newDeadline(t); b.Counts().Answered < 3*inARow; {
+		deadline.check("an answer to the third turn")
+	}
+	cancel()
+	if err := <-a.ran; err != nil {
+		t.Fatal(err)
+	}
+	if n := a.Counts(); n.Met+n.Lost < 3*inARow {
+		t.Errorf("%+v: what was answered is neither met nor lost", n)
+	}
+	stop(b)
 }
