@@ -50,18 +50,22 @@ func watching(s *synclinev1.OverheadSetting) []synclinev1.Source {
 }
 
 // unwatchedMark is what a mark of a pass says of a source that was not on as it was
-// armed, nil if it says nothing of the kind.
+// armed, nil if it says nothing of the kind: agents also say so of their clocks, which are
+// no source.
 func unwatchedMark(m *synclinev1.Mark) *synclinev1.Unwatched {
+	name, why, given := strings.Cut(m.GetDetail(), ": ")
+	source := sourceToProto(name)
+	if source == synclinev1.Source_SOURCE_UNSPECIFIED {
+		return nil
+	}
 	switch m.GetKind() {
 	case synclinev1.MarkKind_MARK_KIND_SOURCE_MISSING:
-		source, why, given := strings.Cut(m.Detail, ": ")
 		if !given {
 			why = "its agent could not open it when its turn came"
 		}
-		return &synclinev1.Unwatched{Source: sourceToProto(source), Reason: brief(why)}
+		return &synclinev1.Unwatched{Source: source, Reason: brief(why)}
 	case synclinev1.MarkKind_MARK_KIND_SOURCE_REDUCED:
-		source, why, _ := strings.Cut(m.Detail, ": ")
-		return &synclinev1.Unwatched{Source: sourceToProto(source), Reason: brief(why), InPart: true}
+		return &synclinev1.Unwatched{Source: source, Reason: brief(why), InPart: true}
 	}
 	return nil
 }
