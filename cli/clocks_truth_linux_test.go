@@ -177,10 +177,8 @@ func (ts truths) arrive(a *arrivals, tl *synclinev1.Timeline) {
 		if impossible {
 			a.impossible++
 		}
-		// Near a step of CLOCK_REALTIME a stamp may say no more than two moments far from each
-		// other, and an arrow that cannot be drawn downwards may go up by no more than that.
 		took, loose := truth(to)-truth(from), stampError(tl, from)+stampError(tl, to)
-		if up := from.LabNs - to.LabNs; up > 0 && (loose < int64(time.Millisecond) || up > loose) {
+		if from.LabNs > to.LabNs {
 			a.early++
 		}
 		if oneWay == nil {

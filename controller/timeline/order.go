@@ -3,6 +3,10 @@ package timeline
 import (
 	"cmp"
 	"container/heap"
+	"slices"
+	"sort"
+
+	"syncline/controller/clock"
 )
 
 // graph is what orders the moments of a repetition: each host's own order, and the
@@ -12,16 +16,73 @@ type graph struct {
 	edges []edge
 	// out and in list the edges of each node.
 	out, in [][]int
+	// later and earlier list the moments of its own host that each node is kept before and after.
+	later, earlier [][]int
 }
 
 func newGraph(nodes []node, edges []edge) *graph {
-	g := &graph{nodes: nodes, edges: edges, out: make([][]int, len(nodes)), in: make([][]int, len(nodes))}
+	g := &graph{
+		nodes: nodes, edges: edges,
+		out: make([][]int, len(nodes)), in: make([][]int, len(nodes)),
+		later: make([][]int, len(nodes)), earlier: make([][]int, len(nodes)),
+	}
 	for i, e := range edges {
 		g.out[e.from] = append(g.out[e.from], i)
 		g.in[e.to] = append(g.in[e.to], i)
 	}
+	g.keepHosts()
 	return g
 }
+
+// keepHosts puts each host's moments in the order of its clock. A moment whose stamp is loose
+// is kept only after what was surely before it and before what was surely after: the middle of
+// its stamp orders nothing.
+func (g *graph) keepHosts() {
+	for from := 0; from < len(g.nodes); {
+		to := from
+		for to < len(g.nodes) && g.nodes[to].event.Host == g.nodes[from].event.Host {
+			to++
+		}
+		g.keepHost(from, to)
+		from = to
+	}
+}
+
+func (g *graph) keepHost(from, to int) {
+	keep := func(before, after int) {
+		g.later[before] = append(g.later[before], after)
+		g.earlier[after] = append(g.earlier[after], before)
+	}
+	var exact []int
+	for i := from; i < to; i++ {
+		if g.nodes[i].loose() {
+			continue
+		}
+		if len(exact) > 0 {
+			keep(exact[len(exact)-1], i)
+		}
+		exact = append(exact, i)
+	}
+	// firstAt is the place in exact of the first moment that reads no less.
+	firstAt := func(local clock.Local) int {
+		return sort.Search(len(exact), func(k int) bool { return g.nodes[exact[k]].local >= local })
+	}
+	for i := from; i < to; i++ {
+		n := &g.nodes[i]
+		if !n.loose() {
+			continue
+		}
+		reach := clock.Local(n.err + looseErr)
+		if k := firstAt(n.local - reach); k > 0 {
+			keep(exact[k-1], i)
+		}
+		if k := firstAt(n.local + reach); k < len(exact) {
+			keep(i, exact[k])
+		}
+	}
+}
+
+func (n *node) loose() bool { return n.err >= looseErr }
 
 // previous is the moment right before i on its host, -1 if i is the host's first.
 func (g *graph) previous(i int) int {
@@ -39,7 +100,7 @@ func (g *graph) next(i int) int {
 	return i + 1
 }
 
-// sort lists the nodes so that every host keeps its own order, no message arrives
+// sort lists the nodes so that every host keeps its own order where that is known, no message arrives
 // before it left, and otherwise the earlier estimate comes first (Kahn's algorithm
 // with a queue by time). Messages that go round in a circle cannot all be true:
 // those into the earliest moment that is stuck are cut, and are impossible if every step of
@@ -71,7 +132,7 @@ func (g *graph) sort() []int {
 		i := heap.Pop(queue).(int)
 		done[i] = true
 		order = append(order, i)
-		if n := g.next(i); n >= 0 {
+		for _, n := range g.later[i] {
 			release(n)
 		}
 		for _, e := range g.out[i] {
@@ -84,10 +145,7 @@ func (g *graph) sort() []int {
 }
 
 func (g *graph) blockers(i int) int {
-	n := 0
-	if g.previous(i) >= 0 {
-		n++
-	}
+	n := len(g.earlier[i])
 	for _, e := range g.in[i] {
 		if !g.edges[e].cut {
 			n++
@@ -100,10 +158,7 @@ func (g *graph) blockers(i int) int {
 func (g *graph) stuck(done []bool) int {
 	best := -1
 	for i := range g.nodes {
-		if done[i] {
-			continue
-		}
-		if p := g.previous(i); p >= 0 && !done[p] {
+		if done[i] || slices.ContainsFunc(g.earlier[i], func(p int) bool { return !done[p] }) {
 			continue
 		}
 		if best < 0 || compareReady(g.nodes, i, best) < 0 {
@@ -206,7 +261,7 @@ func (g *graph) highs(order []int) []int64 {
 }
 
 func (g *graph) eachBefore(i int, do func(int)) {
-	if p := g.previous(i); p >= 0 {
+	for _, p := range g.earlier[i] {
 		do(p)
 	}
 	for _, e := range g.in[i] {
@@ -217,7 +272,7 @@ func (g *graph) eachBefore(i int, do func(int)) {
 }
 
 func (g *graph) eachAfter(i int, do func(int)) {
-	if n := g.next(i); n >= 0 {
+	for _, n := range g.later[i] {
 		do(n)
 	}
 	for _, e := range g.out[i] {
