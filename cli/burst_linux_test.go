@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -81,26 +82,38 @@ func takeCensus() error {
 		return fmt.Errorf("open nftables: %w", err)
 	}
 	table := conn.AddTable(&nftables.Table{Name: "census", Family: nftables.TableFamilyIPv4})
+	count := func(chain *nftables.Chain, ports []expr.Any) {
+		tcp := []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+		}
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: slices.Concat(tcp, ports, []expr.Any{&expr.Counter{}})})
+	}
 	for _, c := range []nftables.Chain{
 		{Name: "received", Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw},
 		{Name: "sent", Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityLast},
 	} {
 		c.Table, c.Type = table, nftables.ChainTypeFilter
 		chain := conn.AddChain(&c)
-		for _, offset := range []uint32{0, 2} { // source port, destination port
-			conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-				&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
-				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
-				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{burstPort >> 8, burstPort & 0xff}},
-				&expr.Counter{},
-			}})
-		}
+		// A client may have the port too: a packet from the port to the port counts once.
+		count(chain, isPort(sourcePort, expr.CmpOpEq))
+		count(chain, append(isPort(sourcePort, expr.CmpOpNeq), isPort(destinationPort, expr.CmpOpEq)...))
 	}
 	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("make a table of counters: %w", err)
 	}
 	return nil
+}
+
+// Offsets of the ports in a TCP header (RFC 9293, section 3.1).
+const sourcePort, destinationPort = 0, 2
+
+// isPort compares a packet's port, at an offset of its TCP header, with the burst's.
+func isPort(offset uint32, op expr.CmpOp) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2},
+		&expr.Cmp{Op: op, Register: 1, Data: []byte{burstPort >> 8, burstPort & 0xff}},
+	}
 }
 
 // counted is how many packets the census of the calling thread's namespace has seen.
