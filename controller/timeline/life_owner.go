@@ -111,13 +111,15 @@ func (h *homes) noteMoments() {
 // of is the end that a life is of.
 func (h *homes) of(l *life) (EndRef, bool) {
 	opens := l.steps[0].from == stateClosed
+	// Of a socket whose step to SYN_SENT is lost the next one may tell as well.
+	connects := opens || l.steps[0].from == stateSynSent
 	candidates := h.byAddress[dumpKey{l.host, l.local, l.peer}]
 	whole := l.local.Port() != 0 && l.peer.Port() != 0
 	if !whole && opens {
 		candidates = h.byPeer[dumpKey{l.host, addressOnly(l.local), l.peer}]
 	}
 	began := l.steps[0].moment
-	if opens {
+	if connects {
 		var running []EndRef
 		for _, ref := range candidates {
 			if slices.ContainsFunc(h.connects[ref], func(c [2]int) bool { return c[0] <= began && began <= c[1] }) {
