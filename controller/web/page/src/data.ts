@@ -383,8 +383,9 @@ export interface Layout {
   states: StateMark[];
   drops: Drop[];
   bands: Band[];
-  /** From time to place, one for each way to draw it: "linear", "log". "row" needs none. */
-  scales: Scale[];
+  spans: StateSpan[];
+  /** From time to place and back, one for each scale: "row", "linear", "log". */
+  axes: Axis[];
 }
 
 /** Lane is a host's column. */
@@ -399,15 +400,16 @@ export interface Lane {
 }
 
 /** RowKind says what a row shows: see the Go type of the same name. */
-export type RowKind = "moment" | "label" | "quiet" | "note" | "deed" | "loss" | "state" | "drop";
+export type RowKind = "moment" | "label" | "quiet" | "note" | "deed" | "loss" | "state" | "drop" | "trace";
 
 /** Row is one row of the ladder. */
 export interface Row {
   kind: RowKind;
   /** -1 for "quiet". */
   lane: number;
-  /** The first moment it shows, -1 if none: then it has no time. */
+  /** The first moment it shows, -1 if none: then it has no time of its own. */
   moment: number;
+  /** Never falls; of a row without a time, that of the row beside which it stands. */
   at: number;
   err: number | null;
   /** True if ± is to be shown beside the time. */
@@ -418,7 +420,7 @@ export interface Row {
   bracket: number;
   /** The length of a "quiet" row. */
   quiet: number;
-  /** The sentence of a "note", a "deed" and a "loss". */
+  /** The sentence of a "note", a "deed", a "trace" and a "loss". */
   text: string;
   /** Indexes states for "state" and drops for "drop"; -1 for others. */
   mark: number;
@@ -482,6 +484,11 @@ export interface Bracket {
   took: number;
   /** True for a call that waits for the other side. */
   waits: boolean;
+  /** True if something had to release it; released says what, or is empty if nobody knows. */
+  blocked: boolean;
+  released: string;
+  /** The row of that, -1 if it has none. */
+  releasedAt: number;
   failed: boolean;
   lab: boolean;
   tidy: boolean;
@@ -537,23 +544,38 @@ export interface Band {
   where: string;
 }
 
-/**
- * Scale maps time to place: between two knots it is a straight line. Place is 0 at the
- * first moment and 1 at the last; it never falls. A fold is a time that is drawn shorter
- * than its share, with a break mark.
- */
-export interface Scale {
+/** StateSpan is the time for which an end was in a state. */
+export interface StateSpan {
+  lane: number;
+  /** Counted from 1. */
+  connection: number;
+  /** 0 client, 1 server. */
+  end: number;
   name: string;
-  /** Times and their places, as many of each. */
-  times: number[];
-  places: number[];
-  folds: Fold[];
+  known: string;
+  /** True if the path may not be right. */
+  doubtful: boolean;
+  /** Rows: where it began, and where the next state did, or the last row if it is open. */
+  first: number;
+  last: number;
+  open: boolean;
 }
 
-/** Fold is a quiet time: from its begin to its end. */
-export interface Fold {
-  from: number;
-  to: number;
+/**
+ * Axis maps time to place and back. A place is a length from the top, in heights of a row:
+ * on every scale a ladder of n rows is about n high. Between two knots it is a straight line,
+ * and what is later is never above. Two knots may be of one time, none of one place and
+ * two times.
+ */
+export interface Axis {
+  name: "row" | "linear" | "log";
+  /** The place of each row; length is that of the end. */
+  places: Float64Array;
+  length: number;
+  /** Knots: times (as Row.at), their places, and if the time up to the next is folded. */
+  times: Float64Array;
+  knots: Float64Array;
+  folded: Uint8Array;
 }
 
 /** Events of one repetition: protobuf's own JSON of each, by Moment.event. */
@@ -607,11 +629,15 @@ const arrow: Arrow = {
 };
 const bracket: Bracket = {
   lane: 0, column: 0, enter: 0, return: 0, from: 0, to: 0, role: "", call: "", calls: 0, result: "", remark: "",
-  took: 0, waits: false, failed: false, lab: false, tidy: false,
+  took: 0, waits: false, blocked: false, released: "", releasedAt: 0, failed: false, lab: false, tidy: false,
 };
 const stateMark: StateMark = {
   row: 0, lane: 0, connection: 0, end: 0, of: "", name: "", known: "", exact: false, hole: false, wide: false,
   after: "", by: "", doubt: "",
+};
+
+const stateSpan: StateSpan = {
+  lane: 0, connection: 0, end: 0, name: "", known: "", doubtful: false, first: 0, last: 0, open: false,
 };
 
 /** Packed is T with each of the named lists as a table. */
@@ -626,8 +652,10 @@ type PackedRun = Omit<Run, "repetitions" | "phases" | "clock"> & {
 export type PackedPage = Omit<Page, "runs"> & { runs: PackedRun[] };
 /** PackedRepetition is an element of another block as JSON has it. */
 export type PackedRepetition = Omit<Packed<Repetition, "moments" | "phases" | "causes">, "layout"> & {
-  layout: Packed<Layout, "rows" | "arrows" | "brackets" | "states">;
+  layout: Omit<Packed<Layout, "rows" | "arrows" | "brackets" | "states" | "spans">, "axes"> & { axes: PackedAxis[] };
 };
+/** PackedAxis has how far each row is below the one above it, in thousandths, and which rows end a fold. */
+type PackedAxis = { name: Axis["name"]; steps: number[]; folds: number[] };
 
 /** readPage turns block 0 into a Page. */
 export function readPage(packed: PackedPage): Page {
@@ -650,8 +678,41 @@ export function readPage(packed: PackedPage): Page {
   };
 }
 
+/** readAxis puts an axis together from its steps and the rows that it is of. */
+function readAxis(packed: PackedAxis, rows: readonly Row[]): Axis {
+  const places = new Float64Array(rows.length);
+  const times: number[] = [];
+  const knots: number[] = [];
+  const folded: number[] = [];
+  const ends = new Set(packed.folds);
+  let thousandths = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const step = packed.steps[i];
+    if (step === undefined) throw new Error(`axis "${packed.name}" has ${packed.steps.length} of ${rows.length} steps`);
+    thousandths += step;
+    places[i] = thousandths / 1000;
+    const row = rows[i]!;
+    if (row.kind === "quiet") continue;
+    const last = times.length - 1;
+    if (ends.has(i) && last >= 0) folded[last] = 1;
+    if (last >= 0 && times[last] === row.at && knots[last] === places[i]) continue;
+    if (last >= 1 && times[last] === row.at && times[last - 1] === row.at) {
+      knots[last] = places[i]!;
+      continue;
+    }
+    times.push(row.at);
+    knots.push(places[i]!);
+    folded.push(0);
+  }
+  return {
+    name: packed.name, places, length: thousandths / 1000,
+    times: Float64Array.from(times), knots: Float64Array.from(knots), folded: Uint8Array.from(folded),
+  };
+}
+
 /** readRepetition turns an element of a block into a Repetition. */
 export function readRepetition(packed: PackedRepetition): Repetition {
+  const rows = unpack(packed.layout.rows, row);
   return {
     ...packed,
     moments: unpack(packed.moments, moment),
@@ -659,10 +720,12 @@ export function readRepetition(packed: PackedRepetition): Repetition {
     causes: unpack(packed.causes, cause),
     layout: {
       ...packed.layout,
-      rows: unpack(packed.layout.rows, row),
+      rows,
       arrows: unpack(packed.layout.arrows, arrow),
       brackets: unpack(packed.layout.brackets, bracket),
       states: unpack(packed.layout.states, stateMark),
+      spans: unpack(packed.layout.spans, stateSpan),
+      axes: packed.layout.axes.map((a) => readAxis(a, rows)),
     },
   };
 }
