@@ -76,9 +76,7 @@ func (p *picture) drawDrop(d *timeline.LadderDrop) {
 // sentence writes a text over a whole row, behind its time.
 func (p *picture) sentence(y int, text string, st style) {
 	x := p.timeColumn()
-	for clear := x; clear < p.o.Width; clear++ {
-		p.canvas.cells[y][clear] = cell{}
-	}
+	p.canvas.clear(x, p.o.Width, y)
 	p.canvas.put(x, y, p.o.cut(text, p.o.Width-x), st)
 }
 

@@ -7,37 +7,44 @@ import (
 	"syncline/controller/timeline"
 )
 
-// listRows is the ladder for a terminal too narrow to draw it: one moment a line,
-// the packet's way as an arrow between the names of the hosts.
-func listRows(l *timeline.Ladder, o drawOptions) []string {
-	var lines []string
-	timeWidth, errWidth, nameWidth := listWidths(l, o)
-	if len(l.Rows) > 0 {
-		unit := l.Unit.String()
-		lines = append(lines, o.text(strings.Repeat(" ", 2+timeWidth-o.width(unit))+unit))
+// list is the ladder for a terminal too narrow to draw it: one moment a line, the
+// packet's way as an arrow between the names of the hosts. Its first line names the unit
+// of the times.
+type list struct {
+	l *timeline.Ladder
+	o drawOptions
+	// timeWidth, errWidth and nameWidth are the columns before the texts.
+	timeWidth, errWidth, nameWidth int
+}
+
+func newList(l *timeline.Ladder, o drawOptions) *list {
+	s := &list{l: l, o: o}
+	s.timeWidth, s.errWidth, s.nameWidth = listWidths(l, o)
+	return s
+}
+
+func (s *list) top() line {
+	unit := s.l.Unit.String()
+	return line{{s.o.text(strings.Repeat(" ", 2+s.timeWidth-s.o.width(unit)) + unit), plain}}
+}
+
+// line is what a row of the ladder says; a RowLabel has none.
+func (s *list) line(row int) line {
+	r := &s.l.Rows[row]
+	if r.Kind == timeline.RowQuiet {
+		return line{{s.o.fit(pad("", s.timeWidth+1, s.o) + "⋮ " + timeline.Span(r.Quiet) + " quiet"), plain}}
 	}
-	for i := range l.Rows {
-		r := &l.Rows[i]
-		if r.Kind == timeline.RowLabel {
-			continue
-		}
-		if r.Kind == timeline.RowQuiet {
-			lines = append(lines, o.fit(pad("", timeWidth+1, o)+"⋮ "+timeline.Span(r.Quiet)+" quiet"))
-			continue
-		}
-		at, err := timeText(l, r)
-		if !r.Timed() {
-			at, err = "", ""
-		}
-		lead := "  "
-		if r.Unordered {
-			lead = "≈ "
-		}
-		lead += strings.Repeat(" ", timeWidth-o.width(at)) + at + " " + pad(err, errWidth, o) + pad(l.Lanes[r.Lane].Name, nameWidth, o)
-		texts, st := listTexts(l, i)
-		lines = append(lines, o.text(lead)+o.paint(o.text(o.fitting(texts, o.Width-o.width(lead))), st))
+	at, err := timeText(s.l, r)
+	if !r.Timed() {
+		at, err = "", ""
 	}
-	return lines
+	lead := "  "
+	if r.Unordered {
+		lead = "≈ "
+	}
+	lead += strings.Repeat(" ", s.timeWidth-s.o.width(at)) + at + " " + pad(err, s.errWidth, s.o) + pad(s.l.Lanes[r.Lane].Name, s.nameWidth, s.o)
+	texts, st := listTexts(s.l, row)
+	return line{{s.o.text(lead), plain}, {s.o.text(s.o.fitting(texts, s.o.Width-s.o.width(lead))), st}}
 }
 
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {

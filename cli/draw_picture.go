@@ -6,8 +6,9 @@ import (
 	"syncline/controller/timeline"
 )
 
-// picture is a ladder on its way onto a canvas. The first lines of the canvas name
-// the lanes; row i of the ladder is on line top+i.
+// picture is a ladder on its way onto a canvas. Its first lines name the lanes; row i of
+// the ladder is on line top+i. What is on a line depends on nothing that is on another, so
+// that any part of it can be drawn alone: canvas has the part that is being drawn.
 type picture struct {
 	l      *timeline.Ladder
 	o      drawOptions
@@ -51,7 +52,6 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 			p.brackets[p.lanes[i]+2+column] = true
 		}
 	}
-	p.canvas = newCanvas(o, o.Width, top+len(l.Rows))
 	return p
 }
 
@@ -187,38 +187,52 @@ func (p *picture) widestCall(lane, most int) int {
 
 func (p *picture) full() bool { return p.o.Width >= fullFrom }
 
-func (p *picture) lines() []string {
-	if len(p.l.Lanes) == 0 || len(p.l.Rows) == 0 {
-		return []string{p.o.text("nothing was recorded")}
-	}
+func (p *picture) height() int { return top + len(p.l.Rows) }
+
+// lines draws the lines from first on, up to but without end.
+func (p *picture) lines(first, end int) []line {
+	p.canvas = newCanvas(p.o, first, end)
 	p.drawTop()
-	for i := range p.l.Rows {
+	rows := rowRange{max(first-top, 0), min(end-top, len(p.l.Rows)) - 1}
+	for i := rows.first; i <= rows.last; i++ {
 		p.drawLifelines(i)
 	}
 	for i := range p.l.Bands {
-		p.drawBand(&p.l.Bands[i])
+		if b := &p.l.Bands[i]; rows.meet(b.First, b.Last) {
+			p.drawBand(b)
+		}
 	}
 	for i := range p.l.Brackets {
-		p.drawBracket(&p.l.Brackets[i])
+		if b := &p.l.Brackets[i]; rows.meet(b.Enter, b.Return) {
+			p.drawBracket(b)
+		}
 	}
 	for i := range p.l.Arrows {
-		p.drawArrow(&p.l.Arrows[i])
+		if rows.crossed(&p.l.Arrows[i]) {
+			p.drawArrow(&p.l.Arrows[i])
+		}
 	}
 	for i := range p.l.Arrows {
-		p.drawLabels(i)
+		if rows.crossed(&p.l.Arrows[i]) {
+			p.drawLabels(i)
+		}
 	}
 	for i := range p.l.States {
-		p.drawState(&p.l.States[i])
+		if m := &p.l.States[i]; rows.meet(m.Row, m.Row) {
+			p.drawState(m)
+		}
 	}
 	for i := range p.l.Brackets {
-		p.drawCall(&p.l.Brackets[i])
+		if b := &p.l.Brackets[i]; rows.meet(b.Enter, b.Return) {
+			p.drawCall(b)
+		}
 	}
-	for i := range p.l.Rows {
+	for i := rows.first; i <= rows.last; i++ {
 		p.drawRow(i)
 	}
-	lines := make([]string, len(p.canvas.cells))
-	for y := range lines {
-		lines[y] = p.canvas.line(y)
+	lines := make([]line, len(p.canvas.cells))
+	for i := range lines {
+		lines[i] = p.canvas.line(first + i)
 	}
 	return lines
 }
