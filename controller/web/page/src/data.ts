@@ -654,8 +654,8 @@ export type PackedPage = Omit<Page, "runs"> & { runs: PackedRun[] };
 export type PackedRepetition = Omit<Packed<Repetition, "moments" | "phases" | "causes">, "layout"> & {
   layout: Omit<Packed<Layout, "rows" | "arrows" | "brackets" | "states" | "spans">, "axes"> & { axes: PackedAxis[] };
 };
-/** PackedAxis has how far each row is below the one above it, in thousandths, and which rows end a fold. */
-type PackedAxis = { name: Axis["name"]; steps: number[]; folds: number[] };
+/** PackedAxis has the rows at which there is a knot, their places, and the knots after which time is folded. */
+type PackedAxis = { name: Axis["name"]; rows: number[]; places: number[]; folds: number[] };
 
 /** readPage turns block 0 into a Page. */
 export function readPage(packed: PackedPage): Page {
@@ -678,35 +678,31 @@ export function readPage(packed: PackedPage): Page {
   };
 }
 
-/** readAxis puts an axis together from its steps and the rows that it is of. */
+/** readAxis puts an axis together from its knots and the rows that it is of. */
 function readAxis(packed: PackedAxis, rows: readonly Row[]): Axis {
+  const { rows: at, places: knots } = packed;
+  if (at.length !== knots.length) throw new Error(`axis "${packed.name}" has ${knots.length} places for ${at.length} knots`);
+  const times = at.map((i) => {
+    const r = rows[i];
+    if (r === undefined) throw new Error(`axis "${packed.name}" has a knot at row ${i} of ${rows.length}`);
+    return r.at;
+  });
   const places = new Float64Array(rows.length);
-  const times: number[] = [];
-  const knots: number[] = [];
-  const folded: number[] = [];
-  const ends = new Set(packed.folds);
-  let thousandths = 0;
-  for (let i = 0; i < rows.length; i++) {
-    const step = packed.steps[i];
-    if (step === undefined) throw new Error(`axis "${packed.name}" has ${packed.steps.length} of ${rows.length} steps`);
-    thousandths += step;
-    places[i] = thousandths / 1000;
-    const row = rows[i]!;
-    if (row.kind === "quiet") continue;
-    const last = times.length - 1;
-    if (ends.has(i) && last >= 0) folded[last] = 1;
-    if (last >= 0 && times[last] === row.at && knots[last] === places[i]) continue;
-    if (last >= 1 && times[last] === row.at && times[last - 1] === row.at) {
-      knots[last] = places[i]!;
-      continue;
-    }
-    times.push(row.at);
-    knots.push(places[i]!);
-    folded.push(0);
+  for (let i = 0, k = 0; i < rows.length; i++) {
+    while (k + 1 < at.length && at[k + 1]! <= i) k++;
+    const t = times[k] ?? 0;
+    const p = knots[k] ?? 0;
+    const span = (times[k + 1] ?? t) - t;
+    places[i] = at[k] === i || span <= 0 ? p : p + ((knots[k + 1]! - p) * (rows[i]!.at - t)) / span;
   }
+  for (let i = 0; i < rows.length; i++) {
+    if (rows[i]!.kind === "quiet") places[i] = ((places[i - 1] ?? 0) + (places[i + 1] ?? places[i - 1] ?? 0)) / 2;
+  }
+  const folded = new Uint8Array(knots.length);
+  for (const k of packed.folds) folded[k] = 1;
   return {
-    name: packed.name, places, length: thousandths / 1000,
-    times: Float64Array.from(times), knots: Float64Array.from(knots), folded: Uint8Array.from(folded),
+    name: packed.name, places, length: knots[knots.length - 1] ?? 0,
+    times: Float64Array.from(times), knots: Float64Array.from(knots), folded,
   };
 }
 
