@@ -654,7 +654,10 @@ export type PackedPage = Omit<Page, "runs"> & { runs: PackedRun[] };
 export type PackedRepetition = Omit<Packed<Repetition, "moments" | "phases" | "causes">, "layout"> & {
   layout: Omit<Packed<Layout, "rows" | "arrows" | "brackets" | "states" | "spans">, "axes"> & { axes: PackedAxis[] };
 };
-/** PackedAxis has the rows at which there is a knot, their places, and the knots after which time is folded. */
+/**
+ * PackedAxis has the rows at which there is a knot, all but the quiet ones if it is empty;
+ * their places, the row itself if it is empty; and the rows after which time is folded.
+ */
 type PackedAxis = { name: Axis["name"]; rows: number[]; places: number[]; folds: number[] };
 
 /** readPage turns block 0 into a Page. */
@@ -680,7 +683,8 @@ export function readPage(packed: PackedPage): Page {
 
 /** readAxis puts an axis together from its knots and the rows that it is of. */
 function readAxis(packed: PackedAxis, rows: readonly Row[]): Axis {
-  const { rows: at, places: knots } = packed;
+  const at = packed.rows.length > 0 ? packed.rows : [...rows.keys()].filter((i) => rows[i]!.kind !== "quiet");
+  const knots = packed.places.length > 0 ? packed.places : at;
   if (at.length !== knots.length) throw new Error(`axis "${packed.name}" has ${knots.length} places for ${at.length} knots`);
   const times = at.map((i) => {
     const r = rows[i];
@@ -698,8 +702,8 @@ function readAxis(packed: PackedAxis, rows: readonly Row[]): Axis {
   for (let i = 0; i < rows.length; i++) {
     if (rows[i]!.kind === "quiet") places[i] = ((places[i - 1] ?? 0) + (places[i + 1] ?? places[i - 1] ?? 0)) / 2;
   }
-  const folded = new Uint8Array(knots.length);
-  for (const k of packed.folds) folded[k] = 1;
+  const ends = new Set(packed.folds);
+  const folded = Uint8Array.from(at, (i) => (ends.has(i) ? 1 : 0));
   return {
     name: packed.name, places, length: knots[knots.length - 1] ?? 0,
     times: Float64Array.from(times), knots: Float64Array.from(knots), folded,
