@@ -92,7 +92,7 @@ func TestAnySceneIsDrawn(t *testing.T) {
 		}
 		l := tl.Ladder(timeline.LadderOptions{
 			HideLab: rapid.Bool().Draw(rt, "short"), LocalTimes: rapid.Bool().Draw(rt, "local"),
-			Connection: rapid.IntRange(0, 2).Draw(rt, "connection"),
+			Connections: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(rt, "connections"),
 		})
 		var first, second bytes.Buffer
 		if err := drawLadder(&first, l, o); err != nil {

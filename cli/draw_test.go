@@ -70,7 +70,9 @@ func optionsOf(t *testing.T, name string) (drawOptions, timeline.LadderOptions) 
 		case word == "short":
 			ladder.HideLab = true
 		case isConn:
-			ladder.Connection, err = strconv.Atoi(number)
+			var connection int
+			connection, err = strconv.Atoi(number)
+			ladder.Connections = append(ladder.Connections, connection)
 		default:
 			t.Fatalf("section %q: what is %q?", name, word)
 		}

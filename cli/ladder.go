@@ -39,6 +39,14 @@ func (o *ladderOptions) flags(c *cobra.Command) {
 	c.Flags().IntVar(&o.conn, "conn", 0, "only this connection, counted from 1 (default: all)")
 }
 
+// connections are those that are shown; none means all.
+func (o *ladderOptions) connections() []int {
+	if o.conn == 0 {
+		return nil
+	}
+	return []int{o.conn}
+}
+
 func (a *app) ladderCommand() *cobra.Command {
 	var opts ladderOptions
 	c := &cobra.Command{
@@ -103,7 +111,7 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	case "ndjson":
 		return writeMoments(a.Out, answer.Timeline, opts.raw)
 	}
-	layout := t.Ladder(timeline.LadderOptions{Connection: opts.conn, LocalTimes: opts.raw, HideLab: opts.bare})
+	layout := t.Ladder(timeline.LadderOptions{Connections: opts.connections(), LocalTimes: opts.raw, HideLab: opts.bare})
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
 }
 

@@ -48,7 +48,7 @@ func (b *ladderer) layArrows(shown []int) {
 		seen[i] = true
 	}
 	for ci := range b.t.Connections {
-		if b.opts.Connection != 0 && b.opts.Connection != ci+1 {
+		if !b.opts.isShown(ci) {
 			continue
 		}
 		c := &b.t.Connections[ci]

@@ -58,7 +58,7 @@ func checkBrackets(t *testing.T, l *Ladder) {
 func TestLadderOfOneConnection(t *testing.T) {
 	tl := parseScene(t, handshake+"host C 10.0.0.3\nC>B SYN 0..1\nB>C RST+ACK 2..3")
 	for connection, want := range map[int]int{0: 9, 1: 7, 2: 2} {
-		l := tl.Ladder(LadderOptions{Connection: connection})
+		l := tl.Ladder(connectionOnly(connection))
 		if len(l.Arrows) != want {
 			t.Errorf("connection %d has %d arrows, want %d", connection, len(l.Arrows), want)
 		}
@@ -239,4 +239,12 @@ func TestZeroWindow(t *testing.T) {
 			t.Errorf("%v with window %d: %v", c.flags, c.window, words)
 		}
 	}
+}
+
+// connectionOnly shows one connection, all if it is 0.
+func connectionOnly(connection int) LadderOptions {
+	if connection == 0 {
+		return LadderOptions{}
+	}
+	return LadderOptions{Connections: []int{connection}}
 }
