@@ -3,11 +3,11 @@
  * they are about, and who wants to hear when either changes. Parts do not call each other;
  * they set choices, and hear of changes.
  */
-import type { Page, Repetition, Run } from './data';
+import type { Events, Page, Repetition, Run } from './data';
 import type { Keys } from './keys';
 
 /** How the ladder maps time to place. The maps themselves come with the layout. */
-export type Scale = 'row' | 'linear' | 'log';
+export type ScaleName = 'row' | 'linear' | 'log';
 
 /** Layers that can be switched off. */
 export interface Layers {
@@ -44,7 +44,7 @@ export interface View {
   readonly filter: string;
   /** Whether what the filter does not name is dimmed or left out. */
   readonly filterMode: 'dim' | 'hide';
-  readonly scale: Scale;
+  readonly scale: ScaleName;
   /** Times of the lab's clock with their ±, or each host's own clock, raw. */
   readonly times: 'lab' | 'raw';
   /** The part of the timeline that is seen, nanoseconds since its zero; null for all. */
@@ -89,6 +89,8 @@ export interface Panel {
 /** Where repetitions come from: blocks of the page, unpacked when somebody asks. */
 export interface Source {
   repetition(run: number, n: number): Promise<Repetition>;
+  /** The events of a repetition, as protobuf's JSON, by Moment.event. */
+  events(run: number, n: number): Promise<Events>;
 }
 
 const topics: readonly Topic[] = [
@@ -143,7 +145,7 @@ export class App {
 
   /**
    * Takes over choices. Another run or repetition clears what was chosen about the one
-   * before. Listeners are told once, before the next frame is drawn.
+   * before. Listeners are told once of all that is set in one go.
    */
   set(patch: Partial<View>): void {
     let next: View = { ...this.state, ...patch };
@@ -177,6 +179,11 @@ export class App {
     return this.source.repetition(run, n);
   }
 
+  /** The events of the repetition that view is about. */
+  events(): Promise<Events> {
+    return this.source.events(this.state.run, this.state.repetition);
+  }
+
   /** Unpacks the repetition that view is about, and tells listeners when it is there. */
   open(): void {
     const { run, repetition: n } = this.state;
@@ -205,7 +212,7 @@ export class App {
     return () => this.listeners.delete(listener);
   }
 
-  /** Tells listeners now what has changed, instead of before the next frame. */
+  /** Tells listeners now what has changed, instead of after what runs now. */
   flush(): void {
     this.scheduled = false;
     while (this.pending.size > 0) {
@@ -221,8 +228,7 @@ export class App {
     this.pending.add(topic);
     if (!this.scheduled) {
       this.scheduled = true;
-      // A microtask, not a frame: a page in a background tab has no frames, and the data
-      // of all that happened in one event is shown at once all the same.
+      // A microtask, not a frame: a tab in the background has no frames.
       queueMicrotask(() => {
         if (this.scheduled) {
           this.flush();

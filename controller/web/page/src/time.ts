@@ -1,0 +1,72 @@
+/** Times and lengths as people read them. They are written as `syncline ladder` writes them. */
+
+/** A length of time: "380 ns", "3.1 µs", "40.14 ms". */
+export function span(ns: number): string {
+  const sign = ns < 0 ? '−' : '';
+  const n = Math.abs(ns);
+  if (n < 1000) {
+    return `${sign}${Math.round(n)} ns`;
+  }
+  for (const [unit, name] of [[1e3, 'µs'], [1e6, 'ms'], [1e9, 's']] as const) {
+    const value = n / unit;
+    if (value < 999.5 || name === 's') {
+      const decimals = value < 10 ? 2 : value < 100 ? 2 : value < 1000 ? 1 : 0;
+      return `${sign}${trim(value.toFixed(name === 'µs' ? Math.min(decimals, 1) : decimals))} ${name}`;
+    }
+  }
+  return '';
+}
+
+function trim(digits: string): string {
+  return digits.includes('.') ? digits.replace(/0+$/, '').replace(/\.$/, '') : digits;
+}
+
+/** A ± as people read it, rounded up: what is shown holds the truth as well. */
+export function plusMinus(err: number | null): string {
+  if (err === null) {
+    return '±?';
+  }
+  if (err === 0) {
+    return '±0';
+  }
+  const unit = err < 1e3 ? 1 : err < 1e6 ? 1e2 : err < 1e9 ? 1e4 : 1e7;
+  return '±' + span(Math.ceil(err / unit) * unit);
+}
+
+/** A time with the decimals of its column, in units of so many nanoseconds: "40.141". */
+export function fixed(ns: number, unit: number, decimals: number): string {
+  return (ns / unit).toFixed(decimals).replace(/^-/, '−');
+}
+
+/** A ± in the column's unit, rounded up: "±.038". */
+export function fixedError(err: number | null, unit: number, decimals: number): string {
+  if (err === null) {
+    return '±?';
+  }
+  const step = unit / 10 ** decimals;
+  return '±' + fixed(Math.ceil(err / step) * step, unit, decimals).replace(/^0\./, '.');
+}
+
+/** The symbol of a unit of so many nanoseconds. */
+export function unitName(unit: number): string {
+  switch (unit) {
+    case 1:
+      return 'ns';
+    case 1e3:
+      return 'µs';
+    case 1e6:
+      return 'ms';
+    case 1e9:
+      return 's';
+  }
+  return `${unit} ns`;
+}
+
+/** A host's own time in decimal nanoseconds, grouped so that digits can be compared. */
+export function groupedNanoseconds(decimal: string): string {
+  const negative = decimal.startsWith('-');
+  const digits = (negative ? decimal.slice(1) : decimal).padStart(10, '0');
+  const seconds = digits.slice(0, -9).replace(/^0+(?=\d)/, '');
+  const rest = digits.slice(-9);
+  return `${negative ? '−' : ''}${seconds}.${rest.slice(0, 3)} ${rest.slice(3, 6)} ${rest.slice(6)} s`;
+}
