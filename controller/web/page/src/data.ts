@@ -348,15 +348,21 @@ export interface Phase {
   err: number | null;
 }
 
-/** Cause is an edge between two moments: the first brought the second about. */
+/** Cause is why something happened: an edge between two moments. */
 export interface Cause {
-  from: number;
-  to: number;
-  /** "connect sends SYN"; source is where that is written: "RFC 9293 3.5". */
+  /** The moment that is explained. */
+  effect: number;
+  /** What brought it about: a call's entry, an arrival, where a timer ran from; -1 if none on record did. */
+  by: number;
+  /** Why the one leads to the other: "connect() sends a SYN"; empty where none is known. */
   rule: string;
-  source: string;
-  /** True if it was observed, false if it is inferred. */
-  observed: boolean;
+  /** Where that is written: "RFC 9293 3.5". */
+  sources: string[];
+  known: "observed" | "inferred" | "none known";
+  /** True if by surely was not after effect; else their order is not known. */
+  ordered: boolean;
+  /** The kernel's own word, or what kept a cause from being known; may be empty. */
+  why: string;
 }
 
 /** Note is one plain sentence about this repetition, tied to its moments. */
@@ -364,8 +370,9 @@ export interface Note {
   /** A stable name of its kind, to switch it by. */
   kind: string;
   text: string;
-  /** Where that is written: "RFC 9293 3.10.7.4". */
-  reference: string;
+  /** Where the rule is written: "RFC 9293 3.10.7.4". */
+  sources: string[];
+  /** What it is about, in order; it stands beside the last. */
   moments: number[];
   /** Counted from 1; 0 if it is about none in particular. */
   connection: number;
@@ -617,7 +624,7 @@ const moment: Moment = {
   lane: "", call: "", flags: "", text: "", row: 0, arrow: 0, bracket: 0,
 };
 const phase: Phase = { name: "", connection: 0, end: 0, from: 0, to: 0, ns: 0, err: null };
-const cause: Cause = { from: 0, to: 0, rule: "", source: "", observed: false };
+const cause: Cause = { effect: 0, by: 0, rule: "", sources: [], known: "none known", ordered: false, why: "" };
 const row: Row = {
   kind: "moment", lane: 0, moment: 0, at: 0, err: null, showErr: false, unordered: false,
   arrow: 0, bracket: 0, quiet: 0, text: "", mark: 0,
