@@ -290,6 +290,8 @@ export interface Moment {
   err: number | null;
   /** Beyond localBase of its host, on the host's own clock. */
   local: number;
+  /** local is surely right within this: 0 but for packets, whose stamps are moved from another clock. */
+  reading: number;
   /** Counted from 1; 0 if it belongs to none. */
   connection: number;
   /** The experiment's lane and the call, for a call: "client", "connect". */
@@ -620,7 +622,7 @@ const clockPoint: ClockPoint = {
 };
 const clockSample: ClockSample = { at: 0, offset: 0, upper: false, probe: false };
 const moment: Moment = {
-  event: 0, host: 0, kind: "mark", edge: "at", at: 0, err: null, local: 0, connection: 0,
+  event: 0, host: 0, kind: "mark", edge: "at", at: 0, err: null, local: 0, reading: 0, connection: 0,
   lane: "", call: "", flags: "", text: "", row: 0, arrow: 0, bracket: 0,
 };
 const phase: Phase = { name: "", connection: 0, end: 0, from: 0, to: 0, ns: 0, err: null };
