@@ -29,6 +29,9 @@ type LadderOptions struct {
 	// are left out.
 	Notes     bool
 	HideNotes []string
+	// HideCalls, HidePackets and HideStates leave out a layer: all calls, the lab's own
+	// steps among them; all packets and what kernels dropped; all TCP states.
+	HideCalls, HidePackets, HideStates bool
 }
 
 // isShown reports whether a connection, an index into the timeline, is shown.
@@ -197,8 +200,14 @@ type ladderer struct {
 	traced map[int]bool
 	beside map[int][3][]int
 	laid   []*State
-	// dropped has the arrow of the packet that was dropped at a moment.
+	// dropped has the arrow of the packet that was dropped at a moment, and told the moments
+	// of traces that a segment has.
 	dropped map[int]int
+	told    map[int]bool
+	// failures are the calls that gave an error.
+	failures map[failure][]*Event
+	// again are the counts of duplicate acknowledgments by connection.
+	again map[int][]int
 }
 
 // Ladder lays the timeline out. It only reads the timeline.
@@ -211,6 +220,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 			Warnings: slices.Clone(t.Warnings),
 		},
 		arrows: make(map[int][]int), brackets: make(map[*Event]int), traced: make(map[int]bool), dropped: make(map[int]int),
+		told: make(map[int]bool),
 	}
 	for _, v := range t.Verdicts {
 		if v.Ruling == Pass {
@@ -223,6 +233,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	b.connections()
 	b.chooseZero()
 	b.gatherStates()
+	b.gatherTold()
 	shown := b.shown()
 	b.layArrows(shown)
 	b.heed()
@@ -242,31 +253,6 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 		b.l.spread()
 	}
 	return b.l
-}
-
-// lanes puts the hosts from left to right: as the experiment lists them.
-func (b *ladderer) lanes() {
-	b.lane = make([]int, len(b.t.Hosts))
-	for h := range b.t.Hosts {
-		b.lane[h] = h
-		host, reference := &b.t.Hosts[h], &b.t.Hosts[b.t.Reference]
-		lane := LadderLane{Host: h, Name: host.Name, Agent: host.Agent, Reference: h == b.t.Reference}
-		lane.SameKernel = !lane.Reference && host.ClockID != "" && host.ClockID == reference.ClockID
-		if h < len(b.t.Clocks) {
-			lane.Clock = b.t.Clocks[h]
-		}
-		b.l.Lanes = append(b.l.Lanes, lane)
-	}
-	for i := range b.t.Moments {
-		e := b.t.Moments[i].Event
-		if e.Call == nil {
-			continue
-		}
-		lane := &b.l.Lanes[b.lane[e.Host]]
-		if !slices.Contains(lane.Roles, e.Call.Lane) {
-			lane.Roles = append(lane.Roles, e.Call.Lane)
-		}
-	}
 }
 
 func (b *ladderer) connections() {
@@ -303,7 +289,7 @@ func (b *ladderer) shown() []int {
 		case len(b.opts.Connections) > 0 && belongs && !b.opts.isShown(m.Connection):
 			continue
 		}
-		if b.wanted(m.Event) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
+		if (b.wanted(m.Event) || b.telling(i)) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
 			shown = append(shown, i)
 		}
 	}
@@ -329,11 +315,13 @@ func isNeighbourly(p *Packet) bool {
 func (b *ladderer) wanted(e *Event) bool {
 	switch {
 	case e.Call != nil:
-		return !b.opts.HideLab || !ofLab(e.Call)
-	case e.Packet != nil, e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
+		return !b.opts.HideCalls && (!b.opts.HideLab || !ofLab(e.Call))
+	case e.Packet != nil:
+		return !b.opts.HidePackets
+	case e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
 		return true
 	case e.Trace != nil:
-		return e.Trace.Kind == TraceDrop
+		return e.Trace.Kind == TraceDrop && !b.opts.HidePackets
 	}
 	return e.Mark != nil && e.Mark.Kind == MarkNotQuiet
 }
@@ -400,6 +388,8 @@ func (b *ladderer) layMoment(shown []int, n int) {
 		b.layLoss(m.Event, m.Stamp, at)
 	case m.Event.Trace != nil && m.Event.Trace.Kind == TraceDrop:
 		row.Kind, row.Mark = RowDrop, b.layDrop(i, at)
+	case m.Event.Trace != nil && !b.traced[i]:
+		row.Kind, row.Text = RowTrace, b.traceText(m)
 	case m.Event.Trace != nil:
 		row.Kind, row.Mark = RowState, b.layState(b.beside[i][within][0], at)
 	default:

@@ -37,6 +37,8 @@ func (b *ladderer) heed() {
 				a.Told = a.Copy > 0
 			case TraceResetSent:
 				a.Reason = e.Trace.Reason
+			case TraceResetReceived:
+				a.Taken = true
 			case TraceDrop:
 				a.Dropped = true
 				if _, ok := b.dropped[moment]; !ok {

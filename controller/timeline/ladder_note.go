@@ -1,5 +1,11 @@
 package timeline
 
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
 // LadderNote is a teaching moment of the repetition, tied to a row.
 type LadderNote struct {
 	// Number counts from 1, in order of the rows.
@@ -26,5 +32,49 @@ type StateSpan struct {
 	Open        bool
 }
 
-// layNotes takes over the notes of the timeline.
-func (b *ladderer) layNotes() {}
+// layNotes takes over what the causes of the repetition tell: its notes, what came of it,
+// and what released each call that was blocked.
+func (b *ladderer) layNotes() {
+	causes := b.t.Causes()
+	b.layBlocked(causes)
+	rows := b.rowsOfMoments()
+	for _, n := range causes.Notes() {
+		if n.Connection >= 0 && !b.opts.isShown(n.Connection) || slices.Contains(b.opts.HideNotes, string(n.Kind)) {
+			continue
+		}
+		note := LadderNote{Row: -1, Kind: string(n.Kind), Text: n.Text, Reference: strings.Join(n.Sources, ", ")}
+		for _, moment := range n.Moments {
+			if row, ok := rows[moment]; ok && !slices.Contains(note.Rows, row) {
+				note.Rows = append(note.Rows, row)
+				note.Row = row
+			}
+		}
+		if note.Row >= 0 {
+			b.l.Notes = append(b.l.Notes, note)
+		}
+	}
+	slices.SortStableFunc(b.l.Notes, func(x, y LadderNote) int { return cmp.Compare(x.Row, y.Row) })
+	for i := range b.l.Notes {
+		b.l.Notes[i].Number = i + 1
+	}
+}
+
+// layBlocked tells of the brackets which call was blocked, and what released it.
+func (b *ladderer) layBlocked(causes *Causality) {
+	rows := b.rowsOfMoments()
+	for i := range causes.Blocked {
+		c := &causes.Blocked[i]
+		of, ok := b.brackets[b.t.Moments[c.Effect].Event]
+		if !ok || b.l.Brackets[of].Calls > 1 {
+			continue
+		}
+		r := &b.l.Brackets[of]
+		r.Blocked = true
+		if c.Rule != nil {
+			r.Released = c.Rule.Text
+		}
+		if row, ok := rows[c.By]; ok {
+			r.ReleasedAt = row
+		}
+	}
+}

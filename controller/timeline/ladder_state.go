@@ -162,6 +162,9 @@ func hasHole(before []State, s *State) bool {
 // gatherStates places the states of the connections that are shown, and notes the
 // moments that have a row for one.
 func (b *ladderer) gatherStates() {
+	if b.opts.HideStates {
+		return
+	}
 	for ci := range b.t.Connections {
 		if !b.opts.isShown(ci) {
 			continue
