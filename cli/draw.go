@@ -21,7 +21,7 @@ type drawOptions struct {
 }
 
 const (
-	listBelow = 80
+	listBelow = 72
 	fullFrom  = 100
 )
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -45,9 +46,27 @@ var legends = []legend{
 		},
 	},
 	{
-		mark: "D", text: "sent once, delivered twice",
+		mark: "×2", text: "sent once, delivered twice",
 		occurs: func(l *timeline.Ladder) bool {
 			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Duplicate })
+		},
+	},
+	{
+		mark: "D1", text: "a duplicate ACK: data are on the way, and what is acknowledged is what was before; D2, the second",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.DuplicateACK > 0 })
+		},
+	},
+	{
+		mark: "S…–…", text: "selective acknowledgment: these bytes came, and some before them did not",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK) })
+		},
+	},
+	{
+		mark: "┃", text: "the call is blocked: it waits until something else releases it",
+		drawn: true, occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Brackets, func(b *timeline.Bracket) bool { return b.Blocked && b.Return > b.Enter+1 })
 		},
 	},
 	{
@@ -84,10 +103,14 @@ var legends = []legend{
 	},
 }
 
-// ladderFooter explains the marks that were used, then the verdicts that are not a
-// pass, and ends with what a person must know before believing the picture.
+// isSACK reports whether a word of a packet is its SACK blocks.
+func isSACK(word string) bool { return strings.HasPrefix(word, "S") && strings.Contains(word, "–") }
+
+// ladderFooter says in words what came of the repetition and what is worth knowing of it,
+// explains the marks that were used, then tells the verdicts that are not a pass, and ends
+// with what a person must know before believing the picture.
 func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
-	var lines []string
+	lines := noteLines(l, o)
 	for _, g := range legends {
 		if (drawn || !g.drawn) && g.occurs(l) {
 			lines = append(lines, o.wrap(g.mark+" ", strings.Fields(g.text), " ")...)

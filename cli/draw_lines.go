@@ -59,7 +59,7 @@ func newRendering(l *timeline.Ladder, o drawOptions) *rendering {
 	}
 	d.list = newList(l, o)
 	for i := range l.Rows {
-		if l.Rows[i].Kind != timeline.RowLabel {
+		if isListed(&l.Rows[i]) {
 			d.rows = append(d.rows, i)
 		}
 	}

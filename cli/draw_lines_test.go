@@ -15,7 +15,7 @@ func TestPartsAreDrawnAsTheWhole(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		scene := drawScene(rt)
 		o := drawOptions{Width: rapid.IntRange(40, 160).Draw(rt, "width"), ASCII: rapid.Bool().Draw(rt, "ascii")}
-		l := parseScene(t, scene).Ladder(timeline.LadderOptions{})
+		l := parseScene(t, scene).Ladder(timeline.LadderOptions{Scale: timeline.Scale(rapid.IntRange(0, 2).Draw(rt, "scale")), Notes: rapid.Bool().Draw(rt, "notes")})
 		d := newRendering(l, o)
 		whole := d.lines(0, d.height())
 		first := rapid.IntRange(0, d.height()).Draw(rt, "first")
@@ -37,7 +37,7 @@ func TestPartsAreDrawnAsTheWhole(t *testing.T) {
 		}
 		for row := range l.Rows {
 			y := d.lineOf(row)
-			if got := d.rowOf(y); got != row && (d.drawn() || l.Rows[row].Kind != timeline.RowLabel) {
+			if got := d.rowOf(y); got != row && (d.drawn() || isListed(&l.Rows[row])) {
 				rt.Fatalf("row %d is on line %d, which has row %d", row, y, got)
 			}
 		}

@@ -13,38 +13,48 @@ import (
 type list struct {
 	l *timeline.Ladder
 	o drawOptions
-	// timeWidth, errWidth and nameWidth are the columns before the texts.
-	timeWidth, errWidth, nameWidth int
+	// noteWidth, timeWidth, errWidth and nameWidth are the columns before the texts.
+	noteWidth, timeWidth, errWidth, nameWidth int
+	// notes are the numbers of the notes of a row.
+	notes map[int]string
 }
 
 func newList(l *timeline.Ladder, o drawOptions) *list {
-	s := &list{l: l, o: o}
+	s := &list{l: l, o: o, notes: noteNumbers(l)}
+	s.noteWidth = noteWidth(s.notes)
 	s.timeWidth, s.errWidth, s.nameWidth = listWidths(l, o)
 	return s
 }
 
 func (s *list) top() line {
-	unit := s.l.Unit.String()
-	return line{{s.o.text(strings.Repeat(" ", 2+s.timeWidth-s.o.width(unit)) + unit), plain}}
+	unit := unitText(s.l)
+	return line{{s.o.text(strings.Repeat(" ", s.noteWidth+2+s.timeWidth-s.o.width(unit)) + unit), plain}}
 }
 
-// line is what a row of the ladder says; a RowLabel has none.
+// line is what a row of the ladder says; those of kinds that isListed leaves out have none.
 func (s *list) line(row int) line {
 	r := &s.l.Rows[row]
+	numbers := pad(s.notes[row], s.noteWidth, s.o)
 	if r.Kind == timeline.RowQuiet {
-		return line{{s.o.fit(pad("", s.timeWidth+1, s.o) + "⋮ " + timeline.Span(r.Quiet) + " quiet"), plain}}
+		return line{{s.o.fit(numbers + pad("", s.timeWidth+1, s.o) + "⋮ " + timeline.Span(r.Quiet) + " quiet"), plain}}
 	}
 	at, err := timeText(s.l, r)
 	if !r.Timed() {
 		at, err = "", ""
 	}
-	lead := "  "
+	lead := numbers + "  "
 	if r.Unordered {
-		lead = "≈ "
+		lead = numbers + "≈ "
 	}
 	lead += strings.Repeat(" ", s.timeWidth-s.o.width(at)) + at + " " + pad(err, s.errWidth, s.o) + pad(s.l.Lanes[r.Lane].Name, s.nameWidth, s.o)
 	texts, st := listTexts(s.l, row)
 	return line{{s.o.text(lead), plain}, {s.o.text(s.o.fitting(texts, s.o.Width-s.o.width(lead))), st}}
+}
+
+// isListed reports whether a row has a line in a list: what only gives room to others has
+// none.
+func isListed(r *timeline.Row) bool {
+	return r.Kind != timeline.RowLabel && r.Kind != timeline.RowSpace
 }
 
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
@@ -60,7 +70,7 @@ func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	if err == 1 {
 		err = 0
 	}
-	return max(at, o.width(l.Unit.String())), err, name
+	return max(at, o.width(unitText(l))), err, name
 }
 
 func pad(s string, width int, o drawOptions) string {

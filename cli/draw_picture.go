@@ -13,8 +13,11 @@ type picture struct {
 	l      *timeline.Ladder
 	o      drawOptions
 	canvas *canvas
-	// timeWidth and errWidth are the two parts of the time column.
-	timeWidth, errWidth int
+	// noteWidth, timeWidth and errWidth are the parts of the time column: the numbers of
+	// notes, the time and its ±.
+	noteWidth, timeWidth, errWidth int
+	// notes are the numbers of the notes of a row.
+	notes map[int]string
 	// lanes are the columns of the hosts' lines.
 	lanes []int
 	// brackets are the columns of brackets that stand between lanes.
@@ -42,7 +45,7 @@ const (
 )
 
 func newPicture(l *timeline.Ladder, o drawOptions) *picture {
-	p := &picture{l: l, o: o, brackets: make(map[int]bool)}
+	p := &picture{l: l, o: o, brackets: make(map[int]bool), notes: noteNumbers(l)}
 	p.measure()
 	if !p.fits {
 		return p
@@ -68,6 +71,7 @@ func (p *picture) measure() {
 		p.errWidth = max(p.errWidth, p.o.width(err))
 	}
 	p.timeWidth = max(p.timeWidth, 7)
+	p.noteWidth = noteWidth(p.notes)
 	n := len(p.l.Lanes)
 	if n == 0 {
 		p.fits = p.o.Width >= listBelow
@@ -106,9 +110,10 @@ func (p *picture) least() int {
 	return crowded + max(deepest-1, 0)
 }
 
-// timeColumn is the mark of an unknown order, the time, its ± and a blank.
+// timeColumn is the numbers of notes, the mark of an unknown order, the time, its ± and
+// a blank.
 func (p *picture) timeColumn() int {
-	w := 2 + p.timeWidth + 1
+	w := p.noteWidth + 2 + p.timeWidth + 1
 	if p.errWidth > 0 {
 		w += p.errWidth + 1
 	}
@@ -239,8 +244,8 @@ func (p *picture) lines(first, end int) []line {
 
 // drawTop names the lanes above their lines.
 func (p *picture) drawTop() {
-	unit := p.l.Unit.String()
-	p.canvas.put(2+p.timeWidth-p.o.width(unit), 0, unit, plain)
+	unit := unitText(p.l)
+	p.canvas.put(p.noteWidth+2+p.timeWidth-p.o.width(unit), 0, unit, plain)
 	for x := range p.o.Width {
 		p.canvas.mark(x, 1, '─', faint)
 	}
@@ -271,13 +276,14 @@ func (p *picture) drawLifelines(row int) {
 // drawRow writes the time column and what stands for the whole row.
 func (p *picture) drawRow(i int) {
 	r, y := &p.l.Rows[i], top+i
+	p.canvas.put(0, y, p.notes[i], faint)
 	switch r.Kind {
 	case timeline.RowQuiet:
-		p.canvas.mark(1+p.timeWidth, y, '⋮', faint)
+		p.canvas.mark(p.noteWidth+1+p.timeWidth, y, '⋮', faint)
 		text := timeline.Span(r.Quiet) + " quiet"
 		p.canvas.put(p.middle(text), y, text, faint)
 		return
-	case timeline.RowLabel:
+	case timeline.RowLabel, timeline.RowSpace:
 		return
 	case timeline.RowLoss:
 		p.drawLoss(r, y)
@@ -289,11 +295,12 @@ func (p *picture) drawRow(i int) {
 	}
 	at, err := timeText(p.l, r)
 	if r.Unordered {
-		p.canvas.put(0, y, "≈", yellow)
+		p.canvas.put(p.noteWidth, y, "≈", yellow)
 	}
-	p.canvas.put(2+p.timeWidth-p.o.width(at), y, at, plain)
-	p.canvas.put(3+p.timeWidth, y, err, faint)
-	if r.Kind == timeline.RowNote || r.Kind == timeline.RowDeed {
+	p.canvas.put(p.noteWidth+2+p.timeWidth-p.o.width(at), y, at, plain)
+	p.canvas.put(p.noteWidth+3+p.timeWidth, y, err, faint)
+	switch r.Kind {
+	case timeline.RowNote, timeline.RowDeed, timeline.RowTrace:
 		text, st := rowText(r)
 		p.sentence(y, text, st)
 	}
@@ -302,8 +309,11 @@ func (p *picture) drawRow(i int) {
 // rowText is the sentence of a row that has one: what the record lacks is set apart from
 // what was done.
 func rowText(r *timeline.Row) (string, style) {
-	if r.Kind == timeline.RowDeed {
+	switch r.Kind {
+	case timeline.RowDeed:
 		return "– " + r.Text, plain
+	case timeline.RowTrace:
+		return "◆ " + r.Text, plain
 	}
 	return "! " + r.Text, red
 }
@@ -344,13 +354,22 @@ func (p *picture) drawBracket(b *timeline.Bracket) {
 	}
 	p.canvas.mark(x, top+b.Enter, '┬', st)
 	for row := b.Enter + 1; row < b.Return; row++ {
-		line := '│'
-		if p.l.Rows[row].Kind == timeline.RowQuiet {
-			line = '┊'
-		}
-		p.canvas.mark(x, top+row, line, st)
+		p.canvas.mark(x, top+row, bracketRune(b, p.l.Rows[row].Kind), st)
 	}
 	p.canvas.mark(x, top+b.Return, '┴', st)
+}
+
+// bracketRune is the line of a call: heavy for one that waits until something releases it.
+func bracketRune(b *timeline.Bracket, kind timeline.RowKind) rune {
+	switch {
+	case kind == timeline.RowQuiet && b.Blocked:
+		return '┋'
+	case kind == timeline.RowQuiet:
+		return '┊'
+	case b.Blocked:
+		return '┃'
+	}
+	return '│'
 }
 
 // drawCall writes what a call is where its bracket opens, and what it gave where it

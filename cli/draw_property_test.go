@@ -91,7 +91,8 @@ func TestAnySceneIsDrawn(t *testing.T) {
 			ASCII: rapid.Bool().Draw(rt, "ascii"), Colour: rapid.Bool().Draw(rt, "colour"),
 		}
 		l := tl.Ladder(timeline.LadderOptions{
-			HideLab: rapid.Bool().Draw(rt, "short"), LocalTimes: rapid.Bool().Draw(rt, "local"),
+			Scale: timeline.Scale(rapid.IntRange(0, 2).Draw(rt, "scale")), Zero: timeline.LadderZero(rapid.IntRange(0, 2).Draw(rt, "zero")),
+			HideLab: rapid.Bool().Draw(rt, "short"), Notes: rapid.Bool().Draw(rt, "notes"), LocalTimes: rapid.Bool().Draw(rt, "local"),
 			Connections: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(rt, "connections"),
 		})
 		var first, second bytes.Buffer
