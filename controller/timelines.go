@@ -63,15 +63,15 @@ func (b *builder) withReference(host string) (*builder, error) {
 	return &other, nil
 }
 
-func newTimelines(s *store.Store) *timelines {
+func newTimelines(k keeper) *timelines {
 	return &timelines{
-		load:  func(run store.Run) (*builder, error) { return newBuilder(s, run) },
+		load:  func(run store.Run) (*builder, error) { return newBuilder(k, run) },
 		turns: make(chan struct{}, timelinesKept),
 	}
 }
 
-func newBuilder(s *store.Store, run store.Run) (*builder, error) {
-	input, plans, err := loadRun(s, run)
+func newBuilder(k keeper, run store.Run) (*builder, error) {
+	input, plans, err := loadRun(k, run)
 	if err != nil {
 		return nil, err
 	}
@@ -124,8 +124,8 @@ func (ts *timelines) made(m *making) {
 }
 
 // loadRun reads all that a timeline is computed from.
-func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
-	plans, err := newPlans(run, s.Source(run.ID))
+func loadRun(k keeper, run store.Run) (*timeline.Run, *plans, error) {
+	plans, err := newPlans(run, run.Source)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,7 +144,7 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 		index[h.Agent] = i
 	}
 	measured := measuredFrom(run)
-	err = decodeChunks(s, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
+	err = decodeChunks(k, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
 		host, ok := index[c.Agent]
 		if !ok {
 			return fmt.Errorf("run %s holds events of agent %s, which has no part in it", run.ID, c.Agent)
@@ -169,8 +169,8 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 }
 
 // decodeChunks yields the events of a run, chunk by chunk.
-func decodeChunks(s *store.Store, id string, yield func(store.Chunk, []*synclinev1.Event) error) error {
-	return s.Chunks(id, func(c store.Chunk) error {
+func decodeChunks(k keeper, id string, yield func(store.Chunk, []*synclinev1.Event) error) error {
+	return k.Chunks(id, func(c store.Chunk) error {
 		events, err := chunk.Decode(c.Data)
 		if err != nil {
 			return fmt.Errorf("chunk %d of agent %s: %w", c.Sequence, c.Agent, err)
@@ -181,20 +181,20 @@ func decodeChunks(s *store.Store, id string, yield func(store.Chunk, []*syncline
 
 // timelineService answers operators about runs as they are looked at.
 type timelineService struct {
-	synclinev1.UnimplementedTimelineServiceServer
+	timelineReader
 	controller *Controller
 }
 
 // GetTimeline computes one repetition.
-func (s *timelineService) GetTimeline(ctx context.Context, q *synclinev1.GetTimelineRequest) (*synclinev1.GetTimelineResponse, error) {
-	run, err := s.controller.find(q.RunId)
+func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimelineRequest) (*synclinev1.GetTimelineResponse, error) {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return nil, err
 	}
 	if err := hasRepetition(run, q.Repetition); err != nil {
 		return nil, err
 	}
-	b, err := s.controller.cache.builder(run)
+	b, err := s.records.cache.builder(run)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
@@ -244,15 +244,15 @@ func build(b *builder, n int) (*timeline.Timeline, error) {
 }
 
 // ListVerdicts judges every repetition that came to its end, but for those of a warm-up.
-func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
-	run, err := s.controller.find(q.RunId)
+func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return err
 	}
 	if !run.State.Final() {
 		return status.Errorf(codes.FailedPrecondition, "run %s is %s; its verdicts come when it is over", run.ID, run.State)
 	}
-	b, err := s.controller.cache.builder(run)
+	b, err := s.records.cache.builder(run)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
