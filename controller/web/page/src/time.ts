@@ -1,24 +1,29 @@
 /** Times and lengths as people read them. They are written as `syncline ladder` writes them. */
 
-/** A length of time: "380 ns", "3.1 µs", "40.14 ms". */
+/** A length of time, as the terminal has it: "380 ns", "3.1 µs", "40.14 ms". */
 export function span(ns: number): string {
-  const sign = ns < 0 ? '−' : '';
-  const n = Math.abs(ns);
-  if (n < 1000) {
-    return `${sign}${Math.round(n)} ns`;
+  if (ns < 0) {
+    return '−' + span(-ns);
   }
-  for (const [unit, name] of [[1e3, 'µs'], [1e6, 'ms'], [1e9, 's']] as const) {
-    const value = n / unit;
-    if (value < 999.5 || name === 's') {
-      const decimals = value < 10 ? 2 : value < 100 ? 2 : value < 1000 ? 1 : 0;
-      return `${sign}${trim(value.toFixed(name === 'µs' ? Math.min(decimals, 1) : decimals))} ${name}`;
-    }
+  if (ns < 1_000) {
+    return `${trim(ns, 0)} ns`;
   }
-  return '';
+  if (ns < 9_950) {
+    return `${trim(ns / 1e3, 1)} µs`;
+  }
+  if (ns < 999_500) {
+    return `${trim(ns / 1e3, 0)} µs`;
+  }
+  if (ns < 999_995_000) {
+    return `${trim(ns / 1e6, 2)} ms`;
+  }
+  return `${trim(ns / 1e9, 3)} s`;
 }
 
-function trim(digits: string): string {
-  return digits.includes('.') ? digits.replace(/0+$/, '').replace(/\.$/, '') : digits;
+/** A number with at most so many decimals, and none at its end that is zero. */
+function trim(n: number, decimals: number): string {
+  const digits = n.toFixed(decimals);
+  return digits.includes('.') ? digits.replace(/\.?0+$/, '') : digits;
 }
 
 /** A ± as people read it, rounded up: what is shown holds the truth as well. */
