@@ -5,7 +5,10 @@
  * fact, a bare word or "words in quotes" for text. Several values with commas between
  * them are alternatives. A minus before a term turns it round. Case counts nowhere.
  *
- *     host:A call:connect,accept -is:lab time:10ms..40ms "SYN,ACK"
+ *     host:A call:connect,accept -is:lab time:10ms..40ms "SYN,ACK" around:3
+ *
+ * `around:3` selects nothing by itself: it has the three moments on either side of each
+ * hit shown with it.
  *
  * A term that cannot be understood is told with its place and never guessed at.
  */
@@ -46,7 +49,7 @@ export type Kind = MomentKind;
 
 /** What may be said of a moment beside its kind. */
 export const qualities = [
-  'lost', 'retransmitted', 'duplicate', 'impossible', 'ambiguous', 'reset', 'dropped', 'failed', 'blocked', 'lab', 'unordered', 'uncertain',
+  'lost', 'retransmitted', 'duplicate', 'impossible', 'ambiguous', 'reset', 'dropped', 'failed', 'waits', 'blocked', 'lab', 'unordered', 'untied',
 ] as const;
 export type Quality = (typeof qualities)[number];
 
@@ -85,9 +88,11 @@ export interface Trouble {
 export interface Query {
   readonly terms: readonly Term[];
   readonly troubles: readonly Trouble[];
+  /** How many neighbours are shown on either side of a hit. */
+  readonly around: number;
 }
 
-const keys = ['host', 'lane', 'call', 'flags', 'conn', 'kind', 'result', 'state', 'is', 'time', 'took', 'text'] as const;
+const keys = ['host', 'lane', 'call', 'flags', 'conn', 'kind', 'result', 'state', 'is', 'time', 'took', 'around', 'text'] as const;
 export type Key = (typeof keys)[number];
 
 /** The longest query that is read. Nobody types more; a link might hold more. */
@@ -96,19 +101,23 @@ export const longestQuery = 2000;
 /** Reads a query. It never throws: what is wrong is in `troubles`. */
 export function parseQuery(text: string, known: Vocabulary): Query {
   if (text.length > longestQuery) {
-    return { terms: [], troubles: [{ at: 0, length: text.length, message: `the filter has ${text.length} characters; at most ${longestQuery} are read` }] };
+    const message = `the filter has ${text.length} characters; at most ${longestQuery} are read`;
+    return { terms: [], troubles: [{ at: 0, length: text.length, message }], around: 0 };
   }
   const terms: Term[] = [];
   const troubles: Trouble[] = [];
+  let around = 0;
   for (const word of split(text)) {
     try {
-      terms.push(parseTerm(word, known));
+      const term = parseTerm(word, known);
+      if (term.key === 'around') around = reachOf(term);
+      terms.push(term);
     } catch (e) {
       if (!(e instanceof Misread)) throw e;
       troubles.push({ at: word.at, length: word.source.length, message: e.message });
     }
   }
-  return { terms, troubles };
+  return { terms, troubles, around };
 }
 
 /** Reports whether all terms hold. A query without terms selects everything. */
@@ -127,18 +136,15 @@ export function withTerm(text: string, source: string): string {
   return has ? text : `${text.trim()} ${source}`.trim();
 }
 
-/** Marks, beside each hit, as many neighbours as `reach` says on either side. */
+/** Marks, beside each hit, as many neighbours on either side as `reach` says. */
 export function withNeighbours(hits: Uint8Array, reach: number): Uint8Array {
   const near = new Uint8Array(hits.length);
-  // Where the stretch of what is marked ends, for hits that were passed.
-  let until = -1;
+  // Up to here all is marked that is to be, so that no moment is marked twice.
+  let until = 0;
   for (let i = 0; i < hits.length; i++) {
-    if (hits[i]) {
-      near.fill(1, Math.max(0, i - reach), i + 1);
-      until = i + reach;
-    } else if (i <= until) {
-      near[i] = 1;
-    }
+    if (!hits[i]) continue;
+    near.fill(1, Math.max(until, i - reach), i + reach + 1);
+    until = i + reach + 1;
   }
   return near;
 }
@@ -177,7 +183,18 @@ function keyOf(body: string): { key: Key; value: string } {
   return { key, value: body.slice(colon[0].length) };
 }
 
+const furthest = 1000;
+
+function reachOf(t: Term): number {
+  const value = t.source.replace(/^.*:/, '');
+  if (t.negated || !/^[0-9]+$/.test(value) || Number(value) > furthest) {
+    throw new Misread(`around: wants a number of moments up to ${furthest}, as around:3`);
+  }
+  return Number(value);
+}
+
 function testOf(key: Key, value: string, known: Vocabulary): (f: Facts) => boolean {
+  if (key === 'around') return () => true;
   if (key === 'time') return rangeTest(key, value, (f) => f.at);
   if (key === 'took') return rangeTest(key, value, (f) => f.took);
   // In bare text a comma is a comma: "SYN,ACK" is how a tap writes it.
@@ -199,7 +216,7 @@ function unquoted(value: string): string {
   return bare;
 }
 
-function testOne(key: Exclude<Key, 'time' | 'took'>, asked: string, known: Vocabulary): (f: Facts) => boolean {
+function testOne(key: Exclude<Key, 'time' | 'took' | 'around'>, asked: string, known: Vocabulary): (f: Facts) => boolean {
   switch (key) {
     case 'host':
       mustBe('host', asked, known.hosts);
@@ -289,13 +306,14 @@ function mustBe<T extends string>(what: string, asked: string, all: readonly T[]
 function unknown(what: string, asked: string, all: readonly string[], more = ''): string {
   const near = nearest(asked.toLowerCase(), all);
   const known = all.length === 0 ? 'there are none here' : `known: ${all.join(', ')}`;
-  return `unknown ${what} "${asked}"; ${near === undefined ? known : `did you mean ${near}?`}${more === '' ? '' : ` ${more}`}`;
+  return `unknown ${what} "${asked}"; ${near === undefined ? `${known}${more === '' ? '' : '.'}` : `did you mean ${near}?`}${more === '' ? '' : ` ${more}`}`;
 }
 
 /** The one that differs least, if it differs little. */
 function nearest(asked: string, all: readonly string[]): string | undefined {
   let best: string | undefined;
-  let least = Math.max(1, Math.floor(asked.length / 3)) + 1;
+  // Of two letters every other word of two is near.
+  let least = asked.length < 3 ? 1 : Math.max(2, Math.floor(asked.length / 3)) + 1;
   for (const a of all) {
     const d = distance(asked, a.toLowerCase());
     if (d < least) [best, least] = [a, d];
