@@ -88,14 +88,15 @@ func writeBundle(w io.Writer, k keeper, run store.Run, version string) error {
 }
 
 // recordJSON is what a bundle has of a run beside its events and its experiment. The
-// spacing of protojson changes from build to build on purpose, so it is set again.
+// spacing of protojson changes from build to build on purpose, so it is taken out; without
+// it hosts that are alike lie near enough to each other to be compressed together.
 func recordJSON(run store.Run) ([]byte, error) {
 	raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(recordToProto(run))
 	if err != nil {
 		return nil, err
 	}
 	var text bytes.Buffer
-	if err := json.Indent(&text, raw, "", "  "); err != nil {
+	if err := json.Compact(&text, raw); err != nil {
 		return nil, err
 	}
 	text.WriteByte('\n')
