@@ -19,6 +19,10 @@ type Page struct {
 	Runs    List[Run] `json:"runs"`
 	Blocks  int       `json:"blocks"`
 
+	// Picture is an SVG of the repetition to begin with, for browsers that run no script; it
+	// may be empty.
+	Picture string `json:"-"`
+
 	repetitions, events packer
 	blocks              [][]byte
 }
