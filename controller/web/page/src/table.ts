@@ -187,7 +187,7 @@ export function originOf(r: Repetition, origin: number | null): number {
   return origin === null ? 0 : (r.moments[origin]?.at ?? 0);
 }
 
-function timeText(r: Repetition, m: Moment, raw: boolean, origin: number): string {
+export function timeText(r: Repetition, m: Moment, raw: boolean, origin: number): string {
   if (raw) return groupedNanoseconds(localTime(r, m));
   const { unit, decimals } = r.layout;
   const shown = m.err === 0 || r.layout.rows[m.row]?.showErr === false ? '' : ` ${fixedError(m.err, unit, decimals)}`;
