@@ -5,21 +5,16 @@ import { make } from './elements';
 import { listed, originOf, signOf, timeText } from './table';
 import { unitName } from './time';
 
-/** Gives the ladder as a document of its own, the part in sight or the whole; null if none is drawn. */
-export type Picture = (whole: boolean) => SVGSVGElement | null;
-
 export class CopyPanel implements Panel {
   readonly id = 'copy';
   readonly title = 'Copy';
-  readonly key = 'y';
+  readonly key = 'C';
 
   private app!: App;
   private readonly whole = make('input', { type: 'checkbox' });
   private readonly told = make('p', { role: 'status', class: 'told' });
   private readonly commands = make('div', { class: 'commands' });
   private readonly source = make('div');
-
-  constructor(private readonly picture: Picture) {}
 
   mount(el: HTMLElement, app: App): void {
     this.app = app;
@@ -76,7 +71,7 @@ export class CopyPanel implements Panel {
   }
 
   private drawn(): SVGSVGElement {
-    const svg = this.picture(this.whole.checked);
+    const svg = this.app.picture(this.whole.checked);
     if (svg === null) throw new Error('no ladder is drawn: show the picture and not the table');
     return svg;
   }
