@@ -220,6 +220,16 @@ func (l *life) aborted(t *Timeline, since int, s step) bool {
 	})
 }
 
+// failed reports whether the kernel told of an error after the last step that is the end of a
+// socket.
+func (l *life) failed(t *Timeline) bool {
+	last := l.steps[len(l.steps)-1].moment
+	return slices.ContainsFunc(l.others, func(i int) bool {
+		tr := t.Moments[i].Event.Trace
+		return i > last && tr.Kind == TraceError && endsSocket(tr.Errno)
+	})
+}
+
 // endsSocket reports whether an error that a kernel reports of a socket which has sent its FIN
 // is the end of it. What ICMP says of the way is none.
 func endsSocket(errno uint32) bool {

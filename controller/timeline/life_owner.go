@@ -25,6 +25,8 @@ type homes struct {
 	connects map[EndRef][][2]int
 	// accepts are the returns of the calls that accepted an end.
 	accepts map[EndRef]int
+	// closes are the returns of the calls that closed an end for the last time.
+	closes map[EndRef]int
 	taken   map[EndRef]*life
 }
 
@@ -32,7 +34,7 @@ type homes struct {
 func (a *assembly) settle(lives []*life) map[EndRef]*life {
 	h := &homes{
 		a: a, byAddress: make(map[dumpKey][]EndRef), byPeer: make(map[dumpKey][]EndRef),
-		opened: make(map[EndRef]int), connects: make(map[EndRef][][2]int), accepts: make(map[EndRef]int), taken: make(map[EndRef]*life),
+		opened: make(map[EndRef]int), connects: make(map[EndRef][][2]int), accepts: make(map[EndRef]int), closes: make(map[EndRef]int), taken: make(map[EndRef]*life),
 	}
 	h.noteEnds()
 	h.noteMoments()
@@ -90,6 +92,9 @@ func (h *homes) noteMoments() {
 			if isAccept(e.Call) && e.Call.Result >= 0 {
 				h.accepts[ref] = i
 			}
+			if h.a.lastCloses[e] {
+				h.closes[ref] = i
+			}
 			if e.Call.Name == "connect" {
 				h.connects[ref] = append(h.connects[ref], [2]int{entered[e], i})
 			}
@@ -111,13 +116,15 @@ func (h *homes) noteMoments() {
 // of is the end that a life is of.
 func (h *homes) of(l *life) (EndRef, bool) {
 	opens := l.steps[0].from == stateClosed
+	// Of a socket whose step to SYN_SENT is lost the next one may tell as well.
+	connects := opens || l.steps[0].from == stateSynSent
 	candidates := h.byAddress[dumpKey{l.host, l.local, l.peer}]
 	whole := l.local.Port() != 0 && l.peer.Port() != 0
 	if !whole && opens {
 		candidates = h.byPeer[dumpKey{l.host, addressOnly(l.local), l.peer}]
 	}
 	began := l.steps[0].moment
-	if opens {
+	if connects {
 		var running []EndRef
 		for _, ref := range candidates {
 			if slices.ContainsFunc(h.connects[ref], func(c [2]int) bool { return c[0] <= began && began <= c[1] }) {
@@ -198,7 +205,7 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 			// It had opened before, unheard.
 			seen = false
 		}
-		if after && h.entersAfter(ref, began) {
+		if after && (h.entersAfter(ref, began) || h.closedBefore(ref, began)) {
 			continue
 		}
 		if h.acceptedBefore(ref, l) {
@@ -236,6 +243,13 @@ func (h *homes) mayBeFastOpen(ref EndRef) bool {
 	}
 	k := h.a.t.Moments[opened].Event.Packet
 	return k.Flags&(SYN|ACK) != SYN || k.PayloadLength > 0
+}
+
+// closedBefore reports whether an end was closed before a moment: no socket that begins to open
+// then is its own.
+func (h *homes) closedBefore(ref EndRef, moment int) bool {
+	closed, ok := h.closes[ref]
+	return ok && closed < moment
 }
 
 // entersAfter reports whether the first connect(2) of an end was entered after a moment: no

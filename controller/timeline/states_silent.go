@@ -19,6 +19,8 @@ func (a *assembly) fellSilent(p *path, was []State, l *life) string {
 		return "sock_diag(7) does not show it at the end"
 	case l.lastSaid(a.t) != "" && l.lastSaid(a.t) != last.to:
 		return fmt.Sprintf("a later trace shows it in %s", l.lastSaid(a.t))
+	case l.failed(a.t):
+		return "a later trace tells of an error that ends a socket"
 	case len(was) > 0 && leadsTo(last.to, was[len(was)-1].Name):
 		return fmt.Sprintf("its packets and calls say %s", pathText(was))
 	case p.blind != "" && (p.final == nil || p.final.moment < last.moment):

@@ -214,7 +214,7 @@ func (p *path) doubtAfter(s step, since int, tail []State) string {
 	switch {
 	case isWaiting && since >= 0 && s.from == stateFinWait2 && p.t.Moments[s.moment].Local-p.t.Moments[since].Local < handsOverWithin:
 		return fmt.Sprintf("the kernel let go of its socket as soon as it came to FIN_WAIT2, and what would tell whether one segment brought both is not on record: %s", p.blind)
-	case len(tail) > 1 && tail[len(tail)-1].Known == KnownPacket && tail[len(tail)-1].After == tail[len(tail)-1].Moment:
+	case len(tail) > 1 && tail[len(tail)-1].Known == KnownPacket:
 		return fmt.Sprintf("the reset that seems to end it may be of another connection, which is not all on record: %s", p.blind)
 	case len(tail) > 0 && tail[len(tail)-1].Name == stateClosed:
 		return ""
