@@ -1635,7 +1635,13 @@ type ConnectionEnd struct {
 	States []*State `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
 	// Why states may not be right, or not all of them: what is missing from the record, or
 	// speaks against them; "" if nothing is.
-	StatesDoubt   string `protobuf:"bytes,7,opt,name=states_doubt,json=statesDoubt,proto3" json:"states_doubt,omitempty"`
+	StatesDoubt string `protobuf:"bytes,7,opt,name=states_doubt,json=statesDoubt,proto3" json:"states_doubt,omitempty"`
+	// All names that the socket of this end had, lane and socket first: dup(2) and fork(2)
+	// give it others.
+	Names []*SocketName `protobuf:"bytes,8,rep,name=names,proto3" json:"names,omitempty"`
+	// The address that the socket itself has, where its host translates it before the tap;
+	// "" if it does not.
+	BoundAddress  string `protobuf:"bytes,9,opt,name=bound_address,json=boundAddress,proto3" json:"bound_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1719,6 +1725,73 @@ func (x *ConnectionEnd) GetStatesDoubt() string {
 	return ""
 }
 
+func (x *ConnectionEnd) GetNames() []*SocketName {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ConnectionEnd) GetBoundAddress() string {
+	if x != nil {
+		return x.BoundAddress
+	}
+	return ""
+}
+
+// SocketName is a name of a socket: names are a lane's own.
+type SocketName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Socket        string                 `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SocketName) Reset() {
+	*x = SocketName{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SocketName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SocketName) ProtoMessage() {}
+
+func (x *SocketName) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SocketName.ProtoReflect.Descriptor instead.
+func (*SocketName) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SocketName) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *SocketName) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
 // State is a state of one end of a connection, RFC 9293 3.3.2.
 type State struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1739,7 +1812,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +1824,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +1837,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *State) GetName() string {
@@ -1829,7 +1902,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +1914,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +1927,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Segment) GetFromClient() bool {
@@ -1948,7 +2021,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2033,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2046,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Verdict) GetExpectation() string {
@@ -2163,7 +2236,7 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"Connection\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06client\x122\n" +
 	"\x06server\x18\x02 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06server\x120\n" +
-	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\x8b\x02\n" +
+	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\xdf\x02\n" +
 	"\rConnectionEnd\x12\x17\n" +
 	"\x04host\x18\x01 \x01(\rH\x00R\x04host\x88\x01\x01\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
@@ -2171,9 +2244,15 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x04lane\x18\x04 \x01(\tR\x04lane\x12\x16\n" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
 	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06states\x12!\n" +
-	"\fstates_doubt\x18\a \x01(\tR\vstatesDoubtB\a\n" +
+	"\fstates_doubt\x18\a \x01(\tR\vstatesDoubt\x12-\n" +
+	"\x05names\x18\b \x03(\v2\x17.syncline.v1.SocketNameR\x05names\x12#\n" +
+	"\rbound_address\x18\t \x01(\tR\fboundAddressB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"\x9a\x01\n" +
+	"\x11_initial_sequence\"8\n" +
+	"\n" +
+	"SocketName\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\"\x9a\x01\n" +
 	"\x05State\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06moment\x18\x02 \x01(\rH\x00R\x06moment\x88\x01\x01\x12\x14\n" +
@@ -2242,7 +2321,7 @@ func file_syncline_v1_timeline_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_timeline_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_syncline_v1_timeline_proto_goTypes = []any{
 	(Edge)(0),                    // 0: syncline.v1.Edge
 	(Ruling)(0),                  // 1: syncline.v1.Ruling
@@ -2266,52 +2345,54 @@ var file_syncline_v1_timeline_proto_goTypes = []any{
 	(*Moment)(nil),               // 19: syncline.v1.Moment
 	(*Connection)(nil),           // 20: syncline.v1.Connection
 	(*ConnectionEnd)(nil),        // 21: syncline.v1.ConnectionEnd
-	(*State)(nil),                // 22: syncline.v1.State
-	(*Segment)(nil),              // 23: syncline.v1.Segment
-	(*Verdict)(nil),              // 24: syncline.v1.Verdict
-	(*Event)(nil),                // 25: syncline.v1.Event
-	(*RunHost)(nil),              // 26: syncline.v1.RunHost
+	(*SocketName)(nil),           // 22: syncline.v1.SocketName
+	(*State)(nil),                // 23: syncline.v1.State
+	(*Segment)(nil),              // 24: syncline.v1.Segment
+	(*Verdict)(nil),              // 25: syncline.v1.Verdict
+	(*Event)(nil),                // 26: syncline.v1.Event
+	(*RunHost)(nil),              // 27: syncline.v1.RunHost
 }
 var file_syncline_v1_timeline_proto_depIdxs = []int32{
 	6,  // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
-	24, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
+	25, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
 	9,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
 	19, // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
 	20, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
-	24, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
+	25, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
 	8,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
 	7,  // 7: syncline.v1.Timeline.others:type_name -> syncline.v1.Transmission
-	23, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
-	25, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
-	26, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
+	24, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
+	26, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
+	27, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
 	14, // 11: syncline.v1.GetClockResponse.report:type_name -> syncline.v1.ClockReport
 	14, // 12: syncline.v1.ProbeClocksResponse.report:type_name -> syncline.v1.ClockReport
 	15, // 13: syncline.v1.ClockReport.hosts:type_name -> syncline.v1.ClockHost
 	18, // 14: syncline.v1.ClockReport.pairs:type_name -> syncline.v1.ClockPair
 	16, // 15: syncline.v1.ClockHost.points:type_name -> syncline.v1.ClockPoint
-	25, // 16: syncline.v1.ClockHost.changes:type_name -> syncline.v1.Event
+	26, // 16: syncline.v1.ClockHost.changes:type_name -> syncline.v1.Event
 	17, // 17: syncline.v1.ClockPoint.all:type_name -> syncline.v1.ClockBound
 	17, // 18: syncline.v1.ClockPoint.probes:type_name -> syncline.v1.ClockBound
 	17, // 19: syncline.v1.ClockPoint.segments:type_name -> syncline.v1.ClockBound
 	0,  // 20: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
 	21, // 21: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
 	21, // 22: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
-	23, // 23: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
-	22, // 24: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
-	1,  // 25: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
-	2,  // 26: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
-	4,  // 27: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
-	10, // 28: syncline.v1.TimelineService.GetClock:input_type -> syncline.v1.GetClockRequest
-	12, // 29: syncline.v1.TimelineService.ProbeClocks:input_type -> syncline.v1.ProbeClocksRequest
-	3,  // 30: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
-	5,  // 31: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
-	11, // 32: syncline.v1.TimelineService.GetClock:output_type -> syncline.v1.GetClockResponse
-	13, // 33: syncline.v1.TimelineService.ProbeClocks:output_type -> syncline.v1.ProbeClocksResponse
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	24, // 23: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
+	23, // 24: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
+	22, // 25: syncline.v1.ConnectionEnd.names:type_name -> syncline.v1.SocketName
+	1,  // 26: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
+	2,  // 27: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
+	4,  // 28: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
+	10, // 29: syncline.v1.TimelineService.GetClock:input_type -> syncline.v1.GetClockRequest
+	12, // 30: syncline.v1.TimelineService.ProbeClocks:input_type -> syncline.v1.ProbeClocksRequest
+	3,  // 31: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
+	5,  // 32: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
+	11, // 33: syncline.v1.TimelineService.GetClock:output_type -> syncline.v1.GetClockResponse
+	13, // 34: syncline.v1.TimelineService.ProbeClocks:output_type -> syncline.v1.ProbeClocksResponse
+	31, // [31:35] is the sub-list for method output_type
+	27, // [27:31] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_timeline_proto_init() }
@@ -2327,15 +2408,15 @@ func file_syncline_v1_timeline_proto_init() {
 	file_syncline_v1_timeline_proto_msgTypes[15].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[17].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[19].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[20].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[21].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_timeline_proto_rawDesc), len(file_syncline_v1_timeline_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
