@@ -15,6 +15,11 @@ type Causality struct {
 	Blocked []BlockedCall
 	// of has, by moment, what brought it about.
 	of map[int]Cause
+
+	ends  [][2]*endView
+	hosts []hostView
+	// others has the causes of packets that are no TCP, by the moment at which they were first seen.
+	others map[int]Cause
 }
 
 // CauseKnown says how a cause is known.
@@ -111,7 +116,56 @@ func (c *Causality) Of(moment int) (cause Cause, ok bool) {
 // Causes works out who caused what. It only reads the timeline.
 func (t *Timeline) Causes() *Causality {
 	own := *t
-	own.certain = t.certainty()
+	known := *t.certainty()
+	if known.evidence == nil {
+		known.evidence = evidenceOf(t)
+	}
+	own.certain = &known
 	c := &Causality{t: &own, of: make(map[int]Cause)}
+	c.build()
+	c.findPackets()
+	c.findStates()
+	c.findSignals()
+	c.findBlocked()
 	return c
+}
+
+// none is a moment of which no cause is known.
+func none(effect int, why string) Cause { return Cause{Effect: effect, By: -1, Why: why} }
+
+// by is the cause of a moment by a rule; by may be -1. What surely came later is no cause.
+func (c *Causality) by(rule *Rule, by, effect int) Cause {
+	if by < 0 {
+		return Cause{Effect: effect, By: -1, Rule: rule, Known: Inferred}
+	}
+	may, surely := c.mayCause(by, effect)
+	if !may {
+		return none(effect, "what would explain it came after it, as far as the clocks tell: "+rule.Text)
+	}
+	return Cause{Effect: effect, By: by, Rule: rule, Known: Inferred, Ordered: surely}
+}
+
+// observed marks a cause that the record itself ties to its effect. What has no certain
+// order is inferred.
+func (k Cause) observed() Cause {
+	if k.Known == Inferred && k.Ordered {
+		k.Known = Observed
+	}
+	return k
+}
+
+// because adds why.
+func (k Cause) because(why string) Cause {
+	if why != "" {
+		k.Why = why
+	}
+	return k
+}
+
+// note keeps the cause of a moment.
+func (c *Causality) note(k Cause) Cause {
+	if _, known := c.of[k.Effect]; !known {
+		c.of[k.Effect] = k
+	}
+	return k
 }
