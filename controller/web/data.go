@@ -102,13 +102,13 @@ type PhaseStatistics struct {
 	End        int               `json:"end"`
 	Variant    string            `json:"variant"`
 	N          int               `json:"n"`
-	Min        float64           `json:"min"`
-	Median     float64           `json:"median"`
-	P90        float64           `json:"p90"`
-	P99        float64           `json:"p99"`
-	Max        float64           `json:"max"`
-	Low        float64           `json:"low"`
-	High       float64           `json:"high"`
+	Min        int64             `json:"min"`
+	Median     int64             `json:"median"`
+	P90        int64             `json:"p90"`
+	P99        int64             `json:"p99"`
+	Max        int64             `json:"max"`
+	Low        int64             `json:"low"`
+	High       int64             `json:"high"`
 	Confidence float64           `json:"confidence"`
 	Err        *int64            `json:"err"`
 	Warnings   List[string]      `json:"warnings"`

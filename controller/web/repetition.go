@@ -49,6 +49,11 @@ func NewRepetition(t *timeline.Timeline) *Repetition {
 	return r
 }
 
+// Unrecorded is a repetition that was begun and of which nothing is on record.
+func Unrecorded(n int, variant string, verdicts []timeline.Verdict) *Repetition {
+	return NewRepetition(&timeline.Timeline{Repetition: n, Variant: variant, Verdicts: verdicts})
+}
+
 // firstLocal is the earliest time that a host's own clock shows in a timeline, 0 if it
 // shows none.
 func firstLocal(t *timeline.Timeline, host int) clock.Local {

@@ -136,17 +136,18 @@ export interface PhaseStatistics {
   /** 0 for the client's, 1 for the server's, -1 where it is no end's. */
   end: number;
   variant: string;
+  /** How many values count: those that nothing bounds are in values, and do not. */
   n: number;
   min: number;
   median: number;
   p90: number;
   p99: number;
   max: number;
-  /** The interval that holds the true median with the probability confidence. */
+  /** The interval that holds the true median with the probability confidence; 0 if there are too few for any. */
   low: number;
   high: number;
   confidence: number;
-  /** The largest ± of the values; null if there is one that nothing bounds. */
+  /** The largest ± of those that count; null if none does. */
   err: number | null;
   /** Sentences about the figures: too few for an interval, ± larger than the spread. */
   warnings: string[];
