@@ -111,5 +111,6 @@ func compress(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	_, err = z.Write(text)
-	return b.Bytes(), errors.Join(err, z.Close(), encoded.Close())
+	err = errors.Join(err, z.Close(), encoded.Close())
+	return b.Bytes(), err
 }
