@@ -80,6 +80,8 @@ export interface Panel {
   readonly title: string;
   /** The key that opens and closes it, as Keys writes keys. */
   readonly key?: string;
+  /** Adds keys that work whether it is open or not. Called once, before everything else. */
+  bind?(app: App): void;
   /** Builds its elements into el, which is its own. Called once. */
   mount(el: HTMLElement, app: App): void;
   /** Brings them up to date. */
@@ -113,6 +115,11 @@ export class App {
   matches: Uint8Array | null = null;
   /** Where sentences for people who do not see the picture go; set by the shell. */
   announce: (sentence: string) => void = () => {};
+  /**
+   * The ladder as a document of its own, what is in sight of it or all, with colours for a
+   * light or the present theme; null if there is none. Set by the shell.
+   */
+  picture: (whole: boolean) => SVGSVGElement | null = () => null;
   /** Where errors go; set by the shell. */
   fail: (what: string, error: unknown) => void = (what, error) => console.error(what, error);
 
