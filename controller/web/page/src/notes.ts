@@ -39,7 +39,7 @@ export function effectsOf(causes: readonly Cause[], moment: number): Cause[] {
 }
 
 export class NotesPanel implements Panel {
-  readonly id = 'story';
+  readonly id = 'notes';
   readonly title = 'Story';
   readonly key = 'v';
 

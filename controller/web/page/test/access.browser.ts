@@ -1,0 +1,30 @@
+/** What axe finds wrong for people who use a page otherwise: with every panel open, in light and dark. */
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { launch, Opened } from './page';
+
+const reports = inject('reports');
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+const panels = ['notes', 'events', 'repetitions', 'statistics', 'measure', 'compare', 'clocks', 'copy'];
+
+test.each(['light', 'dark'] as const)('nothing serious or critical, %s', async (theme) => {
+  const open = await Opened.open(browser, reports.two, { theme });
+  const found: string[] = [];
+  for (const panel of panels) {
+    await open.page.locator(`#tab-${panel}`).click();
+    await expect.poll(() => open.page.locator(`#panel-${panel}`).isVisible()).toBe(true);
+    found.push(...(await open.axe()).map((f) => `${panel}: ${f}`));
+  }
+  await open.page.keyboard.press('t');
+  await open.page.locator('#filter').fill('host:nobody flags:SYN');
+  found.push(...(await open.axe()).map((f) => `table and a filter with an error: ${f}`));
+  await open.close();
+  expect([...new Set(found)]).toEqual([]);
+  expect(open.wrongs).toEqual([]);
+});

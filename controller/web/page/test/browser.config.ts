@@ -1,0 +1,13 @@
+import { defineConfig } from 'vitest/config';
+
+/** Tests of finished pages in Chromium: one browser, one page after the other. */
+export default defineConfig({
+  test: {
+    dir: import.meta.dirname,
+    include: ['**/*.browser.ts'],
+    globalSetup: [`${import.meta.dirname}/reports.ts`],
+    fileParallelism: false,
+    testTimeout: 30_000,
+    hookTimeout: 120_000,
+  },
+});
