@@ -46,18 +46,19 @@ export function makeFrame(scene: Scene, width: number, character: number): Frame
   const depth = (i: number): number => (layers.calls ? Math.min(layout.lanes[i]!.depth, mostCalls) * callStep : 0);
   const bands = (i: number): number => (layers.states ? scene.bandColumns[i]! * bandStep : 0);
   const compact = width < 720;
-  const stateText = layers.states ? Math.ceil(11 * character * 0.93) + 8 : 0;
+  const stateText = layers.states ? Math.ceil(stateCharacters(scene) * character * 0.93) + 8 : 0;
   const fixed = layout.lanes.reduce((sum, _, i) => sum + 10 + depth(i) + bands(i) + (bands(i) > 0 ? stateText : 0), 0);
   const left = width - time - noteWidth - fixed - 12;
   const gaps = Math.max(1, n - 1);
-  // The packets between the lanes come first: they have two fifths of what is left.
-  const callText = layers.calls ? Math.max(0, Math.min(compact ? 150 : 200, (left - Math.max(150 * gaps, left * 0.4)) / Math.max(1, n))) : 0;
-  const widthOf = (i: number): number => 10 + depth(i) + callText + bands(i) + (bands(i) > 0 ? stateText : 0);
+  // The packets between the lanes come first: they have half of what is left.
+  const most = Math.max(0, Math.min(compact ? 130 : 220, (left - Math.max(150 * gaps, left * 0.5)) / Math.max(1, n)));
+  const wanted = layout.lanes.map((_, i) => (layers.calls ? Math.min(most, callCharacters(scene, i) * character + 10) : 0));
+  const widthOf = (i: number): number => 10 + depth(i) + wanted[i]! + bands(i) + (bands(i) > 0 ? stateText : 0);
   const lane = (i: number, x: number, side: -1 | 1): LaneFrame => {
     const calls = 8 + depth(i) + (depth(i) > 0 ? 2 : 0);
     return {
-      x, side, callText: calls, callTextWidth: callText - 6,
-      bands: calls + callText, stateText: calls + callText + bands(i) + 4, stateTextWidth: stateText, end: widthOf(i),
+      x, side, callText: calls, callTextWidth: wanted[i]! - 6,
+      bands: calls + wanted[i]!, stateText: calls + wanted[i]! + bands(i) + 4, stateTextWidth: stateText, end: widthOf(i),
     };
   };
   const begin = time + noteWidth;
@@ -81,4 +82,20 @@ function timeCharacters(scene: Scene): number {
   }
   const whole = Math.max(1, Math.floor(Math.log10(Math.max(1, longest / layout.unit))) + 1);
   return Math.max(11, whole + 2 + layout.decimals + (error && scene.options.scale === 'row' ? 7 : 0));
+}
+
+/** How many characters the longest text beside a call of a lane has. */
+function callCharacters(scene: Scene, lane: number): number {
+  let most = 0;
+  for (const b of scene.repetition.layout.brackets) {
+    if (b.lane === lane) {
+      most = Math.max(most, b.enter === b.return ? b.call.length + b.result.length + 3 : Math.max(b.call.length, b.result.length + 12));
+    }
+  }
+  return most;
+}
+
+/** How many characters the longest name of a state has. */
+function stateCharacters(scene: Scene): number {
+  return scene.repetition.layout.states.reduce((most, s) => Math.max(most, s.name.length + (s.hole ? 1 : 0), s.doubt === '' ? 0 : 10), 6);
 }

@@ -518,25 +518,35 @@ class Drawing {
     if (a.ambiguous) {
       words = [...words, '(likeliest pair)'];
     }
-    const room = this.characters(Math.max(line.came && line.left ? Math.abs(line.x1 - line.x0) * 0.72 : width - 16, 0), style);
-    const text = fitWords(words, Math.max(room, words[0]?.length ?? 0));
+    const text = words.join(' ');
     const delay = a.delayed ? `${span(a.delay)}${a.delayErr > 0 ? ` ${plusMinus(a.delayErr)}` : ''}` : '';
-    for (const t of line.left && line.came ? [0.5, 0.36, 0.64, 0.24, 0.76] : [0.5]) {
-      const [x, y] = [cx0 + (cx1 - cx0) * t, cy0 + (cy1 - cy0) * t];
-      if (!steep) {
-        if (this.text(x, y - 5, text, 'middle', style)) {
-          if (delay !== '') {
-            this.text(x, y + 13, delay, 'middle', 'delay');
-          }
+    const along = line.left && line.came ? [0.5, 0.36, 0.64, 0.24, 0.76] : [0.5];
+    if (!steep) {
+      const room = this.characters(line.came && line.left ? width * 0.72 : width - 16, style);
+      const fitted = fitWords(words, Math.max(room, words[0]?.length ?? 0));
+      for (const t of along) {
+        const [x, y] = [cx0 + (cx1 - cx0) * t, cy0 + (cy1 - cy0) * t];
+        if (this.text(x, y - 5, fitted, 'middle', style)) {
+          this.text(x, y + 13, delay, 'middle', 'delay');
           return;
         }
-        continue;
       }
-      // Beside a steep line, on its upper side.
-      const side = right === down ? 1 : -1;
-      const anchor = side > 0 ? 'start' : 'end';
-      if (this.text(x + side * 8, y - 3, text, anchor, style)) {
-        if (delay !== '') {
+      return;
+    }
+    // Beside a steep line, on its upper side, and between the two hosts. A place where all
+    // words have room is better than one where only some have.
+    const side = right === down ? 1 : -1;
+    const anchor = side > 0 ? 'start' : 'end';
+    const [low, high] = [Math.min(line.x0, line.x1) + 6, Math.max(line.x0, line.x1) - 6];
+    for (const all of [true, false]) {
+      for (const t of along) {
+        const [x, y] = [cx0 + (cx1 - cx0) * t, cy0 + (cy1 - cy0) * t];
+        const room = this.characters(side > 0 ? high - x - 8 : x - 8 - low, style);
+        const fitted = fitWords(words, room);
+        if (fitted === '' || (all && fitted !== text) || !this.text(x + side * 8, y - 3, fitted, anchor, style)) {
+          continue;
+        }
+        if (delay.length * this.characterOf('delay') < (side > 0 ? x - 8 - low : high - x - 8)) {
           this.text(x - side * 8, y + 11, delay, side > 0 ? 'end' : 'start', 'delay');
         }
         return;
