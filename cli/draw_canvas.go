@@ -11,6 +11,9 @@ type canvas struct {
 	opts         drawOptions
 	width, first int
 	cells        [][]cell
+	// overdrawn counts the cells in which a text met something else that is drawn: a
+	// picture that can be read has none.
+	overdrawn int
 }
 
 // cell is one column of one line. A character two columns wide is in the first of
@@ -18,6 +21,8 @@ type canvas struct {
 type cell struct {
 	r     rune
 	style style
+	// text is true for a character of a text, false for one of a line.
+	text bool
 }
 
 const covered = rune(-1)
@@ -50,9 +55,12 @@ func (c *canvas) put(x, y int, s string, st style) {
 		if x < 0 || x+w > c.width || w == 0 {
 			continue
 		}
-		row[x] = cell{r, st}
+		if !c.free(x, y) || w == 2 && !c.free(x+1, y) {
+			c.overdrawn++
+		}
+		row[x] = cell{r, st, true}
 		if w == 2 {
-			row[x+1] = cell{covered, st}
+			row[x+1] = cell{covered, st, true}
 		}
 		x += w
 	}
@@ -67,7 +75,10 @@ func (c *canvas) mark(x, y int, r rune, st style) {
 	if c.opts.ASCII {
 		r, _ = utf8.DecodeRuneInString(c.opts.text(string(r)))
 	}
-	row[x] = cell{r, st}
+	if row[x].text && row[x].r != ' ' {
+		c.overdrawn++
+	}
+	row[x] = cell{r, st, false}
 }
 
 // clear empties the cells of a line between two columns, the second excluded.

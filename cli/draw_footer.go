@@ -74,8 +74,11 @@ var legends = []legend{
 		occurs: func(l *timeline.Ladder) bool { return len(l.Drops) > 0 },
 	},
 	{
-		mark: "◆", text: "the kernel traced this state, at the moment at which it began",
-		occurs: anyState(func(m *timeline.StateMark) bool { return m.Exact }),
+		mark: "◆", text: "told by the kernel, at the very moment: a state as it began, an error of a socket",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyState(func(m *timeline.StateMark) bool { return m.Exact })(l) ||
+				anyOf(l.Rows, func(r *timeline.Row) bool { return r.Kind == timeline.RowTrace })
+		},
 	},
 	{
 		mark: "◇", text: "this state is inferred; it began between the rows around it, or when it says",

@@ -61,4 +61,3 @@ func noteLines(l *timeline.Ladder, o drawOptions) []string {
 	}
 	return append(lines, "")
 }
-

@@ -63,7 +63,7 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 // as it is there, and the arrows the rest.
 func (p *picture) measure() {
 	for i := range p.l.Rows {
-		if r := &p.l.Rows[i]; !r.Timed() || r.Kind == timeline.RowNote {
+		if !p.l.Rows[i].Timed() {
 			continue
 		}
 		at, err := timeText(p.l, &p.l.Rows[i])
@@ -176,7 +176,12 @@ func (p *picture) widestCall(lane, most int) int {
 	widest := 0
 	for i := range p.l.Brackets {
 		b := &p.l.Brackets[i]
-		if b.Lane != lane || (!p.full() && (b.Lab || b.Calls > 1)) {
+		if b.Lane != lane {
+			continue
+		}
+		// There is always room to say that there is something.
+		widest = max(widest, 1)
+		if !p.full() && (b.Lab || b.Calls > 1) {
 			continue
 		}
 		wants := [][]string{callLines(p.l, b, p.full())}
@@ -249,6 +254,7 @@ func (p *picture) drawTop() {
 	for x := range p.o.Width {
 		p.canvas.mark(x, 1, '─', faint)
 	}
+	from := p.noteWidth + 2 + p.timeWidth + 1
 	for i, x := range p.lanes {
 		lane := &p.l.Lanes[i]
 		p.canvas.mark(x, 1, '┬', faint)
@@ -258,8 +264,12 @@ func (p *picture) drawTop() {
 			room = p.lanes[i+1] - x
 		}
 		title = p.o.cut(title, room-2)
-		at := x - p.o.width(title)/2
-		p.canvas.put(max(min(at, p.o.Width-p.o.width(title)), 0), 0, title, plain)
+		at := max(min(x-p.o.width(title)/2, p.o.Width-p.o.width(title)), from)
+		if i+1 < len(p.lanes) {
+			title = p.o.cut(title, p.lanes[i+1]-at-1)
+		}
+		p.canvas.put(at, 0, title, plain)
+		from = at + p.o.width(title) + 1
 	}
 }
 
@@ -289,6 +299,8 @@ func (p *picture) drawRow(i int) {
 		p.drawLoss(r, y)
 	case timeline.RowDrop:
 		p.drawDrop(&p.l.Drops[r.Mark])
+	case timeline.RowTrace:
+		p.drawTrace(r, y)
 	}
 	if !r.Timed() {
 		return
@@ -300,7 +312,7 @@ func (p *picture) drawRow(i int) {
 	p.canvas.put(p.noteWidth+2+p.timeWidth-p.o.width(at), y, at, plain)
 	p.canvas.put(p.noteWidth+3+p.timeWidth, y, err, faint)
 	switch r.Kind {
-	case timeline.RowNote, timeline.RowDeed, timeline.RowTrace:
+	case timeline.RowNote, timeline.RowDeed:
 		text, st := rowText(r)
 		p.sentence(y, text, st)
 	}

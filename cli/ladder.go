@@ -23,8 +23,11 @@ type ladderOptions struct {
 	ascii  bool
 	raw    bool
 	bare   bool
+	notes  bool
 	width  int
-	conn   int
+	conns  []int
+	scale  string
+	zero   string
 	// reference is the host whose clock is the lab's; "" leaves it to the controller.
 	reference string
 }
@@ -36,19 +39,24 @@ func (o *ladderOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.reference, "reference", "", "the host whose clock is the lab's (default: the one that makes the largest ± least)")
 	c.Flags().BoolVar(&o.bare, "hide-lab", false, "leave out the lab's own steps: sleep, signal, wait")
 	c.Flags().IntVar(&o.width, "width", 0, "columns (default: the terminal's)")
-	c.Flags().IntVar(&o.conn, "conn", 0, "only this connection, counted from 1 (default: all)")
+	c.Flags().IntSliceVar(&o.conns, "conn", nil, "only these connections, counted from 1: 1,3 (default: all)")
+	c.Flags().StringVar(&o.scale, "scale", "row", "row: a line for each moment; linear or log: lines for the time between them too")
+	c.Flags().StringVar(&o.zero, "t0", "connect", "what times count from: connect, 'first SYN', or wall for the time of the day")
+	c.Flags().BoolVar(&o.notes, "notes", true, "what is worth knowing of this repetition, in words")
 }
 
-// connections are those that are shown; none means all.
-func (o *ladderOptions) connections() []int {
-	if o.conn == 0 {
-		return nil
+// layout is what the ladder is to show. The words have been checked.
+func (o *ladderOptions) layout() timeline.LadderOptions {
+	scale, _ := timeline.ParseScale(o.scale)
+	zero, _ := timeline.ParseLadderZero(o.zero)
+	return timeline.LadderOptions{
+		Connections: o.conns, LocalTimes: o.raw, HideLab: o.bare, Scale: scale, Zero: zero, Notes: true,
 	}
-	return []int{o.conn}
 }
 
 func (a *app) ladderCommand() *cobra.Command {
 	var opts ladderOptions
+	var interactive bool
 	c := &cobra.Command{
 		Use:   "ladder RUN[@REP]",
 		Short: "Draw the timeline of one repetition",
@@ -56,22 +64,28 @@ func (a *app) ladderCommand() *cobra.Command {
 arrows for packets. Without @REP it is the first repetition with a verdict that is
 not pass, else the first.`,
 		Example: `  syncline ladder r-7f3c2a10
+  syncline ladder r-7f3c2a10 --interactive
   syncline ladder r-7f3c2a10@17 -o json`,
 		Args: oneArgument("RUN[@REP]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := opts.check(c); err != nil {
 				return err
 			}
-			id, repetition, err := runRef(args[0])
-			if err != nil {
-				return err
+			if interactive {
+				if err := a.checkInteractive(opts); err != nil {
+					return err
+				}
 			}
-			return a.ask(c.Context(), func(cl *client) error {
-				return a.showTimeline(c.Context(), cl, id, repetition, opts)
+			return a.look(c.Context(), args[0], func(s *subject) error {
+				if interactive {
+					return a.interact(c.Context(), s, opts, opts.layout())
+				}
+				return a.showTimeline(c.Context(), s.client, s.id, s.repetition, opts)
 			})
 		},
 	}
 	opts.flags(c)
+	c.Flags().BoolVarP(&interactive, "interactive", "i", false, "look at it on the whole screen: move, find, compare; ? shows the keys")
 	return c
 }
 
@@ -79,8 +93,16 @@ func (o *ladderOptions) check(c *cobra.Command) error {
 	if c.Flags().Changed("width") && o.width < minWidth {
 		return &exitError{code: exitUsage, err: fmt.Errorf("--width %d: give at least %d columns", o.width, minWidth)}
 	}
-	if c.Flags().Changed("conn") && o.conn < 1 {
-		return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: connections are counted from 1", o.conn)}
+	for _, conn := range o.conns {
+		if conn < 1 {
+			return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: connections are counted from 1", conn)}
+		}
+	}
+	if _, ok := timeline.ParseScale(o.scale); !ok {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--scale %s: give row, linear or log", o.scale)}
+	}
+	if _, ok := timeline.ParseLadderZero(o.zero); !ok {
+		return &exitError{code: exitUsage, err: fmt.Errorf("--t0 %q: give connect, 'first SYN' or wall", o.zero)}
 	}
 	switch o.output {
 	case "text", "json", "ndjson":
@@ -99,8 +121,10 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	if err != nil {
 		return &exitError{code: exitRefused, err: err}
 	}
-	if opts.conn > len(t.Connections) {
-		return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", opts.conn, t.Repetition, len(t.Connections))}
+	for _, conn := range opts.conns {
+		if conn > len(t.Connections) {
+			return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", conn, t.Repetition, len(t.Connections))}
+		}
 	}
 	if opts.raw && opts.output != "text" {
 		withoutModel(answer.Timeline)
@@ -111,8 +135,29 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	case "ndjson":
 		return writeMoments(a.Out, answer.Timeline, opts.raw)
 	}
-	layout := t.Ladder(timeline.LadderOptions{Connections: opts.connections(), LocalTimes: opts.raw, HideLab: opts.bare})
+	layout, err := layLadder(t, opts)
+	if err != nil {
+		return err
+	}
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
+}
+
+// layLadder lays a timeline out as it was asked for. What cannot be had is an error.
+func layLadder(t *timeline.Timeline, opts ladderOptions) (*timeline.Ladder, error) {
+	want := opts.layout()
+	l := t.Ladder(want)
+	if !opts.notes {
+		l.Notes, l.Summary = nil, nil
+	}
+	switch {
+	case want.LocalTimes || want.Zero == l.Zero:
+		return l, nil
+	case want.Zero == timeline.ZeroWall:
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf(
+			"--t0 wall: no packet of repetition %d is on record, and only packets carry CLOCK_REALTIME; leave out --t0", t.Repetition)}
+	}
+	return nil, &exitError{code: exitUsage, err: fmt.Errorf(
+		"--t0 'first SYN': no SYN of repetition %d is on record; leave out --t0", t.Repetition)}
 }
 
 // withoutModel leaves of a timeline what the hosts recorded: local times, and no time or delay

@@ -139,7 +139,8 @@ const (
 	RowDrop
 	// RowSpace stands for time that passes between two rows, as the scale has it.
 	RowSpace
-	// RowTrace is a sentence that the host's kernel said, which no packet on record shows.
+	// RowTrace is what the host's kernel said that nothing else of the ladder shows, in a
+	// few words: a segment that no tap saw, an error of a socket.
 	RowTrace
 )
 
@@ -389,7 +390,7 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	case m.Event.Trace != nil && m.Event.Trace.Kind == TraceDrop:
 		row.Kind, row.Mark = RowDrop, b.layDrop(i, at)
 	case m.Event.Trace != nil && !b.traced[i]:
-		row.Kind, row.Text = RowTrace, b.traceText(m)
+		row.Kind, row.Text = RowTrace, traceText(m.Event.Trace)
 	case m.Event.Trace != nil:
 		row.Kind, row.Mark = RowState, b.layState(b.beside[i][within][0], at)
 	default:

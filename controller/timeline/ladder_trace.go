@@ -78,26 +78,20 @@ func (b *ladderer) learnt(m *Moment) bool {
 	})
 }
 
-// traceText says what a kernel told.
-func (b *ladderer) traceText(m *Moment) string {
-	tr, name := m.Event.Trace, b.t.hostName(m.Event.Host)
+// traceText says what a kernel told, of the host whose lane it stands in.
+func traceText(tr *Trace) string {
 	switch tr.Kind {
 	case TraceRetransmit:
-		what := "a segment"
-		if tr.Flags != 0 {
-			what = tr.Flags.String()
-		}
-		return fmt.Sprintf("the kernel of %s sent %s again (in %s); no tap saw it leave", name, what, stateText(tr.State))
+		return fmt.Sprintf("sent again in %s, no tap saw it leave", stateText(tr.State))
 	case TraceRetransmitSYNACK:
-		return fmt.Sprintf("the kernel of %s sent its SYN+ACK again; no tap saw it leave", name)
+		return "SYN+ACK sent again, no tap saw it leave"
 	case TraceResetSent:
-		reason := ""
 		if tr.Reason != "" {
-			reason = ": " + tr.Reason
+			return "RST sent, no tap saw it leave: " + tr.Reason
 		}
-		return fmt.Sprintf("the kernel of %s sent a RST that no tap saw leave%s", name, reason)
+		return "RST sent, no tap saw it leave"
 	case TraceResetReceived:
-		return fmt.Sprintf("the kernel of %s accepted the RST", name)
+		return "RST accepted"
 	}
-	return fmt.Sprintf("the socket of %s has an error to report: %s", name, experiment.ErrnoName(tr.Errno))
+	return "socket error " + experiment.ErrnoName(tr.Errno)
 }
