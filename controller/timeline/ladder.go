@@ -390,7 +390,7 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	case m.Event.Trace != nil && m.Event.Trace.Kind == TraceDrop:
 		row.Kind, row.Mark = RowDrop, b.layDrop(i, at)
 	case m.Event.Trace != nil && !b.traced[i]:
-		row.Kind, row.Text = RowTrace, traceText(m.Event.Trace)
+		row.Kind, row.Text = RowTrace, toldText(m.Event.Trace)
 	case m.Event.Trace != nil:
 		row.Kind, row.Mark = RowState, b.layState(b.beside[i][within][0], at)
 	default:

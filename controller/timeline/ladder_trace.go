@@ -78,8 +78,8 @@ func (b *ladderer) learnt(m *Moment) bool {
 	})
 }
 
-// traceText says what a kernel told, of the host whose lane it stands in.
-func traceText(tr *Trace) string {
+// toldText says what a kernel told, of the host whose lane it stands in.
+func toldText(tr *Trace) string {
 	switch tr.Kind {
 	case TraceRetransmit:
 		return fmt.Sprintf("sent again in %s, no tap saw it leave", stateText(tr.State))
