@@ -49,6 +49,7 @@ type builder struct {
 	run   store.Run
 	plans *plans
 	hosts []timeline.Host
+	short *digests
 	*timeline.Builder
 }
 
@@ -75,7 +76,7 @@ func newBuilder(k keeper, run store.Run) (*builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &builder{run: run, plans: plans, hosts: input.Hosts, Builder: timeline.NewBuilder(input)}, nil
+	return &builder{run: run, plans: plans, hosts: input.Hosts, short: newDigests(), Builder: timeline.NewBuilder(input)}, nil
 }
 
 // builder returns the builder of a run as it is. It waits for whoever makes the same one
@@ -201,35 +202,51 @@ func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimel
 	if b, err = b.withReference(q.Reference); err != nil {
 		return nil, clockError(err)
 	}
-	t, err := pick(ctx, b, int(q.Repetition))
+	t, because, err := pick(ctx, b, int(q.Repetition))
 	if err != nil {
 		return nil, err
 	}
-	return &synclinev1.GetTimelineResponse{Timeline: timelineToProto(t, run)}, nil
+	return &synclinev1.GetTimelineResponse{Timeline: timelineToProto(t, run), Because: because}, nil
 }
 
-// pick builds the repetition asked for; for 0, the first one with a verdict that
-// is not pass, else the first.
-func pick(ctx context.Context, b *builder, repetition int) (*timeline.Timeline, error) {
+// pick builds the repetition asked for; for 0, the one to look at first, and says why it is
+// that one. As long as a run goes on that is the first one with a verdict that is not pass,
+// else the first: what is odd is not settled before the last has come.
+func pick(ctx context.Context, b *builder, repetition int) (t *timeline.Timeline, because string, err error) {
 	if repetition > 0 {
-		return build(b, repetition)
+		t, err = build(b, repetition)
+		return t, "", err
+	}
+	if b.run.State.Final() {
+		all, err := b.digests(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		seen := slices.DeleteFunc(slices.Clone(all), func(d *timeline.Digest) bool { return d.Moments == 0 })
+		if i, because := timeline.WorstOf(seen); i >= 0 {
+			t, err := build(b, seen[i].Repetition)
+			return t, because, err
+		}
+		t, err := build(b, 1)
+		return t, "", err
 	}
 	for n := 1; n <= max(1, b.run.RepetitionsDone); n++ {
 		if err := ctx.Err(); err != nil {
-			return nil, status.FromContextError(err).Err()
+			return nil, "", status.FromContextError(err).Err()
 		}
 		if b.plans.warmup(n) {
 			continue
 		}
 		t, err := build(b, n)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		if timeline.Worst(t.Verdicts) != timeline.Pass {
-			return t, nil
+		if worst := timeline.Worst(t.Verdicts); worst != timeline.Pass {
+			return t, "its ruling is " + worst.String(), nil
 		}
 	}
-	return build(b, 1)
+	t, err = build(b, 1)
+	return t, "", err
 }
 
 func build(b *builder, n int) (*timeline.Timeline, error) {

@@ -27,6 +27,7 @@ var phases = []phaseRow{
 	{name: "connect.wakeup", from: "answer received", to: "return of connect", doc: "how long the client's kernel takes to let connect(2) return: the answer is SYN+ACK, RST or an ICMP error"},
 	{name: "connect.rtt", from: "SYN sent", to: "SYN+ACK received", doc: "the round-trip time at the client's tap, which `rtt` stands for"},
 	{name: "connect.refused", from: "SYN sent", to: "RST received that refuses it", doc: "how long the refusal takes, there and back"},
+	{name: "connect.crossed", from: "last SYN sent", to: "ACK of it received", doc: "a simultaneous open, at the end whose SYN is answered with an ACK alone"},
 	{name: "connect.icmp_wait", from: "last SYN sent", to: "ICMP error received", doc: "how long it takes to hear that there is no way, if connect(2) fails for it"},
 	{name: "connect.unanswered", from: "last SYN sent", to: "return of connect", doc: "what is left of connect(2) if nothing answers while it runs: it gives up, is cut short, or does not block"},
 	{name: "connect.untold", from: "the last step on record", to: "the next one", doc: "a part of a connect(2) of which no step is on record, or not surely"},

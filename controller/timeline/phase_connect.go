@@ -148,10 +148,18 @@ func (c *connectSteps) findAnswer() {
 		c.icmpAnswer()
 	case call.Errno == 0 || goesOnAfter(call) || call.EndedBy > EndedByKernel:
 		segment(synack)
+		segment(c.acknowledges)
 	default:
 		c.icmpAnswer()
 		segment(reset)
 	}
+}
+
+// acknowledges reports whether a packet acknowledges the end's SYN and is no SYN itself: it
+// completes a simultaneous open for the end that got the peer's SYN and answered that.
+func (c *connectSteps) acknowledges(p *Packet) bool {
+	own := c.t.Connections[c.connection].End(c.span.end)
+	return p.Flags&(SYN|RST|ACK) == ACK && own.HasISN && int32(p.Ack-own.ISN) >= 1
 }
 
 // answerIn is the first of some segments that came after the last SYN had left, else the
@@ -203,8 +211,11 @@ func (c *connectSteps) steps() []connectStep {
 		}
 		return append(opening, connectStep{at: last, part: "connect.icmp_wait"}, connectStep{at: c.answer.at, part: "connect.wakeup"}, connectStep{at: c.span.leave})
 	}
-	there, back := c.exchange()
 	closing := []connectStep{{at: c.answer.at, part: "connect.wakeup"}, {at: c.span.leave}}
+	if c.answer.packet.Flags&(SYN|RST) == 0 {
+		return slices.Concat(opening, []connectStep{{at: c.lastBefore(c.answer.at), part: "connect.crossed"}}, closing)
+	}
+	there, back := c.exchange()
 	if there == nil {
 		alone := -1
 		if len(c.syns) == 1 {
