@@ -142,7 +142,7 @@ func answered(err error) error {
 func runRef(arg string) (name string, repetition uint32, err error) {
 	// A path may have an @ of its own.
 	at := strings.LastIndexByte(arg, '@')
-	if at < 0 || isBundle(arg) {
+	if at < 0 || hasBundle(arg) {
 		return arg, 0, nil
 	}
 	name, rep := arg[:at], arg[at+1:]

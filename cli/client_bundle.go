@@ -29,6 +29,9 @@ type subject struct {
 	repetition uint32
 	// name is how to call it in another command: the run's id, or the path of the bundle.
 	name string
+	// archive is what is in the bundle, of size bytes; nil for a run of the controller.
+	archive *controller.Archive
+	size    int64
 }
 
 // subject finds what an argument RUN[@REP] names. The caller closes it.
@@ -44,15 +47,11 @@ func (a *app) subject(ctx context.Context, arg string) (*subject, error) {
 		}
 		return &subject{client: cl, id: name, repetition: repetition, name: name}, nil
 	}
-	archive, file, err := openArchive(name)
-	if err != nil {
+	s := &subject{repetition: repetition, name: name}
+	if err := s.openBundle(); err != nil {
 		return nil, err
 	}
-	cl, err := serveArchive(archive, file, name)
-	if err != nil {
-		return nil, err
-	}
-	return &subject{client: cl, id: archive.RunID(), repetition: repetition, name: name}, nil
+	return s, nil
 }
 
 // lookWhole is look for what is of a run as a whole: RUN without a repetition.
@@ -75,15 +74,15 @@ func (a *app) look(ctx context.Context, arg string, question func(*subject) erro
 	return question(s)
 }
 
-// isBundle reports whether a RUN is the path of a bundle: its name ends as theirs do, or
-// there is such a file. The id of a run has no dot, so a file never hides a run whose
-// name it does not have.
-func isBundle(name string) bool {
-	if strings.HasSuffix(name, export.BundleSuffix) {
-		return true
-	}
-	info, err := os.Stat(name)
-	if err != nil || !info.Mode().IsRegular() {
+// isBundle reports whether a RUN is the path of a bundle and not the id of a run, which
+// has letters, digits and hyphens only: a path that has something else, or a bundle that
+// is there.
+func isBundle(name string) bool { return strings.ContainsAny(name, `./\`) || hasBundle(name) }
+
+// hasBundle reports whether there is a file that begins as a bundle does.
+func hasBundle(name string) bool {
+	// Opening a pipe would wait for whoever writes to it.
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
 		return false
 	}
 	f, err := os.Open(name)
@@ -96,25 +95,31 @@ func isBundle(name string) bool {
 	return err == nil && export.IsBundle(prefix)
 }
 
-// openArchive opens a bundle. Its file must stay open for as long as it is used.
-func openArchive(name string) (*controller.Archive, *os.File, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, nil, &exitError{code: exitUsage, err: fmt.Errorf("open the bundle: %w", err)}
-	}
-	info, err := f.Stat()
+// openBundle opens the bundle that a subject names. Its file stays open until the client
+// is closed.
+func (s *subject) openBundle() error {
+	info, err := os.Stat(s.name)
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("it is no regular file, and a bundle is read from its end")
+		return usage("open the bundle %s: it is no regular file, and a bundle is read from its end", s.name)
 	}
-	var archive *controller.Archive
+	var f *os.File
 	if err == nil {
-		archive, err = controller.OpenArchive(f, info.Size(), Version)
+		f, err = os.Open(s.name)
+	}
+	if err != nil {
+		return usage("open the bundle: %w\nRUN is the id of a run (syncline get runs) or the path of a bundle", err)
+	}
+	if info, err = f.Stat(); err == nil {
+		s.size = info.Size()
+		s.archive, err = controller.OpenArchive(f, s.size, Version)
 	}
 	if err != nil {
 		f.Close()
-		return nil, nil, &exitError{code: exitUsage, err: fmt.Errorf("open the bundle %s: %w%s", name, err, bundleHint(err))}
+		return &exitError{code: exitUsage, err: fmt.Errorf("open the bundle %s: %w%s", s.name, err, bundleHint(err))}
 	}
-	return archive, f, nil
+	s.id = s.archive.RunID()
+	s.client, err = serveArchive(s.archive, f, s.name)
+	return err
 }
 
 // bundleHint is what to do about a bundle that cannot be read.
@@ -129,7 +134,7 @@ func bundleHint(err error) string {
 }
 
 // serveArchive answers in this process what a controller would be asked over the network.
-// It closes the file when the client is closed, or at once if there is none.
+// It closes the file when the client is closed, or at once after an error.
 func serveArchive(archive *controller.Archive, file *os.File, name string) (*client, error) {
 	server := grpc.NewServer(
 		grpc.UnaryInterceptor(func(ctx context.Context, q any, call *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {

@@ -41,7 +41,7 @@ func OpenBundle(r io.ReaderAt, size int64) (*Bundle, error) {
 	// A spoilt directory may point to before the beginning or beyond the end.
 	archive, err := zip.NewReader(io.NewSectionReader(r, 0, size), size)
 	if errors.Is(err, zip.ErrFormat) {
-		return nil, fmt.Errorf("%w: the archive's directory, which is its end, is not there or is spoilt; of a file that was cut short the end is missing: %d bytes are there", ErrDamaged, size)
+		return nil, fmt.Errorf("%w: it has %d bytes, and its end, the directory of the archive, is missing or spoilt, as when a copy was cut short", ErrDamaged, size)
 	} else if err != nil {
 		return nil, damaged("of the archive's directory", err)
 	}
