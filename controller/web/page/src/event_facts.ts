@@ -3,10 +3,13 @@
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The facts of an event as protobuf's JSON has it, in the order in which people ask for them. */
-export function eventFacts(event: unknown): [name: string, value: string][] {
-  if (!isFields(event)) {
+export function eventFacts(recorded: unknown): [name: string, value: string][] {
+  if (!isFields(recorded)) {
     return [];
   }
+  // A timeline has the event beside its host.
+  const inner = get(recorded, 'event');
+  const event = isFields(inner) ? inner : recorded;
   const packet = get(event, 'packet');
   const call = get(event, 'call');
   const trace = get(event, 'trace');

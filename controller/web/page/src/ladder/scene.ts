@@ -52,6 +52,10 @@ export interface Scene {
   folded: ArrayLike<number>;
   /** The place of each row; NaN for one that is not shown. */
   rows: Float64Array;
+  /** The rows that are shown and have a time, in order. */
+  timed: Int32Array;
+  /** The largest ± of its moments; null if there is one that nothing bounds. */
+  err: number | null;
   /** The height of the whole. */
   length: number;
   /** Marks of a moment. */
@@ -113,7 +117,9 @@ export function makeScene(repetition: Repetition, options: SceneOptions): Scene 
   return {
     repetition, options, marks, places, rows, ofMoment, order, folded: axis.folded,
     index: new Intervals(marks.map((m) => m.from), marks.map((m) => m.to)),
-    length: Math.max(places.length, 0),
+    timed: Int32Array.from(layout.rows.keys()).filter((i) => layout.rows[i]!.moment >= 0 && !Number.isNaN(rows[i]!)),
+    err: repetition.moments.reduce<number | null>((most, m) => (most === null || m.err === null ? null : Math.max(most, m.err)), 0),
+    length: places.length,
     bandColumns: b.bandColumns,
   };
 }

@@ -9,7 +9,7 @@ import { bandStep, bandWidth, callStep, callWidth, type Frame, type LaneFrame, m
 import { clipLine, fitText, fitWords, Placed } from './pack';
 import { evenRuns, first, tickStep } from './place';
 import type { Mark, Scene } from './scene';
-import { packetKind, stateKind, styleOf } from './style';
+import { packetKind, packetSorts, stateKind, stateSorts, styleOf } from './style';
 
 export interface Line { t: 'line'; points: number[]; style: string; dim: boolean }
 export interface Poly { t: 'poly'; points: number[]; style: string; dim: boolean }
@@ -164,7 +164,7 @@ class Drawing {
   private readonly texts: Shape[] = [];
   private readonly placed = new Placed();
   /** What a dense picture has drawn already, pixel for pixel. */
-  private readonly seen = new Set<string>();
+  private readonly seen = new Set<number>();
   private dim = false;
 
   constructor(scene: Scene, frame: Frame, w: Window, times: Times, dense: boolean) {
@@ -268,16 +268,21 @@ class Drawing {
     this.dim = false;
   }
 
-  /** Reports whether a dense picture has this very thing already. */
-  private again(...key: (number | string)[]): boolean {
+  /**
+   * Reports whether a dense picture has this very thing already: of the same sort, at the
+   * same pixels.
+   */
+  private again(sort: number, x: number, y0: number, y1: number): boolean {
     if (!this.dense) {
       return false;
     }
-    const k = key.map((v) => (typeof v === 'number' ? Math.round(v) : v)).join();
-    if (this.seen.has(k)) {
+    // 13 bits for each height, some pixels beyond the window included, 13 for x, 8 for the sort.
+    const high = (y: number): number => Math.min(8191, Math.max(0, Math.round(y) + 256));
+    const key = ((sort * 8192 + high(x)) * 8192 + high(y0)) * 8192 + high(y1);
+    if (this.seen.has(key)) {
       return true;
     }
-    this.seen.add(k);
+    this.seen.add(key);
     return false;
   }
 
@@ -296,7 +301,7 @@ class Drawing {
 
   private fold(mark: Mark): void {
     const [y0, y1] = [this.y(mark.from), this.y(mark.to)];
-    if (y1 - y0 < 3 || this.again('fold', y0)) {
+    if (y1 - y0 < 3 || this.again(1, 0, y0, y1)) {
       return;
     }
     const left = this.f.time - 6;
@@ -335,7 +340,7 @@ class Drawing {
   private span(mark: Mark): void {
     const s = this.r.layout.spans[mark.ref]!;
     const box = spanBox(mark, this.f, this.w);
-    if (s.name === 'CLOSED' || this.again('span', box.x, box.y, box.y + box.h)) {
+    if (s.name === 'CLOSED' || this.again(2 + stateSorts.indexOf(stateKind(s.name)), box.x, box.y, box.y + box.h)) {
       return;
     }
     this.rect(box.x, box.y, box.w, box.h, `span-${stateKind(s.name)}${s.known === 'traced' && !s.doubtful ? '' : '-guess'}`);
@@ -364,7 +369,7 @@ class Drawing {
   private call(mark: Mark): void {
     const b = this.r.layout.brackets[mark.ref]!;
     const box = callBox(mark, this.f, this.w);
-    if (this.again('call', box.x, box.y, box.y + box.h)) {
+    if (this.again(10 + (b.failed ? 2 : b.blocked ? 1 : 0), box.x, box.y, box.y + box.h)) {
       return;
     }
     const style = b.failed ? 'callFailed' : b.lab ? 'callLab' : 'call';
@@ -417,7 +422,7 @@ class Drawing {
     const a = this.r.layout.arrows[mark.ref]!;
     const kind = packetKind(a.words, a.reset);
     const line = arrowLine(a, this.s, this.f, this.w);
-    if (this.again('arrow', kind, line.x0, line.y0, line.x1, line.y1)) {
+    if (this.again(16 + packetSorts.indexOf(kind) + (line.came ? 0 : 8), line.x0, line.y0, line.y1)) {
       return;
     }
     if (a.from === a.to && line.left && line.came) {
@@ -558,7 +563,7 @@ class Drawing {
     const d = this.r.layout.drops[mark.ref]!;
     const l = this.f.lanes[mark.lane]!;
     const y = this.y(mark.from);
-    if (this.again('drop', l.x, y)) {
+    if (this.again(40, l.x, y, y)) {
       return;
     }
     this.line([l.x - 5, y - 5, l.x + 5, y + 5], 'drop');
@@ -573,7 +578,7 @@ class Drawing {
     const row = this.r.layout.rows[mark.ref]!;
     const y = this.y(mark.from);
     const l = this.f.lanes[mark.lane];
-    if (this.again('sentence', l?.x ?? 0, y)) {
+    if (this.again(41, l?.x ?? 0, y, y)) {
       return;
     }
     if (l !== undefined) {
@@ -594,7 +599,7 @@ class Drawing {
 
   private note(mark: Mark): void {
     const y = this.y(mark.from);
-    if (this.again('note', y)) {
+    if (this.again(42, 0, y, y)) {
       return;
     }
     const text = String(mark.ref + 1);
@@ -620,23 +625,16 @@ class Drawing {
     }
     for (const i of this.rowsInWindow()) {
       const row = rows[i]!;
-      if (row.moment >= 0) {
-        const own = this.timeText(row);
-        this.text(this.f.time - 10, this.y(this.s.rows[i]!) + 4, own, 'end', row.showErr ? 'time' : 'timeAxis');
-      }
+      this.text(this.f.time - 10, this.y(this.s.rows[i]!) + 4, this.timeText(row), 'end', row.showErr ? 'time' : 'timeAxis');
     }
   }
 
-  private rowsInWindow(): number[] {
-    const bottom = this.w.top + this.w.height / this.w.scale;
-    const found: number[] = [];
-    for (let i = 0; i < this.s.rows.length; i++) {
-      const p = this.s.rows[i]!;
-      if (p >= this.w.top && p <= bottom) {
-        found.push(i);
-      }
-    }
-    return found;
+  /** Rows with a time that are in the window, in order. */
+  private rowsInWindow(): Int32Array {
+    const { timed, rows } = this.s;
+    const from = first(timed.length, (i) => rows[timed[i]!]! >= this.w.top);
+    const to = first(timed.length, (i) => rows[timed[i]!]! > this.w.top + this.w.height / this.w.scale);
+    return timed.subarray(from, to);
   }
 
   private timeText(row: Row): string {
@@ -661,7 +659,7 @@ class Drawing {
     if (this.s.options.scale === 'log') {
       for (const i of this.rowsInWindow()) {
         const row = layout.rows[i]!;
-        if (row.moment >= 0 && this.text(this.f.time - 10, this.y(this.s.rows[i]!) + 4, fixed(row.at - zero, layout.unit, layout.decimals), 'end', 'timeAxis')) {
+        if (this.text(this.f.time - 10, this.y(this.s.rows[i]!) + 4, fixed(row.at - zero, layout.unit, layout.decimals), 'end', 'timeAxis')) {
           this.line([this.f.time - 6, this.y(this.s.rows[i]!), this.f.time - 1, this.y(this.s.rows[i]!)], 'wire');
         }
       }

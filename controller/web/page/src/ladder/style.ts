@@ -18,12 +18,12 @@ export interface Style {
 }
 
 /** Colours of packets, by what they are. Each has words, and some a shape, as well. */
-const packets = ['syn', 'fin', 'rst', 'data', 'ack', 'other'] as const;
-export type PacketKind = (typeof packets)[number];
+export const packetSorts = ['syn', 'fin', 'rst', 'data', 'ack', 'other'] as const;
+export type PacketKind = (typeof packetSorts)[number];
 
 /** Families of TCP states. Their names stand beside them. */
 export type StateKind = 'opening' | 'open' | 'closing' | 'closed' | 'passive' | 'waiting';
-const states: readonly StateKind[] = ['opening', 'open', 'closing', 'closed', 'passive', 'waiting'];
+export const stateSorts: readonly StateKind[] = ['opening', 'open', 'closing', 'closed', 'passive', 'waiting'];
 
 function table(): Record<string, Style> {
   const styles: Record<string, Style> = {
@@ -74,7 +74,7 @@ function table(): Record<string, Style> {
     mark: { stroke: 'measure', width: 1.5 },
     markText: { fill: 'measure', size: 11, weight: 700, halo: 'surface' },
   };
-  for (const kind of packets) {
+  for (const kind of packetSorts) {
     styles[`arrow-${kind}`] = { stroke: kind, width: kind === 'rst' ? 2.5 : kind === 'ack' ? 1.25 : 1.75 };
     styles[`arrow-${kind}-again`] = { stroke: kind, width: 1.75, dash: [7, 4] };
     styles[`arrow-${kind}-unseen`] = { stroke: kind, width: 1.25, dash: [2, 4] };
@@ -85,7 +85,7 @@ function table(): Record<string, Style> {
   }
   styles['arrow-impossible'] = { stroke: 'bad', width: 3 };
   styles['head-impossible'] = { fill: 'bad', stroke: 'bad', width: 1 };
-  for (const kind of states) {
+  for (const kind of stateSorts) {
     styles[`span-${kind}`] = { fill: `state-${kind}`, stroke: `state-${kind}-edge`, width: 1 };
     styles[`span-${kind}-guess`] = { fill: `state-${kind}`, stroke: `state-${kind}-edge`, width: 1, dash: [3, 2], opacity: 0.6 };
   }

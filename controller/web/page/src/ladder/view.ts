@@ -48,6 +48,8 @@ export class Ladder implements Panel {
   private colours = new Map<string, string>();
   private ownRange: readonly [number, number] | null = null;
   private rangeTimer = 0;
+  /** Keys were used last, not the pointer: the active mark is framed. */
+  private byKeys = false;
   private zoom!: ZoomBehavior<HTMLElement, unknown>;
 
   private readonly heads = make('div', { class: 'lane-heads' });
@@ -471,7 +473,7 @@ export class Ladder implements Panel {
       this.picture.setAttribute('transform', `translate(0,${shift})`);
       this.choice.setAttribute('transform', `translate(0,${shift})`);
       const { selected, pinned, mark } = this.app.view;
-      drawSVG(this.choice, drawChoice(scene, frame, drawn, { selected, pinned, mark, active: this.marks === document.activeElement ? this.active : -1, hovered: this.hovered }));
+      drawSVG(this.choice, drawChoice(scene, frame, drawn, { selected, pinned, mark, active: this.byKeys && this.marks === document.activeElement ? this.active : -1, hovered: this.hovered }));
     }
     this.map.show(w.top, w.top + w.height / w.scale, this.colour);
     this.showErrorBar(scene, w);
@@ -516,9 +518,13 @@ export class Ladder implements Panel {
 
   /** Shows the ± of the clocks in the scale of the picture: what is shorter means nothing between hosts. */
   private showErrorBar(scene: Scene, w: Window): void {
-    const err = scene.repetition.moments.reduce((most, m) => Math.max(most, m.err ?? 0), 0);
+    const { err } = scene;
     this.errorBar.hidden = err === 0 || scene.options.scale !== 'linear';
     if (this.errorBar.hidden) {
+      return;
+    }
+    if (err === null) {
+      this.errorBar.replaceChildren(make('span', {}, '±?: nothing ties the clocks of the hosts'));
       return;
     }
     const middle = scene.places.at(w.top + w.height / w.scale / 2);
@@ -658,6 +664,8 @@ export class Ladder implements Panel {
   }
 
   private bindKeys(): void {
+    document.addEventListener('keydown', () => this.useKeys(true), { capture: true });
+    document.addEventListener('pointerdown', () => this.useKeys(false), { capture: true });
     const { keys } = this.app;
     const group = 'Ladder';
     const add = (names: readonly string[], does: string, run: () => boolean | void): void => {
@@ -681,6 +689,14 @@ export class Ladder implements Panel {
     add(['u'], "times of the lab's clock, or each host's own, raw", () => this.app.set({ times: this.app.view.times === 'raw' ? 'lab' : 'raw' }));
     for (const [key, layer, text] of [['1', 'calls', 'calls'], ['2', 'packets', 'packets'], ['3', 'states', 'states'], ['4', 'notes', 'notes'], ['5', 'lab', 'steps of the lab']] as const) {
       add([key], `show or hide ${text}`, () => this.toggleLayer(layer));
+    }
+  }
+
+  private useKeys(keys: boolean): void {
+    if (this.byKeys !== keys) {
+      this.byKeys = keys;
+      this.body.classList.toggle('by-keys', keys);
+      this.schedule();
     }
   }
 

@@ -23,7 +23,7 @@ export function markWords(mark: Mark, scene: Scene): string {
       if (b.from >= 0) parts.push(`begins at ${timeWords(r, b.from)}`);
       parts.push(b.to < 0 ? 'its return is not on record' : b.calls > 1 ? `${b.calls} calls` : `gave ${b.result || 'nothing'} after ${span(b.took)}`);
       if (b.remark !== '') parts.push(b.remark);
-      if (b.blocked) parts.push(b.released === '' ? 'was blocked; what released it is not known' : `was blocked; released by ${b.released}`);
+      if (b.blocked) parts.push(b.released === '' ? 'was blocked, and what released it is not known' : `was blocked, until: ${b.released}`);
       if (b.failed) parts.push('not what the experiment expects');
       if (b.lab && !b.tidy) parts.push("the lab's own step");
       if (b.tidy) parts.push('made by the lab to tidy up');
