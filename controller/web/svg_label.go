@@ -214,7 +214,8 @@ func (d *drawing) spread(column []*label) {
 		// sum is that of what the first label's y would be for each label to stand right.
 		sum float64
 	}
-	first := func(c *cluster) float64 { return c.sum / float64(len(c.labels)) }
+	// None stands above the ladder.
+	first := func(c *cluster) float64 { return max(c.sum/float64(len(c.labels)), d.top) }
 	var clusters []*cluster
 	for _, lb := range column {
 		c := &cluster{labels: []*label{lb}, sum: d.y(lb.place)}
