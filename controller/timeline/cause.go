@@ -18,6 +18,9 @@ type Causality struct {
 
 	ends  [][2]*endView
 	hosts []hostView
+	pairs map[pairAt][]*endView
+	// traced is true if the run has tracepoints of TCP watched.
+	traced bool
 	// others has the causes of packets that are no TCP, by the moment at which they were first seen.
 	others map[int]Cause
 }

@@ -100,8 +100,14 @@ func (w *sender) repeatsACK(s, last *tapped) Cause {
 	reader := w.lastCall(s.moment, func(k *callSpan) bool {
 		return k.named("recv", "recvfrom") && k.call.Result > 0 && (k.leave < 0 || k.leave > last.moment)
 	})
-	if in != nil && in.moment < last.moment {
+	if in != nil && (in.moment < last.moment || w.c.since(in.moment, s.moment) > soon) {
 		in = nil
+	}
+	if in == nil {
+		// What came for another connection between the same addresses came to this socket.
+		in = w.lastAmong(s.moment, func(o *tapped) bool {
+			return !o.out && o.moment > last.moment && w.c.since(o.moment, s.moment) < soon
+		})
 	}
 	switch {
 	case wider && reader != nil && (in == nil || !w.answers(in, s) || reader.enter > in.moment && w.c.since(in.moment, s.moment) > soon):
@@ -131,6 +137,8 @@ func (w *sender) answers(in, s *tapped) bool {
 func (w *sender) answerRule(in, s *tapped) *Rule {
 	ahead := int32(in.p.Seq - s.p.Ack)
 	switch n := sequenceLength(in.p); {
+	case in.has(ACK) && w.crossed() && w.own.HasISN && s.p.Seq == w.own.ISN+1 && w.lastIn(in.moment, func(o *tapped) bool { return acks(o.p, w.own.ISN) }) == nil:
+		return ruleCrossedACK
 	case in.has(SYN | ACK):
 		return ruleThirdAgain
 	case in.has(SYN), in.has(RST):
@@ -145,6 +153,12 @@ func (w *sender) answerRule(in, s *tapped) *Rule {
 		return ruleDuplicateACK
 	}
 	return ruleWindowFull
+}
+
+// crossed reports whether the end sent both a SYN and a SYN+ACK: a simultaneous open.
+func (w *sender) crossed() bool {
+	return w.before(func(o *tapped) bool { return o.has(SYN | ACK) }) != nil &&
+		w.before(func(o *tapped) bool { return o.p.Flags&(SYN|ACK) == SYN }) != nil
 }
 
 func (w *sender) dropped(in *tapped) string {

@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"slices"
 	"strings"
 
 	"syncline/controller/experiment"
@@ -186,7 +187,7 @@ func (w *wait) icmp() Cause {
 
 // noNeighbour is the last question for a link address that nobody answered, while the call ran.
 func (w *wait) noNeighbour() Cause {
-	for _, i := range backward(w.c.hosts[w.host].packets) {
+	for _, i := range slices.Backward(w.c.hosts[w.host].packets) {
 		p := w.c.t.Moments[i].Event.Packet
 		if i > w.s.enter && i < w.s.leave && p.Direction == Out && asked(p).IsValid() {
 			return w.c.by(ruleNoNeighbour, i, w.s.leave)
@@ -218,11 +219,34 @@ func (w *wait) connect() Cause {
 	case w.v == nil:
 		return w.local()
 	}
-	isn, known := w.v.own.ISN, w.v.own.HasISN
-	if in := w.firstIn(func(s *tapped) bool { return s.has(ACK) && !s.has(RST) && known && acks(s.p, isn) }); in != nil {
-		return w.came(ruleConnected, in).observed()
+	if !w.v.own.HasISN {
+		return Cause{}
 	}
-	return Cause{}
+	all := w.v.within(w.s, func(s *tapped) bool { return s.has(ACK) && !s.has(RST) && acks(s.p, w.v.own.ISN) })
+	if len(all) == 0 {
+		return Cause{}
+	}
+	in := all[0]
+	if at := w.v.own.established(); at >= 0 {
+		// Where the SYNs crossed, more than one acknowledges ours.
+		for _, s := range all {
+			if s.moment < at {
+				in = s
+			}
+		}
+	}
+	return w.came(ruleConnected, in).observed()
+}
+
+// established is the moment at which the kernel traced that an end came to ESTABLISHED, -1 if
+// it did not.
+func (e *End) established() int {
+	for i := range e.States {
+		if s := &e.States[i]; s.Name == stateEstablished && s.exact() {
+			return s.Moment
+		}
+	}
+	return -1
 }
 
 func (w *wait) accept() Cause {
@@ -244,12 +268,7 @@ func (w *wait) accept() Cause {
 
 // completing is the packet that put the connection of an accept(2) into the queue.
 func (w *wait) completing() (*tapped, *Rule) {
-	established := -1
-	for _, s := range w.v.own.States {
-		if s.Name == stateEstablished && s.exact() {
-			established = s.Moment
-		}
-	}
+	established := w.v.own.established()
 	if !w.v.own.HasISN {
 		return nil, nil
 	}
@@ -330,6 +349,9 @@ func (w *wait) readEnd() Cause {
 	if w.s.enter >= 0 && w.v.lastIn(w.s.enter, fin) != nil {
 		return isReady()
 	}
+	if in := w.firstIn(func(s *tapped) bool { return isDataFIN(s.p) }); in != nil {
+		return w.came(ruleReadEndMPTCP, in)
+	}
 	other := w.c.lastCall(w.c.hosts[w.host].calls, w.s.leave, func(k *callSpan) bool {
 		return k.named("shutdown") && k.enter > w.s.enter && strings.Contains(k.call.Arguments, "RD") && w.v.own.named(k.call.Lane, k.call.Socket)
 	})
@@ -343,6 +365,13 @@ func (w *wait) readEnd() Cause {
 		return w.came(ruleResetEnds, in)
 	}
 	return Cause{}
+}
+
+// isDataFIN reports whether a segment ends the data of MPTCP, RFC 8684 3.3.
+func isDataFIN(p *Packet) bool {
+	const sequenceSignal, fin = 2, 0x10
+	data, ok := optionOf(p.Options, optionMPTCP)
+	return ok && len(data) > 1 && data[0]>>4 == sequenceSignal && data[1]&fin != 0
 }
 
 // readData finds the packet with the bytes that the call waited for.
@@ -430,14 +459,30 @@ func (w *wait) send() Cause {
 	case w.took < atOnce:
 		return Cause{}
 	}
+	// Only acknowledgments make room: a call that none came to found it, and one all of
+	// whose bytes had left before the first came did too.
 	acked := w.v.within(w.s, func(s *tapped) bool { return s.has(ACK) && !s.has(RST) })
 	switch {
-	case len(acked) == 0:
-		return Cause{}
+	case len(acked) == 0, w.hadLeft(acked[0].moment):
+		return isReady()
 	case acked[0].has(SYN):
 		return w.came(ruleSendOpen, acked[0])
 	}
 	return w.c.by(ruleSendRoom, acked[len(acked)-1].moment, w.s.leave)
+}
+
+// hadLeft reports whether the last byte that a send(2) wrote had left before a moment.
+func (w *wait) hadLeft(before int) bool {
+	for _, x := range w.v.writesOf() {
+		if x.leave != w.s.leave {
+			continue
+		}
+		out := w.v.last(before, func(s *tapped) bool {
+			return s.out && s.p.PayloadLength > 0 && int32(s.end()-w.v.own.ISN-x.to) >= 0
+		})
+		return w.v.own.HasISN && out != nil
+	}
+	return false
 }
 
 // lingers is what let a close(2) return that waits: only one with SO_LINGER does.

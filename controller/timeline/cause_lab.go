@@ -2,12 +2,12 @@ package timeline
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"strings"
 )
 
-// findSignals finds how each signal of a lane came to where it is on record.
+// findSignals finds how each signal of a lane came to where it is on record, and each event
+// that a lane of another host waits for.
 func (c *Causality) findSignals() {
 	type name struct{ lane, signal string }
 	sent := make(map[name]int)
@@ -18,9 +18,13 @@ func (c *Causality) findSignals() {
 		case e.Call != nil && e.Call.Name == "signal" && m.Edge == Enter:
 			calls[name{e.Call.Lane, e.Call.Arguments}] = i
 		case e.Signal != nil && e.Signal.Sent:
-			sent[name{e.Signal.Lane, e.Signal.Name}] = i
-			if by, ok := calls[name{e.Signal.Lane, e.Signal.Name}]; ok {
+			key := name{e.Signal.Lane, e.Signal.Name}
+			sent[key] = i
+			switch by, ok := calls[key]; {
+			case ok:
 				c.note(c.by(ruleSignalSent, by, i).observed())
+			case key.lane == "":
+				c.note(c.seen(e.Host, key.signal, i))
 			}
 		case e.Signal != nil:
 			if by, ok := sent[name{e.Signal.Lane, e.Signal.Name}]; ok {
@@ -30,23 +34,85 @@ func (c *Causality) findSignals() {
 	}
 }
 
-// lab finds what let a wait() of the lab go on.
+// seen is the cause of what the lab tells of something that it was to look out for: the last
+// such thing on the host that told.
+func (c *Causality) seen(host int, what string, at int) Cause {
+	want := In
+	switch {
+	case strings.HasPrefix(what, "sent("):
+		want = Out
+	case !strings.HasPrefix(what, "received("):
+		return c.cameTo(host, what, at)
+	}
+	by := c.lastPacket(host, at, func(_ int, p *Packet) bool { return p.Direction == want })
+	if by < 0 {
+		return none(at, "no packet that it could be about is on record")
+	}
+	return c.by(ruleLabPacket, by, at)
+}
+
+// cameTo is the cause of what the lab tells of the state of a socket: "client.c is CLOSED".
+func (c *Causality) cameTo(host int, what string, at int) Cause {
+	_, state, ok := strings.Cut(what, " is ")
+	if !ok {
+		return none(at, "")
+	}
+	state = strings.TrimSpace(state)
+	for i := at - 1; i >= 0; i-- {
+		m := &c.t.Moments[i]
+		if m.Event.Host != host {
+			continue
+		}
+		switch e := m.Event; {
+		case e.Trace != nil && e.Trace.Kind == TraceState && StateName(e.Trace.State) == state,
+			e.Socket != nil && StateName(e.Socket.State) == state:
+			return c.by(ruleLabState, i, at)
+		}
+	}
+	by := -1
+	for _, k := range c.States {
+		e := c.t.Connections[k.Connection].End(k.End)
+		if st := &e.States[k.Index]; e.Host == host && st.Name == state && st.Moment < at {
+			by = max(by, st.Moment)
+		}
+	}
+	if by < 0 {
+		return none(at, "nothing on record says when the socket came to "+state)
+	}
+	return c.by(ruleLabState, by, at)
+}
+
+// lab finds what let a wait() of the lab go on: a signal of a lane, or the lab's word that it
+// has seen what the wait is for.
 func (w *wait) lab() Cause {
 	args := w.s.call.Arguments
-	switch {
-	case strings.Contains(args, "received(") || strings.Contains(args, "sent("):
-		return w.packet(strings.Contains(args, "sent("))
-	case strings.Contains(args, " is "):
-		return w.state()
+	h := &w.c.hosts[w.host]
+	for _, i := range slices.Backward(h.signals) {
+		g := w.c.t.Moments[i].Event.Signal
+		if g.Lane != "" || !strings.HasPrefix(args, g.Name) || !w.c.notAfter(i, w.s.leave) {
+			continue
+		}
+		if i < w.s.enter {
+			return isReady()
+		}
+		return w.c.by(ruleLabEvent, i, w.s.leave).observed()
 	}
-	return w.signal()
+	if !strings.Contains(args, "(") && !strings.Contains(args, " is ") {
+		return w.signal()
+	}
+	// Where the lane's own host sees it nobody has to be told.
+	args, _, _ = strings.Cut(args, ", timeout")
+	if w.took < atOnce {
+		return isReady()
+	}
+	return w.c.seen(w.host, args, w.s.leave)
 }
 
 // signal is the last signal that a wait() is for.
 func (w *wait) signal() Cause {
 	args := strings.TrimPrefix(w.s.call.Arguments, "all ")
 	args, _, _ = strings.Cut(args, ",")
-	for _, i := range backward(w.c.hosts[w.host].signals) {
+	for _, i := range slices.Backward(w.c.hosts[w.host].signals) {
 		g := w.c.t.Moments[i].Event.Signal
 		if !w.c.notAfter(i, w.s.leave) || !isMeant(args, g) {
 			continue
@@ -73,55 +139,6 @@ func copyOf(lane string) (base, number string, ok bool) {
 	return base, strings.TrimSuffix(rest, "]"), ok
 }
 
-// packet is the last packet before the return that the host's taps saw come, or leave.
-func (w *wait) packet(out bool) Cause {
-	want := In
-	if out {
-		want = Out
-	}
-	for i := w.s.leave; i > w.s.enter && i >= 0; i-- {
-		m := &w.c.t.Moments[i]
-		if m.Event.Host == w.host && m.Event.Packet != nil && m.Event.Packet.Direction == want {
-			return w.c.by(ruleLabPacket, i, w.s.leave)
-		}
-	}
-	if w.took < atOnce {
-		return isReady()
-	}
-	return Cause{Why: "no packet that it could be for is on record while it ran"}
-}
-
-// state is what a kernel or the lab said of the socket last.
-func (w *wait) state() Cause {
-	_, name, _ := strings.Cut(w.s.call.Arguments, " is ")
-	name, _, _ = strings.Cut(name, ",")
-	name = strings.TrimSpace(name)
-	for i := w.s.leave; i > w.s.enter && i >= 0; i-- {
-		m := &w.c.t.Moments[i]
-		if m.Event.Host != w.host {
-			continue
-		}
-		switch e := m.Event; {
-		case e.Trace != nil && e.Trace.Kind == TraceState && StateName(e.Trace.State) == name,
-			e.Socket != nil && StateName(e.Socket.State) == name:
-			return w.c.by(ruleLabState, i, w.s.leave).observed()
-		}
-	}
-	for _, k := range w.c.States {
-		e := w.c.t.Connections[k.Connection].End(k.End)
-		st := &e.States[k.Index]
-		if e.Host == w.host && st.Name == name && st.Moment > w.s.enter && w.c.notAfter(st.Moment, w.s.leave) {
-			return w.c.by(ruleLabState, st.Moment, w.s.leave)
-		}
-	}
-	// Where no kernel traces, the lab asks again and again: it was in the state, or has
-	// become so, at the last question.
-	if w.took < 10*soon {
-		return isReady()
-	}
-	return Cause{Why: "nothing on record says when the socket came to " + name}
-}
-
 // meet is the entry of the lane that came last to a meeting.
 func (w *wait) meet() Cause {
 	last := -1
@@ -145,6 +162,3 @@ func (b *BlockedCall) first() int {
 	}
 	return b.Effect
 }
-
-// backward goes through numbers from the last to the first.
-func backward(all []int) iter.Seq2[int, int] { return slices.Backward(all) }

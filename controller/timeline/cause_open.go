@@ -25,7 +25,20 @@ func (w *sender) syn(s *tapped) Cause {
 		}
 		return w.c.by(ruleJoin, by, s.moment)
 	}
+	if begin := w.c.begins(w.host); begin >= 0 && s.moment < begin {
+		return none(s.moment, "it left before the lanes of the repetition began")
+	}
 	return none(s.moment, w.noCall("connect()"))
+}
+
+// begins is the moment at which the lanes of a host began, -1 if that is not on record.
+func (c *Causality) begins(host int) int {
+	for i := range c.t.Moments {
+		if e := c.t.Moments[i].Event; e.Host == host && e.Mark != nil && e.Mark.Kind == MarkBegin {
+			return i
+		}
+	}
+	return -1
 }
 
 // noCall is why a call that would explain something is not found.

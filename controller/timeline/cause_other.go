@@ -150,14 +150,20 @@ func (c *Causality) icmpError(host, at int, p *Packet) Cause {
 	if q.protocol == ProtocolTCP && rule == ruleUDPRefused {
 		rule = ruleICMPError
 	}
-	about := c.lastPacket(host, at, func(_ int, o *Packet) bool {
+	isAbout := func(o *Packet) bool {
 		return plain(o.Source) == q.source && plain(o.Destination) == q.destination &&
-			(q.protocol == ProtocolTCP) == o.TCP() && (q.protocol != ProtocolTCP || o.Seq == q.seq)
-	})
-	if about < 0 {
-		return none(at, "the packet that it is about is not on record")
+			(q.protocol == ProtocolTCP) == o.TCP() && (q.protocol != ProtocolTCP || q.seq-o.Seq < max(sequenceLength(o), 1))
 	}
-	return c.by(rule, about, at).observed()
+	if about := c.lastPacket(host, at, func(_ int, o *Packet) bool { return isAbout(o) }); about >= 0 {
+		return c.by(rule, about, at).observed()
+	}
+	// A host on the way need not have a tap on the link by which it came.
+	for i := at - 1; i >= 0; i-- {
+		if e := c.t.Moments[i].Event; e.Packet != nil && e.Packet.Direction == Out && isAbout(e.Packet) {
+			return c.by(rule, i, at)
+		}
+	}
+	return none(at, "the packet that it is about is not on record")
 }
 
 // Types of echo messages, RFC 792 and RFC 4443.

@@ -5,7 +5,7 @@ import "strings"
 // reset finds why a RST left. One that answers a segment has the numbers of that, RFC 9293
 // 3.5.2; any other is the socket's own.
 func (w *sender) reset(s *tapped) Cause {
-	said := w.told(s, TraceResetSent)
+	said := w.announced(s)
 	why := ""
 	if said != nil {
 		why = said.Reason
@@ -13,7 +13,7 @@ func (w *sender) reset(s *tapped) Cause {
 	var k Cause
 	if of := w.answered(s); of != nil {
 		k = w.c.by(w.answeredBy(of, s, said), of.moment, s.moment)
-		if s.p.Flags&ACK == 0 || said != nil {
+		if k.Rule != ruleFirewallReset || w.changed("tcp-reset", s.moment) {
 			k = k.observed()
 		}
 	} else {
@@ -28,25 +28,40 @@ func (w *sender) reset(s *tapped) Cause {
 	return k.because(why)
 }
 
-// answered is the segment that a RST answers, by its numbers: nil if it is none.
-func (w *sender) answered(s *tapped) *tapped {
-	p := s.p
-	for i := w.at - 1; i >= 0; i-- {
-		in := &w.sights[i]
-		if in.out || in.has(RST) {
+// announced is what the kernel said of a RST when it sent it, nil if it said nothing: right
+// before it left, or right after where the socket itself gave up.
+func (w *sender) announced(s *tapped) *Trace {
+	if w.host < 0 {
+		return nil
+	}
+	var found *Trace
+	nearest := soon
+	for _, i := range w.c.hosts[w.host].resets {
+		tr := w.c.t.Moments[i].Event.Trace
+		local := plain(tr.Local)
+		if local != w.own.Address && local != w.own.socketAddress() || plain(tr.Peer) != w.peer.Address {
 			continue
 		}
-		if in.has(ACK) && p.Flags&ACK == 0 && p.Seq == in.p.Ack {
-			return in
-		}
-		if !in.has(ACK) && p.Flags&ACK != 0 && p.Seq == 0 && p.Ack == in.end() {
-			return in
-		}
-		if w.c.since(in.moment, s.moment) > 1000*soon {
-			return nil
+		if apart := magnitude(w.c.since(i, s.moment)); apart < nearest {
+			nearest, found = apart, tr
 		}
 	}
-	return nil
+	return found
+}
+
+// answered is the segment that a RST answers, by its numbers: nil if it is none. It may have
+// been taken for one of another connection between the same two addresses.
+func (w *sender) answered(s *tapped) *tapped {
+	p := s.p
+	return w.lastAmong(s.moment, func(in *tapped) bool {
+		switch {
+		case in.out || in.has(RST) || w.c.since(in.moment, s.moment) > soon:
+			return false
+		case in.has(ACK):
+			return p.Flags&ACK == 0 && p.Seq == in.p.Ack
+		}
+		return p.Flags&ACK != 0 && p.Seq == 0 && p.Ack == in.end()
+	})
 }
 
 // answeredBy is why a segment was answered with a RST.
@@ -56,38 +71,50 @@ func (w *sender) answeredBy(of, s *tapped, said *Trace) *Rule {
 		reason = said.Reason
 	}
 	fromListener := w.ref.End == ServerEnd && w.own.Socket == ""
-	hadSocket := w.before(func(o *tapped) bool { return !o.has(RST) }) != nil
+	before := w.lastAmong(of.moment, func(o *tapped) bool { return o.out && !o.has(RST) })
+	opening := before != nil && before.p.Flags&(SYN|ACK) == SYN
+	drop := ""
+	if tr := w.told(of, TraceDrop); tr != nil {
+		drop = tr.Reason
+	}
+	stranger := ruleNoConnection
+	if of.p.Flags&(SYN|ACK) == SYN {
+		stranger = ruleNoSocket
+	}
 	switch {
-	case w.rejects(s.moment):
+	case said == nil && (w.changed("tcp-reset", s.moment) || drop != "NO_SOCKET" && w.c.tells(w.host)):
 		return ruleFirewallReset
 	case reason == "TCP_ABORT_ON_DATA":
 		return ruleDataClosed
-	case of.has(ACK) && !of.has(SYN) && fromListener && hadSocket && w.changed("tcp_abort_on_overflow", s.moment) && !w.closedListener(s.moment):
+	case of.p.Flags&(SYN|ACK) == ACK && fromListener && before != nil && before.has(SYN|ACK) &&
+		(reason == "INVALID_SYN" || reason == "" && w.changed("tcp_abort_on_overflow", s.moment)):
 		return ruleOverflowReset
-	case reason == "NO_SOCKET":
-		return ruleNoSocket
-	case of.has(SYN) && !hadSocket:
-		return ruleNoSocket
-	case of.has(ACK) && w.isSynSent(of):
+	case reason == "NO_SOCKET", drop == "NO_SOCKET":
+		return stranger
+	case of.has(ACK) && opening && of.p.Ack != before.end():
 		return ruleBadACK
+	case before == nil:
+		return stranger
 	case of.p.PayloadLength > 0 && w.lastCall(s.moment, (*callSpan).closes) != nil:
 		return ruleDataClosed
-	case of.has(SYN):
-		return ruleNoSocket
+	case reason == "" && w.isOpen(s.moment):
+		// The socket itself would have taken it.
+		return ruleFirewallReset
 	}
-	return ruleResetAnswer
+	return stranger
 }
 
-// isSynSent reports whether a segment came to an end that had sent nothing but a SYN, and does not
-// acknowledge that.
-func (w *sender) isSynSent(of *tapped) bool {
-	syn := w.before(func(o *tapped) bool { return o.moment < of.moment && !o.has(RST) })
-	return syn != nil && syn.p.Flags&(SYN|ACK) == SYN && of.p.Ack != syn.end()
+// isOpen reports whether the end has a socket that was neither closed nor reset before a moment.
+func (w *sender) isOpen(before int) bool {
+	return w.own.Socket != "" && w.death(before) < 0 && w.lastCall(before, (*callSpan).closes) == nil &&
+		w.last(before, func(o *tapped) bool { return o.has(RST) }) == nil
 }
 
-// rejects reports whether a change of the lab had the firewall of the host reject packets
-// before a moment.
-func (w *sender) rejects(before int) bool { return w.changed("reject", before) }
+// tells reports whether the kernel of a host says so at a tracepoint when TCP sends a RST. One
+// that it did not speak of is none of TCP's.
+func (c *Causality) tells(host int) bool {
+	return host >= 0 && c.traced && c.t.Complete(host, Tracepoints) == ""
+}
 
 // changed reports whether a change with some word in it was in force on the host at a moment.
 func (w *sender) changed(word string, before int) bool {

@@ -16,6 +16,7 @@ var (
 	ruleSYNACKTimer     = &Rule{Name: "synack-timer", Text: "no third ACK that counted within the time-out: the SYN+ACK is sent again", Sources: []string{"RFC 6298 5", "tcp(7) tcp_synack_retries"}, Timer: true}
 	ruleSYNACKAgain     = &Rule{Name: "synack-again", Text: "a SYN that comes again is answered again", Sources: []string{"RFC 9293 3.10.7.4"}}
 	ruleThirdACK        = &Rule{Name: "third-ack", Text: "the SYN+ACK is acknowledged: the handshake's third segment", Sources: []string{"RFC 9293 3.5", "RFC 9293 3.10.7.3"}}
+	ruleCrossedACK      = &Rule{Name: "crossed-ack", Text: "each end of a simultaneous open acknowledges the other's SYN", Sources: []string{"RFC 9293 3.5", "RFC 9293 3.10.7.4"}}
 	ruleThirdAgain      = &Rule{Name: "third-ack-again", Text: "a SYN+ACK that comes again is acknowledged again", Sources: []string{"RFC 9293 3.10.7.4"}}
 )
 
@@ -63,12 +64,12 @@ var (
 	ruleCloseReset    = &Rule{Name: "close-reset", Text: "close() aborts the connection with a RST", Sources: []string{"RFC 9293 3.10.5"}}
 	ruleListenerReset = &Rule{Name: "listener-closed", Text: "a listener that is closed resets what nobody has accepted", Sources: []string{"listen(2)", "RFC 9293 3.10.4"}}
 	ruleExitReset     = &Rule{Name: "exit-reset", Text: "the kernel closes the descriptors of a process that ends, and that aborts this connection", Sources: []string{"exit(3)", "close(2)"}}
-	ruleNoSocket      = &Rule{Name: "closed-port", Text: "a segment for which there is no socket is answered with a RST", Sources: []string{"RFC 9293 3.10.7.1"}}
+	ruleNoSocket      = &Rule{Name: "closed-port", Text: "a SYN for a port that nobody listens on is answered with a RST", Sources: []string{"RFC 9293 3.10.7.1"}}
+	ruleNoConnection  = &Rule{Name: "no-connection", Text: "a segment of a connection that this host does not have is answered with a RST", Sources: []string{"RFC 9293 3.10.7.1", "RFC 9293 3.5.1"}}
 	ruleFirewallReset = &Rule{Name: "firewall-reset", Text: "a rule of the firewall rejects the segment with a RST", Sources: []string{"nft(8) reject"}}
 	ruleOverflowReset = &Rule{Name: "overflow-reset", Text: "the accept queue is full and tcp_abort_on_overflow is set: the third ACK is answered with a RST", Sources: []string{"tcp(7) tcp_abort_on_overflow"}}
 	ruleDataClosed    = &Rule{Name: "data-after-close", Text: "data for a socket that nobody can read from any more are answered with a RST", Sources: []string{"RFC 9293 3.10.7.4", "RFC 1122 4.2.2.13"}}
 	ruleBadACK        = &Rule{Name: "wrong-ack-reset", Text: "an acknowledgment of what was never sent on this connection is answered with a RST", Sources: []string{"RFC 9293 3.10.7.3", "RFC 9293 3.5.2"}}
-	ruleResetAnswer   = &Rule{Name: "reset-answer", Text: "a segment that the socket cannot take is answered with a RST", Sources: []string{"RFC 9293 3.5.2", "RFC 9293 3.10.7"}}
 	ruleKeepaliveDead = &Rule{Name: "keepalive-gives-up", Text: "no probe was answered: the connection is given up with a RST", Sources: []string{"RFC 9293 3.8.4", "tcp(7) TCP_KEEPCNT"}, Timer: true}
 	ruleGiveUp        = &Rule{Name: "gives-up", Text: "nothing was acknowledged for too long: the connection is given up", Sources: []string{"RFC 9293 3.8.3", "tcp(7) tcp_retries2, TCP_USER_TIMEOUT"}, Timer: true}
 	ruleLingerOver    = &Rule{Name: "orphan-over", Text: "a closed socket had waited long enough for its peer", Sources: []string{"tcp(7) tcp_fin_timeout, tcp_orphan_retries"}, Timer: true}
@@ -103,6 +104,7 @@ var (
 	ruleRead           = &Rule{Name: "data-wake", Text: "recv() returns when data have come", Sources: []string{"recv(2)", "RFC 9293 3.10.3"}}
 	ruleReadAll        = &Rule{Name: "data-complete", Text: "recv() with MSG_WAITALL returns when all that was asked for has come", Sources: []string{"recv(2) MSG_WAITALL"}}
 	ruleReadEnd        = &Rule{Name: "fin-wake", Text: "recv() returns 0 when the peer's FIN has come", Sources: []string{"recv(2)", "RFC 9293 3.10.7.4"}}
+	ruleReadEndMPTCP   = &Rule{Name: "data-fin-wake", Text: "recv() returns 0 when the peer's DATA_FIN has come", Sources: []string{"recv(2)", "RFC 8684 3.3.3"}}
 	ruleReadShut       = &Rule{Name: "shutdown-wakes", Text: "shutdown() of the receiving side wakes who waits in recv()", Sources: []string{"shutdown(2)"}}
 	ruleResetEnds      = &Rule{Name: "reset-ends", Text: "a RST ends the call", Sources: []string{"RFC 9293 3.10.7.4", "recv(2) ECONNRESET"}}
 	ruleTimeoutEnds    = &Rule{Name: "timeout-ends", Text: "TCP gave up, and the call returns its error", Sources: []string{"tcp(7) ETIMEDOUT", "RFC 9293 3.8.3"}, Timer: true}
@@ -119,6 +121,7 @@ var (
 	ruleLocalPeer      = &Rule{Name: "local-peer", Text: "a call at the other end of a local socket lets it return", Sources: []string{"unix(7)"}}
 	ruleDatagramCame   = &Rule{Name: "datagram-wake", Text: "recvfrom() returns when a packet for the socket has come", Sources: []string{"udp(7)", "raw(7)", "recv(2)"}}
 	ruleLabSignal      = &Rule{Name: "lab-signal", Text: "a lane's signal lets wait() go on", Sources: []string{"the experiment's wait()"}}
+	ruleLabEvent       = &Rule{Name: "lab-event", Text: "the lab has seen what wait() is for", Sources: []string{"the experiment's wait()"}}
 	ruleLabPacket      = &Rule{Name: "lab-packet", Text: "the packet that wait() is for has been seen", Sources: []string{"the experiment's wait()"}}
 	ruleLabState       = &Rule{Name: "lab-state", Text: "the socket has come to the state that wait() is for", Sources: []string{"the experiment's wait()"}}
 	ruleLabMeet        = &Rule{Name: "lab-meet", Text: "the last lane of a meeting has come, and all go on at one instant", Sources: []string{"the experiment's meet()"}}

@@ -62,7 +62,7 @@ func (c *Causality) ofTracedState(v *endView, name string, at int) Cause {
 		case stateFinWait1, stateLastAck:
 			return s.closes()
 		case stateClosed:
-			return s.named("close", "connect")
+			return s.named("close")
 		}
 		return false
 	})
@@ -88,19 +88,26 @@ func (c *Causality) ofTracedState(v *endView, name string, at int) Cause {
 	case stateFinWait1, stateLastAck, stateClosed:
 		death = v.death(at)
 	}
-	switch {
-	case call != nil && call.enter > death && (in == nil || call.enter > in.moment):
-		return c.by(ruleStateCall, call.enter, at).observed()
-	case death >= 0 && (in == nil || death > in.moment):
-		return c.by(ruleStateExit, death, at)
-	case in != nil && (name != stateClosed || c.since(in.moment, at) < soon):
-		return c.by(ruleStateCame, in.moment, at).observed()
-	case name == stateClosed:
-		last := v.last(at, func(*tapped) bool { return true })
-		if last != nil {
-			return c.by(ruleStateTimer, last.moment, at)
-		}
-		return c.by(ruleStateTimer, -1, at)
+	by, rule := -1, ruleStateCame
+	if in != nil {
+		by = in.moment
 	}
-	return none(at, "nothing that leads to "+name+" is on record before it")
+	if death > by {
+		by, rule = death, ruleStateExit
+	}
+	if call != nil && call.enter > by {
+		by, rule = call.enter, ruleStateCall
+	}
+	switch {
+	case name == stateClosed && (by < 0 || c.since(by, at) > soon):
+		if last := v.last(at, func(*tapped) bool { return true }); last != nil {
+			by = max(by, last.moment)
+		}
+		return c.by(ruleStateTimer, by, at)
+	case by < 0:
+		return none(at, "nothing that leads to "+name+" is on record before it")
+	case rule == ruleStateExit:
+		return c.by(rule, by, at)
+	}
+	return c.by(rule, by, at).observed()
 }

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -47,9 +48,9 @@ type endView struct {
 type hostView struct {
 	// calls are all calls of the host, in order of their entries, those of ends included.
 	calls []callSpan
-	// packets are the moments of packets that are no TCP, and processes, signals and changes
-	// those of the events of that name.
-	packets, processes, signals, changes []int
+	// packets are the moments of packets that are no TCP, processes, signals and changes those of
+	// the events of that name, and resets those at which the kernel said that it sends a RST.
+	packets, processes, signals, changes, resets []int
 }
 
 // build sorts the moments by who they are of.
@@ -81,20 +82,44 @@ func (c *Causality) build() {
 			h.signals = append(h.signals, i)
 		case e.Change != nil:
 			h.changes = append(h.changes, i)
+		case e.Trace != nil:
+			// An experiment that observes drops alone has no other tracepoint watched.
+			c.traced = c.traced || e.Trace.Kind != TraceDrop
+			if e.Trace.Kind == TraceResetSent {
+				h.resets = append(h.resets, i)
+			}
 		}
 	}
 	for _, e := range order {
 		c.hosts[e.Host].calls = append(c.hosts[e.Host].calls, *spans[e])
 	}
 	c.ends = make([][2]*endView, len(c.t.Connections))
+	c.pairs = make(map[pairAt][]*endView)
 	for ci := range c.t.Connections {
 		for end := range 2 {
-			c.ends[ci][end] = c.viewOf(EndRef{ci, end})
+			v := c.viewOf(EndRef{ci, end})
+			c.ends[ci][end] = v
+			key := pairAt{v.host, v.own.Address, v.peer.Address}
+			c.pairs[key] = append(c.pairs[key], v)
 		}
 	}
+	// What accept(2) returned may have no name; its descriptor is told all the same.
+	type descriptor struct {
+		host int
+		lane string
+		fd   int64
+	}
+	nameless := make(map[descriptor]EndRef)
 	for _, e := range order {
 		span := spans[e]
-		if ref, ok := c.endOf(span); ok {
+		ref, ok := c.endOf(span)
+		switch {
+		case ok && isAccept(span.call) && span.call.Makes == "":
+			nameless[descriptor{e.Host, span.call.Lane, span.call.Result}] = ref
+		case !ok && span.call.Socket == "" && span.named("close"):
+			ref, ok = nameless[descriptor{e.Host, span.call.Lane, int64(span.call.FD)}]
+		}
+		if ok {
 			v := c.ends[ref.Connection][ref.End]
 			v.calls = append(v.calls, *span)
 		}
@@ -144,6 +169,9 @@ func (c *Causality) endOf(s *callSpan) (EndRef, bool) {
 		return EndRef{}, false
 	}
 	conn := &c.t.Connections[m.Connection]
+	if local := plain(s.call.Local); isAccept(s.call) && s.call.Result >= 0 && (conn.Server.Address == local || conn.Server.Bound == local) {
+		return EndRef{m.Connection, ServerEnd}, true
+	}
 	found, ok := EndRef{}, false
 	for end := range 2 {
 		e := conn.End(end)
@@ -273,6 +301,30 @@ func (v *endView) isListener(c *Call) bool {
 		}
 	}
 	return port != 0 && port == v.own.socketAddress().Port()
+}
+
+// among lists the ends of all connections between the addresses of this end and its peer: to
+// the kernel these are one.
+func (v *endView) among() []*endView {
+	return v.c.pairs[pairAt{v.host, v.own.Address, v.peer.Address}]
+}
+
+// pairAt is what a host knows a connection by.
+type pairAt struct {
+	host      int
+	own, peer netip.AddrPort
+}
+
+// lastAmong is the last packet before a moment, of whatever connection between the two
+// addresses, that fits; nil if there is none.
+func (v *endView) lastAmong(before int, fits func(*tapped) bool) *tapped {
+	var found *tapped
+	for _, o := range v.among() {
+		if s := o.last(before, fits); s != nil && (found == nil || s.moment > found.moment) {
+			found = s
+		}
+	}
+	return found
 }
 
 // lastIn is the last packet that came before a moment and fits, nil if there is none.
