@@ -1,9 +1,9 @@
 /**
- * The story of the repetition in words: rulings, what a reader should know first, notes,
+ * The story of the repetition in words: rulings, notes,
  * and for the selected moment what brought it about and what it led to.
  */
 import type { App, Change, Panel } from './app';
-import type { Cause, Repetition } from './data';
+import type { Cause, Repetition, Verdict } from './data';
 import { make } from './elements';
 import { wordsOf } from './measure_panel';
 import { rulingClass, rulingSign } from './picker';
@@ -45,7 +45,6 @@ export class NotesPanel implements Panel {
 
   private app!: App;
   private readonly verdicts = make('div');
-  private readonly summary = make('div');
   private readonly notes = make('div');
   private readonly why = make('div', { role: 'status' });
   private readonly warnings = make('div');
@@ -53,7 +52,7 @@ export class NotesPanel implements Panel {
   mount(el: HTMLElement, app: App): void {
     this.app = app;
     el.append(
-      this.verdicts, this.summary,
+      this.verdicts,
       make('h3', {}, 'Notes'), this.notes,
       make('h3', {}, 'Why the selected moment came about'), this.why, this.warnings);
   }
@@ -61,12 +60,11 @@ export class NotesPanel implements Panel {
   update(change: Change): void {
     const r = this.app.repetition;
     if (r === null) {
-      for (const part of [this.verdicts, this.summary, this.notes, this.why, this.warnings]) part.replaceChildren();
+      for (const part of [this.verdicts, this.notes, this.why, this.warnings]) part.replaceChildren();
       return;
     }
     if (change.has('data')) {
       this.showVerdicts(r);
-      this.summary.replaceChildren(...r.summary.map((s) => make('p', { class: 'summary' }, s)));
       this.showWarnings(r);
     }
     if (change.has('data') || change.has('connection')) this.showNotes(r);
@@ -74,14 +72,19 @@ export class NotesPanel implements Panel {
   }
 
   private showVerdicts(r: Repetition): void {
-    this.verdicts.replaceChildren(r.verdicts.length === 0
-      ? make('p', {}, 'The experiment expects nothing: there is nothing to rule on.')
-      : make('ul', { class: 'verdicts', 'aria-label': 'rulings' }, ...r.verdicts.map((v) => make('li', {},
-        make('span', { class: rulingClass(v.ruling), role: 'img', 'aria-label': v.ruling }, rulingSign[v.ruling]),
+    const list = (verdicts: readonly Verdict[], label: string) => make('ul', { class: 'verdicts', 'aria-label': label }, ...verdicts.map((v) => make('li', {},
+      make('span', { class: rulingClass(v.ruling), role: 'img', 'aria-label': v.ruling }, rulingSign[v.ruling]),
+      make('div', {},
         v.moments.length === 0
           ? make('span', {}, v.text)
           : make('button', { type: 'button', class: 'link', title: 'select what decided it', onclick: () => this.app.set({ selected: v.moments[0]! }) }, v.text),
         make('span', { class: 'reason' }, v.reason)))));
+    const held = r.verdicts.filter((v) => v.ruling === 'pass');
+    const others = r.verdicts.filter((v) => v.ruling !== 'pass');
+    this.verdicts.replaceChildren(
+      ...(r.verdicts.length === 0 ? [make('p', {}, 'The experiment expects nothing: there is nothing to rule on.')] : []),
+      ...(others.length === 0 ? [] : [list(others, 'expectations that do not hold')]),
+      ...(held.length === 0 ? [] : [make('details', {}, make('summary', {}, `${held.length} of ${r.verdicts.length} expectations hold`), list(held, 'expectations that hold'))]));
   }
 
   private showNotes(r: Repetition): void {

@@ -23,8 +23,8 @@ export class ComparePanel implements Panel {
   private app!: App;
   private traces: Trace[] = [];
   private frame: Frame | null = null;
-  /** The run whose traces are there or on their way. */
-  private of: Run | null = null;
+  /** The run and the variant whose traces are there or on their way. */
+  private of = '';
   private readonly canvas = make('canvas', { class: 'overlay', role: 'img', height: pictureHeight });
   private readonly progress = make('p', { class: 'progress', role: 'status' });
   private readonly orders = make('div');
@@ -57,23 +57,24 @@ export class ComparePanel implements Panel {
   }
 
   update(change: Change): void {
-    if (change.has('run')) {
+    if (change.has('run') || change.has('repetition')) {
       this.showOrders();
       void this.gather();
     }
-    if (change.has('data')) this.paint();
+    if (change.has('data') || change.has('scale')) this.paint();
     if (change.has('data') || change.has('compare')) void this.showComparison();
   }
 
   /** Unpacks the repetitions that are to be drawn, block after block, each once. */
   private async gather(): Promise<void> {
     const { app } = this;
-    const { run } = app;
-    if (this.of === run) return;
-    this.of = run;
-    this.traces = [];
-    const chosen = someOf(run.repetitions);
     const index = app.view.run;
+    const alike = alikeOf(app);
+    const of = `${index}:${alike[0]?.variant ?? ''}`;
+    if (this.of === of) return;
+    this.of = of;
+    this.traces = [];
+    const chosen = someOf(alike);
     for (const [i, o] of chosen.entries()) {
       try {
         this.traces.push(traceOf(await app.other(index, o.n)));
@@ -81,7 +82,7 @@ export class ComparePanel implements Panel {
         app.fail(`repetition ${o.n} cannot be laid over the others`, error);
         return;
       }
-      if (this.of !== run) return;
+      if (this.of !== of) return;
       if (i % 25 === 0) {
         this.progress.textContent = `${i} of ${chosen.length} …`;
         this.paint();
@@ -89,8 +90,8 @@ export class ComparePanel implements Panel {
         await new Promise((done) => setTimeout(done));
       }
     }
-    const all = run.repetitions.length;
-    this.progress.textContent = chosen.length === all ? `${all} repetitions` : `${chosen.length} of ${all} repetitions: the oddest, and every so many of the others`;
+    const all = alike.length;
+    this.progress.textContent = `${chosen.length === all ? '' : `${chosen.length} of `}${repetitions(all, alike)}${chosen.length === all ? '' : ': the oddest, and every so many of the others'}`;
     this.paint();
   }
 
@@ -102,7 +103,7 @@ export class ComparePanel implements Panel {
     this.canvas.width = Math.round(width * devicePixelRatio);
     this.canvas.height = Math.round(pictureHeight * devicePixelRatio);
     context.scale(devicePixelRatio, devicePixelRatio);
-    this.frame = frameOf(r, width, pictureHeight);
+    this.frame = frameOf(r, this.app.view.scale, width, pictureHeight);
     const style = getComputedStyle(this.canvas);
     paintOverlay(context, this.frame, r.layout.lanes.length, this.traces, traceOf(r), (name) => style.getPropertyValue(`--${name}`).trim() || 'gray');
     this.canvas.setAttribute('aria-label', `packets of ${this.traces.length} repetitions as thin lines over each other, those of repetition ${r.n} as bold ones. The orders of events below tell how they differ.`);
@@ -110,15 +111,15 @@ export class ComparePanel implements Panel {
 
   /** What a person who does not see the picture needs of it: which orders there are. */
   private showOrders(): void {
-    const { run } = this.app;
-    const counts = [...stories(run.repetitions)].sort((a, b) => b[1] - a[1]);
-    const total = run.repetitions.length;
-    if (counts.length === 1 && total > 1) {
-      this.orders.replaceChildren(make('p', {}, `All ${total.toLocaleString('en')} repetitions tell the same story.`));
+    const alike = alikeOf(this.app);
+    const counts = [...stories(alike)].sort((a, b) => b[1] - a[1]);
+    if (counts.length <= 1) {
+      const same = counts[0]?.[0] !== '' && alike.length > 1;
+      this.orders.replaceChildren(...(same ? [make('p', {}, `All ${repetitions(alike.length, alike)} tell the same story.`)] : []));
       return;
     }
     this.orders.replaceChildren(make('p', {}, `${counts.length} orders of events:`), make('ul', { class: 'orders' }, ...counts.slice(0, 12).map(([signature, n]) => {
-      const first = run.repetitions.find((o) => o.signature === signature)!;
+      const first = alike.find((o) => o.signature === signature)!;
       return make('li', {}, `${n.toLocaleString('en')} ×, as in `, make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ repetition: first.n }) }, `@${first.n}`));
     })));
   }
@@ -136,7 +137,7 @@ export class ComparePanel implements Panel {
   /** One that tells the commonest story and is the least odd of those, but not this one. */
   private chooseUsual(): void {
     const { run, view } = this.app;
-    const usual = usualOf(run.repetitions, view.repetition);
+    const usual = usualOf(alikeOf(this.app), view.repetition) ?? usualOf(run.repetitions, view.repetition);
     if (usual) this.app.set({ compare: `${view.run}:${usual.n}` });
     else this.app.announce('there is no other repetition');
   }
@@ -180,16 +181,16 @@ export class ComparePanel implements Panel {
     const head = `@${a.n} beside ${nameB}, both from their own zero: ${judged.length.toLocaleString('en')} steps, ${changes.toLocaleString('en')} changed`;
     const table = make('table', {},
       make('caption', {}, head),
-      make('thead', {}, make('tr', {}, ...['', `@${a.n}, ${unitName(unit)}`, `${nameB}, ${unitName(unit)}`, 'Δ', 'host', 'event'].map((h) => make('th', { scope: 'col' }, h === '' ? make('span', { class: 'unseen' }, 'change') : h)))),
+      make('thead', {}, make('tr', {}, ...['', 'event', `@${a.n}, ${unitName(unit)}`, `${nameB}, ${unitName(unit)}`, 'Δ'].map((h) => make('th', { scope: 'col' }, h === '' ? make('span', { class: 'unseen' }, 'change') : h)))),
       make('tbody', {}, ...shown.map((l) => {
         const [r, run, i] = l.a >= 0 ? [a, runA, l.a] as const : [b, runB, l.b] as const;
         const m = r.moments[i]!;
         return make('tr', { class: l.changed.split(' ')[0] ?? '' },
           make('td', { class: 'sign' }, sign(l.changed)),
+          make('td', { class: 'event', title: m.text }, `${run.hosts[m.host]?.name ?? '?'}  `,
+            l.a >= 0 ? make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ selected: l.a }) }, m.text) : m.text),
           make('td', { class: 'number' }, time(a, l.a)), make('td', { class: 'number' }, time(b, l.b)),
-          make('td', { class: 'number' }, l.a >= 0 && l.b >= 0 ? `${l.delta > 0 ? '+' : ''}${span(l.delta)} ${l.err === 0 ? '' : plusMinus(l.err)}` : ''),
-          make('td', {}, run.hosts[m.host]?.name ?? '?'),
-          make('td', {}, l.a >= 0 ? make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ selected: l.a }) }, m.text) : m.text));
+          make('td', { class: 'number' }, l.a >= 0 && l.b >= 0 ? `${l.delta > 0 ? '+' : ''}${span(l.delta)} ${l.err === 0 ? '' : plusMinus(l.err)}` : ''));
       })));
     const more = shown.length === mostLines ? [make('p', {}, `Only the first ${mostLines.toLocaleString('en')} lines are shown.`)] : [];
     const cut = left > 0 ? [make('p', { class: 'doubt' }, `${left.toLocaleString('en')} later moments were not compared: the repetitions are too long.`)] : [];
@@ -236,6 +237,18 @@ function sign(changed: string): string {
     case 'faster': return '▼ faster';
   }
   return '';
+}
+
+/** The repetitions of the variant that the open one is of: others are of another experiment. */
+function alikeOf(app: App): Overview[] {
+  const all = app.run.repetitions;
+  const variant = all.find((o) => o.n === app.view.repetition)?.variant ?? '';
+  return all.filter((o) => o.variant === variant);
+}
+
+function repetitions(n: number, of: readonly Overview[]): string {
+  const variant = of[0]?.variant ?? '';
+  return `${n.toLocaleString('en')} ${n === 1 ? 'repetition' : 'repetitions'}${variant === '' ? '' : ` of ${variant}`}`;
 }
 
 /** The oddest, and of the others every so many. */

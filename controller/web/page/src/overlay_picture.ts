@@ -1,4 +1,5 @@
 /** All repetitions over each other: the packets of each as thin lines, of one as bold ones. */
+import type { ScaleName } from './app';
 import type { Repetition, Ruling } from './data';
 import { Places } from './ladder/place';
 
@@ -28,9 +29,9 @@ export interface Frame {
   readonly height: number;
 }
 
-/** Time goes as in the ladder of the open repetition with the linear scale, quiet times folded. */
-export function frameOf(r: Repetition, width: number, height: number): Frame {
-  const axis = r.layout.axes.find((a) => a.name === 'linear');
+/** Time goes as in the ladder of the open repetition, on the scale that is chosen there. */
+export function frameOf(r: Repetition, scale: ScaleName, width: number, height: number): Frame {
+  const axis = r.layout.axes.find((a) => a.name === scale);
   const places = new Places(axis === undefined ? [] : Array.from(axis.times, (at, i) => ({ at, place: axis.knots[i]! })));
   const top = places.knots[0]?.place ?? 0;
   // Some room for repetitions that took longer.

@@ -35,7 +35,7 @@ export function sorted(list: readonly Overview[], order: Order): Overview[] {
   }
 }
 
-/** How many repetitions tell another story than most of their variant, by signature. */
+/** How many repetitions tell each story, by signature. */
 export function stories(list: readonly Overview[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const o of list) counts.set(o.signature, (counts.get(o.signature) ?? 0) + 1);
@@ -50,7 +50,9 @@ export class Picker implements Panel {
   private app!: App;
   private order: Order = 'oddest';
   private list: Overview[] = [];
-  private stories = new Map<string, number>();
+  /** How many repetitions a variant has, and how many of them tell each story. */
+  private readonly stories = new Map<string, number>();
+  private readonly variants = new Map<string, number>();
   private readonly run = make('select', { 'aria-label': 'run' });
   private readonly sorting = make('select', { 'aria-label': 'order of the list' },
     make('option', { value: 'oddest' }, 'oddest first'), make('option', { value: 'slowest' }, 'slowest first'), make('option', { value: 'number' }, 'by number'));
@@ -101,7 +103,13 @@ export class Picker implements Panel {
 
   private arrange(): void {
     const all = this.app.run.repetitions;
-    this.stories = stories(all);
+    this.stories.clear();
+    this.variants.clear();
+    for (const o of all) {
+      const story = `${o.variant} ${o.signature}`;
+      this.stories.set(story, (this.stories.get(story) ?? 0) + 1);
+      this.variants.set(o.variant, (this.variants.get(o.variant) ?? 0) + 1);
+    }
     this.list = sorted(all, this.order);
     this.tally.textContent = tallyOf(this.app.run);
     this.strip.setAttribute('aria-label', `rulings in order of repetitions: ${tallyOf(this.app.run)}`);
@@ -129,8 +137,8 @@ export class Picker implements Panel {
   }
 
   private row(o: Overview, i: number, top: number): HTMLElement {
-    const alike = this.stories.get(o.signature) ?? 0;
-    const all = this.app.run.repetitions.length;
+    const alike = this.stories.get(`${o.variant} ${o.signature}`) ?? 0;
+    const all = this.variants.get(o.variant) ?? 0;
     const story = o.signature === '' || alike * 2 > all ? '' : `order of ${alike} of ${all}`;
     const row = make('div', {
       role: 'option', id: `repetition-${o.n}`, 'data-n': o.n, 'aria-selected': String(o.n === this.app.view.repetition),

@@ -93,7 +93,8 @@ function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Cho
     }
   }
   sorted.forEach((v, i) => out.push(point(s, v, places[i]!, middle + across[i]! * 14, open, pick)));
-  const box = boxOf(sorted.map((v) => v.ns));
+  // Of fewer a box says nothing that the points do not.
+  const box = sorted.length < 5 ? null : boxOf(sorted.map((v) => v.ns));
   if (box !== null) out.push(...boxShape(box, place, top + 62));
   const { low, high } = s.statistics;
   if (high >= low && s.statistics.n > 1) {

@@ -7,7 +7,9 @@ export default defineConfig({
     include: ['**/*.browser.ts'],
     globalSetup: [`${import.meta.dirname}/reports.ts`],
     fileParallelism: false,
-    testTimeout: 30_000,
+    // A busy machine is slow; what hangs is found all the same.
+    testTimeout: 120_000,
+    expect: { poll: { timeout: 10_000 } },
     hookTimeout: 120_000,
   },
 });

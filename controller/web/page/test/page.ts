@@ -80,9 +80,10 @@ export class Opened {
     throw new Error(`the address holds ${name}=${value}: ${this.page.url()}`);
   }
 
-  /** What axe finds that is serious or critical. */
-  async axe(): Promise<string[]> {
-    const { violations } = await new AxeBuilder({ page: this.page }).analyze();
+  /** What axe finds that is serious or critical, in the whole page or in one part of it. */
+  async axe(part?: string): Promise<string[]> {
+    const axe = new AxeBuilder({ page: this.page });
+    const { violations } = await (part === undefined ? axe : axe.include(part)).analyze();
     return violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
       .flatMap((v) => v.nodes.map((n) => `${v.id} (${v.impact}): ${n.target.join(' ')}: ${n.failureSummary?.split('\n').slice(1).join(';') ?? v.help}`));
   }

@@ -109,12 +109,12 @@ describe('a page from file://', () => {
     await open.chosen('from', (v) => v === '0');
     // A call's entry and its return are of one clock.
     await page.keyboard.press('ArrowDown');
+    const other = await otherHost();
     await page.keyboard.press('m');
     const delta = page.locator('#panel-measure .delta');
     await expect.poll(() => delta.textContent()).toMatch(/^Δ .*exactly/);
     await expect.poll(() => page.locator('#panel-measure').textContent()).toContain('one clock');
     await picture('measure');
-    const other = await otherHost();
     await page.goto(`${page.url().replace(/at=\d+/, `at=${other}`)}`);
     await expect.poll(() => delta.textContent()).toMatch(/^Δ .*(±|not known)/);
     await page.keyboard.press('z');
@@ -146,8 +146,7 @@ describe('a page from file://', () => {
     const { page } = open;
     const before = await page.title();
     await page.keyboard.press('r');
-    const options = page.locator('#panel-repetitions [role=option]');
-    await options.nth(1).click();
+    await page.locator('#panel-repetitions [role=option][aria-selected=false]').first().click();
     await expect.poll(() => page.title()).not.toBe(before);
     await open.drawn();
     await open.chosen('rep');
@@ -185,6 +184,11 @@ describe('a page from file://', () => {
 
   test('is used by keys alone', async () => {
     const { page } = open;
+    await page.keyboard.press('?');
+    await expect.poll(() => page.locator('dialog[open]').count()).toBe(1);
+    await picture('help');
+    await page.keyboard.press('Escape');
+    await expect.poll(() => page.locator('dialog[open]').count()).toBe(0);
     const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.getAttribute('aria-label') || document.activeElement?.textContent || '');
     const reached = new Set<string>();
     for (let i = 0; i < 60; i++) {
@@ -193,11 +197,7 @@ describe('a page from file://', () => {
     }
     for (const name of ['filter', 'marks of the ladder']) expect([...reached]).toContain(name);
     expect([...reached].some((r) => r.startsWith('tab-'))).toBe(true);
-    await page.keyboard.press('?');
-    await expect.poll(() => page.locator('dialog[open]').count()).toBe(1);
-    await picture('help');
-    await page.keyboard.press('Escape');
-    await expect.poll(() => page.locator('dialog[open]').count()).toBe(0);
+    for (let i = 0; i < 60 && await focused() !== 'marks of the ladder'; i++) await page.keyboard.press('Tab');
     await page.keyboard.press('ArrowDown');
     await page.keyboard.press('ArrowDown');
     await open.chosen('at');
