@@ -85,6 +85,15 @@ func (d *rendering) top() int {
 	return 1
 }
 
+// signColumn is a column that is blank on every line: the one behind the mark of an unknown
+// order.
+func (d *rendering) signColumn() int {
+	if d.drawn() {
+		return d.picture.noteWidth + 1
+	}
+	return d.list.noteWidth + 1
+}
+
 // height is how many lines there are.
 func (d *rendering) height() int {
 	switch {

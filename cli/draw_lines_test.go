@@ -31,6 +31,11 @@ func TestPartsAreDrawnAsTheWhole(t *testing.T) {
 			return
 		}
 		for y := d.top(); y < d.height(); y++ {
+			if signed := whole[y].sign(d.signColumn(), "@", plain); cmp.Equal(signed, whole[y], cmp.AllowUnexported(run{})) {
+				rt.Fatalf("line %d has something in column %d: %q\nscene:\n%s", y, d.signColumn(), whole[y].paint(o), scene)
+			}
+		}
+		for y := d.top(); y < d.height(); y++ {
 			if got := d.lineOf(d.rowOf(y)); got != y {
 				rt.Fatalf("line %d has row %d, which is on line %d", y, d.rowOf(y), got)
 			}

@@ -43,6 +43,7 @@ func (a *app) checkInteractive(opts ladderOptions) error {
 func (a *app) interact(ctx context.Context, s *subject, opts ladderOptions, look timeline.LadderOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	look.Notes = opts.notes
 	src := &runSource{cl: s.client, id: s.id, reference: opts.reference}
 	first, err := src.record(ctx, int(s.repetition))
 	if err != nil {

@@ -211,7 +211,7 @@ func (v *viewer) take(msg recordMsg) {
 	case msg.compare:
 		v.other = &viewedLadder{viewRecord: msg.record}
 		v.layOther()
-		v.say("compared with repetition %d: + is here alone, - stands where the other has more, # both; x swaps them", msg.record.t.Repetition)
+		v.say("+ is here alone, - is where rep %d has more, # is both; x swaps them", msg.record.t.Repetition)
 	default:
 		if v.shown != nil && v.other != nil && v.other.t.Repetition == msg.record.t.Repetition {
 			v.other, v.diff = nil, nil

@@ -76,10 +76,6 @@ func viewKeys() []viewKey {
 // keyName is a key as a person reads it.
 func keyName(key string) string {
 	switch key {
-	case "down":
-		return "↓"
-	case "up":
-		return "↑"
 	case "pgdown":
 		return "PgDn"
 	case "pgup":
@@ -88,7 +84,7 @@ func keyName(key string) string {
 		return "^D"
 	case "ctrl+u":
 		return "^U"
-	case "space", "home", "end", "enter":
+	case "down", "up", "space", "home", "end", "enter":
 		return strings.ToUpper(key[:1]) + key[1:]
 	}
 	return key
@@ -100,7 +96,7 @@ func (v *viewer) helpTexts() []hanging {
 	group, keys, help := "", "", ""
 	flush := func() {
 		if help != "" {
-			texts = append(texts, hanging{"  " + pad(keys, 18, v.o) + "  ", help})
+			texts = append(texts, hanging{"  " + pad(keys, 20, v.o) + "  ", help})
 		}
 	}
 	for i := range v.keys {

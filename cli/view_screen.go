@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -69,8 +70,8 @@ func (v *viewer) titleLine() string {
 	}
 	l := v.shown.l
 	title := fmt.Sprintf("run %s  rep %d", l.RunID, l.Repetition)
-	if len(v.list) > 0 {
-		title += fmt.Sprintf(" of %d", len(v.list))
+	if n := len(v.list); n > 0 {
+		title += fmt.Sprintf(" of %d", v.list[n-1].number)
 	}
 	for _, more := range []string{v.shown.t.Variant, l.Experiment} {
 		if more != "" {
@@ -143,7 +144,7 @@ func (v *viewer) bodyLines(first, end int) []line {
 	var lines []line
 	for i := first; i < end; {
 		if b := v.body[i]; b.line < 0 {
-			lines = append(lines, line{{v.o.fit(fmt.Sprintf("  ⋯ %s", rowsText(b.hidden))), faint}})
+			lines = append(lines, line{{v.o.fit(fmt.Sprintf("  ⋮ %s", rowsText(b.hidden))), faint}})
 			i++
 			continue
 		}
@@ -164,60 +165,49 @@ func rowsText(n int) string {
 	return fmt.Sprintf("%d rows", n)
 }
 
-// marked puts a sign in the second column, which no drawing uses: > for what is selected, m
+// marked puts a sign into the column that no drawing uses: > for what is selected, m
 // for what is marked, + - # for what differs, * for a hit.
 func (v *viewer) marked(l line, at int) line {
 	row := v.rowAt(at)
 	if row < 0 {
 		return l
 	}
-	r := &v.shown.l.Rows[row]
+	r, column := &v.shown.l.Rows[row], v.shown.d.signColumn()
 	switch {
 	case at == v.at:
-		return l.sign(">", plain)
+		return l.sign(column, ">", plain)
 	case v.mark != nowhere && r.Timed() && r.Moment == v.mark:
-		return l.sign("m", yellow)
+		return l.sign(column, "m", yellow)
 	case v.diff.sign(row) != "":
-		return l.sign(v.diff.sign(row), yellow)
+		return l.sign(column, v.diff.sign(row), yellow)
 	case v.isHit(row):
-		return l.sign("*", yellow)
+		return l.sign(column, "*", yellow)
 	}
 	return l
 }
 
-// sign writes a character into the second column, if nothing is there.
-func (l line) sign(mark string, st style) line {
-	if len(l) == 0 {
-		return line{{" ", plain}, {mark, st}}
-	}
-	head, rest := l[0].text, ""
-	switch {
-	case len(head) == 1:
-		// The rest of the line follows: its first column is taken.
-		if len(l) > 1 {
-			return l
+// sign writes a character into a column, if that is blank.
+func (l line) sign(column int, mark string, st style) line {
+	at := 0
+	for i, r := range l {
+		for offset, c := range r.text {
+			if at < column {
+				at += columns.RuneWidth(c)
+				continue
+			}
+			if at > column || c != ' ' {
+				return l
+			}
+			signed := append(line{}, l[:i]...)
+			return append(append(signed, run{r.text[:offset], r.style}, run{mark, st}, run{r.text[offset+1:], r.style}), l[i+1:]...)
 		}
-	default:
-		runes := []rune(head)
-		if runes[1] != ' ' || columns.RuneWidth(runes[0]) != 1 {
-			return l
-		}
-		head, rest = string(runes[0]), string(runes[2:])
 	}
-	signed := line{{head, l[0].style}, {mark, st}}
-	if rest != "" {
-		signed = append(signed, run{rest, l[0].style})
-	}
-	return append(signed, l[1:]...)
+	return append(append(line{}, l...), run{strings.Repeat(" ", column-at), plain}, run{mark, st})
 }
 
 func (v *viewer) isHit(row int) bool {
-	for _, hit := range v.hits {
-		if hit >= row {
-			return hit == row
-		}
-	}
-	return false
+	_, is := slices.BinarySearch(v.hits, row)
+	return is
 }
 
 // highlight is a line over the whole width, in reverse video: that is no colour.
