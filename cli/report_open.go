@@ -3,34 +3,43 @@ package cli
 import (
 	"bytes"
 	"context"
+	"slices"
 
+	"syncline/controller"
 	"syncline/controller/timeline"
 	"syncline/controller/web"
+	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // open chooses the repetition that the page begins with, and draws it for readers whose
-// browser runs no script.
+// browser runs no script. Of one run it is the one that `ladder` shows.
 func (a *app) open(ctx context.Context, p *web.Page, runs []*reported) error {
-	p.Open = web.Worst(p.Runs)
-	if p.Open.Repetition == 0 {
+	worst := web.WorstRun(p.Runs)
+	if worst < 0 {
 		return nil
 	}
-	r := runs[p.Open.Run]
-	for _, j := range r.judged {
-		if int(j.Repetition) == p.Open.Repetition && isUnrecorded(j) {
-			return nil
-		}
+	r := runs[worst]
+	if !slices.ContainsFunc(r.summaries, func(s *synclinev1.Summary) bool { return !isUnrecorded(s) }) {
+		p.Open(worst, int(r.summaries[0].Repetition), "")
+		return nil
 	}
-	_, t, err := r.subject.timeline(ctx, uint32(p.Open.Repetition))
+	q := &synclinev1.GetTimelineRequest{RunId: r.run.Id, Repetition: r.subject.repetition}
+	answer, err := r.subject.timelines.GetTimeline(ctx, q)
 	if err != nil {
-		return err
+		return answered(err)
+	}
+	p.Open(worst, int(answer.Timeline.GetRepetition()), answer.Because)
+	t, err := controller.TimelineFromProto(answer.Timeline)
+	if err != nil {
+		return &exitError{code: exitRefused, err: err}
 	}
 	layout := t.Ladder(timeline.LadderOptions{Notes: true})
 	if len(layout.Rows) > plainRows {
 		return nil
 	}
 	var b bytes.Buffer
-	if err := web.Picture(&b, t, layout, web.PictureOptions{Tool: tool, Command: p.Command}); err != nil {
+	o := web.PictureOptions{Scale: timeline.ScaleLinear, Tool: tool, Command: r.head.Command}
+	if err := web.Picture(&b, t, layout, o); err != nil {
 		return err
 	}
 	p.Picture = b.String()

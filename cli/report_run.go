@@ -74,8 +74,10 @@ type reported struct {
 	head    web.Run
 	// start is the time of the reference's own clock that all times of the run count from.
 	start int64
-	// judged are the verdicts of each repetition that is to be shown.
-	judged   []*synclinev1.ListVerdictsResponse
+	// summaries are those of the repetitions that are to be shown.
+	summaries []*synclinev1.Summary
+	// tally counts the rulings on each expectation.
+	tally    []web.Expectation
 	clock    *synclinev1.ClockReport
 	messages []web.ClockMessage
 	lengths  web.Lengths
@@ -88,7 +90,7 @@ func readRun(ctx context.Context, s *subject) (*reported, error) {
 		return nil, answered(err)
 	}
 	r := &reported{subject: s, run: answer.Run}
-	if r.judged, err = s.verdicts(ctx); err != nil {
+	if r.summaries, err = s.summaries(ctx); err != nil {
 		return nil, err
 	}
 	if r.clock, err = s.clockReport(ctx); err != nil {
@@ -103,7 +105,7 @@ func readRun(ctx context.Context, s *subject) (*reported, error) {
 		ID: r.run.Id, Experiment: r.run.Experiment, Source: source, Command: "syncline ladder " + s.name,
 		State: enumWord(r.run.State.String(), "RUN_STATE_"), Reason: r.run.Reason,
 		Incomplete: r.run.Incomplete, Warnings: r.run.Warnings, Reference: int(r.clock.GetReference()),
-		Ruling: r.ruling().String(), Hosts: r.hosts(), Expectations: r.expectations(),
+		Ruling: r.ruling().String(), Hosts: r.hosts(),
 	}
 	if r.run.CreatedNs != 0 {
 		r.head.Created = time.Unix(0, r.run.CreatedNs).UTC().Format(time.RFC3339)
@@ -111,13 +113,13 @@ func readRun(ctx context.Context, s *subject) (*reported, error) {
 	return r, nil
 }
 
-// verdicts reads those of all repetitions, or of the one that was named.
-func (s *subject) verdicts(ctx context.Context) ([]*synclinev1.ListVerdictsResponse, error) {
-	stream, err := s.timelines.ListVerdicts(ctx, &synclinev1.ListVerdictsRequest{RunId: s.id})
+// summaries reads those of all repetitions, or of the one that was named.
+func (s *subject) summaries(ctx context.Context) ([]*synclinev1.Summary, error) {
+	stream, err := s.timelines.ListSummaries(ctx, &synclinev1.ListSummariesRequest{RunId: s.id})
 	if err != nil {
 		return nil, answered(err)
 	}
-	var all []*synclinev1.ListVerdictsResponse
+	var all []*synclinev1.Summary
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -126,8 +128,8 @@ func (s *subject) verdicts(ctx context.Context) ([]*synclinev1.ListVerdictsRespo
 		if err != nil {
 			return nil, answered(err)
 		}
-		if s.repetition == 0 || s.repetition == m.Repetition {
-			all = append(all, m)
+		if s.repetition == 0 || s.repetition == m.Summary.GetRepetition() {
+			all = append(all, m.Summary)
 		}
 	}
 	if s.repetition != 0 && len(all) == 0 {
@@ -182,18 +184,10 @@ func startOf(r *synclinev1.ClockReport) int64 {
 
 func (r *reported) ruling() timeline.Ruling {
 	var all []timeline.Verdict
-	for _, j := range r.judged {
-		all = append(all, verdictsOf(j)...)
+	for _, m := range r.summaries {
+		all = append(all, timeline.Verdict{Ruling: timeline.Ruling(m.Ruling)})
 	}
 	return timeline.Worst(all)
-}
-
-func verdictsOf(j *synclinev1.ListVerdictsResponse) []timeline.Verdict {
-	var verdicts []timeline.Verdict
-	for _, v := range j.Verdicts {
-		verdicts = append(verdicts, controller.VerdictFromProto(v))
-	}
-	return verdicts
 }
 
 func (r *reported) hosts() []web.Host {
@@ -218,41 +212,36 @@ func (r *reported) hosts() []web.Host {
 	return hosts
 }
 
-// expectations counts the rulings on each, in the order in which they are judged.
-func (r *reported) expectations() []web.Expectation {
-	var all []web.Expectation
-	at := make(map[string]int)
-	for _, j := range r.judged {
-		for _, v := range verdictsOf(j) {
-			i, ok := at[v.Expectation]
-			if !ok {
-				i = len(all)
-				at[v.Expectation] = i
-				all = append(all, web.Expectation{Text: v.Expectation})
-			}
-			switch e := &all[i]; v.Ruling {
-			case timeline.Pass:
-				e.Pass++
-			case timeline.Fail:
-				e.Fail++
-			case timeline.CannotTell:
-				e.CannotTell++
-			case timeline.NotReproduced:
-				e.NotReproduced++
-			}
+// judge counts the rulings of one repetition, in the order in which they are judged.
+func (r *reported) judge(verdicts []timeline.Verdict) {
+	for _, v := range verdicts {
+		i := slices.IndexFunc(r.tally, func(e web.Expectation) bool { return e.Text == v.Expectation })
+		if i < 0 {
+			i = len(r.tally)
+			r.tally = append(r.tally, web.Expectation{Text: v.Expectation})
+		}
+		switch e := &r.tally[i]; v.Ruling {
+		case timeline.Pass:
+			e.Pass++
+		case timeline.Fail:
+			e.Fail++
+		case timeline.CannotTell:
+			e.CannotTell++
+		case timeline.NotReproduced:
+			e.NotReproduced++
 		}
 	}
-	return all
 }
 
 // addTo puts the repetitions of the run into the page, of which it is run number i.
 func (r *reported) addTo(ctx context.Context, p *web.Page, i int, w *reportProgress) error {
-	for n, j := range r.judged {
-		w.repetition(r.run, n, len(r.judged))
-		if err := r.addRepetition(ctx, p, i, j); err != nil {
+	for n, m := range r.summaries {
+		w.repetition(r.run, n, len(r.summaries))
+		if err := r.addRepetition(ctx, p, i, m); err != nil {
 			return err
 		}
 	}
+	p.Runs[i].Expectations = r.tally
 	p.Runs[i].Phases = r.lengths.Statistics()
 	if r.clock == nil {
 		return nil
@@ -265,20 +254,23 @@ func (r *reported) addTo(ctx context.Context, p *web.Page, i int, w *reportProgr
 	return nil
 }
 
-func (r *reported) addRepetition(ctx context.Context, p *web.Page, i int, j *synclinev1.ListVerdictsResponse) error {
-	o := web.Overview{N: int(j.Repetition), Variant: j.Variant, Ruling: timeline.Worst(verdictsOf(j)).String(), Why: whyOf(verdictsOf(j))}
-	if isUnrecorded(j) {
-		return p.Add(i, o, web.Unrecorded(o.N, o.Variant, verdictsOf(j)), nil)
+func (r *reported) addRepetition(ctx context.Context, p *web.Page, i int, s *synclinev1.Summary) error {
+	o := web.Overview{
+		N: int(s.Repetition), Variant: s.Variant, Ruling: timeline.Ruling(s.Ruling).String(), Why: shortened(s.Reason, whyMost),
+		Oddness: oddness(s), Odd: s.OddBecause, Signature: s.Story, Connections: len(s.Connections), Moments: int(s.Moments),
 	}
-	m, t, err := r.subject.timeline(ctx, j.Repetition)
+	if isUnrecorded(s) {
+		verdicts := []timeline.Verdict{{Expectation: timeline.EveryEvent, Ruling: timeline.Ruling(s.Ruling), Reason: s.Reason}}
+		r.judge(verdicts)
+		return p.Add(i, o, web.Unrecorded(o.N, o.Variant, verdicts), nil)
+	}
+	m, t, err := r.subject.timeline(ctx, s.Repetition)
 	if err != nil {
 		return err
 	}
+	r.judge(t.Verdicts)
 	repetition := web.NewRepetition(t)
-	o.Connections, o.Moments = len(t.Connections), len(t.Moments)
-	if len(t.Moments) > 0 {
-		o.Began, o.Took = extent(t, r.start)
-	}
+	o.Began, o.Took = extent(t, r.start)
 	r.lengths.Add(repetition)
 	r.messages = append(r.messages, web.SegmentMessages(t)...)
 	events, err := eventsJSON(m)
@@ -288,12 +280,29 @@ func (r *reported) addRepetition(ctx context.Context, p *web.Page, i int, j *syn
 	return p.Add(i, o, repetition, events)
 }
 
-// isUnrecorded reports whether a repetition was begun and nothing of it is on record, which is
-// what all its verdicts say then.
-func isUnrecorded(j *synclinev1.ListVerdictsResponse) bool {
-	return len(j.Verdicts) > 0 && !slices.ContainsFunc(j.Verdicts, func(v *synclinev1.Verdict) bool {
-		return v.Reason != timeline.ErrNoEvents.Error()
-	})
+// whyMost is how many letters a list of repetitions has for why each did not pass.
+const whyMost = 200
+
+// isUnrecorded reports whether a repetition was begun and nothing of it is on record.
+func isUnrecorded(s *synclinev1.Summary) bool { return s.Moments == 0 }
+
+// oddness is one number by which repetitions are sorted: those whose order of events is
+// unusual first, the rarer the earlier, then by how far their phases are off.
+func oddness(s *synclinev1.Summary) float64 {
+	const unusual = 1000
+	score := min(s.Oddness, unusual-1)
+	if s.StoryUnusual && s.StoryAll > 0 {
+		score += unusual * (2 - float64(s.StoryAlike)/float64(s.StoryAll))
+	}
+	return score
+}
+
+// shortened is a text of at most so many letters.
+func shortened(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
 }
 
 // timeline fetches one repetition, as it came and as it is looked at.
@@ -307,26 +316,6 @@ func (s *subject) timeline(ctx context.Context, repetition uint32) (*synclinev1.
 		return nil, nil, &exitError{code: exitRefused, err: err}
 	}
 	return answer.Timeline, t, nil
-}
-
-// whyOf is the first verdict that is as bad as the repetition is, shortly; empty for a pass.
-func whyOf(verdicts []timeline.Verdict) string {
-	const most = 200
-	worst := timeline.Worst(verdicts)
-	if worst == timeline.Pass {
-		return ""
-	}
-	for _, v := range verdicts {
-		if v.Ruling != worst {
-			continue
-		}
-		text := []rune(strings.TrimSuffix(v.Expectation+": "+v.Reason, ": "))
-		if len(text) > most {
-			text = append(text[:most-1], '…')
-		}
-		return string(text)
-	}
-	return ""
 }
 
 // extent is when a repetition began, counted from the run's start, and how long it took.

@@ -15,7 +15,7 @@ type Page struct {
 	Tool    string    `json:"tool"`
 	Title   string    `json:"title"`
 	Command string    `json:"command"`
-	Open    Opening   `json:"open"`
+	Opening Opening   `json:"open"`
 	Runs    List[Run] `json:"runs"`
 	Blocks  int       `json:"blocks"`
 
@@ -84,6 +84,7 @@ type Overview struct {
 	Ruling      string  `json:"ruling"`
 	Why         string  `json:"why"`
 	Oddness     float64 `json:"oddness"`
+	Odd         string  `json:"odd"`
 	Signature   string  `json:"signature"`
 	Connections int     `json:"connections"`
 	Moments     int     `json:"moments"`

@@ -1,39 +1,35 @@
 package web
 
-import (
-	"fmt"
+import "syncline/controller/timeline"
 
-	"syncline/controller/timeline"
-)
-
-// Worst is the repetition that a page of these runs begins with: of the worst ruling, among
-// those the one that is least like the others, among those the slowest, then the first.
-func Worst(runs []Run) Opening {
-	open := Opening{}
+// WorstRun is the index of the run with the repetition that is most worth a look: of the
+// worst ruling, and of those the one that is least like the others. It is -1 if no run has a
+// repetition.
+func WorstRun(runs []Run) int {
+	worst := -1
 	var best *Overview
 	for i := range runs {
 		for k := range runs[i].Repetitions {
-			o := &runs[i].Repetitions[k]
-			if best == nil || o.worseThan(best) {
-				best, open = o, Opening{Run: i, Repetition: o.N}
+			if o := &runs[i].Repetitions[k]; best == nil || o.worseThan(best) {
+				worst, best = i, o
 			}
 		}
 	}
-	switch {
-	case best == nil:
-	case severities[best.Ruling] > severities[timeline.Pass.String()]:
-		open.Why = best.Ruling
-		if best.Why != "" {
-			open.Why += ": " + best.Why
+	return worst
+}
+
+// Open begins the page with a repetition. because is why that was chosen, if it passed; of
+// one that did not, its ruling says it.
+func (p *Page) Open(run, repetition int, because string) {
+	p.Opening = Opening{Run: run, Repetition: repetition, Why: because}
+	for _, o := range p.Runs[run].Repetitions {
+		if o.N == repetition && severities[o.Ruling] > severities[timeline.Pass.String()] {
+			p.Opening.Why = o.Ruling
+			if o.Why != "" {
+				p.Opening.Why += ": " + o.Why
+			}
 		}
-	case best.Oddness > 0:
-		open.Why = "least like the others"
-	case len(runs) == 1 && len(runs[0].Repetitions) == 1:
-		open.Why = "the only one"
-	default:
-		open.Why = fmt.Sprintf("the slowest, %s", timeline.Span(best.Took))
 	}
-	return open
 }
 
 // severities order the rulings as timeline.Worst does.
@@ -42,11 +38,8 @@ var severities = map[string]int{
 }
 
 func (o *Overview) worseThan(p *Overview) bool {
-	switch {
-	case severities[o.Ruling] != severities[p.Ruling]:
+	if severities[o.Ruling] != severities[p.Ruling] {
 		return severities[o.Ruling] > severities[p.Ruling]
-	case o.Oddness != p.Oddness:
-		return o.Oddness > p.Oddness
 	}
-	return o.Took > p.Took
+	return o.Oddness > p.Oddness
 }

@@ -19,7 +19,7 @@ func (p *Page) plain() []byte {
 		p.Runs[i].plain(&b)
 	}
 	if p.Picture != "" {
-		fmt.Fprintf(&b, "<h2>Repetition %d: %s</h2>\n%s\n", p.Open.Repetition, escape(p.Open.Why), p.Picture)
+		fmt.Fprintf(&b, "<h2>Repetition %d: %s</h2>\n%s\n", p.Opening.Repetition, escape(p.Opening.Why), p.Picture)
 	}
 	b.WriteString("</noscript>\n")
 	return b.Bytes()

@@ -41,7 +41,7 @@ func hostilePage(t *testing.T, text string) *Page {
 	if err := p.Add(0, Overview{N: 1, Variant: text, Ruling: text, Why: text}, r, []json.RawMessage{event}); err != nil {
 		t.Fatal(err)
 	}
-	p.Open = Opening{Repetition: 1, Why: text}
+	p.Opening = Opening{Repetition: 1, Why: text}
 	return p
 }
 

@@ -113,6 +113,8 @@ export interface Overview {
    * have comes first, then phases that are far off.
    */
   oddness: number;
+  /** What is odd, in a few words; empty if nothing is. */
+  odd: string;
   /** The same for repetitions of which the same story is told. */
   signature: string;
   connections: number;
@@ -614,7 +616,7 @@ export function unpack<T extends object>(table: Table, zero: T): T[] {
 }
 
 const overview: Overview = {
-  n: 0, variant: "", ruling: "no verdict", why: "", oddness: 0, signature: "", connections: 0, moments: 0,
+  n: 0, variant: "", ruling: "no verdict", why: "", oddness: 0, odd: "", signature: "", connections: 0, moments: 0,
   began: 0, took: 0, block: 0, index: 0, eventBlock: 0, eventIndex: 0,
 };
 const phaseValue: PhaseValue = { repetition: 0, connection: 0, ns: 0, err: null };
