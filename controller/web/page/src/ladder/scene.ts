@@ -232,6 +232,9 @@ class Builder {
     return 0;
   }
 
+  /** Columns of the ends of connections, "connection.end" by lane. */
+  private readonly columnOf = new Map<string, number>();
+
   private isDim(moments: readonly number[]): boolean {
     return this.o.matches !== null && !matched(this.o.matches, moments);
   }
@@ -263,6 +266,7 @@ class Builder {
       this.bandColumns[lane] = packed.count;
       list.forEach((end, e) => {
         for (const { i, from, to } of end.of) {
+          this.columnOf.set(`${lane}.${spans[i]!.connection}.${spans[i]!.end}`, packed.column[e]!);
           this.add({ kind: 'span', ref: i, lane, from, to: Math.max(from, to), moments: [], dim: false, column: packed.column[e]! });
         }
       });
@@ -278,7 +282,7 @@ class Builder {
       }
       const m = this.r.layout.rows[s.row]!.moment;
       const moments = m >= 0 ? [m] : [];
-      this.add({ kind: 'state', ref: i, lane: s.lane, from: at, to: at, moments, dim: moments.length > 0 && this.isDim(moments), column: 0 });
+      this.add({ kind: 'state', ref: i, lane: s.lane, from: at, to: at, moments, dim: moments.length > 0 && this.isDim(moments), column: this.columnOf.get(`${s.lane}.${s.connection}.${s.end}`) ?? 0 });
     });
   }
 

@@ -361,7 +361,7 @@ class Drawing {
       return;
     }
     if (s.exact) {
-      this.circle(l.x + l.side * (l.bands - 5), y, 2.5, 'stateDot');
+      this.circle(l.x + l.side * (l.bands + mark.column * bandStep + bandWidth / 2), y, 2.5, 'stateDot');
     }
     this.text(at, y + 4, fitText((s.hole ? '…' : '') + s.name, room), anchor, s.exact ? 'stateText' : 'stateGuess');
   }
@@ -375,13 +375,14 @@ class Drawing {
     const style = b.failed ? 'callFailed' : b.lab ? 'callLab' : 'call';
     if (b.blocked && !b.failed && mark.to > mark.from) {
       // Hollow while it waits, filled once it was released.
-      const release = b.releasedAt >= 0 && !Number.isNaN(this.s.rows[b.releasedAt]!) ? this.y(this.s.rows[b.releasedAt]!) : box.y + box.h;
+      const released = this.isRelease(b);
+      const release = released ? this.y(this.s.rows[b.releasedAt]!) : box.y + box.h;
       const until = Math.min(Math.max(release, box.y), box.y + box.h);
       this.rect(box.x, box.y, box.w, box.h, 'callBlocked');
       if (box.y + box.h - until > 0.5) {
         this.rect(box.x, until, box.w, box.y + box.h - until, style);
       }
-      if (b.releasedAt >= 0 && !this.dense) {
+      if (released && !this.dense) {
         this.line([box.x - 2, until, box.x + box.w + 2, until], 'release');
       }
     } else {
@@ -390,6 +391,18 @@ class Drawing {
     if (!this.dense) {
       this.callText(b, box);
     }
+  }
+
+  /**
+   * Reports whether there is a row at which a call was released. What a timer ran from, as the
+   * last transmission of its own host, is not that: the call was blocked until the timer ended.
+   */
+  private isRelease(b: Bracket): boolean {
+    if (b.releasedAt < 0 || Number.isNaN(this.s.rows[b.releasedAt]!)) {
+      return false;
+    }
+    const row = this.r.layout.rows[b.releasedAt]!;
+    return !(row.lane === b.lane && row.arrow >= 0 && this.r.layout.arrows[row.arrow]!.departure === b.releasedAt);
   }
 
   private callText(b: Bracket, box: { x: number; y: number; h: number }): void {
@@ -407,11 +420,13 @@ class Drawing {
     }
     this.text(x, box.y + 10, fitText(b.call, room), anchor, style);
     const end = box.y + box.h;
+    const given = took === '' ? result : `${result} in ${took}`;
+    const last = fitText(given.length <= room ? given : result, room);
     if (end > this.w.height + 50) {
       return;
     }
-    if (!this.text(x, end + 3, fitText(took === '' ? result : `${result} in ${took}`, room), anchor, b.failed ? 'callBad' : 'callTook')) {
-      this.text(x, end - 8, fitText(took === '' ? result : `${result} in ${took}`, room), anchor, b.failed ? 'callBad' : 'callTook');
+    if (!this.text(x, end + 3, last, anchor, b.failed ? 'callBad' : 'callTook')) {
+      this.text(x, end - 8, last, anchor, b.failed ? 'callBad' : 'callTook');
     }
     if (b.remark !== '' && box.h > 46) {
       this.text(x, end - 11, fitText(b.remark, room), anchor, 'callTook');
@@ -590,11 +605,19 @@ class Drawing {
     const { lanes } = this.f;
     const style = row.kind === 'loss' ? 'loss' : 'sentence';
     if (l !== undefined && lanes.length > 1) {
-      const room = this.characters(Math.abs(lanes[lanes.length - 1]!.x - lanes[0]!.x) - 24, style);
+      const far = l.side < 0 ? lanes[lanes.length - 1]! : lanes[0]!;
+      const beyond = this.hasCall(lanes.indexOf(far), mark.from) ? 0 : far.bands;
+      const room = this.characters(Math.abs(far.x - l.x) - 24 + beyond, style);
       this.text(l.x - l.side * 12, y + 4, fitText(row.text, room), l.side < 0 ? 'start' : 'end', style);
     } else {
       this.text((l?.x ?? this.f.time) + 12, y + 4, fitText(row.text, 100), 'start', style);
     }
+  }
+
+  /** Reports whether a call of a lane is drawn at a place. */
+  private hasCall(lane: number, place: number): boolean {
+    const room = 8 / this.w.scale;
+    return this.s.index.touching(place - room, place + room).some((i) => this.s.marks[i]!.kind === 'call' && this.s.marks[i]!.lane === lane);
   }
 
   private note(mark: Mark): void {
