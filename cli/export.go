@@ -121,11 +121,16 @@ func readBack(f *os.File) error {
 	return nil
 }
 
+// takenError says that a file is there that nobody said to replace.
+func takenError(name string) error {
+	return &exitError{code: exitRefused, err: fmt.Errorf("%s is there already: give another name, or --force to replace it", name)}
+}
+
 // newFile makes a file of what write puts into it, and returns its size. The file has its
 // name only once it is whole and on the disk: it is written beside its place under another
 // name, which is gone after an error. A file that is there is replaced if force says so.
 func newFile(name string, force bool, write func(*os.File) error) (size int64, err error) {
-	taken := &exitError{code: exitRefused, err: fmt.Errorf("%s is there already: give another name, or --force to replace it", name)}
+	taken := takenError(name)
 	if info, err := os.Lstat(name); err == nil && info.IsDir() {
 		return 0, usage("%s is a directory: name a file in it", name)
 	} else if err == nil && !force {

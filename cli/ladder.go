@@ -56,6 +56,7 @@ func (o *ladderOptions) layout() timeline.LadderOptions {
 
 func (a *app) ladderCommand() *cobra.Command {
 	var opts ladderOptions
+	var file ladderFile
 	var interactive bool
 	c := &cobra.Command{
 		Use:   "ladder RUN[@REP]",
@@ -65,11 +66,18 @@ arrows for packets. Without @REP it is the first repetition with a verdict that 
 not pass, else the first.`,
 		Example: `  syncline ladder r-7f3c2a10
   syncline ladder r-7f3c2a10 --interactive
-  syncline ladder r-7f3c2a10@17 -o json`,
+  syncline ladder r-7f3c2a10@17 -o json
+  syncline ladder r-7f3c2a10@17 --to refused.svg`,
 		Args: oneArgument("RUN[@REP]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			if err := opts.check(c); err != nil {
 				return err
+			}
+			if err := file.check(c, opts); err != nil {
+				return err
+			}
+			if interactive && file.to != "" {
+				return usage("--interactive is for a terminal and --to for a file: choose one")
 			}
 			if interactive {
 				if err := a.checkInteractive(opts); err != nil {
@@ -80,11 +88,15 @@ not pass, else the first.`,
 				if interactive {
 					return a.interact(c.Context(), s, opts, opts.layout())
 				}
+				if file.to != "" {
+					return a.ladderTo(c.Context(), s, opts, file)
+				}
 				return a.showTimeline(c.Context(), s.client, s.id, s.repetition, opts)
 			})
 		},
 	}
 	opts.flags(c)
+	file.flags(c)
 	c.Flags().BoolVarP(&interactive, "interactive", "i", false, "look at it on the whole screen: move, find, compare; ? shows the keys")
 	return c
 }
@@ -121,10 +133,8 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 	if err != nil {
 		return &exitError{code: exitRefused, err: err}
 	}
-	for _, conn := range opts.conns {
-		if conn > len(t.Connections) {
-			return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", conn, t.Repetition, len(t.Connections))}
-		}
+	if err := checkConnections(t, opts.conns); err != nil {
+		return err
 	}
 	if opts.raw && opts.output != "text" {
 		withoutModel(answer.Timeline)
@@ -140,6 +150,16 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 		return err
 	}
 	return drawLadder(a.Out, layout, a.drawing(a.Out, opts))
+}
+
+// checkConnections refuses connections that the repetition does not have.
+func checkConnections(t *timeline.Timeline, conns []int) error {
+	for _, conn := range conns {
+		if conn > len(t.Connections) {
+			return usage("--conn %d: repetition %d has %d connections", conn, t.Repetition, len(t.Connections))
+		}
+	}
+	return nil
 }
 
 // layLadder lays a timeline out as it was asked for. What cannot be had is an error.

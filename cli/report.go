@@ -9,11 +9,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"syncline/controller/web"
+	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // reportOptions say to where a page is written.
@@ -52,10 +54,7 @@ alone. Several runs are put into one page, to compare them.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if opts.to == "" {
-				return usage("--to FILE%s says where the page is to be; - is standard output", pageSuffix)
-			}
-			if err := a.checkTo(opts.to, pageSuffix); err != nil {
+			if err := opts.check(a); err != nil {
 				return err
 			}
 			return a.makeReport(c.Context(), args, opts)
@@ -63,6 +62,19 @@ alone. Several runs are put into one page, to compare them.`,
 	}
 	opts.flags(c)
 	return c
+}
+
+func (o *reportOptions) check(a *app) error {
+	switch o.to {
+	case "":
+		return usage("--to FILE%s says where the page is to be; - is standard output", pageSuffix)
+	case "-":
+		if is, _ := terminal(a.Out); is {
+			return usage("--to -: standard output is a terminal, and a page is for a browser; give a file, or send it to another program")
+		}
+		return nil
+	}
+	return checkTo(o.to, o.force, pageSuffix)
 }
 
 // makeReport makes the page of some runs and writes it.
@@ -133,22 +145,16 @@ func byteText(n int64) string {
 
 // checkTo refuses a place that cannot be written to before any work is done, and a name
 // that promises another format.
-func (a *app) checkTo(to string, suffixes ...string) error {
-	if to == "-" {
-		if is, _ := terminal(a.Out); is && suffixes[0] == pageSuffix && len(suffixes) == 1 {
-			return usage("--to -: standard output is a terminal, and a page is for a browser; give a file, or send it to another program")
-		}
-		return nil
-	}
-	if info, err := os.Stat(to); err == nil && info.IsDir() {
+func checkTo(to string, force bool, suffixes ...string) error {
+	switch info, err := os.Lstat(to); {
+	case err == nil && info.IsDir():
 		return usage("--to %s is a directory: name a file in it, %s", to, filepath.Join(to, "report"+suffixes[0]))
+	case !slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.EqualFold(filepath.Ext(to), suffix) }):
+		return usage("--to %s: the name is to end in %s, which says what is written", to, strings.Join(suffixes, ", "))
+	case err == nil && !force:
+		return takenError(to)
 	}
-	for _, suffix := range suffixes {
-		if strings.EqualFold(filepath.Ext(to), suffix) {
-			return nil
-		}
-	}
-	return usage("--to %s: the name is to end in %s, which says what is written", to, strings.Join(suffixes, ", "))
+	return nil
 }
 
 // writeTo writes a file, or standard output if to is "-", and returns its size. A file is
@@ -167,4 +173,30 @@ func (a *app) writeTo(to string, force bool, write func(io.Writer) error) (size 
 		w := bufio.NewWriterSize(f, 256<<10)
 		return errors.Join(write(w), w.Flush())
 	})
+}
+
+// checkDemo refuses a place that cannot be written to before a lab is made.
+func (o *reportOptions) checkDemo() error {
+	switch {
+	case o.to == "" && o.force:
+		return usage("--force is about a file, and there is none; --to FILE%s names one", pageSuffix)
+	case o.to == "":
+		return nil
+	case o.to == "-":
+		return usage("--to -: standard output has the ladder and the verdicts; give a file")
+	}
+	return checkTo(o.to, o.force, pageSuffix)
+}
+
+// demoPage writes the page of a run that a demo made, if it is wanted.
+func (a *app) demoPage(ctx context.Context, cl *client, run *synclinev1.Run, file string, opts reportOptions) error {
+	if opts.to == "" {
+		return nil
+	}
+	s := &subject{client: cl, id: run.Id, name: run.Id}
+	page, err := a.page(ctx, []*subject{s}, fmt.Sprintf("syncline demo %s --to %s", file, opts.to))
+	if err != nil {
+		return err
+	}
+	return a.writePage(page, opts)
 }
