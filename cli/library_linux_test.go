@@ -200,7 +200,8 @@ func (l *testLab) killAgent(i int) {
 	await(l.t, "the agent is back", func() bool { return strings.Contains(l.lastWords(old.name), `"connected"`) })
 }
 
-// passes runs a scenario and wants every repetition to pass. It returns the run.
+// passes runs a scenario and wants every repetition to pass, and the run to be the same
+// from a bundle. It returns the run.
 func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) *synclinev1.Run {
 	l.t.Helper()
 	opts := runOptions{repeat: repeat, bindings: l.bindings}
@@ -216,6 +217,7 @@ func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) 
 	if run.State != synclinev1.RunState_RUN_STATE_SEALED {
 		l.t.Fatalf("run is %v: %s", run.State, run.Reason)
 	}
+	l.travels(run)
 	for _, v := range s.variants {
 		if exp.Repeat.UntilReproduced > 0 {
 			l.t.Logf("%s: reproduced in %d of %d repetitions", strings.TrimSpace(exp.Name+" "+v.name), v.reproduced, v.tally.Repetitions)

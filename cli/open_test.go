@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"syncline/controller/export"
+)
+
+// bundled is the path of a recorded run of the library.
+func bundled(name string) string {
+	return filepath.Join("..", "controller", "export", "testdata", "library", name+export.BundleSuffix)
+}
+
+// The page is served to whoever has its address and calls the server by it, until the
+// command is interrupted; that is no failure.
+func TestOpenServesThePage(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, printed := io.Pipe()
+	var said bytes.Buffer
+	over := make(chan int, 1)
+	go func() {
+		over <- Main(ctx, []string{"open", bundled("connect-refused")}, Streams{Out: printed, Err: &said})
+		printed.Close()
+	}()
+	var address, sheet string
+	lines := bufio.NewScanner(out)
+	for address == "" && lines.Scan() {
+		if text := lines.Text(); strings.HasPrefix(text, "http://") {
+			address = text
+		} else {
+			sheet += text + "\n"
+		}
+	}
+	if address == "" {
+		t.Fatalf("no address: exit %d\n%s%s", <-over, sheet, &said)
+	}
+	for _, want := range []string{"connect-refused", "2 of 2", "A (vm1, 10.77.0.1)", "every hash", "format 1, written by syncline"} {
+		if !strings.Contains(sheet, want) {
+			t.Errorf("nothing of %q in\n%s", want, sheet)
+		}
+	}
+	port := address[:strings.LastIndex(strings.TrimSuffix(address, "/"), "/")]
+	for _, test := range []struct {
+		method, url, host string
+		status            int
+		says              string
+	}{
+		{"GET", address, "", http.StatusOK, "<!doctype html>"},
+		{"GET", strings.Replace(address, "127.0.0.1", "localhost", 1), "", http.StatusOK, "connect-refused"},
+		{"HEAD", address, "", http.StatusOK, ""},
+		{"POST", address, "", http.StatusMethodNotAllowed, "read"},
+		{"GET", port + "/", "", http.StatusNotFound, "address"},
+		{"GET", address + "x", "", http.StatusNotFound, "address"},
+		{"GET", address, "lab.example", http.StatusMisdirectedRequest, "lab.example"},
+	} {
+		q, err := http.NewRequestWithContext(t.Context(), test.method, test.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Host, q.Close = test.host, true
+		answer, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != test.status || !strings.Contains(strings.ToLower(string(body)), test.says) {
+			t.Errorf("%s %s as %q: %s, %.200q, %v; want %d with %q", test.method, test.url, test.host, answer.Status, body, err, test.status, test.says)
+		}
+		if test.status == http.StatusOK && (answer.Header.Get("X-Content-Type-Options") != "nosniff" || answer.Header.Get("Content-Security-Policy") == "") {
+			t.Errorf("headers %v", answer.Header)
+		}
+	}
+	interrupt()
+	if code := <-over; code != 0 {
+		t.Errorf("interrupted it exits with %d: %s", code, &said)
+	}
+}
+
+// A file has its name when it is whole, and nothing stays of one that is not.
+func TestNewFile(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "run.syncline")
+	hello := func(f *os.File) error {
+		if _, err := os.Stat(name); err == nil && strings.HasSuffix(f.Name(), "first") {
+			t.Error("the file is there before it is whole")
+		}
+		_, err := f.WriteString("hello")
+		return err
+	}
+	if size, err := newFile(name, false, hello); err != nil || size != 5 {
+		t.Fatalf("%d, %v", size, err)
+	}
+	if _, err := newFile(name, false, func(*os.File) error { t.Error("written beside one that is there"); return nil }); err == nil {
+		t.Error("it took the place of another file")
+	}
+	if _, err := newFile(name, true, func(f *os.File) error { _, err := f.WriteString("other"); return err }); err != nil {
+		t.Error(err)
+	}
+	for _, force := range []bool{false, true} {
+		other := filepath.Join(dir, "broken")
+		if _, err := newFile(other, force, func(f *os.File) error {
+			f.WriteString("half")
+			return io.ErrUnexpectedEOF
+		}); err == nil {
+			t.Error("an error of the writer is lost")
+		}
+	}
+	// One that came to be while ours was written is not replaced.
+	late := filepath.Join(dir, "late")
+	if _, err := newFile(late, false, func(*os.File) error { return os.WriteFile(late, []byte("theirs"), 0o600) }); err == nil {
+		t.Error("a file that came to be meanwhile was replaced")
+	}
+	all, err := filepath.Glob(filepath.Join(dir, "*"))
+	hidden, _ := filepath.Glob(filepath.Join(dir, ".*"))
+	if err != nil || len(all) != 2 || len(hidden) != 0 {
+		t.Errorf("there are %v and %v, %v", all, hidden, err)
+	}
+	if text, err := os.ReadFile(name); err != nil || string(text) != "other" {
+		t.Errorf("the file has %q, %v", text, err)
+	}
+	if text, err := os.ReadFile(late); err != nil || string(text) != "theirs" {
+		t.Errorf("the late file has %q, %v", text, err)
+	}
+}
+
+func TestRunRef(t *testing.T) {
+	for _, test := range []struct {
+		arg, name  string
+		repetition uint32
+		bundle     bool
+		wrong      bool
+	}{
+		{arg: "r-7f3c2a10", name: "r-7f3c2a10"},
+		{arg: "r-7f3c2a10@17", name: "r-7f3c2a10", repetition: 17},
+		{arg: "f.syncline", name: "f.syncline", bundle: true},
+		{arg: "f.syncline@3", name: "f.syncline", repetition: 3, bundle: true},
+		{arg: "dir/f@3", name: "dir/f", repetition: 3, bundle: true},
+		{arg: "me@host.d/f.syncline@3", name: "me@host.d/f.syncline", repetition: 3, bundle: true},
+		{arg: "r-7f3c2a10@", wrong: true},
+		{arg: "r-7f3c2a10@0", wrong: true},
+		{arg: "f.syncline@-1", wrong: true},
+		{arg: "f.syncline@4294967296", wrong: true},
+	} {
+		name, repetition, err := runRef(test.arg)
+		if (err != nil) != test.wrong || err == nil && (name != test.name || repetition != test.repetition || isBundle(name) != test.bundle) {
+			t.Errorf("%s: %q, %d, bundle %v, %v", test.arg, name, repetition, isBundle(name), err)
+		}
+	}
+}
