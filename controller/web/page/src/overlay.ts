@@ -211,10 +211,15 @@ export interface Judged extends Line {
 
 /**
  * Says what of each line is different: the step is in one only, or the time since the
- * line before differs by more than the clocks leave open, and by more than a tenth.
+ * line before differs: by more than the clocks leave open, by more than a tenth of it, and by
+ * more than a hundredth of what all the steps of both took.
  */
 export function judge(lines: readonly Line[], a: Repetition, b: Repetition): Judged[] {
   let before: { at: number; delta: number; err: number } | null = null;
+  const both = lines.filter((l) => l.a >= 0 && l.b >= 0);
+  const [first, last] = [both[0], both.at(-1)];
+  const whole = first === undefined || last === undefined ? 0 : Math.max(
+    Math.abs(a.moments[last.a]!.at - a.moments[first.a]!.at), Math.abs(b.moments[last.b]!.at - b.moments[first.b]!.at));
   return lines.map((l) => {
     if (l.a < 0 || l.b < 0) return { ...l, delta: NaN, err: null, changed: l.b < 0 ? 'only-a' : 'only-b' };
     const [p, q] = [a.moments[l.a]!, b.moments[l.b]!];
@@ -223,7 +228,7 @@ export function judge(lines: readonly Line[], a: Repetition, b: Repetition): Jud
     const err = p.err + q.err;
     const gained = before === null ? 0 : delta - before.delta;
     const took = before === null ? 0 : Math.abs(p.at - before.at);
-    const sure = before !== null && Math.abs(gained) > err + before.err && Math.abs(gained) > 0.1 * Math.max(took, took + gained);
+    const sure = before !== null && Math.abs(gained) > err + before.err && Math.abs(gained) > 0.1 * Math.max(took, took + gained) && Math.abs(gained) > 0.01 * whole;
     before = { at: p.at, delta, err };
     return { ...l, delta, err, changed: sure ? (gained > 0 ? 'slower' : 'faster') : '' };
   });

@@ -146,8 +146,8 @@ export class Picker implements Panel {
     },
     make('span', { class: rulingClass(o.ruling), role: 'img', 'aria-label': o.ruling, title: o.ruling }, rulingSign[o.ruling]),
     make('span', { class: 'n' }, `@${o.n}`),
-    make('span', { class: 'why', title: o.why }, [o.variant, o.why, story].filter((t) => t !== '').join(' · ')),
-    make('span', { class: 'odd', title: 'how far it is from the others' }, o.oddness > 0 ? `odd ${o.oddness.toFixed(1)}` : ''),
+    make('span', { class: 'why', title: o.why }, [o.variant, o.why, o.odd === '' ? story : o.odd].filter((t) => t !== '').join(' · ')),
+    make('span', { class: 'odd', title: o.odd === '' ? 'how far it is from the others' : o.odd }, o.oddness > 0 ? `odd ${o.oddness.toFixed(1)}` : ''),
     make('span', { class: 'took' }, span(o.took)));
     row.classList.toggle('selected', o.n === this.app.view.repetition);
     row.style.top = `${top}px`;
@@ -166,9 +166,10 @@ export class Picker implements Panel {
     context.scale(ratio, ratio);
     const style = getComputedStyle(this.strip);
     const step = width / all.length;
+    const colours = new Map((Object.keys(severity) as Ruling[]).map((r) => [r, style.getPropertyValue(`--${r.replace(' ', '-')}`).trim() || style.color]));
     all.forEach((o, i) => {
       const worst = severity[o.ruling];
-      context.fillStyle = style.getPropertyValue(`--${o.ruling.replace(' ', '-')}`) || style.color;
+      context.fillStyle = colours.get(o.ruling)!;
       const tall = 4 + 3 * worst;
       context.fillRect(i * step, 18 - tall, Math.max(0.75, step - (step > 3 ? 1 : 0)), tall);
       if (o.n === this.app.view.repetition) {

@@ -54,6 +54,10 @@ test('a run of 1,000 repetitions', async () => {
   told('its statistics', performance.now() - began);
   await page.keyboard.press('o');
   await expect.poll(() => page.locator('#panel-compare .progress').textContent(), { timeout: 20_000 }).toMatch(/^\d+ of .*\d repetitions/);
+  await page.keyboard.press('c');
+  await page.locator('#panel-clocks svg.plot .band').waitFor();
+  expect(await page.locator('#panel-clocks svg.plot .sample').count()).toBeGreaterThan(100);
+  await page.getByText('less the steady rate').click();
   expect(open.wrongs).toEqual([]);
   await open.close();
 });

@@ -52,6 +52,8 @@ export function manyRepetitions(html: string, count: number): string {
     ...head, blocks: out.length, open: { run: 0, repetition: 58, why: 'failed' },
     runs: [{
       ...head.runs[0]!, repetitions: tableOf(overviews),
+      hosts: head.runs[0]!.hosts.map((h, i) => (i === 0 ? h : { ...h, reference: false, sameClock: false, method: 'probes and segments' })),
+      clock: clockOf(head.runs[0]!.hosts.length, count),
       phases: run.phases.map((p) => ({
         ...p, n: count,
         values: tableOf(overviews.map((o, i) => ({ repetition: o.n, connection: 1, ns: Math.round(p.median * (1 + 0.1 * noise(i))), err: p.err }))),
@@ -116,6 +118,32 @@ function repeated(r: Repetition, packed: PackedRepetition, times: number): Packe
       axes: packed.layout.axes.map((a) => ({ ...a, rows: [], places: [], folds: [] })),
     },
   } as unknown as PackedRepetition;
+}
+
+/** Clocks that drift by 18 ppm and are known within some 40 µs, with a change on the way. */
+function clockOf(hosts: number, seconds: number): PackedPage['runs'][number]['clock'] {
+  const points = Array.from({ length: 120 }, (_, i) => {
+    const at = (i * seconds * 1e9) / 119;
+    const middle = 18e-6 * at + 9_000 * Math.sin(i / 9);
+    const half = 38_000 + 9_000 * noise(i);
+    return {
+      at, low: middle - half, high: middle + half, estimate: middle, probesLow: middle - 1.2 * half, probesHigh: middle + 1.1 * half,
+      segmentsLow: middle - 1.6 * half, segmentsHigh: middle + 2 * half,
+    };
+  });
+  const samples = points.flatMap((p, i) => [
+    { at: p.at, offset: p.high + 6_000 * (1 + noise(i)), upper: true, probe: i % 3 > 0 },
+    { at: p.at, offset: p.low - 6_000 * (1 + noise(i + 7)), upper: false, probe: i % 3 > 0 },
+  ]);
+  const known = {
+    rateLow: 17_400, rateHigh: 18_600, errMedian: 38_000, errMax: 47_000, offsetBase: '-3214000000', points: tableOf(points), samples: tableOf(samples),
+    changes: [{ at: seconds * 0.6e9, text: 'the rate of the clock was changed from +0 ppm to +18 ppm' }],
+  };
+  const own = { ...known, rateLow: null, rateHigh: null, errMedian: 0, errMax: 0, offsetBase: '0', points: tableOf([]), samples: tableOf([]), changes: [] };
+  return {
+    drift: 200_000, wander: 1_000, warnings: [], hosts: Array.from({ length: hosts }, (_, i) => (i === 0 ? own : known)),
+    pairs: [{ a: 0, b: 1, probesThere: 240, probesBack: 238, segmentsThere: 4_000, segmentsBack: 3_996, roundTrip: 71_000, disagreement: '' }],
+  };
 }
 
 /** All times longer by a factor: the same story at another pace. */

@@ -61,10 +61,13 @@ export class Opened {
 
   /** Waits until the page shows the repetition that it is asked for. */
   async drawn(): Promise<void> {
-    await this.page.waitForFunction(() => {
+    const there = await this.page.waitForFunction(() => {
+      const alert = document.querySelector('.alert')?.textContent;
+      if (alert) return alert;
       const state = document.querySelector('.ladder-state');
-      return document.documentElement.dataset['ready'] === 'true' && state instanceof HTMLElement && state.hidden;
-    });
+      return document.documentElement.dataset['ready'] === 'true' && state instanceof HTMLElement && state.hidden ? 'drawn' : false;
+    }).then((h) => h.jsonValue(), (e: unknown) => String(e));
+    if (there !== 'drawn') throw new Error(`the page does not show its repetition: ${[there, ...this.wrongs].join('; ')}`);
     // The picture is made in the frame after that.
     await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
   }
