@@ -60,7 +60,13 @@ var legends = []legend{
 	{
 		mark: "S…–…", text: "selective acknowledgment: these bytes came, and some before them did not",
 		occurs: func(l *timeline.Ladder) bool {
-			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK) })
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK("S")) })
+		},
+	},
+	{
+		mark: "DS…–…", text: "these bytes came twice, says who received them",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK("DS")) })
 		},
 	},
 	{
@@ -106,8 +112,13 @@ var legends = []legend{
 	},
 }
 
-// isSACK reports whether a word of a packet is its SACK blocks.
-func isSACK(word string) bool { return strings.HasPrefix(word, "S") && strings.Contains(word, "–") }
+// isSACK reports whether a word of a packet is its SACK blocks, opened by a mark.
+func isSACK(mark string) func(word string) bool {
+	return func(word string) bool {
+		numbers, has := strings.CutPrefix(word, mark)
+		return has && numbers != "" && numbers[0] >= '0' && numbers[0] <= '9' && strings.Contains(numbers, "–")
+	}
+}
 
 // ladderFooter says in words what came of the repetition and what is worth knowing of it,
 // explains the marks that were used, then tells the verdicts that are not a pass, and ends
@@ -128,6 +139,9 @@ func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
 	}
 	for _, line := range append(shared.lines("! ", o), warningLines(l, shared, o)...) {
 		lines = append(lines, o.paint(line, red))
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
 	}
 	if len(lines) > 0 {
 		lines = append([]string{""}, lines...)

@@ -93,3 +93,40 @@ func joinSections(sections []section) string {
 	}
 	return b.String()
 }
+
+// TestReadmePictureIsARecordedOne: the README's picture is that of a recorded run at 80
+// columns, but for what it leaves out where it says […].
+func TestReadmePictureIsARecordedOne(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```\n")
+	shown, _, found := strings.Cut(rest, "\nrun r-")
+	if !found {
+		t.Fatal("README.md has no picture with its verdicts below")
+	}
+	golden, err := os.ReadFile("testdata/library/basic-open-close.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	picture := ""
+	_, sections := splitSections(string(golden))
+	for _, s := range sections {
+		if s.name == "80" {
+			picture = s.body
+		}
+	}
+	left := picture
+	for part := range strings.SplitSeq(shown, "[…]\n") {
+		part = strings.TrimRight(part, " ")
+		before, after, found := strings.Cut(left, part)
+		if !found || left == picture && before != "" {
+			t.Fatalf("README.md shows what testdata/library/basic-open-close.txt does not have at 80 columns, or not there:\n%s\nthe recorded picture:\n%s", part, picture)
+		}
+		left = after
+	}
+	if strings.TrimSpace(left) != "" {
+		t.Errorf("README.md leaves out without […]:\n%s", left)
+	}
+}

@@ -43,11 +43,11 @@ func noteLines(l *timeline.Ladder, o drawOptions) []string {
 	for _, text := range l.Summary {
 		lines = append(lines, o.sentence("» ", text)...)
 	}
-	if len(l.Notes) == 0 {
-		return lines
-	}
 	if len(lines) > 0 {
 		lines = append(lines, "")
+	}
+	if len(l.Notes) == 0 {
+		return lines
 	}
 	width := len(fmt.Sprint(len(l.Notes)))
 	for i := range l.Notes {

@@ -205,6 +205,9 @@ type ladderer struct {
 	// of traces that a segment has.
 	dropped map[int]int
 	told    map[int]bool
+	// spent are the moments of drops that are none, and brought those that brought an end to
+	// a state.
+	spent, brought map[int]bool
 	// failures are the calls that gave an error.
 	failures map[failure][]*Event
 	// again are the counts of duplicate acknowledgments by connection.
@@ -221,7 +224,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 			Warnings: slices.Clone(t.Warnings),
 		},
 		arrows: make(map[int][]int), brackets: make(map[*Event]int), traced: make(map[int]bool), dropped: make(map[int]int),
-		told: make(map[int]bool),
+		told: make(map[int]bool), spent: make(map[int]bool),
 	}
 	for _, v := range t.Verdicts {
 		if v.Ruling == Pass {
@@ -238,6 +241,7 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	shown := b.shown()
 	b.layArrows(shown)
 	b.heed()
+	shown = slices.DeleteFunc(shown, func(i int) bool { return b.spent[i] })
 	shown = b.layCalls(shown)
 	b.settleStates(shown)
 	b.layRows(shown)

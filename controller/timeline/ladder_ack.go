@@ -55,9 +55,10 @@ type ackSide struct {
 }
 
 // sackWord tells the blocks of a SACK option, RFC 2018 section 3, with numbers relative to the
-// initial one of the end whose data they are: "S1461–2921". It is empty if there is no such
-// option, or one that does not parse.
-func sackWord(options []byte, of *End) string {
+// initial one of the end whose data they are: "S1461–2921". A block of what ack acknowledges
+// already says that it came twice, RFC 2883: "DS1461–2921". The word is empty if there is no
+// such option, or one that does not parse.
+func sackWord(options []byte, ack uint32, of *End) string {
 	for len(options) > 0 {
 		kind := options[0]
 		if kind == optionEnd {
@@ -72,10 +73,14 @@ func sackWord(options []byte, of *End) string {
 		}
 		if blocks := options[2:options[1]]; kind == optionSACK && len(blocks) >= 8 && len(blocks)%8 == 0 {
 			var texts []string
+			mark := "S"
+			if int32(binary.BigEndian.Uint32(blocks[4:])-ack) <= 0 {
+				mark = "DS"
+			}
 			for ; len(blocks) > 0; blocks = blocks[8:] {
 				texts = append(texts, relative(binary.BigEndian.Uint32(blocks), of)+"–"+relative(binary.BigEndian.Uint32(blocks[4:]), of))
 			}
-			return "S" + strings.Join(texts, ",")
+			return mark + strings.Join(texts, ",")
 		}
 		options = options[options[1]:]
 	}

@@ -174,7 +174,7 @@ func packetWords(p *Packet, c *Connection, s *Segment) []string {
 	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
 		words = append(words, "win0")
 	}
-	if sack := sackWord(p.Options, other); sack != "" && p.Flags&SYN == 0 {
+	if sack := sackWord(p.Options, p.Ack, other); sack != "" && p.Flags&SYN == 0 {
 		words = append(words, sack)
 	}
 	if p.Flags&SYN != 0 {

@@ -135,11 +135,12 @@ func TestSACKWord(t *testing.T) {
 		{nil, ""},
 		{[]byte{1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 8}, "S24–32"},
 		{[]byte{5, 18, 0, 0, 4, 0, 0, 0, 4, 8, 0, 0, 4, 16, 0, 0, 4, 24}, "S24–32,40–48"},
+		{[]byte{5, 18, 0, 0, 3, 240, 0, 0, 3, 242, 0, 0, 4, 16, 0, 0, 4, 24}, "DS8–10,40–48"},
 		{[]byte{5, 9, 0, 0, 4, 0, 0, 0, 4}, ""},
 		{[]byte{5, 10, 0}, ""},
 		{[]byte{0, 5, 10, 0, 0, 4, 0, 0, 0, 4, 8}, ""},
 	} {
-		if got := sackWord(test.options, of); got != test.want {
+		if got := sackWord(test.options, 1010, of); got != test.want {
 			t.Errorf("%v: %q, want %q", test.options, got, test.want)
 		}
 	}
@@ -150,7 +151,7 @@ func FuzzSACKWord(f *testing.F) {
 	f.Add([]byte{1, 1, 5, 10, 0, 0, 4, 0, 0, 0, 4, 8})
 	f.Add([]byte{5, 0})
 	f.Fuzz(func(t *testing.T, options []byte) {
-		if word := sackWord(options, &End{}); len(word) > 1+8*len(options) {
+		if word := sackWord(options, 0, &End{}); len(word) > 2+8*len(options) {
 			t.Errorf("%q from %d bytes", word, len(options))
 		}
 	})

@@ -37,6 +37,7 @@ type StateSpan struct {
 func (b *ladderer) layNotes() {
 	causes := b.t.Causes()
 	b.layBlocked(causes)
+	b.summarize(causes)
 	rows := b.rowsOfMoments()
 	for _, n := range causes.Notes() {
 		if n.Connection >= 0 && !b.opts.isShown(n.Connection) || slices.Contains(b.opts.HideNotes, string(n.Kind)) {
