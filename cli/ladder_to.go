@@ -86,20 +86,20 @@ func (a *app) ladderTo(ctx context.Context, s *subject, opts ladderOptions, file
 	return nil
 }
 
-// drawPicture writes a ladder as SVG. Time is to scale unless another scale was asked for:
-// a picture has the room that a terminal has not.
+// drawPicture writes a ladder as SVG. Time is to scale, if that can be read and no other
+// scale was asked for: a picture has the room that a terminal has not.
 func drawPicture(w io.Writer, t *timeline.Timeline, opts ladderOptions, file ladderFile, name string) error {
-	scale := timeline.ScaleLinear
-	command := fmt.Sprintf("syncline ladder %s@%d", name, t.Repetition)
-	if file.scaled {
-		scale, _ = timeline.ParseScale(opts.scale)
-		command += " --scale " + opts.scale
-	}
+	asked, command := opts.scale, fmt.Sprintf("syncline ladder %s@%d", name, t.Repetition)
 	// The rows of a picture are moments; the scale sets them apart.
 	opts.scale = timeline.ScaleRow.String()
 	layout, err := layLadder(t, opts)
 	if err != nil {
 		return err
+	}
+	scale := web.ReadableScale(t, layout)
+	if file.scaled {
+		scale, _ = timeline.ParseScale(asked)
+		command += " --scale " + asked
 	}
 	for i, conn := range opts.conns {
 		command += map[bool]string{true: " --conn ", false: ","}[i == 0] + fmt.Sprint(conn)

@@ -38,7 +38,7 @@ func (a *app) open(ctx context.Context, p *web.Page, runs []*reported) error {
 		return nil
 	}
 	var b bytes.Buffer
-	o := web.PictureOptions{Scale: timeline.ScaleLinear, Tool: tool, Command: r.head.Command}
+	o := web.PictureOptions{Scale: web.ReadableScale(t, layout), Tool: tool, Command: r.head.Command}
 	if err := web.Picture(&b, t, layout, o); err != nil {
 		return err
 	}

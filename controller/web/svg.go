@@ -20,6 +20,26 @@ type PictureOptions struct {
 	Tool, Command string
 }
 
+// ReadableScale is the scale on which a picture of a ladder is best read: linear, where
+// times are to scale, unless so much happens at nearly the same time that its words would
+// have to stand elsewhere; then log.
+func ReadableScale(t *timeline.Timeline, l *timeline.Ladder) timeline.Scale {
+	d := newDrawing(t, l, PictureOptions{Scale: timeline.ScaleLinear})
+	d.collectLabels()
+	d.placeLabels()
+	const far, most = 3 * lineHeight, 0.1
+	moved := 0
+	for _, lb := range d.labelled {
+		if y := d.y(lb.place); lb.y > y+far || lb.y < y-far {
+			moved++
+		}
+	}
+	if float64(moved) > most*float64(len(d.labelled)) {
+		return timeline.ScaleLog
+	}
+	return timeline.ScaleLinear
+}
+
 // Picture draws a ladder as SVG 2: time goes down, a lane for each host, slanted arrows with
 // a wedge as wide as ±ε at the far end, a bar for each call and a band for each state. The
 // colours are light or dark as the reader prefers; each has a shape or a word beside it.
@@ -57,7 +77,9 @@ const (
 	barWidth   = 5
 	barStep    = 8
 	bandWidth  = 9
+	bandStep   = 12
 	labelMost  = 40
+	packetMost = 50
 	dotRadius  = 2.6
 )
 
@@ -72,12 +94,57 @@ type drawing struct {
 	line, side []float64
 	// labelled are the texts beside the marks, which are placed at the end.
 	labelled []*label
-	// room is how wide the texts beside a lane are, by column.
+	// bands has, by state span, which band of its lane it is drawn in; depth how many each
+	// lane has.
+	bands, depth       []int
 	top, bottom, width float64
 }
 
 func newDrawing(t *timeline.Timeline, l *timeline.Ladder, o PictureOptions) *drawing {
-	return &drawing{t: t, l: l, o: o, axis: l.Axis(o.Scale)}
+	d := &drawing{t: t, l: l, o: o, axis: l.Axis(o.Scale)}
+	d.placeBands()
+	return d
+}
+
+// maxBands is how many states are drawn beside each other, of connections that a host has
+// at once. Of more than that the rest are drawn over the last.
+const maxBands = 6
+
+// placeBands gives ends of connections that are there at the same time bands beside each
+// other.
+func (d *drawing) placeBands() {
+	type end struct{ lane, connection, end int }
+	type stretch struct{ first, last int }
+	all := make(map[end]stretch)
+	var order []end
+	for i := range d.l.Spans {
+		s := &d.l.Spans[i]
+		e := end{s.Lane, s.Connection, s.End}
+		to, ok := all[e]
+		if !ok {
+			order = append(order, e)
+			to = stretch{s.First, s.Last}
+		}
+		all[e] = stretch{min(to.first, s.First), max(to.last, s.Last)}
+	}
+	d.depth = make([]int, len(d.l.Lanes))
+	busy, at := make(map[int][]int), make(map[end]int)
+	for _, e := range order {
+		columns, k := busy[e.lane], 0
+		for k < len(columns) && columns[k] >= all[e].first && k < maxBands-1 {
+			k++
+		}
+		if k == len(columns) {
+			columns = append(columns, 0)
+		}
+		columns[k] = all[e].last
+		busy[e.lane], at[e] = columns, k
+		d.depth[e.lane] = max(d.depth[e.lane], len(columns))
+	}
+	for i := range d.l.Spans {
+		s := &d.l.Spans[i]
+		d.bands = append(d.bands, at[end{s.Lane, s.Connection, s.End}])
+	}
 }
 
 // y is where a place of the axis stands.
@@ -88,7 +155,12 @@ func (d *drawing) rowY(row int) float64 { return d.y(d.axis.Places[row]) }
 
 // outer is how far from its line the texts of a lane begin.
 func (d *drawing) outer(lane int) float64 {
-	return 8 + float64(d.l.Lanes[lane].Depth)*barStep + bandWidth + 8
+	return d.inner(lane) + float64(d.depth[lane])*bandStep + 6
+}
+
+// inner is how far from its line the states of a lane begin: behind the calls.
+func (d *drawing) inner(lane int) float64 {
+	return 8 + float64(d.l.Lanes[lane].Depth)*barStep + 2
 }
 
 // measure finds where the lanes stand: far enough apart for the words of the arrows

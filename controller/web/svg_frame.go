@@ -187,6 +187,11 @@ func (d *drawing) measureBar() {
 		d.text("fine", margin, d.bottom, "start", text+"; rows are not to scale")
 		return
 	}
+	if d.o.Scale == timeline.ScaleLog {
+		d.bottom += lineHeight
+		d.text("fine", margin, d.bottom, "start", text+"; each time is as long as its logarithm, so that the short ones are seen")
+		return
+	}
 	height := d.y(d.axis.Place(r.Lab+r.Err)) - d.y(d.axis.Place(r.Lab-r.Err))
 	d.bottom += max(height, lineHeight)
 	top := d.bottom - height

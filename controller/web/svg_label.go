@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -53,6 +54,9 @@ func (d *drawing) collectLabels() {
 	for i := range d.l.Spans {
 		s := &d.l.Spans[i]
 		text := s.Name
+		if len(d.l.Connections) > 1 {
+			text += fmt.Sprintf(" #%d", s.Connection+1)
+		}
 		if s.Doubtful {
 			text += " ?"
 		}
@@ -64,8 +68,12 @@ func (d *drawing) collectLabels() {
 }
 
 func (d *drawing) add(lb *label) {
-	if runes := []rune(lb.text); len(runes) > labelMost {
-		lb.whole, lb.text = lb.text, string(runes[:labelMost-1])+"…"
+	most := labelMost
+	if lb.class == "packet" || lb.class == "packet alarm" {
+		most = packetMost
+	}
+	if runes := []rune(lb.text); len(runes) > most {
+		lb.whole, lb.text = lb.text, string(runes[:most-1])+"…"
 	}
 	d.labelled = append(d.labelled, lb)
 }
@@ -125,7 +133,7 @@ func (d *drawing) labelArrow(a *timeline.Arrow) {
 	}
 	words := a.Words
 	text := strings.Join(words, " ") + fate
-	for len([]rune(text)) > labelMost && len(words) > 1 {
+	for len([]rune(text)) > packetMost && len(words) > 1 {
 		words = words[:len(words)-1]
 		text = strings.Join(words, " ") + " …" + fate
 	}
@@ -172,6 +180,14 @@ func (d *drawing) saying(r *timeline.Row) (class, text string) {
 
 // labels places the labels and writes them.
 func (d *drawing) labels() {
+	d.placeLabels()
+	for _, lb := range d.labelled {
+		d.writeLabel(lb)
+	}
+}
+
+// placeLabels moves labels apart.
+func (d *drawing) placeLabels() {
 	type group struct {
 		column column
 		lane   int
@@ -190,9 +206,6 @@ func (d *drawing) labels() {
 	}
 	for _, g := range order {
 		d.spread(groups[g])
-	}
-	for _, lb := range d.labelled {
-		d.writeLabel(lb)
 	}
 }
 

@@ -77,7 +77,7 @@ func (d *drawing) spans() {
 			class += " doubtful"
 		}
 		side := d.side[s.Lane]
-		x := d.line[s.Lane] + side*(d.outer(s.Lane)-8-bandWidth)
+		x := d.line[s.Lane] + side*(d.inner(s.Lane)+float64(d.bands[i])*bandStep)
 		if side < 0 {
 			x -= bandWidth
 		}
