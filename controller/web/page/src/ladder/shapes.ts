@@ -112,9 +112,14 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
   const d = new Drawing(scene, frame, w, times, bare || found.length > mostDetailed);
   d.background();
   for (const kind of ['band', 'fold', 'span', 'call', 'arrow', 'state', 'drop', 'sentence', 'note'] as const) {
-    for (const i of found) {
-      const mark = scene.marks[i]!;
-      if (mark.kind === kind) {
+    const own = found.map((i) => scene.marks[i]!).filter((m) => m.kind === kind);
+    // What went wrong is told first, while there is room for it.
+    const wrong = kind === 'arrow' ? own.filter((m) => wentWrong(scene.repetition.layout.arrows[m.ref]!)) : [];
+    for (const mark of wrong) {
+      d.draw(mark);
+    }
+    for (const mark of own) {
+      if (wrong.length === 0 || !wentWrong(scene.repetition.layout.arrows[mark.ref]!)) {
         d.draw(mark);
       }
     }
@@ -124,6 +129,10 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
     d.exceptions();
   }
   return d.finish();
+}
+
+function wentWrong(a: Arrow): boolean {
+  return a.lost || a.dropped || a.reset || a.impossible;
 }
 
 /** What is drawn above the picture for what is chosen: selected, pinned, pointed at. */
@@ -184,16 +193,32 @@ class Drawing {
     return (place - this.w.top) * this.w.scale;
   }
 
+  /** Reports whether any of the points is near the window. Browsers draw with 32 bits. */
+  private near(points: readonly number[]): boolean {
+    let [low, high] = [Infinity, -Infinity];
+    for (let i = 1; i < points.length; i += 2) {
+      low = Math.min(low, points[i]!);
+      high = Math.max(high, points[i]!);
+    }
+    return high >= -100 && low <= this.w.height + 100;
+  }
+
   private line(points: number[], style: string): void {
+    if (!this.near(points)) {
+      return;
+    }
     this.shapes.push({ t: 'line', points, style, dim: this.dim });
   }
 
   private poly(points: number[], style: string): void {
+    if (!this.near(points)) {
+      return;
+    }
     this.shapes.push({ t: 'poly', points, style, dim: this.dim });
   }
 
   private rect(x: number, y: number, w: number, h: number, style: string): void {
-    // Browsers draw with 32 bits: what is far outside is cut.
+    // What is far outside is cut.
     const top = Math.max(y, -50);
     const bottom = Math.min(y + h, this.w.height + 50);
     if (bottom >= top) {
@@ -202,6 +227,9 @@ class Drawing {
   }
 
   private circle(x: number, y: number, r: number, style: string): void {
+    if (!this.near([x, y])) {
+      return;
+    }
     this.shapes.push({ t: 'circle', x, y, r, style, dim: this.dim });
   }
 
@@ -513,7 +541,10 @@ class Drawing {
     if (a.lost || a.dropped) {
       this.line([x1 - 5, y1 - 5, x1 + 5, y1 + 5], 'lost');
       this.line([x1 - 5, y1 + 5, x1 + 5, y1 - 5], 'lost');
-      this.text(x1 + way * 10, y1 + 4, a.dropped && !a.lost ? 'dropped' : 'lost', way > 0 ? 'start' : 'end', 'lostText');
+      const word = a.dropped && !a.lost ? 'dropped' : 'lost';
+      if (!this.text(x1 + way * 10, y1 + 4, word, way > 0 ? 'start' : 'end', 'lostText')) {
+        this.text(x1, y1 + 17, word, 'middle', 'lostText');
+      }
     } else {
       this.text(x1 + way * 5, y1 + 4, '? not seen there', way > 0 ? 'start' : 'end', `label-${kind}`);
     }
