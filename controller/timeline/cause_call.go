@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -177,7 +178,9 @@ func (w *wait) icmp() Cause {
 	if w.v == nil {
 		return Cause{}
 	}
-	for _, i := range w.v.icmp {
+	// One that comes while the socket is in use is kept as what to report later; the last ends
+	// the call.
+	for _, i := range slices.Backward(w.v.icmp) {
 		if i > w.s.enter && w.c.notAfter(i, w.s.leave) {
 			return w.c.by(ruleICMPEnds, i, w.s.leave)
 		}
@@ -485,9 +488,14 @@ func (w *wait) hadLeft(before int) bool {
 	return false
 }
 
-// lingers is what let a close(2) return that waits: only one with SO_LINGER does.
+// lingers is what let a close(2) return that waits: only one with SO_LINGER does, and not if
+// its time is 0.
 func (w *wait) lingers() (Cause, bool) {
-	if w.v == nil || w.took < atOnce || w.v.option("SO_LINGER", w.s.leave) == nil {
+	if w.v == nil || w.took < atOnce || w.s.enter < 0 {
+		return Cause{}, false
+	}
+	seconds := lingerTime(w.v.option("SO_LINGER", w.s.enter))
+	if seconds == 0 {
 		return Cause{}, false
 	}
 	fin := w.v.last(w.s.leave, func(s *tapped) bool { return s.out && s.has(FIN) })
@@ -499,7 +507,26 @@ func (w *wait) lingers() (Cause, bool) {
 			return w.came(ruleResetEnds, in), true
 		}
 	}
+	if w.took < seconds*int64(Seconds) {
+		return none(w.s.leave, "neither had all been acknowledged nor was the time of SO_LINGER over"), true
+	}
 	return w.timer(ruleLingerTimeout), true
+}
+
+// lingerTime is the number of seconds that a call gave SO_LINGER, 0 if it set none: "{1, 2}".
+func lingerTime(s *callSpan) int64 {
+	if s == nil {
+		return 0
+	}
+	var on, seconds int64
+	_, value, ok := strings.Cut(s.call.Arguments, "{")
+	if !ok {
+		return 0
+	}
+	if _, err := fmt.Sscanf(value, "%d, %d}", &on, &seconds); err != nil || on == 0 {
+		return 0
+	}
+	return seconds
 }
 
 func (w *wait) poll() Cause {

@@ -112,7 +112,7 @@ func (w *sender) released(in, s *tapped) Cause {
 	switch {
 	case w.windowBefore == 0 && w.window > 0:
 		rule = ruleWindowOpens
-	case all && s.p.PayloadLength < w.largest() && w.wasOutstanding(in):
+	case all && s.p.PayloadLength < w.largest()-len(s.p.Options) && w.wasOutstanding(in):
 		rule = ruleNagle
 	}
 	return w.c.by(rule, in.moment, s.moment)
