@@ -32,7 +32,7 @@ export class Shell {
 
   private readonly run = make('span', { class: 'run' });
   private readonly position = make('span', { class: 'position' });
-  private readonly ruling = make('span', { class: 'ruling' });
+  private readonly ruling = make('span', { class: 'verdict' });
   private readonly why = make('span', { class: 'why' });
   private readonly summary = make('ul', { class: 'summary', 'aria-label': 'this repetition in words' });
   private readonly filterPlace = make('div', { class: 'filter-place' });
@@ -80,6 +80,8 @@ export class Shell {
         this.side),
       this.live, this.printed);
     this.filter.mount(this.filterPlace, app);
+    this.tablePlace.append(make('div', { class: 'ladder-tools' },
+      make('button', { type: 'button', title: 'the picture instead of the table (t)', onclick: () => app.set({ form: 'picture' }) }, 'picture')));
     this.ladder.mount(this.ladderPlace, app);
     this.side.append(this.tabList);
     for (const panel of all) {
@@ -164,7 +166,7 @@ export class Shell {
     this.run.textContent = `${run.experiment} · ${run.id}`;
     this.position.textContent = `repetition ${view.repetition} of ${run.repetitions.length.toLocaleString('en')}${o?.variant ? ` · ${o.variant}` : ''}`;
     const ruling = o?.ruling ?? 'no verdict';
-    this.ruling.className = `ruling ${ruling.replace(' ', '-')}`;
+    this.ruling.className = `verdict ${ruling.replace(' ', '-')}`;
     this.ruling.textContent = `${signs[ruling]} ${ruling}`;
     this.why.textContent = o?.why ?? '';
     this.why.title = o?.why ?? '';

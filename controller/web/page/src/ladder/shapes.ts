@@ -2,7 +2,7 @@
  * The picture of a part of a ladder as plain shapes in pixels. SVG and canvas both draw
  * these, and pointing finds marks by the same geometry.
  */
-import type { Arrow, Bracket, Moment, Repetition, Row } from '../data';
+import type { Arrow, Bracket, Moment, Repetition, Row, Verdict } from '../data';
 import { localTime } from '../data';
 import { fixed, fixedError, groupedNanoseconds, plusMinus, span, unitName } from '../time';
 import { bandStep, bandWidth, callStep, callWidth, type Frame, type LaneFrame, mostCalls } from './frame';
@@ -129,6 +129,13 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
     d.exceptions();
   }
   return d.finish();
+}
+
+/** What is bracketed: at most two that failed, or that could not be told if none failed. */
+export function exceptionsOf(r: Repetition): Verdict[] {
+  const of = (ruling: Verdict['ruling']): Verdict[] => r.verdicts.filter((v) => v.ruling === ruling && v.moments.length > 0);
+  const failed = of('fail');
+  return (failed.length > 0 ? failed : of('cannot tell')).slice(0, 2);
 }
 
 function wentWrong(a: Arrow): boolean {
@@ -757,18 +764,18 @@ class Drawing {
     }
   }
 
-  /** A bracket from the first to the last moment of each verdict that is not a pass. */
+  /** A bracket from the first to the last moment of what did not pass, the worst first. */
   exceptions(): void {
-    let x = this.f.time - 3;
-    for (const v of this.r.verdicts) {
+    let x = this.f.time - 1;
+    for (const v of exceptionsOf(this.r)) {
       const at = v.moments.map((m) => this.s.rows[this.r.moments[m]?.row ?? -1] ?? NaN).filter((p) => !Number.isNaN(p));
-      if (v.ruling === 'pass' || at.length === 0) {
+      if (at.length === 0) {
         continue;
       }
       const [y0, y1] = [Math.max(-20, this.y(Math.min(...at))), Math.min(this.w.height + 20, this.y(Math.max(...at)))];
       if (y1 >= y0) {
-        this.line([x + 5, y0, x, y0, x, Math.max(y1, y0 + 2), x + 5, Math.max(y1, y0 + 2)], v.ruling === 'fail' ? 'exception' : 'exceptionUnsure');
-        x -= 4;
+        this.line([x + 4, y0, x, y0, x, Math.max(y1, y0 + 2), x + 4, Math.max(y1, y0 + 2)], v.ruling === 'fail' ? 'exception' : 'exceptionUnsure');
+        x -= 5;
       }
     }
   }

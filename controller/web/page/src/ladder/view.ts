@@ -718,6 +718,9 @@ export class Ladder implements Panel {
     }
     const at = scene.order.indexOf(this.active);
     const next = at < 0 ? (by > 0 && by !== Infinity ? this.firstInSight() : by === Infinity ? scene.order.length - 1 : 0) : Math.min(scene.order.length - 1, Math.max(0, at + by));
+    if (document.activeElement === document.body) {
+      this.marks.focus({ preventScroll: true });
+    }
     this.activate(scene.order[next]!, true);
   }
 
