@@ -255,8 +255,8 @@ func TestHostileArchives(t *testing.T) {
 		}(), ErrDamaged, "compressed"},
 		{"a manifest that is too long", with("{", "{"+strings.Repeat(" ", maxManifestBytes)), ErrLimit, "manifest.json"},
 		{"a source that grows a thousandfold", func() []file {
-			changed := with(`"bytes": 13`, fmt.Sprintf(`"bytes": %d`, 64<<20))
-			changed[1] = file{sourcePart, strings.Repeat(" ", 64<<20), zip.Deflate}
+			changed := with(`"bytes": 13`, fmt.Sprintf(`"bytes": %d`, 1<<20))
+			changed[1] = file{sourcePart, strings.Repeat(" ", 1<<20), zip.Deflate}
 			return changed
 		}(), ErrLimit, "experiment.yaml"},
 		{"too many parts", func() []file {
