@@ -348,6 +348,7 @@ func comesTogether(c *Call) bool { return c.Name == "wait" || c.Name == "meet" }
 // delay to tell, and a fold wherever nothing happened for long.
 func (b *ladderer) layRows(shown []int) {
 	quiet := b.quietFrom(shown)
+	b.l.Rows = make([]Row, 0, len(shown)+len(b.l.Arrows)+len(b.states))
 	flying := make(map[int]bool)
 	for n, i := range shown {
 		if n > 0 && len(flying) == 0 {

@@ -54,6 +54,12 @@ func (b *ladderer) layArrows(shown []int) {
 	for _, i := range shown {
 		seen[i] = true
 	}
+	most := len(b.t.Others)
+	for ci := range b.t.Connections {
+		most += len(b.t.Connections[ci].Segments)
+	}
+	most = min(most, 2*len(shown))
+	b.l.Arrows, b.ways = make([]Arrow, 0, most), make([]*Segment, 0, most)
 	for ci := range b.t.Connections {
 		if !b.opts.isShown(ci) {
 			continue

@@ -13,7 +13,7 @@ func (l *Ladder) spread() {
 		})
 	}
 	at := make([]int, len(l.Rows)+1)
-	var rows []Row
+	rows := make([]Row, 0, 2*len(l.Rows))
 	before := 0
 	for i := range l.Rows {
 		n := spaces[i]
@@ -62,7 +62,19 @@ func decades(ns int64) int {
 // become more than twice as long, and how many rows that takes above each row.
 func (l *Ladder) chooseStep(spaces []int) int64 {
 	budget := max(len(l.Rows), 20)
-	for decade := int64(1); ; decade *= 10 {
+	whole := int64(0)
+	l.eachGap(func(from, to int) {
+		if !l.isFolded(from, to) {
+			whole += l.Rows[to].Lab - l.Rows[from].Lab
+		}
+	})
+	// With a step that is much shorter than this there would be too many rows for sure.
+	least := whole / int64(4*(len(l.Rows)+budget))
+	decade := int64(1)
+	for decade*10 <= least {
+		decade *= 10
+	}
+	for ; ; decade *= 10 {
 		for _, round := range []int64{1, 2, 5} {
 			step, total := round*decade, int64(0)
 			l.eachGap(func(from, to int) {
@@ -82,12 +94,20 @@ func (l *Ladder) chooseStep(spaces []int) int64 {
 // spacesFor is how many rows of a step lie between two rows, beyond those that are there.
 // A time that is folded has none.
 func (l *Ladder) spacesFor(from, to int, step int64) int64 {
-	for i := from + 1; i < to; i++ {
-		if l.Rows[i].Kind == RowQuiet {
-			return 0
-		}
+	if l.isFolded(from, to) {
+		return 0
 	}
 	return max((l.Rows[to].Lab-l.Rows[from].Lab+step/2)/step-int64(to-from), 0)
+}
+
+// isFolded reports whether the time between two rows is folded.
+func (l *Ladder) isFolded(from, to int) bool {
+	for i := from + 1; i < to; i++ {
+		if l.Rows[i].Kind == RowQuiet {
+			return true
+		}
+	}
+	return false
 }
 
 // renumber moves everything to the new places of its rows.
