@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -415,20 +416,54 @@ func TestArchiveAnswersWhatItHas(t *testing.T) {
 	}
 }
 
-// A run that is not sealed has no bundle.
-func TestUnsealedRunsAreNotExported(t *testing.T) {
+// loneRun is a keeper of one run without events.
+type loneRun struct{ run store.Run }
+
+func (l loneRun) Run(id string) (store.Run, bool)              { return l.run, id == l.run.ID }
+func (l loneRun) Runs() []store.Run                            { return []store.Run{l.run} }
+func (l loneRun) Chunks(string, func(store.Chunk) error) error { return nil }
+
+// A run that is not sealed has no bundle: it would not be one for ever.
+func TestOnlySealedRunsAreExported(t *testing.T) {
+	for _, state := range []store.RunState{store.Planned, store.Running, store.Collecting, store.Failed} {
+		r := newRecords(loneRun{store.Run{ID: "r-1", State: state}}, "test")
+		err := (&runReader{records: r}).ExportRun(&synclinev1.ExportRunRequest{RunId: "r-1"}, collector[synclinev1.ExportRunResponse]{
+			take: func(*synclinev1.ExportRunResponse) { t.Error("something was sent") },
+		})
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), state.String()+" and not sealed yet") {
+			t.Errorf("a run that is %v: %v", state, err)
+		}
+	}
+	if err := (&runReader{records: newRecords(loneRun{store.Run{ID: "r-1"}}, "test")}).ExportRun(&synclinev1.ExportRunRequest{RunId: "r-2"}, nil); status.Code(err) != codes.NotFound {
+		t.Errorf("no such run: %v", err)
+	}
+}
+
+// Whoever saw a run end has a bundle of it at once, over the network.
+func TestExportOfARunThatJustEnded(t *testing.T) {
 	c := newTestController(t)
 	c.pair(func(_, _ *fakeAgent) {})
-	run := c.create("x", "basic-open-close")
+	run := c.follow(c.create("x", "basic-open-close").Id)
 	stream, err := c.runs.ExportRun(t.Context(), &synclinev1.ExportRunRequest{RunId: run.Id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Recv(); status.Code(err) != codes.FailedPrecondition && err != nil {
-		t.Errorf("a run that has just begun: %v", err)
+	var file []byte
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = append(file, m.Data...)
 	}
-	last := c.follow(run.Id)
-	if len(last.Seal) == 0 {
-		t.Fatalf("the run ended without a seal: %v", last)
+	a, err := OpenArchive(bytes.NewReader(file), int64(len(file)), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.RunID() != run.Id || !bytes.Equal(a.run.Seal, run.Seal) {
+		t.Errorf("the bundle is of run %s with seal %x", a.RunID(), a.run.Seal)
 	}
 }
