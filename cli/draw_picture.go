@@ -70,8 +70,8 @@ func (p *picture) measure() {
 		p.timeWidth = max(p.timeWidth, p.o.width(at))
 		p.errWidth = max(p.errWidth, p.o.width(err))
 	}
-	p.timeWidth = max(p.timeWidth, 7)
 	p.noteWidth = noteWidth(p.notes)
+	p.timeWidth = max(p.timeWidth, 7-p.noteWidth)
 	n := len(p.l.Lanes)
 	if n == 0 {
 		p.fits = p.o.Width >= listBelow
