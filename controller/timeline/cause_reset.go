@@ -187,27 +187,3 @@ func (w *sender) givesUp(s *tapped, closer *callSpan, reason string) (Cause, boo
 	}
 	return w.c.by(ruleGiveUp, last.moment, s.moment), true
 }
-
-// unread is how many bytes had come to the end before a moment and were not read.
-func (v *endView) unread(before int) int64 {
-	if !v.peer.HasISN {
-		return 0
-	}
-	var highest uint32
-	for i := range v.sights {
-		s := &v.sights[i]
-		if s.out || s.moment > before || s.p.PayloadLength == 0 || s.has(SYN) {
-			continue
-		}
-		if to := s.p.Seq + uint32(s.p.PayloadLength) - v.peer.ISN - 1; int32(to-highest) > 0 {
-			highest = to
-		}
-	}
-	left := int64(highest)
-	for _, s := range v.calls {
-		if s.named("recv", "recvfrom") && s.call.Result > 0 && s.leave >= 0 && s.leave < before && !s.carries("MSG_PEEK") {
-			left -= s.call.Result
-		}
-	}
-	return max(left, 0)
-}

@@ -42,6 +42,8 @@ type endView struct {
 	traces    []int
 	// icmp are the moments at which the host received ICMP errors about what this end sent.
 	icmp []int
+	// bytes are what had come and what was read, by moment.
+	bytes byteLog
 }
 
 // hostView is what of a host belongs to no end.
@@ -126,6 +128,11 @@ func (c *Causality) build() {
 	}
 	for i := range c.t.Moments {
 		c.deal(i)
+	}
+	for _, pair := range c.ends {
+		for _, v := range pair {
+			v.countBytes()
+		}
 	}
 }
 
