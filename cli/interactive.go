@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -65,19 +64,23 @@ func (a *app) runViewer(ctx context.Context, cancel context.CancelFunc, v *viewe
 	if !v.o.Colour {
 		environment = append(environment, "NO_COLOR=1")
 	}
-	// Signals end ctx; only a terminal that changes its size is bubbletea's own affair.
-	p := tea.NewProgram(v, tea.WithContext(ctx), tea.WithInput(a.In), tea.WithOutput(a.Out), tea.WithoutSignalHandler(), tea.WithEnvironment(environment))
+	model := &guarded{viewer: v}
+	// Signals end ctx, and it ends the program as q does: a program that bubbletea kills leaves
+	// its reader behind. Only a terminal that changes its size is bubbletea's own affair.
+	p := tea.NewProgram(model, tea.WithInput(a.In), tea.WithOutput(a.Out), tea.WithoutSignalHandler(), tea.WithEnvironment(environment))
+	model.quit = p.Quit
+	defer context.AfterFunc(ctx, p.Quit)()
 	_, err := p.Run()
 	cause := ctx.Err()
 	cancel()
 	v.jobs.finish()
 	switch {
-	case errors.Is(err, tea.ErrProgramPanic):
-		return errors.New("the viewer has a bug: it ended where the stack above says. The terminal is as it was")
-	case cause != nil || v.interrupted:
-		return &exitError{code: exitInterrupted}
+	case model.bug != nil:
+		return model.bug
 	case err != nil:
 		return fmt.Errorf("viewer: %w", err)
+	case cause != nil || v.interrupted:
+		return &exitError{code: exitInterrupted}
 	}
 	return nil
 }

@@ -76,6 +76,8 @@ type viewSource interface {
 // viewRepetition is a repetition of a run, as a list has it.
 type viewRepetition struct {
 	number int
+	// variant is empty if the run has one only.
+	variant string
 	// why says what is odd about it; "" if nothing is.
 	why string
 }

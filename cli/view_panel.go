@@ -154,7 +154,7 @@ func (v *viewer) pickRepetition() tea.Cmd {
 		at := 0
 		for i := range v.list {
 			r := &v.list[i]
-			lines = append(lines, strings.TrimSpace(fmt.Sprintf("%d  %s", r.number, r.why)))
+			lines = append(lines, strings.Join(nonEmpty(fmt.Sprint(r.number), r.variant, r.why), "  "))
 			if r.number == v.shown.t.Repetition {
 				at = i
 			}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"slices"
+	"strings"
 
 	"syncline/controller"
 	"syncline/controller/timeline"
@@ -40,7 +40,7 @@ func (s *runSource) record(ctx context.Context, repetition int) (*viewRecord, er
 }
 
 func (s *runSource) repetitions(ctx context.Context) ([]viewRepetition, error) {
-	stream, err := s.cl.timelines.ListVerdicts(ctx, &synclinev1.ListVerdictsRequest{RunId: s.id})
+	stream, err := s.cl.timelines.ListSummaries(ctx, &synclinev1.ListSummariesRequest{RunId: s.id})
 	if err != nil {
 		return nil, answered(err)
 	}
@@ -48,24 +48,25 @@ func (s *runSource) repetitions(ctx context.Context) ([]viewRepetition, error) {
 	for {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			slices.SortFunc(list, func(a, b viewRepetition) int { return a.number - b.number })
 			return list, nil
 		}
 		if err != nil {
 			return nil, answered(err)
 		}
-		list = append(list, viewRepetition{number: int(r.Repetition), why: worstVerdict(r.Verdicts)})
+		if r.Summary == nil {
+			return nil, &exitError{code: exitRefused, err: errors.New("the controller sent a summary without a repetition")}
+		}
+		list = append(list, viewRepetition{number: int(r.Summary.Repetition), variant: r.Summary.Variant, why: oddity(r.Summary)})
 	}
 }
 
-// worstVerdict says what is odd about a repetition by its verdicts: "" if all are a pass.
-func worstVerdict(all []*synclinev1.Verdict) string {
-	worst, text := timeline.Pass, ""
-	for _, v := range all {
-		ruling := timeline.Ruling(v.Ruling)
-		if after := timeline.Worst([]timeline.Verdict{{Ruling: worst}, {Ruling: ruling}}); after != worst {
-			worst, text = after, ruling.String()+": "+v.Expectation
-		}
+// oddity says what is odd about a repetition: a verdict that is not a pass, else the order
+// of events or a length that is unlike the others'. It is "" if nothing is.
+func oddity(s *synclinev1.Summary) string {
+	switch ruling := timeline.Ruling(s.Ruling); ruling {
+	case 0, timeline.Pass:
+		return s.OddBecause
+	default:
+		return strings.Join(nonEmpty(ruling.String()+": "+s.Reason, s.OddBecause), "; ")
 	}
-	return text
 }

@@ -40,7 +40,7 @@ func (s *sceneSource) record(_ context.Context, repetition int) (*viewRecord, er
 func (s *sceneSource) repetitions(context.Context) ([]viewRepetition, error) {
 	var list []viewRepetition
 	for i := range s.scenes {
-		list = append(list, viewRepetition{i + 1, s.odd[i+1]})
+		list = append(list, viewRepetition{number: i + 1, why: s.odd[i+1]})
 	}
 	return list, nil
 }
@@ -51,13 +51,13 @@ type driver struct {
 	quit bool
 }
 
-func newDriver(t testing.TB, src viewSource, o drawOptions, width, height int) *driver {
+func newDriver(t testing.TB, src viewSource, notes bool, o drawOptions, width, height int) *driver {
 	t.Helper()
 	first, err := src.record(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &driver{v: newViewer(t.Context(), src, first, timeline.LadderOptions{Notes: true}, o)}
+	d := &driver{v: newViewer(t.Context(), src, first, timeline.LadderOptions{Notes: notes}, o)}
 	d.do(d.v.Init())
 	d.send(tea.WindowSizeMsg{Width: width, Height: height})
 	return d
@@ -242,7 +242,7 @@ func viewed(t *testing.T, scenes []string, name string) string {
 			t.Fatalf("section %q: what is %q?", name, word)
 		}
 	}
-	d := newDriver(t, src, o, width, height)
+	d := newDriver(t, src, true, o, width, height)
 	d.press(t, keys)
 	checkScreen(t, d)
 	return d.screen()
@@ -262,7 +262,7 @@ func TestAnyKeysAreTaken(t *testing.T) {
 		src := newSceneSource(scenes...)
 		src.odd[rapid.IntRange(1, 3).Draw(rt, "odd")] = "fail: something"
 		o := drawOptions{ASCII: rapid.Bool().Draw(rt, "ascii"), Colour: rapid.Bool().Draw(rt, "colour")}
-		d := newDriver(t, src, o, rapid.IntRange(35, 140).Draw(rt, "width"), rapid.IntRange(5, 50).Draw(rt, "height"))
+		d := newDriver(t, src, true, o, rapid.IntRange(35, 140).Draw(rt, "width"), rapid.IntRange(5, 50).Draw(rt, "height"))
 		checkScreen(rt, d)
 		for _, key := range rapid.SliceOfN(rapid.SampledFrom(keys), 1, 20).Draw(rt, "keys") {
 			d.press(t, key)
