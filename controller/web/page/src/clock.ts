@@ -7,6 +7,7 @@ import { scaleLinear } from 'd3-scale';
 import type { App, Change, Panel } from './app';
 import type { ClockPoint, Host, HostClock, Run } from './data';
 import { draw, make, tableOf } from './elements';
+import { ticks } from './stats_picture';
 import { plusMinus, span } from './time';
 
 const left = 62;
@@ -66,6 +67,7 @@ export class ClockPanel implements Panel {
       return [section(h, [
         make('p', {}, summaryOf(own)),
         pictureOf(h, own, width, this.steady.checked, open ? [open.began, open.began + open.took] : null),
+        legend(),
         make('details', {}, make('summary', {}, 'The picture as a table'), pointTable(h, own)),
       ])];
     }));
@@ -75,13 +77,20 @@ export class ClockPanel implements Panel {
   }
 }
 
+/** What the picture's signs mean. It is there for the eye: the label and the table say the same. */
+function legend(): HTMLElement {
+  return make('p', { class: 'legend', 'aria-hidden': 'true' },
+    make('b', { class: 's0' }, '▮'), ' surely in here · ', make('b', {}, '╌'), ' by probes alone · ', make('b', { class: 's2' }, '┈'), ' by segments alone · ',
+    make('b', {}, '▾▴'), ' one message: not beyond · ', make('b', { class: 'bad' }, '!'), ' a change of the clock');
+}
+
 function section(h: Host, body: Node[]): HTMLElement {
   return make('section', { class: 'clock' }, make('h3', {}, `${h.name} · ${h.agent}${h.testClock === '' ? '' : ` · ${h.testClock}`}`), ...body);
 }
 
 /** "faster by 1.9 to 2.3 ppm; ±38 µs, at worst ±51 µs". */
 function summaryOf(own: HostClock): string {
-  const rate = own.rateLow === null || own.rateHigh === null ? 'its rate is not known' : `its rate is surely between ${ppm(own.rateLow)} and ${ppm(own.rateHigh)} of the lab's`;
+  const rate = own.rateLow === null || own.rateHigh === null ? 'its rate is not known' : `surely between ${ppm(own.rateLow)} and ${ppm(own.rateHigh)} faster than the lab's`;
   return `Offset ${plusMinus(own.errMedian)}, at worst ${plusMinus(own.errMax)}; ${rate}.`;
 }
 
@@ -134,7 +143,7 @@ function pictureOf(h: Host, own: HostClock, width: number, steady: boolean, open
       draw('line', { class: 'grid', x1: left, x2: width - right, y1: y(t), y2: y(t) }),
       draw('text', { class: 'tick', x: left - 6, y: y(t) + 4, 'text-anchor': 'end' }, t > 0 ? `+${span(t)}` : span(t)),
     ]),
-    ...x.ticks(Math.max(2, Math.floor(width / 110))).map((t) => draw('text', { class: 'tick', x: x(t), y: height - 6, 'text-anchor': 'middle' }, span(t))),
+    ...ticks(x.ticks(Math.max(2, Math.floor(width / 110))), x, width, height - 6),
     draw('polygon', { class: 'band s0', points: band }),
     ...methods,
     ...own.samples.flatMap((s) => {

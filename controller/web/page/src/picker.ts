@@ -147,7 +147,7 @@ export class Picker implements Panel {
     make('span', { class: rulingClass(o.ruling), role: 'img', 'aria-label': o.ruling, title: o.ruling }, rulingSign[o.ruling]),
     make('span', { class: 'n' }, `@${o.n}`),
     make('span', { class: 'why', title: o.why }, [o.variant, o.why, o.odd === '' ? story : o.odd].filter((t) => t !== '').join(' · ')),
-    make('span', { class: 'odd', title: o.odd === '' ? 'how far it is from the others' : o.odd }, o.oddness > 0 ? `odd ${o.oddness.toFixed(1)}` : ''),
+    make('span', { class: 'odd', title: o.odd === '' ? 'how far it is from the others' : o.odd }, o.oddness > 0 && o.why === '' && o.odd === '' ? `odd ${o.oddness.toFixed(1)}` : ''),
     make('span', { class: 'took' }, span(o.took)));
     row.classList.toggle('selected', o.n === this.app.view.repetition);
     row.style.top = `${top}px`;

@@ -39,6 +39,7 @@ export class StatisticsPanel implements Panel {
   private app!: App;
   private groups: Group[] = [];
   private chosen = '';
+  private readonly variants = make('input', { type: 'checkbox' });
   private readonly heading = make('h3');
   private readonly meaning = make('p', { class: 'meaning' });
   private readonly picture = make('div', { class: 'picture' });
@@ -51,26 +52,55 @@ export class StatisticsPanel implements Panel {
     this.app = app;
     this.groups = groupsOf(app);
     this.chosen = (this.groups.find((g) => g.title.startsWith('connect.blocked')) ?? this.groups[0])?.title ?? '';
-    el.append(this.heading, this.meaning, this.picture, this.remarks, this.asTable, this.all);
+    const several = app.page.runs.some((r) => new Set(r.repetitions.map((o) => o.variant)).size > 1);
+    el.append(
+      this.heading, this.meaning, this.picture,
+      make('label', { class: 'switch', hidden: !several }, this.variants, 'all variants'),
+      this.remarks, this.asTable, this.all);
+    this.variants.addEventListener('change', () => {
+      this.show();
+      this.showAll();
+    });
     this.asTable.addEventListener('toggle', () => this.showValues());
     new ResizeObserver(() => this.show()).observe(this.picture);
   }
 
   update(change: Change): void {
-    if (change.has('repetition') || change.has('run')) this.show();
-    if (change.has('run')) this.showAll();
+    if (!change.has('repetition') && !change.has('run')) return;
+    this.show();
+    this.showAll();
   }
 
   private get group(): Group | undefined {
-    return this.groups.find((g) => g.title === this.chosen);
+    return this.shown().find((g) => g.title === this.chosen);
+  }
+
+  /**
+   * The phases of the variant that is open, in all runs that have it: another variant is
+   * another experiment. Or of all of them, if a person wants that.
+   */
+  private shown(): Group[] {
+    if (this.variants.checked) return this.groups;
+    const { run, view } = this.app;
+    const variant = run.repetitions.find((o) => o.n === view.repetition)?.variant ?? '';
+    return this.groups.flatMap((g) => {
+      const same = g.series.filter((s) => s.statistics.variant === variant);
+      const others = g.series.filter((s) => s.run !== view.run && !same.some((o) => o.run === s.run));
+      const series = g.series.filter((s) => same.includes(s) || others.includes(s));
+      return series.length === 0 ? [] : [{ ...g, series }];
+    });
   }
 
   private show(): void {
     const { group } = this;
-    this.heading.textContent = group?.title ?? 'No phase of this run has a length.';
+    this.heading.textContent = group?.title ?? (this.groups.length === 0 ? 'No phase of this run has a length.' : 'This variant has no phase of that name.');
     this.meaning.textContent = group?.meaning ?? '';
     this.asTable.hidden = group === undefined;
-    if (group === undefined) return;
+    if (group === undefined) {
+      this.picture.replaceChildren();
+      this.remarks.replaceChildren();
+      return;
+    }
     const width = Math.max(280, this.picture.clientWidth);
     const { view } = this.app;
     this.picture.replaceChildren(pictureOf(group.series, width, { run: view.run, repetition: view.repetition }, (c) => this.app.set({ run: c.run, repetition: c.repetition })));
@@ -94,8 +124,9 @@ export class StatisticsPanel implements Panel {
   }
 
   private showAll(): void {
-    const several = this.groups.some((g) => g.series.length > 1);
-    const rows = this.groups.flatMap((g) => g.series.map((s) => {
+    const groups = this.shown();
+    const several = groups.some((g) => g.series.length > 1);
+    const rows = groups.flatMap((g) => g.series.map((s) => {
       const p = s.statistics;
       return [
         make('button', { type: 'button', class: 'link', 'aria-pressed': String(g.title === this.chosen), onclick: () => this.choose(g) }, g.title),

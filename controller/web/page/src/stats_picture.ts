@@ -23,7 +23,9 @@ export interface Choice {
   readonly repetition: number;
 }
 
-const left = 12;
+const stripLeft = 12;
+/** Curves have their shares at the left. */
+const curveLeft = 44;
 const right = 16;
 const axisHeight = 28;
 const stripHeight = 84;
@@ -31,14 +33,16 @@ const stripHeight = 84;
 /** Makes the picture for a width in pixels. open is the repetition that stands out. */
 export function pictureOf(series: readonly Series[], width: number, open: Choice, pick: (c: Choice) => void): SVGSVGElement {
   const values = series.flatMap((s) => s.statistics.values.map((v) => v.ns));
-  const place = placing(Math.min(...values), Math.max(...values), width);
   const few = series.every((s) => s.statistics.values.length <= fewest);
+  const left = few ? stripLeft : curveLeft;
+  const [min, max] = values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+  const place = placing(min, max, left, width);
   const inner = few
     ? series.flatMap((s, i) => strip(s, place, i * stripHeight, open, pick, series.length > 1))
     : curves(series, place, width, open, pick);
   const height = (few ? series.length * stripHeight : curveHeight) + axisHeight;
   const svg = draw('svg', { class: 'plot', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`, 'aria-label': labelOf(series) },
-    ...axis(place, width, height - axisHeight), ...inner);
+    ...axis(place, left, width, height - axisHeight), ...inner);
   return svg;
 }
 
@@ -48,7 +52,7 @@ interface Place {
 }
 
 /** From a length of time to a place: logarithmic where the values are far apart. */
-function placing(min: number, max: number, width: number): Place {
+function placing(min: number, max: number, left: number, width: number): Place {
   const range: [number, number] = [left, width - right];
   const wide = min > 0 && max / min > 50;
   const margin = wide ? 0 : Math.max((max - min) * 0.04, Math.abs(max) * 1e-6, 1);
@@ -64,17 +68,26 @@ function placing(min: number, max: number, width: number): Place {
   });
 }
 
-function axis(place: Place, width: number, y: number): SVGElement[] {
-  const out: SVGElement[] = [draw('line', { class: 'axis', x1: left, x2: width - right, y1: y, y2: y })];
-  let free = -Infinity;
-  for (const t of place.ticks(Math.max(2, Math.floor(width / 90)))) {
-    const x = place(t);
-    out.push(draw('line', { class: 'grid', x1: x, x2: x, y1: 0, y2: y + 4 }));
+function axis(place: Place, left: number, width: number, y: number): SVGElement[] {
+  const all = place.ticks(Math.max(2, Math.floor(width / 90)));
+  return [
+    draw('line', { class: 'axis', x1: left, x2: width - right, y1: y, y2: y }),
+    ...all.map((t) => draw('line', { class: 'grid', x1: place(t), x2: place(t), y1: 0, y2: y + 4 })),
+    ...ticks(all, place, width, y + 17),
+  ];
+}
+
+/** Lengths of time under their places, as many as have room, and all of each in the picture. */
+export function ticks(all: readonly number[], place: (ns: number) => number, width: number, y: number): SVGElement[] {
+  const out: SVGElement[] = [];
+  let free = 0;
+  for (const t of all) {
     const text = span(t);
     const half = text.length * 3.4;
-    if (x - half < free || x + half > width) continue;
+    const x = Math.min(Math.max(place(t), half), width - half);
+    if (x - half < free) continue;
     free = x + half + 8;
-    out.push(draw('text', { class: 'tick', x, y: y + 17, 'text-anchor': 'middle' }, text));
+    out.push(draw('text', { class: 'tick', x, y, 'text-anchor': 'middle' }, text));
   }
   return out;
 }
@@ -85,7 +98,7 @@ function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Cho
   const places = sorted.map((v) => place(v.ns));
   const across = spread(places, 7);
   const out: SVGElement[] = [];
-  if (named) out.push(draw('text', { class: 'series', x: left, y: top + 11 }, s.name));
+  if (named) out.push(draw('text', { class: 'series', x: stripLeft, y: top + 11 }, s.name));
   for (const v of sorted) {
     // What the clocks leave open is drawn only where it can be seen.
     if (v.err !== null && place(v.ns + v.err) - place(v.ns) > 3) {
@@ -131,8 +144,8 @@ function curves(series: readonly Series[], place: Place, width: number, open: Ch
   const out: SVGElement[] = [];
   const y = (share: number) => 14 + (1 - share) * (curveHeight - 20);
   for (const share of [0, 0.5, 0.9, 1]) {
-    out.push(draw('line', { class: 'grid', x1: left, x2: width - right, y1: y(share), y2: y(share) }));
-    out.push(draw('text', { class: 'tick', x: width - right, y: y(share) - 3, 'text-anchor': 'end' }, `${share * 100} %`));
+    out.push(draw('line', { class: 'grid', x1: curveLeft, x2: width - right, y1: y(share), y2: y(share) }));
+    out.push(draw('text', { class: 'tick', x: curveLeft - 6, y: y(share) + 4, 'text-anchor': 'end' }, `${share * 100} %`));
   }
   series.forEach((s, i) => {
     const values = [...s.statistics.values].sort((a, b) => a.ns - b.ns);
@@ -142,11 +155,14 @@ function curves(series: readonly Series[], place: Place, width: number, open: Ch
     const lower = steps.map((t) => `${place(t.value).toFixed(1)},${y(t.low).toFixed(1)}`).reverse();
     out.push(draw('polygon', { class: `band s${i % 4}`, points: [...upper, ...lower].join(' ') }));
     out.push(draw('path', { class: `curve s${i % 4}`, d: path((k) => steps[k]!.share) }));
-    if (series.length > 1) out.push(draw('text', { class: `series s${i % 4}`, x: left, y: 12 + 14 * i }, `${'━┅╍┄'[i % 4]} ${s.name}`));
+    if (series.length > 1) out.push(draw('text', { class: `series s${i % 4}`, x: curveLeft + 6, y: 12 + 14 * i }, `${'━┅╍┄'[i % 4]} ${s.name}`));
     // The extremes are what somebody wants to open; and the one that is open shows where it stands.
     const marked = new Set([...values.slice(0, 5), ...values.slice(-15), ...values.filter((v) => s.run === open.run && v.repetition === open.repetition)]);
+    const odd = values.filter((v) => !['pass', 'no verdict'].includes(s.rulingOf(v.repetition)));
+    const every = Math.ceil(odd.length / fewest);
+    odd.forEach((v, k) => { if (k % every === 0) marked.add(v); });
     values.forEach((v, k) => {
-      if (marked.has(v) || !['pass', 'no verdict'].includes(s.rulingOf(v.repetition))) out.push(point(s, v, place(v.ns), y((k + 1) / values.length), open, pick));
+      if (marked.has(v)) out.push(point(s, v, place(v.ns), y((k + 1) / values.length), open, pick));
     });
   });
   return out;

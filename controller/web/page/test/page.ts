@@ -83,10 +83,12 @@ export class Opened {
     throw new Error(`the address holds ${name}=${value}: ${this.page.url()}`);
   }
 
-  /** What axe finds that is serious or critical, in the whole page or in one part of it. */
-  async axe(part?: string): Promise<string[]> {
-    const axe = new AxeBuilder({ page: this.page });
-    const { violations } = await (part === undefined ? axe : axe.include(part)).analyze();
+  /** What axe finds that is serious or critical, in the whole page or in one part of it, by some rules or all. */
+  async axe(o: { part?: string; rules?: string[] } = {}): Promise<string[]> {
+    let axe = new AxeBuilder({ page: this.page });
+    if (o.part !== undefined) axe = axe.include(o.part);
+    if (o.rules !== undefined) axe = axe.withRules(o.rules);
+    const { violations } = await axe.analyze();
     return violations.filter((v) => v.impact === 'serious' || v.impact === 'critical')
       .flatMap((v) => v.nodes.map((n) => `${v.id} (${v.impact}): ${n.target.join(' ')}: ${n.failureSummary?.split('\n').slice(1).join(';') ?? v.help}`));
   }
