@@ -42,7 +42,7 @@ func TestReadmePictureIsWhatTheDemoPrints(t *testing.T) {
 
 var (
 	changing = regexp.MustCompile(`[-+±−]?\.?[0-9]+(\.[0-9]+)?( ?(ns|µs|ms|s))?`)
-	drawing  = regexp.MustCompile(`[─│┬┴┤├●╮╯╰╭╲╱▶◀▷◁⋮┊]+`)
+	drawing  = regexp.MustCompile(`[─│┬┴┤├●╮╯╰╭╲╱▶◀▷◁⋮┊┃┋]+`)
 )
 
 // passing are the words that come and go: the unit follows the run's length and takes
