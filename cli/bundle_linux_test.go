@@ -57,6 +57,8 @@ func (l *testLab) answers(cl *client, run *synclinev1.Run) map[string][]byte {
 	put("run", of, err)
 	clock, err := cl.timelines.GetClock(ctx, &synclinev1.GetClockRequest{RunId: run.Id})
 	put("clock", clock, err)
+	worst, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: run.Id})
+	put("timeline to look at first", worst, err)
 	for n := range run.RepetitionsDone {
 		t, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: run.Id, Repetition: n + 1})
 		put(fmt.Sprintf("timeline %d", n+1), t, err)
@@ -65,6 +67,8 @@ func (l *testLab) answers(cl *client, run *synclinev1.Run) map[string][]byte {
 	receive("events", events, err, put)
 	verdicts, err := cl.timelines.ListVerdicts(ctx, &synclinev1.ListVerdictsRequest{RunId: run.Id})
 	receive("verdicts", verdicts, err, put)
+	summaries, err := cl.timelines.ListSummaries(ctx, &synclinev1.ListSummariesRequest{RunId: run.Id})
+	receive("summaries", summaries, err, put)
 	bundle, err := cl.runs.ExportRun(ctx, &synclinev1.ExportRunRequest{RunId: run.Id})
 	receive("bundle", bundle, err, put)
 	return all

@@ -81,7 +81,7 @@ func TestLibraryBundles(t *testing.T) {
 			imported.CreatedNs, imported.EndedNs, imported.Epoch = a.run.CreatedNs, a.run.EndedNs, a.run.Epoch
 			sameRun(t, a.run, imported)
 			want, got := answers(t, newRecords(st, "test"), a.RunID()), answers(t, a.records, a.RunID())
-			if len(want) < 3+min(1, a.run.RepetitionsDone) || len(want) != len(got) {
+			if len(want) < 4+min(1, a.run.RepetitionsDone) || len(want) != len(got) {
 				t.Fatalf("%d answers from the store, %d from the bundle", len(want), len(got))
 			}
 			for what, raw := range want {
@@ -143,6 +143,7 @@ func answers(t *testing.T, r *records, id string) map[string][]byte {
 	}
 	put("events", nil, runs.ListEvents(&synclinev1.ListEventsRequest{RunId: id}, collector[synclinev1.ListEventsResponse]{ctx: ctx, take: func(m *synclinev1.ListEventsResponse) { put("events", m, nil) }}))
 	put("verdicts", nil, timelines.ListVerdicts(&synclinev1.ListVerdictsRequest{RunId: id}, collector[synclinev1.ListVerdictsResponse]{ctx: ctx, take: func(m *synclinev1.ListVerdictsResponse) { put("verdicts", m, nil) }}))
+	put("summaries", nil, timelines.ListSummaries(&synclinev1.ListSummariesRequest{RunId: id}, collector[synclinev1.ListSummariesResponse]{ctx: ctx, take: func(m *synclinev1.ListSummariesResponse) { put("summaries", m, nil) }}))
 	clock, err := timelines.GetClock(ctx, &synclinev1.GetClockRequest{RunId: id})
 	put("clock", clock, err)
 	for n := range run.RepetitionsDone {
