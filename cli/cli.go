@@ -70,7 +70,7 @@ honest error bar on every time that crosses hosts.`,
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
 	root.AddCommand(
 		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
-		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.clockCommand(),
+		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.explainCommand(), a.clockCommand(),
 		a.describeCommand(), a.exportCommand(), a.openCommand(), a.reportCommand(), a.statsCommand(), a.diffCommand(), a.planCommand(), a.doctorCommand(),
 		a.controllerCommand(), a.agentCommand(), a.versionCommand(), languageTopic(),
 	)

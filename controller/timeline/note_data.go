@@ -18,6 +18,7 @@ var dataNotes = []noteKind{
 	{"send-returned-early", "send() returned before its data had arrived", []string{"send(2)", "RFC 9293 3.10.2"}, (*noter).sendReturned},
 	{"path-mtu", "an ICMP message that made segments smaller", []string{"RFC 1191", "RFC 8201"}, (*noter).pathMTU},
 	{"gave-up", "a call that ended since nothing was acknowledged", []string{"RFC 9293 3.8.3", "tcp(7) ETIMEDOUT"}, (*noter).gaveUp},
+	{"woken-late", "a call that returned long after what it waited for had come", []string{"sched(7)"}, (*noter).wokenLate},
 	{"icmp-ended", "a call that an ICMP error ended", []string{"RFC 1122 4.2.3.9", "RFC 5927 4"}, (*noter).icmpEnded},
 }
 
@@ -232,5 +233,20 @@ func (n *noter) icmpEnded() {
 			what += " (" + words[1] + ")"
 		}
 		n.say(ci, fmt.Sprintf("%s ended with %s %s after %s had come.", caller(s), experiment.ErrnoName(s.call.Errno), took, what), b.By, b.Effect)
+	})
+}
+
+// wokenLate is of calls that returned a millisecond or more after the packet that let them.
+func (n *noter) wokenLate() {
+	rules := []*Rule{ruleConnected, ruleAccepted, ruleRead, ruleReadAll, ruleReadEnd}
+	n.eachBlocked(rules, func(b *BlockedCall, s *callSpan, ci int) {
+		if b.By < 0 || n.t.Moments[b.By].Event.Host != n.t.Moments[b.Effect].Event.Host || n.c.since(b.By, b.Effect) < atOnce {
+			return
+		}
+		took, ok := n.took(b.By, b.Effect)
+		if !ok {
+			return
+		}
+		n.say(ci, fmt.Sprintf("%s returned %s after what it waited for had come: so long its thread took to be woken and to get a CPU.", caller(s), took), b.By, b.Effect)
 	})
 }
