@@ -16,10 +16,13 @@ export interface Group {
 /** Puts the same phases of all runs and variants together, in the order of the first run. */
 export function groupsOf(app: App): Group[] {
   const groups = new Map<string, { title: string; meaning: string; series: Series[] }>();
+  // Most phases are of one end by their nature; only of the others it must be said.
+  const ends = new Map<string, Set<number>>();
+  for (const p of app.page.runs.flatMap((r) => r.phases)) ends.set(p.name, (ends.get(p.name) ?? new Set()).add(p.end));
   app.page.runs.forEach((run, index) => {
     const rulings = new Map<number, Ruling>(run.repetitions.map((o) => [o.n, o.ruling]));
     for (const statistics of run.phases) {
-      const title = statistics.name + (statistics.end === 0 ? ' · client' : statistics.end === 1 ? ' · server' : '');
+      const title = statistics.name + (ends.get(statistics.name)!.size < 2 ? '' : statistics.end === 0 ? ' · client' : statistics.end === 1 ? ' · server' : '');
       let group = groups.get(title);
       if (group === undefined) groups.set(title, (group = { title, meaning: statistics.meaning, series: [] }));
       group.series.push({

@@ -23,6 +23,8 @@ export interface Reports {
   many: string;
   /** A repetition of 100,000 events. */
   long: string;
+  /** One whose pictures are in screenshots/; '' if none are to be taken. */
+  pictured: string;
 }
 
 declare module 'vitest' {
@@ -64,6 +66,7 @@ function make(directory: string): Reports {
     two: report('two.html', 'handshake-and-teardown', 'server-closes-first'),
     many: write('many.html', manyRepetitions(html, 1_000)),
     long: write('long.html', longRepetition(html, 100_000)),
+    pictured: process.env['SCREENSHOTS'] ? report('pictured.html', 'close-with-unread-data') : '',
   };
 }
 
