@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { Arrow, Bracket, Moment, Repetition, Run } from './data';
-import { areaOf, distance, snap } from './measure';
+import { areaOf, distance } from './measure';
 
 const run = { hosts: [{ name: 'A' }, { name: 'B' }] } as Run;
 
@@ -67,11 +67,4 @@ test('what lies in an area is counted by where it begins', () => {
   expect([...a.flags]).toEqual([['SYN', 1]]);
   expect(areaOf(r, 400, 600, 1).moments).toBe(0);
   expect(areaOf(r, 400, 600, 2).moments).toBe(1);
-});
-
-test('snapping finds the nearest moment that is shown', () => {
-  const r = repetition([moment({ at: 10 }), moment({ at: 14, row: -1 }), moment({ at: 30, host: 1 })]);
-  expect(snap(r, 15, null)).toBe(0);
-  expect(snap(r, 15, 1)).toBe(2);
-  expect(snap(repetition([]), 15, null)).toBeNull();
 });

@@ -124,18 +124,3 @@ function spreadOf(values: number[], err: number | null): Spread {
   const median = n % 2 === 1 ? v[(n - 1) / 2]! : (v[n / 2 - 1]! + v[n / 2]!) / 2;
   return { n, min: v[0]!, median, max: v[n - 1]!, err };
 }
-
-/**
- * The moment that something near a time is meant to be: the nearest one that the ladder
- * shows, of one lane if that is given; null if there is none.
- */
-export function snap(r: Repetition, at: number, host: number | null): number | null {
-  let best: number | null = null;
-  let least = Infinity;
-  r.moments.forEach((m, i) => {
-    if (m.row < 0 || host !== null && m.host !== host) return;
-    const d = Math.abs(m.at - at);
-    if (d < least) [best, least] = [i, d];
-  });
-  return best;
-}

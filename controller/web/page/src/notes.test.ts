@@ -8,7 +8,7 @@ function cause(effect: number, by: number): Cause {
 
 test('a chain goes back to what nothing explains', () => {
   const causes = [cause(3, 2), cause(2, 1), cause(1, -1), cause(4, 2)];
-  expect(chainOf(causes, 3).map((l) => l.cause.by)).toEqual([2, 1, -1]);
+  expect(chainOf(causes, 3).map((c) => c.by)).toEqual([2, 1, -1]);
   expect(chainOf(causes, 9)).toEqual([]);
   expect(effectsOf(causes, 2).map((c) => c.effect)).toEqual([3, 4]);
 });

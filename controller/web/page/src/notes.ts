@@ -9,24 +9,17 @@ import { wordsOf } from './measure_panel';
 import { rulingClass, rulingSign } from './picker';
 import { fixed, unitName } from './time';
 
-/** A step of a chain of causes. */
-export interface Link {
-  readonly cause: Cause;
-  /** How far from the moment that was asked about. */
-  readonly depth: number;
-}
-
 /** What brought a moment about, and what brought that about, up to what nothing explains. */
-export function chainOf(causes: readonly Cause[], moment: number): Link[] {
+export function chainOf(causes: readonly Cause[], moment: number): Cause[] {
   const byEffect = new Map<number, Cause>();
   for (const c of causes) if (!byEffect.has(c.effect)) byEffect.set(c.effect, c);
-  const chain: Link[] = [];
+  const chain: Cause[] = [];
   const seen = new Set<number>();
   for (let at = moment; !seen.has(at);) {
     seen.add(at);
     const cause = byEffect.get(at);
     if (cause === undefined) break;
-    chain.push({ cause, depth: chain.length });
+    chain.push(cause);
     if (cause.by < 0) break;
     at = cause.by;
   }
@@ -109,7 +102,7 @@ export class NotesPanel implements Panel {
       make('p', { class: 'this' }, `${timeOf(r, selected)} ${wordsOf(this.app, r, selected)}`),
       chain.length === 0
         ? make('p', {}, 'No cause of it is on record.')
-        : make('ol', { class: 'causes', 'aria-label': 'what brought it about, the nearest first' }, ...chain.map((l) => this.link(r, l.cause, l.cause.by))),
+        : make('ol', { class: 'causes', 'aria-label': 'what brought it about, the nearest first' }, ...chain.map((c) => this.link(r, c, c.by))),
       ...(led.length === 0 ? [] : [
         make('h4', {}, 'It led to'),
         make('ul', { class: 'causes', 'aria-label': 'what it led to' }, ...led.map((c) => this.link(r, c, c.effect))),

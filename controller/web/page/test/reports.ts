@@ -73,7 +73,7 @@ function make(directory: string): Reports {
 /** The program that $SYNCLINE names, or one that is built now. */
 function binary(directory: string): string {
   const named = process.env['SYNCLINE'];
-  if (named !== undefined && named !== '') return resolve(named);
+  if (named !== undefined && named !== '') return resolve(module, named);
   const to = join(directory, 'syncline');
   execFileSync('go', ['build', '-o', to, './cli/syncline'], { cwd: module, stdio: ['ignore', 'inherit', 'inherit'] });
   return to;
