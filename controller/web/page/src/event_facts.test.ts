@@ -21,7 +21,7 @@ test('tcp_info is read as far as it goes', () => {
   view.setBigUint64(120, 5n, true);
   const encoded = btoa(String.fromCharCode(...raw));
   expect(tcpInfoFacts(encoded)).toContainEqual(['TCP_INFO state', 'ESTABLISHED']);
-  expect(tcpInfoFacts(encoded)).toContainEqual(['RTT', '40000 µs, varies 0 µs']);
+  expect(tcpInfoFacts(encoded)).toContainEqual(['RTT', '40 ms, varies 0 ns']);
   expect(tcpInfoFacts(encoded)).toContainEqual(['Bytes', '5 acknowledged, 0 received']);
   expect(tcpInfoFacts(btoa('short'))).toEqual([]);
   expect(tcpInfoFacts(undefined)).toEqual([]);

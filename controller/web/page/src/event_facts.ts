@@ -1,5 +1,7 @@
 /** What an event itself says, in names and words: the TCP header, struct tcp_info, errno. */
 
+import { span } from './time';
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The facts of an event as protobuf's JSON has it, in the order in which people ask for them. */
@@ -124,8 +126,8 @@ export function tcpInfoFacts(encoded: unknown): [string, string][] {
   const u32 = (at: number): number => view.getUint32(at, true);
   const facts: [string, string][] = [
     ['TCP_INFO state', stateNames[raw[0]!] ?? `state ${raw[0]}`],
-    ['RTT', `${u32(68)} µs, varies ${u32(72)} µs`],
-    ['RTO', `${u32(8)} µs`],
+    ['RTT', `${span(u32(68) * 1000)}, varies ${span(u32(72) * 1000)}`],
+    ['RTO', span(u32(8) * 1000)],
     ['Congestion window', `${u32(80)} segments of ${u32(16)} bytes`],
     ['Not acknowledged', `${u32(24)} segments, ${u32(32)} lost, ${u32(36)} sent again`],
     ['Retransmissions', `${u32(100)} in all, ${raw[2]} of the last`],

@@ -262,7 +262,7 @@ export class Shell {
 
   /** All of the ladder goes to paper, not only what is in sight. */
   private print(): void {
-    const svg = this.ladder.toSVG(true) ?? 'there is no ladder';
+    const svg = this.ladder.toSVG(true, true) ?? 'there is no ladder';
     const { run, view } = this.app;
     this.printed.replaceChildren(
       make('p', {}, `${run.experiment} · ${run.id} @${view.repetition} · ${this.ruling.textContent} ${this.why.textContent} · ${this.app.page.tool} · ${run.command}`),

@@ -1,5 +1,5 @@
 /** Draws shapes on a canvas, for pictures of more marks than SVG is quick with. */
-import type { Shape } from './shapes';
+import type { Shape } from './sketch';
 import { styleOf } from './style';
 import { type Colour, dimmed } from './svg';
 

@@ -37,10 +37,10 @@ export interface Frame {
   lanes: LaneFrame[];
 }
 
-export function makeFrame(scene: Scene, width: number, character: number): Frame {
+export function makeFrame(scene: Scene, width: number, character: number, raw = false): Frame {
   const { layout } = scene.repetition;
   const { layers } = scene.options;
-  const time = Math.ceil((timeCharacters(scene) * character * 11) / 12) + 14;
+  const time = Math.ceil(((raw ? rawCharacters(scene) : timeCharacters(scene)) * character * 11) / 12) + 14;
   const noteWidth = layers.notes && scene.repetition.notes.length > 0 ? 24 : 0;
   const n = layout.lanes.length;
   const depth = (i: number): number => (layers.calls ? Math.min(layout.lanes[i]!.depth, mostCalls) * callStep : 0);
@@ -70,6 +70,13 @@ export function makeFrame(scene: Scene, width: number, character: number): Frame
     lanes.push(lane(i, Math.round(x), i === 0 ? -1 : 1));
   }
   return { width, character, time, note: time + noteWidth / 2, lanes };
+}
+
+/** How many characters a host's own time has, with the host's name before it. */
+function rawCharacters(scene: Scene): number {
+  const { layout, localBase } = scene.repetition;
+  // Without the last nine digits these are seconds; a point and six decimals follow.
+  return Math.max(12, ...layout.lanes.map((l) => l.name.length + 1 + Math.max(1, (localBase[l.host] ?? '').length - 9) + 8));
 }
 
 /** How many characters a time of this ladder has. */

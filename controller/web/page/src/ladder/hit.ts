@@ -1,7 +1,7 @@
 /** Which mark is at a point of the picture. */
 import type { Frame } from './frame';
 import type { Mark, Scene } from './scene';
-import { arrowLine, callBox, spanBox, type Window } from './shapes';
+import { arrowLine, callBox, spanBox, type Window } from './geometry';
 
 /** How far from a mark one may point and still mean it, in pixels. */
 export const reach = 7;

@@ -2,7 +2,7 @@
 import { drawCanvas } from './canvas';
 import type { Frame } from './frame';
 import type { Scene } from './scene';
-import { drawWindow } from './shapes';
+import { drawWindow } from './picture';
 import type { Colour } from './svg';
 
 export const minimapWidth = 56;

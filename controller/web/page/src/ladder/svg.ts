@@ -1,5 +1,5 @@
 /** Draws shapes as SVG: every text stays text, and the colours follow the theme. */
-import type { Shape } from './shapes';
+import type { Shape } from './sketch';
 import { type Style, styleOf } from './style';
 
 const namespace = 'http://www.w3.org/2000/svg';
