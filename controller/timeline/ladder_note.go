@@ -36,6 +36,8 @@ type StateSpan struct {
 // and what released each call that was blocked.
 func (b *ladderer) layNotes() {
 	causes := b.t.Causes()
+	// They know the order of all moments, which takes too long to find out for each question.
+	b.t = causes.t
 	b.layBlocked(causes)
 	b.summarize(causes)
 	rows := b.rowsOfMoments()
