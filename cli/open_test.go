@@ -8,10 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"syncline/controller/export"
+	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // bundled is the path of a recorded run of the library.
@@ -155,5 +160,59 @@ func TestRunRef(t *testing.T) {
 		if (err != nil) != test.wrong || err == nil && (name != test.name || repetition != test.repetition || isBundle(name) != test.bundle) {
 			t.Errorf("%s: %q, %d, bundle %v, %v", test.arg, name, repetition, isBundle(name), err)
 		}
+	}
+}
+
+// A bundle refuses what takes a controller, and says so.
+func TestBundlesOnlyLook(t *testing.T) {
+	s, err := (&app{}).subject(t.Context(), bundled("connect-refused"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	_, agents := s.agents.ListAgents(t.Context(), &synclinev1.ListAgentsRequest{})
+	_, probed := s.timelines.ProbeClocks(t.Context(), &synclinev1.ProbeClocksRequest{})
+	_, made := s.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{})
+	watched, err := s.agents.WatchAgents(t.Context(), &synclinev1.WatchAgentsRequest{})
+	if err == nil {
+		_, err = watched.Recv()
+	}
+	for what, err := range map[string]error{"ListAgents": agents, "ProbeClocks": probed, "CreateRun": made, "WatchAgents": err} {
+		if text := status.Convert(err).Message(); status.Code(err) != codes.FailedPrecondition || !strings.Contains(text, "is a bundle") || !strings.Contains(text, what+" needs a controller") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	list, err := s.runs.ListRuns(t.Context(), &synclinev1.ListRunsRequest{})
+	if err != nil || len(list.Runs) != 1 || list.Runs[0].Id != s.id {
+		t.Errorf("its runs: %v, %v", list, err)
+	}
+	if run, err := (&app{Streams: Streams{Err: io.Discard}}).follow(t.Context(), s.client, s.id); err != nil || run.GetId() != s.id {
+		t.Errorf("followed, it is %v, %v", run, err)
+	}
+}
+
+// A browser that cannot be had is told of, and is no reason not to serve.
+func TestStartBrowser(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("what opens an address elsewhere is no script in PATH")
+	}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	script, opened := filepath.Join(dir, "xdg-open"), filepath.Join(dir, "opened")
+	for _, test := range []struct{ script, says string }{
+		{"#!/bin/sh\necho \"$1\" > " + opened + "\n", ""},
+		{"#!/bin/sh\necho no display >&2\nexit 3\n", "--browser: xdg-open: exit status 3 no display\n"},
+	} {
+		if err := os.WriteFile(script, []byte(test.script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		(&app{Streams: Streams{Err: &said}}).startBrowser(t.Context(), "http://127.0.0.1:1/x/")
+		if said.String() != test.says {
+			t.Errorf("it said %q, want %q", &said, test.says)
+		}
+	}
+	if text, err := os.ReadFile(opened); err != nil || string(text) != "http://127.0.0.1:1/x/\n" {
+		t.Errorf("opened %q, %v", text, err)
 	}
 }
