@@ -73,6 +73,11 @@ export class EventTable implements Panel {
     const { app } = this;
     const r = app.repetition;
     const any = (...topics: Topic[]) => topics.some((t) => change.has(t));
+    if (any('run')) {
+      // All rows have one width for hosts, or their columns would not stand under each other.
+      const longest = app.run.hosts.reduce((w, h) => Math.max(w, h.name.length), 4);
+      this.grid.style.setProperty('--hosts', `${Math.min(longest, 14) + 0.5}ch`);
+    }
     if (any('data', 'connection', 'matches', 'filterMode')) {
       this.list = r === null ? new Int32Array() : listed(r, app.view.connection, app.matches, app.view.filterMode === 'hide');
       this.grid.setAttribute('aria-rowcount', String(this.list.length + 1));
