@@ -21,7 +21,7 @@ type list struct {
 
 func newList(l *timeline.Ladder, o drawOptions) *list {
 	s := &list{l: l, o: o, notes: noteNumbers(l)}
-	s.noteWidth = noteWidth(s.notes)
+	s.noteWidth = noteWidth(s.notes, o)
 	s.timeWidth, s.errWidth, s.nameWidth = listWidths(l, o)
 	return s
 }

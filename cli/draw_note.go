@@ -28,10 +28,10 @@ func noteNumbers(l *timeline.Ladder) map[int]string {
 }
 
 // noteWidth is the columns that the numbers of notes take, with a blank.
-func noteWidth(numbers map[int]string) int {
+func noteWidth(numbers map[int]string, o drawOptions) int {
 	width := 0
 	for _, text := range numbers {
-		width = max(width, columns.StringWidth(text)+1)
+		width = max(width, o.width(text)+1)
 	}
 	return width
 }

@@ -70,7 +70,7 @@ func (p *picture) measure() {
 		p.timeWidth = max(p.timeWidth, p.o.width(at))
 		p.errWidth = max(p.errWidth, p.o.width(err))
 	}
-	p.noteWidth = noteWidth(p.notes)
+	p.noteWidth = noteWidth(p.notes, p.o)
 	p.timeWidth = max(p.timeWidth, 7-p.noteWidth)
 	n := len(p.l.Lanes)
 	if n == 0 {
