@@ -170,15 +170,15 @@ func packetWords(p *Packet, c *Connection, s *Segment) []string {
 	if s.Duplicate {
 		words = append(words, "×2")
 	}
+	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
+		words = append(words, "win0")
+	}
 	words = append(words, "s"+relative(p.Seq, own))
 	if p.Flags&ACK != 0 {
 		words = append(words, "a"+relative(p.Ack, other))
 	}
 	if p.PayloadLength > 0 {
 		words = append(words, fmt.Sprintf("len%d", p.PayloadLength))
-	}
-	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
-		words = append(words, "win0")
 	}
 	if sack := sackWord(p.Options, p.Ack, other); sack != "" && p.Flags&SYN == 0 {
 		words = append(words, sack)
