@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -24,6 +25,8 @@ type picture struct {
 	brackets map[int]bool
 	// left and right are the columns there are for the calls of the outer lanes.
 	left, right int
+	// rooms are how wide the texts at the brackets of the outer lanes are.
+	rooms map[int][]callRoom
 	// fits is false if there are too many lanes to tell them, or what happened between
 	// them, on one line.
 	fits bool
@@ -45,7 +48,7 @@ const (
 )
 
 func newPicture(l *timeline.Ladder, o drawOptions) *picture {
-	p := &picture{l: l, o: o, brackets: make(map[int]bool), notes: noteNumbers(l)}
+	p := &picture{l: l, o: o, brackets: make(map[int]bool), rooms: make(map[int][]callRoom), notes: noteNumbers(l)}
 	p.measure()
 	if !p.fits {
 		return p
@@ -173,24 +176,18 @@ func (p *picture) outerCalls(most int) (left, right int) {
 // forms that is not beyond most. The lab's own steps, and several calls in one row,
 // have no say: they may be cut.
 func (p *picture) widestCall(lane, most int) int {
+	room, ok := p.rooms[lane]
+	if !ok {
+		room = p.roomOf(lane)
+		p.rooms[lane] = room
+	}
 	widest := 0
-	for i := range p.l.Brackets {
-		b := &p.l.Brackets[i]
-		if b.Lane != lane {
-			continue
-		}
+	if slices.ContainsFunc(p.l.Brackets, func(b timeline.Bracket) bool { return b.Lane == lane }) {
 		// There is always room to say that there is something.
-		widest = max(widest, 1)
-		if !p.full() && (b.Lab || b.Calls > 1) {
-			continue
-		}
-		wants := [][]string{callLines(p.l, b, p.full())}
-		if b.Enter != b.Return {
-			wants = [][]string{callNames(p.l, b), returnTexts(b, p.full())}
-		}
-		for _, texts := range wants {
-			widest = max(widest, p.o.width(p.o.fitting(texts, most)))
-		}
+		widest = 1
+	}
+	for i := range room {
+		widest = max(widest, room[i].width(p.o, most))
 	}
 	return widest
 }
