@@ -45,7 +45,7 @@ func (b *builder) digests(ctx context.Context) ([]*timeline.Digest, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.short.all, b.short.done = all, true
+	b.short.settle(all)
 	return all, nil
 }
 
@@ -80,8 +80,6 @@ func digest(ctx context.Context, b *builder) ([]*timeline.Digest, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	shareStories(all)
-	timeline.CompareDigests(all)
 	return all, nil
 }
 
@@ -94,14 +92,39 @@ func digestOf(b *builder, n int) (*timeline.Digest, error) {
 		if err != nil {
 			return nil, err
 		}
-		d := (&timeline.Timeline{Repetition: n, Variant: exp.Variants[exp.Variant].Name}).Digest()
-		d.Ruling, d.Reason, d.StoryDoubt = timeline.CannotTell, timeline.ErrNoEvents.Error(), timeline.ErrNoEvents.Error()
-		return d, nil
+		return nothingOf(n, exp.Variants[exp.Variant].Name), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("timeline of run %s, repetition %d: %w", b.run.ID, n, err)
 	}
 	return t.Digest(), nil
+}
+
+// nothingOf is a repetition of which nothing is on record.
+func nothingOf(n int, variant string) *timeline.Digest {
+	d := (&timeline.Timeline{Repetition: n, Variant: variant}).Digest()
+	d.Ruling, d.Reason, d.StoryDoubt = timeline.CannotTell, timeline.ErrNoEvents.Error(), timeline.ErrNoEvents.Error()
+	return d
+}
+
+// offer takes digests that somebody has made on the way, unless they are there or being made.
+func (s *digests) offer(all []*timeline.Digest) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	default:
+		return
+	}
+	if !s.done {
+		s.settle(all)
+	}
+}
+
+// settle keeps digests. Whoever calls it has the turn.
+func (s *digests) settle(all []*timeline.Digest) {
+	shareStories(all)
+	timeline.CompareDigests(all)
+	s.all, s.done = all, true
 }
 
 // shareStories keeps one of those that are the same: of a thousand repetitions few differ.

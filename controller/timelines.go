@@ -273,28 +273,31 @@ func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream 
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
+	var all []*timeline.Digest
 	for n := 1; n <= run.RepetitionsDone; n++ {
 		if b.plans.warmup(n) {
 			continue
 		}
-		answer, err := judge(b, n)
+		answer, digest, err := judge(b, n)
 		if err != nil {
 			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
+		all = append(all, digest)
 	}
+	b.short.offer(all)
 	return nil
 }
 
-// judge rules on one repetition. One that was begun and of which nothing is on record
-// is not left out: that is its verdict.
-func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
+// judge rules on one repetition, and has it in short for those who ask next. One that was
+// begun and of which nothing is on record is not left out: that is its verdict.
+func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, *timeline.Digest, error) {
 	answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
 	exp, err := b.plans.at(n)
 	if err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, nil, status.Error(codes.Internal, err.Error())
 	}
 	answer.Variant = exp.Variants[exp.Variant].Name
 	t, err := b.Build(n)
@@ -304,15 +307,15 @@ func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
 			nothing := timeline.Verdict{Expectation: expectation, Ruling: timeline.CannotTell, Reason: timeline.ErrNoEvents.Error()}
 			answer.Verdicts = append(answer.Verdicts, verdictToProto(nothing))
 		}
-		return answer, nil
+		return answer, nothingOf(n, answer.Variant), nil
 	case err != nil:
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, nil, status.Error(codes.Internal, err.Error())
 	}
 	for _, v := range t.Verdicts {
 		answer.Verdicts = append(answer.Verdicts, verdictToProto(v))
 	}
 	answer.SegmentsMatched, answer.Segments = countSegments(t)
-	return answer, nil
+	return answer, t.Digest(), nil
 }
 
 func countSegments(t *timeline.Timeline) (matched, all uint32) {
