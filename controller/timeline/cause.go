@@ -116,6 +116,10 @@ func (c *Causality) Of(moment int) (cause Cause, ok bool) {
 	return cause, ok
 }
 
+// Timeline is the timeline that the causes are of. What it has to work out to answer Certain is
+// worked out once, for as many questions as there are.
+func (c *Causality) Timeline() *Timeline { return c.t }
+
 // Causes works out who caused what. It only reads the timeline.
 func (t *Timeline) Causes() *Causality {
 	own := *t

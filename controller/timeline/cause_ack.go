@@ -87,10 +87,25 @@ func (w *sender) owed(of, s *tapped) (Cause, bool) {
 		return w.c.by(ruleACKQuick, call.enter, s.moment), true
 	case call != nil && late > soon/2 && w.c.since(call.enter, s.moment) < soon:
 		return w.c.by(ruleACKRead, call.enter, s.moment), true
-	case late >= delayedAtLeast:
-		return w.c.by(ruleACKDelayed, of.moment, s.moment), true
+	case late > soon:
+		// The timer runs from the first that was not acknowledged.
+		if first := w.firstOwed(); w.c.since(first.moment, s.moment) >= delayedAtLeast {
+			return w.c.by(ruleACKDelayed, first.moment, s.moment), true
+		}
 	}
 	return Cause{}, false
+}
+
+// firstOwed is the first packet that came since this end acknowledged anything, and that takes
+// sequence numbers.
+func (w *sender) firstOwed() *tapped {
+	first := &w.sights[w.inAt]
+	for i := w.at - 1; i > w.ackAt; i-- {
+		if o := &w.sights[i]; !o.out && sequenceLength(o.p) > 0 {
+			first = o
+		}
+	}
+	return first
 }
 
 // repeatsACK is the cause of an ACK that acknowledges nothing new.

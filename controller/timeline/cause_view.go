@@ -230,9 +230,14 @@ func (c *Causality) mayCause(a, b int) (may, surely bool) {
 	return before || !known, known && before
 }
 
-// since is the time from moment a to moment b of one host, as its own clock has it.
+// since is the time from moment a to moment b: by the clock of their host, or, where a packet
+// of one host is known from another's tap alone, by the lab's.
 func (c *Causality) since(a, b int) int64 {
-	return int64(c.t.Moments[b].Local - c.t.Moments[a].Local)
+	from, to := &c.t.Moments[a], &c.t.Moments[b]
+	if from.Event.Host != to.Event.Host {
+		return int64(to.Stamp.At - from.Stamp.At)
+	}
+	return int64(to.Local - from.Local)
 }
 
 // lastCall is the last call of an end that was entered before a moment, as far as is known,

@@ -138,12 +138,13 @@ func isSYN(s *tapped) bool    { return s.p.Flags&(SYN|ACK|RST) == SYN }
 func isSYNACK(s *tapped) bool { return s.p.Flags&(SYN|ACK|RST) == SYN|ACK }
 func isFIN(s *tapped) bool    { return s.p.Flags&(FIN|RST) == FIN }
 
-// same lists the transmissions of what a packet carries, that packet first.
+// same lists the transmissions of what a packet carries that are known to have left, that packet
+// first.
 func (v *endView) same(first *tapped) []*tapped {
 	var all []*tapped
 	for i := range v.sights {
 		s := &v.sights[i]
-		if s.out && s.moment >= first.moment && s.p.Seq == first.p.Seq && s.p.Flags&(SYN|FIN|RST) == first.p.Flags&(SYN|FIN|RST) && sequenceLength(s.p) > 0 {
+		if s.out && s.s.Departure >= 0 && s.moment >= first.moment && s.p.Seq == first.p.Seq && s.p.Flags&(SYN|FIN|RST) == first.p.Flags&(SYN|FIN|RST) && sequenceLength(s.p) > 0 {
 			all = append(all, s)
 		}
 	}

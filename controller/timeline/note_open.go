@@ -179,12 +179,16 @@ func (n *noter) synackRepeated() {
 	})
 }
 
-// fates says what became of packets where that explains why they were sent again: all came and
-// were not answered, or none came. It is empty where neither is known of all.
+// fates says what became of packets where that explains why they were sent again: all but the
+// last came and were not answered, or did not come. It is empty where neither is known.
 func (n *noter) fates(all []*tapped, peer *endView) string {
+	if peer.host < 0 {
+		return ""
+	}
+	before := all[:len(all)-1]
 	came, lost := 0, 0
 	why := ""
-	for _, s := range all[:len(all)-1] {
+	for _, s := range before {
 		switch {
 		case s.s.Arrival >= 0:
 			came++
@@ -195,15 +199,20 @@ func (n *noter) fates(all []*tapped, peer *endView) string {
 			why = " (" + tr.DropText() + ")"
 		}
 	}
+	which := "the first"
+	if len(before) > 1 {
+		which = "all but the last"
+	}
+	to := n.name(peer.host)
 	switch {
-	case peer.host < 0:
-		return ""
-	case came == len(all)-1 && why != "":
-		return ": " + n.name(peer.host) + "'s tap saw them come, and its kernel dropped them" + why
-	case came == len(all)-1:
-		return ": they came to " + n.name(peer.host) + ", and nothing came back in time"
-	case lost == len(all)-1:
-		return ": they never came to " + n.name(peer.host) + why
+	case came == len(before) && why != "":
+		return fmt.Sprintf(": %s came to %s, and its kernel dropped what came%s", which, to, why)
+	case came == len(before):
+		return fmt.Sprintf(": %s came to %s, and nothing came back in time", which, to)
+	case lost == len(before) && all[len(all)-1].s.Lost:
+		return fmt.Sprintf(": none came to %s%s", to, why)
+	case lost == len(before):
+		return fmt.Sprintf(": %s did not come to %s%s", which, to, why)
 	}
 	return ""
 }
