@@ -62,10 +62,12 @@ export class ClockPanel implements Panel {
     this.hosts.replaceChildren(...run.hosts.flatMap((h, i) => {
       const own = clock.hosts[i];
       if (own === undefined) return [];
-      if (h.reference || h.sameClock) return [section(h, [make('p', {}, h.reference ? 'Its clock is the lab\'s: every time of it is exact.' : 'It reads the very clock that is the lab\'s: its offset is 0.')])];
+      if (h.reference) return [section(h, [make('p', {}, 'Its clock is the lab\'s: every time of it is exact.')])];
+      const same = h.sameClock ? [make('p', {}, 'It reads the very clock that is the lab\'s: its true offset is 0, whatever is derived here.')] : [];
+      if (h.sameClock && own.points.every((p) => p.low === p.high)) return [section(h, same)];
       if (own.points.every((p) => p.low === null && p.high === null)) return [section(h, [make('p', {}, 'Nothing ties its clock to the lab\'s: its times are of its own clock alone.')])];
       return [section(h, [
-        make('p', {}, summaryOf(own)),
+        ...same, make('p', {}, summaryOf(own)),
         pictureOf(h, own, width, this.steady.checked, open ? [open.began, open.began + open.took] : null),
         legend(),
         make('details', {}, make('summary', {}, 'The picture as a table'), pointTable(h, own)),

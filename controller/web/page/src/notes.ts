@@ -82,12 +82,15 @@ export class NotesPanel implements Panel {
 
   private showNotes(r: Repetition): void {
     const { connection } = this.app.view;
-    const notes = r.notes.filter((n) => connection === 0 || n.connection === 0 || n.connection === connection);
+    // Each keeps the number that it has in the ladder.
+    const notes = r.notes.map((n, i) => ({ ...n, number: i + 1 })).filter((n) => connection === 0 || n.connection === 0 || n.connection === connection);
     this.notes.replaceChildren(notes.length === 0
       ? make('p', {}, 'Nothing here is worth a note.')
-      : make('ol', { class: 'notes' }, ...notes.map((n) => make('li', {},
-        make('button', { type: 'button', class: 'link', disabled: n.moments.length === 0, onclick: () => this.app.set({ selected: n.moments.at(-1)! }) }, n.text),
-        ...(n.sources.length === 0 ? [] : [make('cite', {}, n.sources.join(', '))])))));
+      : make('ul', { class: 'notes' }, ...notes.map((n) => make('li', {},
+        make('span', { class: 'badge' }, String(n.number)),
+        make('div', {},
+          make('button', { type: 'button', class: 'link', disabled: n.moments.length === 0, onclick: () => this.app.set({ selected: n.moments.at(-1)! }) }, n.text),
+          ...(n.sources.length === 0 ? [] : [make('cite', {}, n.sources.join(', '))]))))));
   }
 
   private showWhy(r: Repetition): void {

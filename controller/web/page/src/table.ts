@@ -57,7 +57,11 @@ export class EventTable implements Panel {
     this.app = app;
     el.append(this.grid, this.empty);
     this.grid.addEventListener('scroll', () => this.later());
-    new ResizeObserver(() => this.later()).observe(this.grid);
+    new ResizeObserver(() => {
+      // What is opened beside the table may take its place: what is selected stays in sight.
+      if (app.view.selected !== null) this.reveal();
+      this.later();
+    }).observe(this.grid);
     this.grid.addEventListener('keydown', (e) => this.answer(e));
     this.sheet.addEventListener('click', (e) => {
       const i = momentOf(e);

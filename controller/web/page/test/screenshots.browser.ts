@@ -22,6 +22,6 @@ test.skipIf(directory === '')('pictures for documentation', async () => {
     await page.keyboard.press('Enter');
     await page.locator('.details pre').waitFor();
   });
-  await take('statistics', reports.many, { hash: 'panel=statistics' }, ({ page }) => page.locator('svg.plot .curve').first().waitFor());
+  await take('statistics', reports.measured, { hash: 'panel=statistics' }, ({ page }) => page.locator('svg.plot .point').first().waitFor());
   await browser.close();
 });
