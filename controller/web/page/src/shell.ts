@@ -65,7 +65,8 @@ export class Shell {
       panel.bind?.(app);
     }
     el.append(
-      make('a', { class: 'skip', href: '#', onclick: (e) => { e.preventDefault(); this.ladderPlace.querySelector<HTMLElement>('[role=listbox]')?.focus(); } }, 'To the ladder'),
+      make('nav', { 'aria-label': 'skip' },
+        make('a', { class: 'skip', href: '#', onclick: (e) => { e.preventDefault(); this.ladderPlace.querySelector<HTMLElement>('[role=listbox]')?.focus(); } }, 'To the ladder')),
       make('header', {},
         make('h1', {}, 'syncline'), this.run,
         make('div', { class: 'group', role: 'group', 'aria-label': 'repetition' },
@@ -118,7 +119,8 @@ export class Shell {
       title: panel.key === undefined ? panel.title : `${panel.title} (${panel.key})`, onclick: () => app.set({ panel: app.view.panel === panel.id ? '' : panel.id }),
     }, panel.title);
     button.addEventListener('keydown', (e) => this.walkTabs(e));
-    const el = make('div', { class: `panel panel-${panel.id}`, role: 'tabpanel', id: `panel-${panel.id}`, 'aria-labelledby': `tab-${panel.id}`, hidden: true });
+    const el = make('div', { class: `panel panel-${panel.id}`, role: 'tabpanel', id: `panel-${panel.id}`, 'aria-labelledby': `tab-${panel.id}`, hidden: true },
+      make('h2', { class: 'unseen' }, panel.title));
     this.tabList.append(button);
     this.side.append(el);
     this.tabs.push({ panel, button, el, mounted: false });

@@ -4,16 +4,19 @@ import { styleOf } from './style';
 import { type Colour, dimmed } from './svg';
 
 /**
- * Draws the shapes. Those of one style that follow each other are one path: what is drawn
- * in great numbers is drawn in few strokes.
+ * How many shapes of one style are drawn at once. One at a time costs a call for each, and a
+ * path of thousands costs more than all of them, since they cross each other.
  */
+const together = 32;
+
+/** Draws the shapes, those of one style that follow each other together. */
 export function drawCanvas(c: CanvasRenderingContext2D, shapes: readonly Shape[], colour: Colour, font: string): void {
   c.lineCap = 'round';
   c.lineJoin = 'round';
   for (let i = 0; i < shapes.length;) {
     const head = shapes[i]!;
     let end = i + 1;
-    while (end < shapes.length && shapes[end]!.style === head.style && shapes[end]!.dim === head.dim && shapes[end]!.t === head.t) {
+    while (end < shapes.length && end - i < together && shapes[end]!.style === head.style && shapes[end]!.dim === head.dim && shapes[end]!.t === head.t) {
       end++;
     }
     const style = styleOf(head.style);

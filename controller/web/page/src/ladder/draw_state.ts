@@ -9,7 +9,7 @@ import { stateKind, stateSorts } from './style';
 export function drawSpan(d: Sketch, mark: Mark): void {
   const s = d.r.layout.spans[mark.ref]!;
   const box = spanBox(mark, d.f, d.w);
-  if (s.name === 'CLOSED' || d.again(2 + stateSorts.indexOf(stateKind(s.name)), box.x, box.y, box.y + box.h)) {
+  if (d.again(2 + stateSorts.indexOf(stateKind(s.name)), box.x, box.y, box.y + box.h)) {
     return;
   }
   d.rect(box.x, box.y, box.w, box.h, `span-${stateKind(s.name)}${s.known === 'traced' && !s.doubtful ? '' : '-guess'}`);

@@ -54,8 +54,27 @@ describe('makeScene', () => {
 
   test('two connections at one host have bands of their own', () => {
     const scene = makeScene(sample(), all);
-    expect(scene.marks.filter((m) => m.kind === 'span').map((m) => m.column)).toEqual([0, 1]);
+    expect(scene.marks.filter((m) => m.kind === 'span').map((m) => m.column).sort()).toEqual([0, 1]);
     expect(scene.bandColumns).toEqual([2, 0]);
+  });
+
+  test('an end in its last state leaves its band to another, and nothing overlaps', () => {
+    const r = sample();
+    r.layout.spans = [];
+    for (let c = 1; c <= 40; c++) {
+      const first = Math.floor((c - 1) / 6);
+      r.layout.spans.push(
+        { lane: 0, connection: c, end: 0, name: 'FIN_WAIT1', known: 'packet', doubtful: false, first, last: first + 1, open: false },
+        { lane: 0, connection: c, end: 0, name: 'TIME_WAIT', known: 'packet', doubtful: false, first: first + 1, last: 7, open: true },
+        { lane: 0, connection: c, end: 1, name: 'CLOSED', known: 'packet', doubtful: false, first, last: 7, open: true },
+      );
+    }
+    const scene = makeScene(r, { ...all, scale: 'log' });
+    expect(scene.bandColumns[0]).toBe(5);
+    const bands = scene.marks.filter((m) => m.kind === 'span');
+    bands.filter((m) => m.column < 4).forEach((a, i, own) => own.slice(i + 1).forEach((b) => {
+      expect(a.column === b.column && a.from < b.to && b.from < a.to).toBe(false);
+    }));
   });
 
   test('keys go through all marks from the top to the bottom', () => {

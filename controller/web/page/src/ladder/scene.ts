@@ -66,8 +66,8 @@ export interface Scene {
   order: number[];
 }
 
-/** States of so many connections have columns of their own beside a lane; more share the last. */
-const mostBands = 4;
+/** So many connections at a time have bands of their own beside a lane; what is beyond shares the last column. */
+const mostBands = 5;
 
 /** How many rows an opened fold may take where rows have one height. */
 const mostOpenRows = 24;
@@ -190,17 +190,29 @@ function layAxis(axis: Axis, rows: readonly Row[], shown: readonly boolean[], o:
   return { places: new Places(opened), rows: placed, folds };
 }
 
+/** The bands of an end of a connection. */
+interface EndSpans {
+  key: string;
+  from: number;
+  to: number;
+  settled: number;
+  spans: { ref: number; from: number; to: number; open: boolean }[];
+}
+
 class Builder {
   readonly marks: Mark[] = [];
   readonly bandColumns: number[];
   private readonly r: Repetition;
   private readonly o: SceneOptions;
   private readonly rows: Float64Array;
+  /** The place of the last row that is shown. */
+  private readonly last: number;
 
   constructor(repetition: Repetition, options: SceneOptions, rows: Float64Array) {
     this.r = repetition;
     this.o = options;
     this.rows = rows;
+    this.last = rows.findLast((p) => !Number.isNaN(p)) ?? 0;
     this.bandColumns = repetition.layout.lanes.map(() => 0);
   }
 
@@ -220,16 +232,7 @@ class Builder {
         return this.rows[i]!;
       }
     }
-    return step < 0 ? 0 : this.r.layout.rows.length === 0 ? 0 : this.lastPlace();
-  }
-
-  private lastPlace(): number {
-    for (let i = this.rows.length - 1; i >= 0; i--) {
-      if (!Number.isNaN(this.rows[i]!)) {
-        return this.rows[i]!;
-      }
-    }
-    return 0;
+    return step < 0 ? 0 : this.last;
   }
 
   /** Columns of the ends of connections, "connection.end" by lane. */
@@ -243,34 +246,54 @@ class Builder {
     return this.o.connection !== 0 && connection !== 0 && connection !== this.o.connection;
   }
 
+  /**
+   * Bands of states. An end keeps its column through all of its states; where there are more
+   * ends at a time than columns, one that has come to its last state leaves it to another.
+   */
   spans(): void {
-    const { spans, lanes } = this.r.layout;
-    for (let lane = 0; lane < lanes.length; lane++) {
-      const own: { i: number; from: number; to: number }[] = [];
-      // An end keeps its column through all of its states.
-      const ends = new Map<string, { from: number; to: number; of: typeof own }>();
-      spans.forEach((s, i) => {
-        if (s.lane !== lane || this.ofOther(s.connection)) {
-          return;
-        }
-        const [from, to] = [this.near(s.first, 1), s.open ? this.lastPlace() : this.near(s.last, 1)];
-        const key = `${s.connection}.${s.end}`;
-        const end = ends.get(key) ?? { from, to, of: [] };
-        end.from = Math.min(end.from, from);
-        end.to = Math.max(end.to, to);
-        end.of.push({ i, from, to });
-        ends.set(key, end);
-      });
-      const list = [...ends.values()];
-      const packed = columns(list, mostBands);
+    this.r.layout.lanes.forEach((_, lane) => {
+      const ends = this.endsOf(lane);
+      let packed = columns(ends, Infinity);
+      if (packed.count > mostBands) {
+        packed = columns(ends.map((e) => ({ from: e.from, to: e.settled })), mostBands);
+      }
       this.bandColumns[lane] = packed.count;
-      list.forEach((end, e) => {
-        for (const { i, from, to } of end.of) {
-          this.columnOf.set(`${lane}.${spans[i]!.connection}.${spans[i]!.end}`, packed.column[e]!);
-          this.add({ kind: 'span', ref: i, lane, from, to: Math.max(from, to), moments: [], dim: false, column: packed.column[e]! });
+      const next = new Map<number, number>();
+      for (let e = ends.length - 1; e >= 0; e--) {
+        const { from, spans, key } = ends[e]!;
+        const column = packed.column[e]!;
+        const until = next.get(column) ?? Infinity;
+        next.set(column, from);
+        this.columnOf.set(key, column);
+        for (const s of spans) {
+          const to = s.open ? Math.max(s.from, Math.min(s.to, until)) : s.to;
+          if (to > s.from) {
+            this.add({ kind: 'span', ref: s.ref, lane, from: s.from, to, moments: [], dim: false, column });
+          }
         }
-      });
-    }
+      }
+    });
+  }
+
+  /** The ends at a lane with their spans, in order of their begins. settled is when the last state began. */
+  private endsOf(lane: number): EndSpans[] {
+    const ends = new Map<string, EndSpans>();
+    this.r.layout.spans.forEach((s, ref) => {
+      // CLOSED is no state of a socket, and has no band.
+      if (s.lane !== lane || this.ofOther(s.connection) || s.name === 'CLOSED') {
+        return;
+      }
+      const from = this.near(s.first, 1);
+      const to = Math.max(from, s.open ? this.last : this.near(s.last, 1));
+      const key = `${lane}.${s.connection}.${s.end}`;
+      const end = ends.get(key) ?? { key, from, to, settled: from, spans: [] };
+      end.from = Math.min(end.from, from);
+      end.to = Math.max(end.to, to);
+      end.settled = Math.max(end.settled, s.open ? from : to);
+      end.spans.push({ ref, from, to, open: s.open });
+      ends.set(key, end);
+    });
+    return [...ends.values()].sort((a, b) => a.from - b.from);
   }
 
   /** A state's row is a mark of its own only where it says more than that the span begins. */
@@ -293,7 +316,7 @@ class Builder {
         return;
       }
       const from = b.enter >= 0 ? this.near(b.enter, 1) : this.near(b.return, 1);
-      const to = b.return >= 0 ? this.near(b.return, 1) : this.lastPlace();
+      const to = b.return >= 0 ? this.near(b.return, 1) : this.last;
       this.add({ kind: 'call', ref: i, lane: b.lane, from, to: Math.max(from, to), moments: [...new Set(moments)], dim: this.isDim(moments), column: b.column });
     });
   }

@@ -34,7 +34,7 @@ export class Sketch {
   readonly shapes: Shape[] = [];
   readonly texts: Shape[] = [];
   private readonly placed = new Placed();
-  /** What a dense picture has drawn already, pixel for pixel. */
+  /** What a dense picture has drawn already. */
   private readonly seen = new Set<number>();
   dim = false;
 
@@ -126,9 +126,9 @@ export class Sketch {
     if (!this.dense) {
       return false;
     }
-    // 13 bits for each height, some pixels beyond the window included, 13 for x, 8 for the sort.
-    const high = (y: number): number => Math.min(8191, Math.max(0, Math.round(y) + 256));
-    const key = ((sort * 8192 + high(x)) * 8192 + high(y0)) * 8192 + high(y1);
+    // 12 bits for each height in pairs of pixels, some beyond the window included, 13 for x.
+    const high = (v: number): number => Math.min(4095, Math.max(0, Math.round(v / 2) + 64));
+    const key = ((sort * 8192 + Math.round(x)) * 4096 + high(y0)) * 4096 + high(y1);
     if (this.seen.has(key)) {
       return true;
     }

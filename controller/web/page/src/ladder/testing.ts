@@ -12,7 +12,7 @@ export function chance(seed: number): () => number {
 
 const arrow: Arrow = {
   connection: 1, from: 0, to: 1, departure: -1, label: -1, arrival: -1, left: -1, came: -1, words: ['SYN', 's0'], delayed: false, delay: 0, delayErr: 0,
-  lost: false, duplicate: false, impossible: false, ambiguous: false, copy: 0, reset: false, reason: '', told: false, dropped: false,
+  lost: false, duplicate: false, impossible: false, ambiguous: false, copy: 0, dupAck: 0, reset: false, reason: '', told: false, taken: false, dropped: false,
 };
 
 const bracket: Bracket = {

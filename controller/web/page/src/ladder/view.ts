@@ -293,9 +293,10 @@ export class Ladder implements Panel {
     }
     const { drawn } = this;
     if (drawn !== null) {
-      const move = `translate(0,${(drawn.top - w.top) * w.scale})`;
-      this.picture.setAttribute('transform', move);
-      this.choice.setAttribute('transform', move);
+      const shift = (drawn.top - w.top) * w.scale;
+      this.picture.setAttribute('transform', `translate(0,${shift})`);
+      this.choice.setAttribute('transform', `translate(0,${shift})`);
+      this.canvas.style.transform = `translateY(${shift}px)`;
       const { selected, pinned, mark } = this.app.view;
       const active = this.byKeys && this.marks === document.activeElement ? this.active : -1;
       drawSVG(this.choice, drawChoice(scene, frame, drawn, { selected, pinned, mark, active, hovered: this.hovered }));
@@ -309,20 +310,19 @@ export class Ladder implements Panel {
     return d !== null && d.scale === w.scale && d.top <= w.top && d.top + d.height / d.scale >= w.top + w.height / w.scale;
   }
 
+  /** Draws more than is in sight, so that scrolling only moves it. */
   private paint(scene: Scene, frame: Frame, w: Window): void {
-    this.onCanvas = marksIn(scene, w).length > mostDetailed;
+    const more = 0.6 * w.height;
+    const drawn: Window = { top: w.top - more / w.scale, scale: w.scale, height: w.height + 2 * more };
+    this.drawn = drawn;
+    this.onCanvas = marksIn(scene, drawn).length > mostDetailed;
     this.canvas.hidden = !this.onCanvas;
     if (this.onCanvas) {
-      this.drawn = w;
       this.picture.replaceChildren();
-      this.paintCanvas(scene, frame, w);
-      return;
+      this.paintCanvas(scene, frame, drawn);
+    } else {
+      drawSVG(this.picture, drawWindow(scene, frame, drawn, this.times()));
     }
-    // More than is in sight, so that scrolling only moves it.
-    const more = 0.6 * w.height;
-    const high: Window = { top: w.top - more / w.scale, scale: w.scale, height: w.height + 2 * more };
-    this.drawn = marksIn(scene, high).length > mostDetailed ? w : high;
-    drawSVG(this.picture, drawWindow(scene, frame, this.drawn, this.times()));
   }
 
   private paintCanvas(scene: Scene, frame: Frame, w: Window): void {
