@@ -44,7 +44,7 @@ func (b *ladderer) summarize(causes *Causality) {
 // ending is what an end did first to end its connection.
 type ending struct {
 	// moment is its departure, or its arrival where no tap saw it leave; -1 if it did nothing.
-	moment, arrival int
+	moment int
 }
 
 // firstOf is the first segment with one of the flags that an end sent.
@@ -54,9 +54,9 @@ func (t *Timeline) firstOf(c *Connection, end int, flags Flags) ending {
 		if s.FromClient != (end == ClientEnd) || t.Packet(&Transmission{Segment: *s}).Flags&flags == 0 {
 			continue
 		}
-		return ending{(&Transmission{Segment: *s}).First(), s.Arrival}
+		return ending{(&Transmission{Segment: *s}).First()}
 	}
-	return ending{-1, -1}
+	return ending{-1}
 }
 
 // closing says which end of a connection closed it first, empty if no packet of it is on
@@ -75,31 +75,37 @@ func (b *ladderer) closing(connection int) string {
 	case client.moment < 0:
 		return b.closedAlone(connection, ServerEnd, server)
 	}
-	if b.crossed(client, server) {
-		return fmt.Sprintf("%s and %s closed at once: each FIN left before the other's had come.", b.endName(connection, ClientEnd), b.endName(connection, ServerEnd))
-	}
-	before, known := b.t.Certain(client.moment, server.moment)
 	first, second, end := client, server, ClientEnd
-	switch {
-	case !known:
-		return fmt.Sprintf("Whether %s or %s closed first cannot be told: the errors of the clocks are wider than what lies between their FINs.",
+	switch knows := [2]bool{b.knowsOf(client, server), b.knowsOf(server, client)}; knows {
+	case [2]bool{false, false}:
+		return fmt.Sprintf("%s and %s closed at once: neither FIN acknowledges the other's.%s",
+			b.endName(connection, ClientEnd), b.endName(connection, ServerEnd), b.lingers(connection))
+	case [2]bool{true, true}:
+		return fmt.Sprintf("Whether %s or %s closed first cannot be told: each FIN on record acknowledges the other's.",
 			b.endName(connection, ClientEnd), b.endName(connection, ServerEnd))
-	case !before:
+	case [2]bool{true, false}:
 		first, second, end = server, client, ServerEnd
 	}
 	return fmt.Sprintf("%s closed first: its FIN%s, %s's%s.%s", b.endName(connection, end), b.left(first.moment),
 		b.endHost(connection, 1-end), b.left(second.moment), b.lingers(connection))
 }
 
+// knowsOf reports whether whoever sent a FIN had taken the other's: it acknowledges that.
+// Numbers tell it however little is known of the clocks.
+func (b *ladderer) knowsOf(own, other ending) bool {
+	p, q := b.t.Moments[own.moment].Event.Packet, b.t.Moments[other.moment].Event.Packet
+	return p.Flags&ACK != 0 && int32(p.Ack-q.Seq-uint32(q.PayloadLength)) > 0
+}
+
 // closedAlone is closing where one end alone sent a FIN.
 func (b *ladderer) closedAlone(connection, end int, first ending) string {
-	return fmt.Sprintf("%s closed first: its FIN%s. No FIN of %s is on record.", b.endName(connection, end), b.left(first.moment), b.endHost(connection, 1-end))
+	return fmt.Sprintf("%s closed first, as far as the record tells: its FIN%s, and no FIN of %s is in it.", b.endName(connection, end), b.left(first.moment), b.endHost(connection, 1-end))
 }
 
 // broken is closing where no end sent a FIN.
 func (b *ladderer) broken(connection int) string {
 	c := &b.t.Connections[connection]
-	first, end := ending{-1, -1}, -1
+	first, end := ending{-1}, -1
 	for e := range 2 {
 		if r := b.t.firstOf(c, e, RST); r.moment >= 0 && (end < 0 || r.moment < first.moment) {
 			first, end = r, e
@@ -109,22 +115,13 @@ func (b *ladderer) broken(connection int) string {
 	opening := b.t.firstOf(c, ClientEnd, SYN).moment >= 0
 	switch {
 	case end < 0 && opening && !answered:
-		return fmt.Sprintf("It was never opened: no SYN+ACK of %s is on record.", b.endHost(connection, ServerEnd))
+		return fmt.Sprintf("It was never answered, as far as the record tells: no SYN+ACK and no RST of %s is in it.", b.endHost(connection, ServerEnd))
 	case end < 0:
-		return "Nobody closed it: no FIN and no RST is on record."
+		return "No FIN and no RST of it is on record."
 	case end == ServerEnd && opening && !answered:
-		return fmt.Sprintf("It was never opened: %s answered the SYN with a RST%s.", b.endHost(connection, end), b.at(first.moment))
+		return fmt.Sprintf("It was not opened: %s answered the SYN with a RST%s.", b.endHost(connection, end), b.at(first.moment))
 	}
-	return fmt.Sprintf("Nobody closed it with a FIN: %s sent a RST%s.", b.endName(connection, end), b.at(first.moment))
-}
-
-// crossed reports whether each of two FINs surely left before the other had come.
-func (b *ladderer) crossed(x, y ending) bool {
-	surely := func(a, b2 int) bool {
-		before, known := b.t.Certain(a, b2)
-		return known && before && a != b2
-	}
-	return x.arrival >= 0 && y.arrival >= 0 && surely(x.moment, y.arrival) && surely(y.moment, x.arrival)
+	return fmt.Sprintf("No FIN of it is on record: %s sent a RST%s.", b.endName(connection, end), b.at(first.moment))
 }
 
 // lingers says which ends are in TIME_WAIT at the end of the repetition.
