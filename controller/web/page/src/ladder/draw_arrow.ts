@@ -27,10 +27,11 @@ export function drawArrow(d: Sketch, mark: Mark): void {
   if (clipped === null) {
     return;
   }
-  d.line(clipped, style);
   if (d.dense) {
+    d.line(clipped, a.impossible || a.lost || a.dropped || kind === 'rst' ? style : `arrow-${kind}-dense`);
     return;
   }
+  d.line(clipped, style);
   drawEnds(d, a, line, kind);
   labelArrow(d, a, clipped, line, kind);
 }

@@ -16,10 +16,11 @@ export function drawTimes(d: Sketch): void {
 /** A time for each row that has one. */
 function drawRowTimes(d: Sketch): void {
   const { rows } = d.r.layout;
-  if (d.dense) {
-    return;
-  }
-  for (const i of rowsInWindow(d)) {
+  const inWindow = rowsInWindow(d);
+  // Of more rows than there is room for, evenly some.
+  const every = Math.max(1, Math.floor((inWindow.length * 14) / d.w.height));
+  for (let k = 0; k < inWindow.length; k += every) {
+    const i = inWindow[k]!;
     const row = rows[i]!;
     d.text(d.f.time - 10, d.y(d.s.rows[i]!) + 4, timeText(d, row), 'end', row.showErr ? 'time' : 'timeAxis');
   }
@@ -39,12 +40,16 @@ function timeText(d: Sketch, row: Row): string {
   if (d.times.raw) {
     return `${layout.lanes[row.lane]?.name ?? ''} ${groupedNanoseconds(localTime(d.r, m)).replace(/ \d+ s$/, '').replace(' ', '')}`;
   }
-  const origin = d.times.origin;
-  const text = fixed(row.at - (origin?.at ?? 0), layout.unit, layout.decimals);
-  const same = origin !== null && origin.host === m.host;
-  const err = origin === null || same ? row.err : row.err === null || origin.err === null ? null : row.err + origin.err;
-  const show = same ? false : row.showErr || (origin !== null && origin.err !== 0);
-  return `${row.unordered ? '~' : ''}${text}${show ? ` ${fixedError(err, layout.unit, layout.decimals)}` : ''}`;
+  const { origin } = d.times;
+  const unordered = row.unordered ? '~' : '';
+  if (origin !== null && origin.host === m.host) {
+    // One clock: the difference is its own, and nothing else is in it.
+    const err = m.reading + origin.reading;
+    return unordered + fixed(m.local - origin.local, layout.unit, layout.decimals) + (err > 0 ? ` ${fixedError(err, layout.unit, layout.decimals)}` : '');
+  }
+  const err = origin === null ? row.err : row.err === null || origin.err === null ? null : row.err + origin.err;
+  const shown = origin === null ? row.showErr : err !== 0;
+  return unordered + fixed(row.at - (origin?.at ?? 0), layout.unit, layout.decimals) + (shown ? ` ${fixedError(err, layout.unit, layout.decimals)}` : '');
 }
 
 /** Even ticks where the scale is even; else times of moments where there is room. */

@@ -78,6 +78,7 @@ function table(): Record<string, Style> {
     styles[`arrow-${kind}`] = { stroke: kind, width: kind === 'rst' ? 2.5 : kind === 'ack' ? 1.25 : 1.75 };
     styles[`arrow-${kind}-again`] = { stroke: kind, width: 1.75, dash: [7, 4] };
     styles[`arrow-${kind}-unseen`] = { stroke: kind, width: 1.25, dash: [2, 4] };
+    styles[`arrow-${kind}-dense`] = { stroke: kind, width: 1, opacity: 0.45 };
     styles[`head-${kind}`] = { fill: kind, stroke: kind, width: 1 };
     styles[`head-${kind}-open`] = { fill: 'surface', stroke: kind, width: 1.5 };
     styles[`wedge-${kind}`] = { fill: kind, opacity: 0.16 };
