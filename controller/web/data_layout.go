@@ -60,9 +60,11 @@ type Arrow struct {
 	Impossible bool         `json:"impossible"`
 	Ambiguous  bool         `json:"ambiguous"`
 	Copy       int          `json:"copy"`
+	DupACK     int          `json:"dupAck"`
 	Reset      bool         `json:"reset"`
 	Reason     string       `json:"reason"`
 	Told       bool         `json:"told"`
+	Taken      bool         `json:"taken"`
 	Dropped    bool         `json:"dropped"`
 }
 

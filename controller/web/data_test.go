@@ -5,11 +5,14 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"syncline/controller/timeline"
 )
 
 // contract are the types of data.ts that have a type of the same name here. Axis is
@@ -98,6 +101,40 @@ func scriptType(t reflect.Type) string {
 		return scriptType(t.Elem()) + " | null"
 	}
 	return t.Name()
+}
+
+// TestLayoutIsWhole: what a ladder tells, a page has; what it leaves out is named here, with
+// the reason.
+func TestLayoutIsWhole(t *testing.T) {
+	for _, test := range []struct {
+		of, as reflect.Type
+		// elsewhere are fields that a page has under another name, or in another place.
+		elsewhere []string
+	}{
+		{reflect.TypeFor[timeline.Row](), reflect.TypeFor[Row](), []string{"Lab"}},
+		// The transmission that an arrow is of can be found by its moments.
+		{reflect.TypeFor[timeline.Arrow](), reflect.TypeFor[Arrow](), []string{"Segment", "Other", "DuplicateACK"}},
+		{reflect.TypeFor[timeline.Bracket](), reflect.TypeFor[Bracket](), nil},
+		// Whose doubt it is its lane and connection tell.
+		{reflect.TypeFor[timeline.StateMark](), reflect.TypeFor[StateMark](), []string{"Whose"}},
+		{reflect.TypeFor[timeline.LadderDrop](), reflect.TypeFor[Drop](), nil},
+		{reflect.TypeFor[timeline.Band](), reflect.TypeFor[Band](), nil},
+		{reflect.TypeFor[timeline.StateSpan](), reflect.TypeFor[StateSpan](), nil},
+		// Clocks are the repetition's and the run's.
+		{reflect.TypeFor[timeline.LadderLane](), reflect.TypeFor[Lane](), []string{"Clock", "SameKernel"}},
+	} {
+		for i := range test.of.NumField() {
+			name := test.of.Field(i).Name
+			if _, ok := test.as.FieldByName(name); !ok && !slices.Contains(test.elsewhere, name) {
+				t.Errorf("%s.%s does not reach the page", test.of, name)
+			}
+		}
+	}
+	for k := timeline.RowMoment; k <= timeline.RowTrace; k++ {
+		if rowKinds[k] == "" && k != timeline.RowSpace {
+			t.Errorf("the page has no name for rows of kind %d", k)
+		}
+	}
 }
 
 // TestContractBites: a field too few, too many or of another type is seen.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,8 +22,20 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// recorded is a repetition of a recorded run of the library.
-func recorded(t testing.TB, name string, repetition uint32) *timeline.Timeline {
+// kept are the recorded repetitions that were read: nobody writes to a timeline.
+var kept sync.Map
+
+// recorded is the first repetition of a recorded run of the library.
+func recorded(t testing.TB, name string) *timeline.Timeline {
+	t.Helper()
+	tl, ok := kept.Load(name)
+	if !ok {
+		tl, _ = kept.LoadOrStore(name, read(t, name))
+	}
+	return tl.(*timeline.Timeline)
+}
+
+func read(t testing.TB, name string) *timeline.Timeline {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "export", "testdata", "library", name+".syncline"))
 	if err != nil {
@@ -51,7 +64,7 @@ func recorded(t testing.TB, name string, repetition uint32) *timeline.Timeline {
 		}
 	}()
 	answer, err := synclinev1.NewTimelineServiceClient(conn).GetTimeline(t.Context(),
-		&synclinev1.GetTimelineRequest{RunId: archive.RunID(), Repetition: repetition})
+		&synclinev1.GetTimelineRequest{RunId: archive.RunID(), Repetition: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ func newArrow(l *timeline.Ladder, a *timeline.Arrow) Arrow {
 		Left: momentOf(l, a.Departure), Came: momentOf(l, a.Arrival), Words: a.Words,
 		Delayed: a.Delayed, Delay: a.Delay, DelayErr: a.DelayErr,
 		Lost: a.Lost, Duplicate: a.Duplicate, Impossible: a.Impossible, Ambiguous: a.Ambiguous, Copy: a.Copy,
-		Reset: a.Reset, Reason: a.Reason, Told: a.Told, Dropped: a.Dropped,
+		DupACK: a.DuplicateACK, Reset: a.Reset, Reason: a.Reason, Told: a.Told, Taken: a.Taken, Dropped: a.Dropped,
 	}
 }
 

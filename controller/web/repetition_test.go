@@ -17,7 +17,7 @@ func TestLibraryRepetitions(t *testing.T) {
 	for _, name := range library(t) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			tl := recorded(t, name, 1)
+			tl := recorded(t, name)
 			r := web.NewRepetition(tl)
 			if _, err := json.Marshal(r); err != nil {
 				t.Fatal(err)

@@ -121,9 +121,13 @@ func (d *drawing) calls() {
 			x -= barWidth
 		}
 		from, to := d.rowY(k.Enter), d.rowY(k.Return)
-		words := strings.TrimSpace(fmt.Sprintf("%s: %s = %s after %s", k.Role, k.Call, k.Result, timeline.Span(k.Took)))
+		words := k.Role + ": " + k.Call
+		if k.Result != "" {
+			words += " = " + k.Result
+		}
+		words += " after " + timeline.Span(k.Took)
 		if k.Released != "" {
-			words += ", released by " + k.Released
+			words += "; " + k.Released
 		}
 		fmt.Fprintf(&d.b, "<rect class=\"%s\" x=\"%s\" y=\"%s\" width=\"%d\" height=\"%s\"><title>%s</title></rect>\n",
 			class, px(x), px(from-1.5), barWidth, px(max(to-from, 0)+3), escape(words))

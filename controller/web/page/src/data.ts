@@ -464,11 +464,15 @@ export interface Arrow {
   ambiguous: boolean;
   /** 0 for the first transmission, 1 for its first retransmission. */
   copy: number;
+  /** How many acknowledgments up to this one say the same again (RFC 5681); 0 if it is none. */
+  dupAck: number;
   /** True for a RST and for an ICMP error; reason is the kernel's own name of why. */
   reset: boolean;
   reason: string;
   /** True if the kernel itself said that it sent this again. */
   told: boolean;
+  /** True for a RST of which the receiver's kernel said that it accepted it. */
+  taken: boolean;
   /** True if a kernel said that it dropped it. */
   dropped: boolean;
 }
@@ -637,7 +641,7 @@ const row: Row = {
 const arrow: Arrow = {
   connection: 0, from: 0, to: 0, departure: 0, label: 0, arrival: 0, left: 0, came: 0, words: [],
   delayed: false, delay: 0, delayErr: 0, lost: false, duplicate: false, impossible: false, ambiguous: false,
-  copy: 0, reset: false, reason: "", told: false, dropped: false,
+  copy: 0, dupAck: 0, reset: false, reason: "", told: false, taken: false, dropped: false,
 };
 const bracket: Bracket = {
   lane: 0, column: 0, enter: 0, return: 0, from: 0, to: 0, role: "", call: "", calls: 0, result: "", remark: "",
