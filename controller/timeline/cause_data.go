@@ -142,7 +142,8 @@ func (w *sender) wasOutstanding(in *tapped) bool {
 
 // dataOfNoCall is the cause of data that no call on record wrote.
 func (w *sender) dataOfNoCall(s *tapped) Cause {
-	if in := w.in(w.outAt); in != nil && w.c.since(in.moment, s.moment) < soon && w.host >= 0 && w.c.t.Complete(w.host, Syscalls) == "" {
+	if in := w.in(w.outAt); !w.own.HasISN && in != nil && w.c.since(in.moment, s.moment) < soon {
+		// Which bytes these are nobody knows.
 		return w.c.by(ruleRelease, in.moment, s.moment)
 	}
 	return none(s.moment, w.noCall("send()"))

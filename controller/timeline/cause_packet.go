@@ -119,9 +119,26 @@ func (w *sender) run() {
 			w.came(s)
 			continue
 		}
-		w.sent[s.moment] = w.left(s)
+		if s.s.Departure < 0 && !w.blind {
+			w.sent[s.moment] = w.unsent(s)
+		} else {
+			w.sent[s.moment] = w.left(s)
+		}
 		w.went(s)
 	}
+}
+
+// unsent is the cause of a packet that came, and that the sender's tap did not see leave though it
+// missed nothing. It may have been taken for one of another connection between the same two
+// addresses when it left.
+func (w *sender) unsent(s *tapped) Cause {
+	left := w.lastAmong(s.moment, func(o *tapped) bool {
+		return o.out && o.s.Departure >= 0 && o.s.Arrival < 0 && o.p.Flags == s.p.Flags && o.p.Seq == s.p.Seq && o.p.Ack == s.p.Ack
+	})
+	if left != nil {
+		return w.c.by(ruleTravel, left.moment, s.moment)
+	}
+	return none(s.moment, w.c.unseen(w.ref))
 }
 
 // came takes notice of a packet that arrived.

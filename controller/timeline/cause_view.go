@@ -35,6 +35,8 @@ type endView struct {
 	c    *Causality
 	ref  EndRef
 	host int
+	// blind is true if packets of its own tap may be missing from the record.
+	blind bool
 	// own and peer are the ends of the timeline.
 	own, peer *End
 	sights    []tapped
@@ -198,7 +200,7 @@ func (c *Causality) viewOf(ref EndRef) *endView {
 	conn := &c.t.Connections[ref.Connection]
 	v := &endView{c: c, ref: ref, own: conn.End(ref.End), peer: conn.End(1 - ref.End)}
 	v.host = v.own.Host
-	blind := v.host < 0 || c.t.Complete(v.host, Packets) != ""
+	v.blind = v.host < 0 || c.t.Complete(v.host, Packets) != ""
 	seen := make(map[int]bool)
 	for i := range conn.Segments {
 		s := &conn.Segments[i]
@@ -207,7 +209,7 @@ func (c *Causality) viewOf(ref EndRef) *endView {
 		if out {
 			own, other = other, own
 		}
-		if own < 0 && (out || blind && !s.Lost) {
+		if own < 0 && (out || v.blind && !s.Lost) {
 			own = other
 		}
 		if own < 0 || seen[own] || out && s.Departure < 0 && s.Duplicate {
