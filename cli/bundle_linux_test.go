@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 
@@ -37,7 +36,8 @@ func (l *testLab) travels(run *synclinev1.Run) {
 	}
 }
 
-// answers are all that whoever looks at a run asks for, as bytes.
+// answers are all that whoever looks at a run asks for, as bytes; of its timelines one.
+// TestLibraryBundles of package controller compares them all.
 func (l *testLab) answers(cl *client, run *synclinev1.Run) map[string][]byte {
 	l.t.Helper()
 	ctx, all := l.t.Context(), map[string][]byte{}
@@ -59,10 +59,6 @@ func (l *testLab) answers(cl *client, run *synclinev1.Run) map[string][]byte {
 	put("clock", clock, err)
 	worst, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: run.Id})
 	put("timeline to look at first", worst, err)
-	for n := range run.RepetitionsDone {
-		t, err := cl.timelines.GetTimeline(ctx, &synclinev1.GetTimelineRequest{RunId: run.Id, Repetition: n + 1})
-		put(fmt.Sprintf("timeline %d", n+1), t, err)
-	}
 	events, err := cl.runs.ListEvents(ctx, &synclinev1.ListEventsRequest{RunId: run.Id})
 	receive("events", events, err, put)
 	verdicts, err := cl.timelines.ListVerdicts(ctx, &synclinev1.ListVerdictsRequest{RunId: run.Id})

@@ -62,10 +62,10 @@ func wrecks(t testing.TB, name string) []wreck {
 }
 
 // TestLibrary runs every scenario of the library in a lab of its own: every
-// repetition passes, or is not reproduced where a file repeats until it is; every
-// deliberate break makes it fail or not be reproduced; cancelled in the middle, and its
-// agents killed in the middle of another run, it is undone. After each of these every
-// host is as it was.
+// repetition passes, or is not reproduced where a file repeats until it is; a bundle of the
+// run tells the same; every deliberate break makes it fail or not be reproduced; cancelled
+// in the middle, and its agents killed in the middle of another run, it is undone. After
+// each of these every host is as it was.
 func TestLibrary(t *testing.T) {
 	q := newQueue()
 	for _, s := range longestFirst() {
@@ -93,7 +93,7 @@ func TestLibrary(t *testing.T) {
 			repeat := *libraryRepeat
 			part("once", func(l *testLab) {
 				began := time.Now()
-				l.passes(source, l.exp, 1)
+				l.travels(l.passes(source, l.exp, 1))
 				if repeat == 0 && time.Since(began) < slow {
 					repeat = 2
 				}
@@ -200,8 +200,7 @@ func (l *testLab) killAgent(i int) {
 	await(l.t, "the agent is back", func() bool { return strings.Contains(l.lastWords(old.name), `"connected"`) })
 }
 
-// passes runs a scenario and wants every repetition to pass, and the run to be the same
-// from a bundle. It returns the run.
+// passes runs a scenario and wants every repetition to pass. It returns the run.
 func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) *synclinev1.Run {
 	l.t.Helper()
 	opts := runOptions{repeat: repeat, bindings: l.bindings}
@@ -217,7 +216,6 @@ func (l *testLab) passes(source []byte, exp *experiment.Experiment, repeat int) 
 	if run.State != synclinev1.RunState_RUN_STATE_SEALED {
 		l.t.Fatalf("run is %v: %s", run.State, run.Reason)
 	}
-	l.travels(run)
 	for _, v := range s.variants {
 		if exp.Repeat.UntilReproduced > 0 {
 			l.t.Logf("%s: reproduced in %d of %d repetitions", strings.TrimSpace(exp.Name+" "+v.name), v.reproduced, v.tally.Repetitions)
