@@ -13,17 +13,18 @@ import (
 	"syncline/controller/web"
 )
 
-func picture(t *testing.T, tl *timeline.Timeline, s timeline.Scale) []byte {
+func picture(t *testing.T, tl *timeline.Timeline, s timeline.Scale, opts timeline.LadderOptions) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	l := tl.Ladder(timeline.LadderOptions{Notes: true})
+	l := tl.Ladder(opts)
 	if err := web.Picture(&b, tl, l, web.PictureOptions{Scale: s, Tool: "syncline", Command: "syncline ladder " + tl.RunID}); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
-// TestPictures holds pictures against files that a browser shows.
+// TestPictures holds pictures against files that a browser shows. They are without notes,
+// whose words are tested elsewhere.
 func TestPictures(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -33,7 +34,7 @@ func TestPictures(t *testing.T) {
 		{"close-with-unread-data", timeline.ScaleRow},
 		{"connect-filtered", timeline.ScaleLog},
 	} {
-		golden(t, filepath.Join("testdata", test.name+"-"+test.scale.String()+".svg"), picture(t, recorded(t, test.name), test.scale))
+		golden(t, filepath.Join("testdata", test.name+"-"+test.scale.String()+".svg"), picture(t, recorded(t, test.name), test.scale, timeline.LadderOptions{}))
 	}
 }
 
@@ -45,7 +46,7 @@ func TestEveryPictureIsWhole(t *testing.T) {
 			t.Parallel()
 			tl := recorded(t, name)
 			s := timeline.Scale(i % 3)
-			arrows := checkElements(t, picture(t, tl, s))
+			arrows := checkElements(t, picture(t, tl, s, timeline.LadderOptions{Notes: true}))
 			if want := len(tl.Ladder(timeline.LadderOptions{}).Arrows); arrows != want {
 				t.Errorf("%s: %d arrows, want %d", s, arrows, want)
 			}
