@@ -174,6 +174,7 @@ func TestOnlyImporters(t *testing.T) {
 		{"github.com/hashicorp/raft-boltdb", "controller/store"},
 		{"go.etcd.io/bbolt", "controller/store"},
 		{"github.com/spf13/cobra", "cli"},
+		{"charm.land/bubbletea", "cli"},
 		{"github.com/vishvananda/netns", "deploy/netlab"},
 	} {
 		for dir, s := range all {

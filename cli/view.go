@@ -87,6 +87,8 @@ type viewedLadder struct {
 	*viewRecord
 	l *timeline.Ladder
 	d *rendering
+	// causes is nil until somebody asks; see explained.
+	causes *explanation
 }
 
 // viewPlace is what is to be selected when a ladder was laid out anew.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -62,6 +63,9 @@ func (v *viewer) detailTexts(row int) []hanging {
 	if v.mark != nowhere && r.Timed() && v.mark != r.Moment {
 		add("from mark", v.apartText(v.mark, r.Moment))
 	}
+	if cause, ok := v.causeOf(row); ok {
+		add("cause", v.shown.explained().causeText(&cause, make(map[*timeline.Rule]bool)))
+	}
 	add("connection", v.connectionText(row))
 	if r.Arrow >= 0 {
 		v.packetTexts(r, add)
@@ -84,6 +88,69 @@ func (v *viewer) detailTexts(row int) []hanging {
 		}
 	}
 	return texts
+}
+
+// explained is who caused what in the repetition. It is found out when somebody asks first.
+func (l *viewedLadder) explained() *explanation {
+	if l.causes == nil {
+		l.causes = newExplanation(l.t, 0)
+	}
+	return l.causes
+}
+
+// causeOf is what brought a row about, of a call what let it return; ok is false if nobody
+// looked for a cause.
+func (v *viewer) causeOf(row int) (cause timeline.Cause, ok bool) {
+	moments := v.momentsOf(row)
+	for i := len(moments) - 1; i >= 0 && !ok; i-- {
+		cause, ok = v.shown.explained().causes.Of(moments[i])
+	}
+	return cause, ok
+}
+
+// goToCause goes to what brought the row about, where that has a row: an arrival comes of
+// its departure.
+func (v *viewer) goToCause() {
+	row := v.rowAt(v.at)
+	if row < 0 {
+		return
+	}
+	l := v.shown.l
+	cause, ok := v.causeOf(row)
+	to := nowhere
+	switch r := &l.Rows[row]; {
+	case ok && cause.By >= 0:
+		to = v.rowOfMoment(cause.By)
+	case !ok && r.Arrow >= 0 && l.Arrows[r.Arrow].Arrival == row:
+		to = l.Arrows[r.Arrow].Departure
+	}
+	switch {
+	case ok && cause.By < 0:
+		v.say("%s", v.shown.explained().causeText(&cause, make(map[*timeline.Rule]bool)))
+		return
+	case !ok && to == nowhere:
+		v.say("nothing is said to have caused this")
+		return
+	case to == nowhere || to == row:
+		v.say("what caused this has no row of its own in what is shown")
+		return
+	}
+	v.goTo(v.bodyOf(to))
+	if ok {
+		v.say("%s", v.shown.explained().causeText(&cause, make(map[*timeline.Rule]bool)))
+	} else {
+		v.say("this is where it left")
+	}
+}
+
+// rowOfMoment is the row that shows a moment, nowhere if none does.
+func (v *viewer) rowOfMoment(moment int) int {
+	for row := range v.shown.l.Rows {
+		if r := &v.shown.l.Rows[row]; r.Timed() && r.Moment <= moment && slices.Contains(v.momentsOf(row), moment) {
+			return row
+		}
+	}
+	return nowhere
 }
 
 func named(before, name, after string) string {

@@ -45,6 +45,7 @@ func viewKeys() []viewKey {
 		{"", "", []string{"G", "end"}, plainly(func(v *viewer) { v.goTo(v.bodyLength() - 1) }), false},
 		{"Move", "to the row that is marked", []string{"'"}, plainly((*viewer).goToMark), false},
 		{"Look closer", "all that is on record of the row", []string{"enter"}, plainly((*viewer).showDetails), false},
+		{"Look closer", "go to what caused the row", []string{"u"}, plainly((*viewer).goToCause), false},
 		{"Look closer", "mark the row: times are told from it", []string{"m"}, plainly((*viewer).setMark), false},
 		{"Look closer", "what the run is, its clocks, verdicts and marks", []string{"i"}, plainly((*viewer).showAbout), false},
 		{"Find", "filter, as in host:A call:connect -is:lab \"SYN\"", []string{"/"}, plainly((*viewer).askFilter), false},

@@ -92,7 +92,8 @@ func (v *viewer) contextLine() string {
 			parts = append(parts, fmt.Sprintf(format, arguments...))
 		}
 	}
-	add(v.filter != nil, "%d hits", len(v.hits))
+	add(v.filter != nil && len(v.hits) == 1, "1 hit")
+	add(v.filter != nil && len(v.hits) != 1, "%d hits", len(v.hits))
 	add(v.other != nil, "against rep %d: %s", otherRepetition(v.other), v.diff.text())
 	add(len(v.look.Connections) > 0, "conn %s of %d", rangesText(v.look.Connections), len(v.shown.t.Connections))
 	add(v.look.Scale != timeline.ScaleRow, "scale %s", v.look.Scale)
