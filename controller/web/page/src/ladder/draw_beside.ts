@@ -1,6 +1,7 @@
 /** Draws folds, drops, sentences, notes, and the brackets of what did not pass. */
 import type { Repetition, Verdict } from '../data';
 import { span } from '../time';
+import { noteStep } from './frame';
 import { fitText, fitWords } from './pack';
 import type { Mark } from './scene';
 import type { Sketch } from './sketch';
@@ -94,13 +95,14 @@ function hasCall(d: Sketch, lane: number, place: number): boolean {
 
 export function drawNote(d: Sketch, mark: Mark): void {
   const y = d.y(mark.from);
-  if (d.again(42, 0, y, y)) {
+  const x = d.f.note + mark.column * noteStep;
+  if (d.again(42, x, y, y)) {
     return;
   }
   const text = String(mark.ref + 1);
-  d.circle(d.f.note, y, 8.5, 'note');
+  d.circle(x, y, 8.5, 'note');
   if (!d.dense) {
-    d.texts.push({ t: 'text', x: d.f.note, y: y + 3.5, text, anchor: 'middle', style: 'noteText', dim: false });
+    d.texts.push({ t: 'text', x, y: y + 3.5, text, anchor: 'middle', style: 'noteText', dim: false });
   }
 }
 

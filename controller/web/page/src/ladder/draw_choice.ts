@@ -1,5 +1,5 @@
 /** Draws what is chosen, above the picture: selected, pinned, pointed at, and its causes. */
-import { callStep, callWidth, type Frame, mostCalls } from './frame';
+import { callStep, callWidth, type Frame, mostCalls, noteStep } from './frame';
 import { arrowLine, callBox, spanBox, type Window } from './geometry';
 import { clipLine } from './pack';
 import type { Mark, Scene } from './scene';
@@ -116,7 +116,7 @@ function drawOutline(d: Sketch, mark: Mark, line: string, box: string): void {
       d.rect(d.f.time - 6, y + 1, d.f.width - d.f.time, (mark.to - mark.from) * d.w.scale - 2, box);
       break;
     case 'note':
-      d.circle(d.f.note, y, 11, box);
+      d.circle(d.f.note + mark.column * noteStep, y, 11, box);
       break;
     case 'state':
       if (l !== undefined) {

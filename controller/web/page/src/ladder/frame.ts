@@ -7,6 +7,7 @@ export const callWidth = 10;
 export const callStep = 13;
 export const bandWidth = 11;
 export const bandStep = 13;
+export const noteStep = 20;
 /** Calls that are open at once beyond so many share the last column. */
 export const mostCalls = 6;
 
@@ -32,7 +33,7 @@ export interface Frame {
   character: number;
   /** Where the time column ends. */
   time: number;
-  /** Where notes have their place. */
+  /** The middle of the first column of notes. */
   note: number;
   lanes: LaneFrame[];
 }
@@ -41,7 +42,8 @@ export function makeFrame(scene: Scene, width: number, character: number, raw = 
   const { layout } = scene.repetition;
   const { layers } = scene.options;
   const time = Math.ceil(((raw ? rawCharacters(scene) : timeCharacters(scene)) * character * 11) / 12) + 14;
-  const noteWidth = layers.notes && scene.repetition.notes.length > 0 ? 24 : 0;
+  const noteColumns = scene.marks.reduce((most, m) => (m.kind === 'note' ? Math.max(most, m.column + 1) : most), 0);
+  const noteWidth = noteColumns === 0 ? 0 : 6 + noteColumns * noteStep;
   const n = layout.lanes.length;
   const depth = (i: number): number => (layers.calls ? Math.min(layout.lanes[i]!.depth, mostCalls) * callStep : 0);
   const bands = (i: number): number => (layers.states ? scene.bandColumns[i]! * bandStep : 0);
@@ -69,7 +71,7 @@ export function makeFrame(scene: Scene, width: number, character: number, raw = 
     const x = n > 1 ? firstX + ((lastX - firstX) * i) / (n - 1) : firstX;
     lanes.push(lane(i, Math.round(x), i === 0 ? -1 : 1));
   }
-  return { width, character, time, note: time + noteWidth / 2, lanes };
+  return { width, character, time, note: time + 3 + noteStep / 2, lanes };
 }
 
 /** How many characters a host's own time has, with the host's name before it. */

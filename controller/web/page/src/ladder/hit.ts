@@ -1,5 +1,5 @@
 /** Which mark is at a point of the picture. */
-import type { Frame } from './frame';
+import { type Frame, noteStep } from './frame';
 import type { Mark, Scene } from './scene';
 import { arrowLine, callBox, spanBox, type Window } from './geometry';
 
@@ -52,7 +52,7 @@ export function distanceTo(mark: Mark, scene: Scene, frame: Frame, w: Window, x:
     case 'fold':
       return toBox(x, y, frame.time - 6, y0, frame.width - frame.time, y1 - y0);
     case 'note':
-      return Math.max(0, Math.hypot(x - frame.note, y - y0) - 8);
+      return Math.max(0, Math.hypot(x - frame.note - mark.column * noteStep, y - y0) - 8);
     case 'band':
       return lane === undefined ? Infinity : toBox(x, y, lane.side < 0 ? lane.x - lane.end : lane.x, y0, lane.end, y1 - y0);
     case 'state': {

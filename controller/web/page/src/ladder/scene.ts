@@ -69,6 +69,9 @@ export interface Scene {
 /** So many connections at a time have bands of their own beside a lane; what is beyond shares the last column. */
 const mostBands = 5;
 
+/** So many notes stand beside each other. */
+export const mostNotes = 3;
+
 /** How many rows an opened fold may take where rows have one height. */
 const mostOpenRows = 24;
 
@@ -365,7 +368,9 @@ class Builder {
     });
   }
 
+  /** Notes that stand beside one row stand beside each other; beyond the third on the third. */
   notes(): void {
+    const beside = new Map<number, number>();
     this.r.notes.forEach((n, i) => {
       if (this.ofOther(n.connection)) {
         return;
@@ -376,7 +381,9 @@ class Builder {
         return;
       }
       const at = this.place(row);
-      this.add({ kind: 'note', ref: i, lane: -1, from: at, to: at, moments: n.moments, dim: false, column: 0 });
+      const column = beside.get(at) ?? 0;
+      beside.set(at, column + 1);
+      this.add({ kind: 'note', ref: i, lane: -1, from: at, to: at, moments: n.moments, dim: false, column: Math.min(column, mostNotes - 1) });
     });
   }
 }

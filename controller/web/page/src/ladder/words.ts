@@ -84,10 +84,12 @@ function arrowWords(a: Arrow, r: Repetition): string {
   else parts.push('no tap saw it arrive');
   if (a.delayed) parts.push(`${span(a.delay)} ${plusMinus(a.delayErr)} on the way${a.delayErr > a.delay ? ': less than is known of the clocks, so the order is not proven' : ''}`);
   if (a.copy > 0) parts.push(`retransmission ${a.copy}${a.told ? ', as the kernel says' : ''}`);
+  if (a.dupAck > 0) parts.push(`duplicate acknowledgment ${a.dupAck}`);
   if (a.duplicate) parts.push('delivered twice');
   if (a.ambiguous) parts.push('only the likeliest pair');
   if (a.impossible) parts.push('impossible: it arrives before it left for every offset inside the bounds');
-  if (a.reason !== '') parts.push(`reason: ${a.reason}`);
+  if (a.reason !== '') parts.push(`the kernel's reason: ${a.reason}`);
+  if (a.taken) parts.push('the kernel that received it says that it accepted it');
   return parts.join('; ');
 }
 
