@@ -339,7 +339,7 @@ func (d *runDiff) settle() {
 	if len(d.OnlyA)+len(d.OnlyB) > 0 {
 		different = append(different, "variants that one run alone has")
 	}
-	compared := false
+	compared, few := 0, 0
 	for i := range d.Variants {
 		v := &d.Variants[i]
 		of := ""
@@ -358,8 +358,9 @@ func (d *runDiff) settle() {
 			unknown = append(unknown, "the order of events"+of)
 		}
 		for _, p := range v.Phases {
-			compared = compared || p.Ruling != "too few"
-			switch p.Ruling {
+			switch compared++; p.Ruling {
+			case "too few":
+				few++
 			case "changed":
 				different = append(different, p.Phase+of)
 			case "within error":
@@ -367,8 +368,8 @@ func (d *runDiff) settle() {
 			}
 		}
 	}
-	if !compared {
-		unknown = append(unknown, "phases: there are too few repetitions of both to tell any difference from chance")
+	if 2*few >= compared {
+		unknown = append(unknown, "most phases: there are too few repetitions to tell any difference from chance")
 	}
 	switch {
 	case len(different) > 0:

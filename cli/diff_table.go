@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"syncline/controller/statistics"
 )
 
 // drawDiff draws how two runs differ.
@@ -47,21 +49,23 @@ func variantLines(v *variantDiff, o drawOptions) []string {
 		lines = append(lines, phaseTable(v.Phases, o)...)
 		lines = append(lines, phaseCount(v.Phases, o)...)
 	}
-	for _, p := range v.NotCompared {
-		text := fmt.Sprintf("%s is on record %s in A and %s in B: not compared", p.Phase, timesText(p.NA), timesText(p.NB))
-		lines = append(lines, o.sentence("", text)...)
-	}
+	lines = append(lines, loneLines("A", v.NotCompared, func(p lonePhase) int { return p.NA }, func(p lonePhase) int { return p.NB }, o)...)
+	lines = append(lines, loneLines("B", v.NotCompared, func(p lonePhase) int { return p.NB }, func(p lonePhase) int { return p.NA }, o)...)
 	return lines
 }
 
-func timesText(n int) string {
-	switch n {
-	case 0:
-		return "never"
-	case 1:
-		return "once"
+// loneLines name the phases that one run alone has, and how often.
+func loneLines(name string, all []lonePhase, own, other func(lonePhase) int, o drawOptions) []string {
+	var parts []string
+	for _, p := range all {
+		if own(p) > 0 && other(p) == 0 {
+			parts = append(parts, fmt.Sprintf("%s (%d)", p.Phase, own(p)))
+		}
 	}
-	return fmt.Sprintf("%d times", n)
+	if len(parts) == 0 {
+		return nil
+	}
+	return o.sentence("only in "+name+": ", strings.Join(parts, ", "))
 }
 
 // rulingLines say which rulings differ in number.
@@ -80,7 +84,7 @@ func chanceText(p float64) string {
 	switch {
 	case p < 0.001:
 		return "<0.001"
-	case p < 0.01:
+	case p < 0.1:
 		return fmt.Sprintf("%.3f", p)
 	}
 	return fmt.Sprintf("%.2f", p)
@@ -92,7 +96,7 @@ const ordersShown = 6
 // orderText shows the orders of events, the most frequent first, and of the others what they
 // have in another way.
 func orderText(d *orderDiff, o drawOptions) []string {
-	lines := o.sentence("", "order of events      A     B")
+	lines := []string{o.fit("order of events       A     B")}
 	for i := range d.Orders {
 		if i == ordersShown {
 			lines = append(lines, o.sentence("  ", howMany(len(d.Orders)-i, "order")+" more; -o json has them")...)
@@ -104,8 +108,11 @@ func orderText(d *orderDiff, o drawOptions) []string {
 			name = "another"
 		}
 		text := fmt.Sprintf("%-17s%6d%6d  %s", name, s.A, s.B, orderPlaces(s))
-		if s.Different && len(d.Orders) > 1 {
-			text += fmt.Sprintf("  different, p %s", chanceText(s.P))
+		switch {
+		case s.Different && s.P < statistics.Alpha:
+			text += "  different, p " + chanceText(s.P)
+		case s.Different:
+			text += "  different: the other has none"
 		}
 		lines = append(lines, o.fit(text))
 		if i > 0 {
@@ -150,11 +157,10 @@ func orderLinesText(all []orderLine, o drawOptions) []string {
 			return append(lines, o.sentence("  ", howMany(len(all)-i, "line")+" more; -o json has them")...)
 		}
 		steps, instead := changedSteps(l.Steps, l.Instead)
-		text := l.Of + ": " + steps
+		lines = append(lines, o.sentence("  ", l.Of+": "+steps)...)
 		if len(l.Instead) > 0 {
-			text += ", instead of " + instead
+			lines = append(lines, o.sentence("    instead of ", instead)...)
 		}
-		lines = append(lines, o.sentence("  ", text)...)
 	}
 	return lines
 }
@@ -171,12 +177,12 @@ func changedSteps(steps, instead []string) (string, string) {
 	}
 	cut := func(all []string) string {
 		from, to := max(before-1, 0), min(len(all)-after+1, len(all))
-		text := strings.Join(all[from:to], "  ")
+		text := strings.Join(all[from:to], "; ")
 		if from > 0 {
-			text = "… " + text
+			text = "…; " + text
 		}
 		if to < len(all) {
-			text += " …"
+			text += "; …"
 		}
 		if text == "" {
 			return "nothing"
@@ -215,17 +221,7 @@ func phaseTable(all []phaseDiff, o drawOptions) []string {
 			unit.within(p.Err), chanceText(p.P), fmt.Sprintf("%.0f%%", 100*p.Longer), markOf(p),
 		})
 	}
-	for _, drop := range []int{-1, 8, 5, 6, 7} {
-		if drop >= 0 {
-			for i := range rows {
-				rows[i][drop] = ""
-			}
-		}
-		if lines, width := statsColumns(rows, o); width <= o.Width || drop == 7 {
-			return lines
-		}
-	}
-	return nil
+	return fittingColumns(rows, []int{8, 5, 6, 7}, o)
 }
 
 func signed(digits string) string {

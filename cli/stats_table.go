@@ -98,18 +98,22 @@ func statsLines(r *runStats, o drawOptions) []string {
 	if len(r.Groups) == 0 {
 		return append(lines, o.sentence("  ", "no phase is on record")...)
 	}
-	for i := range r.Groups {
-		g := &r.Groups[i]
+	for first := 0; first < len(r.Groups); {
+		g, next := &r.Groups[first], first+1
+		for next < len(r.Groups) && r.Groups[next].Variant == g.Variant && r.Groups[next].Ruling == g.Ruling {
+			next++
+		}
 		lines = append(lines, "")
 		if title := groupTitle(r, g); title != "" {
 			lines = append(lines, o.sentence("", title)...)
 		}
-		lines = append(lines, groupLines(g, o)...)
+		lines = append(lines, groupLines(r.Groups[first:next], o)...)
+		first = next
 	}
 	return lines
 }
 
-// groupTitle says what a group is of, as far as there are several.
+// groupTitle says what groups are of, as far as there are several.
 func groupTitle(r *runStats, g *statsGroup) string {
 	var parts []string
 	if g.Variant != "" {
@@ -122,31 +126,40 @@ func groupTitle(r *runStats, g *statsGroup) string {
 		}
 		parts = append(parts, text)
 	}
-	if g.Of != "" {
-		parts = append(parts, g.Of)
-	}
-	return strings.Join(parts, "  ")
+	return strings.Join(parts, ", ")
 }
 
-// groupLines are the rows of a group under their headings. Where they do not fit, what tells
-// least goes first: the percentiles, then the interval.
-func groupLines(g *statsGroup, o drawOptions) []string {
+// groupLines are the rows of some groups under their headings, each after what it is of.
+// Where they do not fit, what tells least goes first: the percentiles, then the interval.
+func groupLines(groups []statsGroup, o drawOptions) []string {
 	heads := []string{"phase", "n", "", "min", "median", "p90", "p99", "max", "median is in", "±"}
 	rows := [][]string{heads}
-	for i := range g.Phases {
-		rows = append(rows, statsCells(&g.Phases[i]))
-	}
-	for _, drop := range []int{-1, 6, 5, 8, 3, 7} {
-		if drop >= 0 {
-			for i := range rows {
-				rows[i][drop] = ""
-			}
+	for i := range groups {
+		if groups[i].Of != "" {
+			rows = append(rows, []string{groups[i].Of})
 		}
-		if lines, width := statsColumns(rows, o); width <= o.Width || drop == 7 {
+		for k := range groups[i].Phases {
+			rows = append(rows, statsCells(&groups[i].Phases[k]))
+		}
+	}
+	return fittingColumns(rows, []int{6, 5, 8, 3, 7}, o)
+}
+
+// fittingColumns sets rows in columns, without as many of those that may be dropped, in that
+// order, as it takes for the others to fit.
+func fittingColumns(rows [][]string, droppable []int, o drawOptions) []string {
+	for {
+		lines, width := statsColumns(rows, o)
+		if width <= o.Width || len(droppable) == 0 {
 			return lines
 		}
+		for i := range rows {
+			if len(rows[i]) > 1 {
+				rows[i][droppable[0]] = ""
+			}
+		}
+		droppable = droppable[1:]
 	}
-	return nil
 }
 
 func statsCells(row *statsRow) []string {
@@ -166,16 +179,23 @@ func statsCells(row *statsRow) []string {
 	return cells
 }
 
-// statsColumns sets cells in columns, those that are empty in all rows left out.
+// statsColumns sets cells in columns, those that are empty in all rows left out. A row of one
+// cell is a title.
 func statsColumns(rows [][]string, o drawOptions) (lines []string, width int) {
 	widths := make([]int, len(rows[0]))
 	for _, cells := range rows {
 		for i, c := range cells {
-			widths[i] = max(widths[i], o.width(c))
+			if len(cells) > 1 {
+				widths[i] = max(widths[i], o.width(c))
+			}
 		}
 	}
 	widths[0] = max(widths[0], statsNames)
 	for n, cells := range rows {
+		if len(cells) == 1 {
+			lines = append(lines, o.fit(cells[0]))
+			continue
+		}
 		var b strings.Builder
 		for i, c := range cells {
 			if widths[i] == 0 {

@@ -1,0 +1,287 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"syncline/controller/experiment"
+	"syncline/controller/timeline"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// fixture is the path of a recorded run of the library.
+func fixture(name string) string {
+	return "../controller/export/testdata/library/" + name + ".syncline"
+}
+
+// TestStatsAndDiff holds what stats and diff say of recorded runs against files of
+// testdata/stats. Run with -update to write them; read the difference before it is committed.
+func TestStatsAndDiff(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		code int
+		args []string
+	}{
+		{"handshake", 0, []string{"stats", fixture("handshake-and-teardown")}},
+		{"simultaneous-by-end", 0, []string{"stats", fixture("simultaneous-open"), "--by", "end", "--phase", "connect.blocked,connect.syn_transit,connect.wakeup"}},
+		{"variants-ascii", 0, []string{"stats", fixture("blocking-connect"), "--ascii"}},
+		{"several-by-conn", 0, []string{"stats", fixture("backlog-values"), "--by", "conn", "--phase", "connect.blocked"}},
+		{"same", 0, []string{"diff", fixture("simultaneous-open"), fixture("simultaneous-open")}},
+		{"too-few", 1, []string{"diff", fixture("connect-refused"), fixture("handshake-and-teardown")}},
+		{"too-few-of-the-same", 3, []string{"diff", fixture("handshake-and-teardown"), fixture("handshake-and-teardown")}},
+	} {
+		t.Run(test.file, func(t *testing.T) {
+			t.Setenv("COLUMNS", "80")
+			var out, errs bytes.Buffer
+			if code := Main(t.Context(), test.args, Streams{Out: &out, Err: &errs}); code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, errs.String())
+			}
+			for _, line := range strings.Split(out.String(), "\n") {
+				if columns.StringWidth(line) > 80 {
+					t.Errorf("wider than 80 columns: %s", line)
+				}
+			}
+			if strings.Contains(test.file, "ascii") && strings.ContainsFunc(out.String(), func(r rune) bool { return r > 126 }) {
+				t.Errorf("not ASCII:\n%s", out.String())
+			}
+			name := filepath.Join("testdata", "stats", test.file+".txt")
+			if *update {
+				if err := os.WriteFile(name, out.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			want, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), out.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestStatsAsData reads what the other formats say, which must be the same in all of them.
+func TestStatsAsData(t *testing.T) {
+	run := func(format string) []byte {
+		var out, errs bytes.Buffer
+		if code := Main(t.Context(), []string{"stats", fixture("simultaneous-open"), "-o", format}, Streams{Out: &out, Err: &errs}); code != 0 {
+			t.Fatalf("-o %s: exit code %d: %s", format, code, errs.String())
+		}
+		return out.Bytes()
+	}
+	var whole struct {
+		Schema string
+		Runs   []struct {
+			Run         string
+			Repetitions int
+			Rulings     map[string]int
+			Groups      []struct {
+				Ruling string
+				Phases []map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal(run("json"), &whole); err != nil {
+		t.Fatal(err)
+	}
+	if whole.Schema != "syncline.stats/1" || len(whole.Runs) != 1 || len(whole.Runs[0].Groups) != 2 || whole.Runs[0].Repetitions != 22 {
+		t.Fatalf("json says %+v", whole)
+	}
+	var fromJSON []string
+	for _, g := range whole.Runs[0].Groups {
+		for _, p := range g.Phases {
+			fromJSON = append(fromJSON, fmt.Sprintf("%s %s %.0f %.0f", g.Ruling, p["phase"], p["n"], p["median_ns"]))
+		}
+	}
+	var fromLines []string
+	for line := range strings.Lines(string(run("ndjson"))) {
+		var row map[string]any
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		fromLines = append(fromLines, fmt.Sprintf("%s %s %.0f %.0f", row["ruling"], row["phase"], row["n"], row["median_ns"]))
+	}
+	rows, err := csv.NewReader(bytes.NewReader(run("csv"))).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(name string) int { return slices.Index(rows[0], name) }
+	var fromCSV []string
+	for _, row := range rows[1:] {
+		fromCSV = append(fromCSV, strings.Join([]string{row[at("ruling")], row[at("phase")], row[at("n")], row[at("median_ns")]}, " "))
+	}
+	if diff := cmp.Diff(fromJSON, fromLines); diff != "" || len(fromJSON) < 20 {
+		t.Errorf("json and ndjson differ:\n%s", diff)
+	}
+	if diff := cmp.Diff(fromJSON, fromCSV); diff != "" {
+		t.Errorf("json and csv differ:\n%s", diff)
+	}
+}
+
+func TestStatsUsage(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"stats", fixture("connect-refused"), "--phase", "connect.blokced"}, "no phase \"connect.blokced\"; there are: connect.blocked"},
+		{[]string{"stats", fixture("connect-refused"), "--by", "host"}, "there are end, conn, variant"},
+		{[]string{"stats", fixture("connect-refused"), "-o", "yaml"}, "no output format"},
+		{[]string{"stats", fixture("connect-refused") + "@1"}, "leave out @1"},
+		{[]string{"diff", fixture("connect-refused"), fixture("connect-refused"), "--threshold", "2"}, "give a share, as 2%"},
+		{[]string{"diff", fixture("connect-refused")}, "accepts 2 arg(s)"},
+	} {
+		var out, errs bytes.Buffer
+		if code := Main(t.Context(), test.args, Streams{Out: &out, Err: &errs}); code != exitUsage || !strings.Contains(errs.String(), test.want) {
+			t.Errorf("%v: exit code %d: %s, want %q", test.args, code, errs.String(), test.want)
+		}
+	}
+	var out, errs bytes.Buffer
+	code := Main(t.Context(), []string{"stats", fixture("connect-refused"), "--phase", "teardown.whole"}, Streams{Out: &out, Err: &errs})
+	if code != exitInconclusive || !strings.Contains(errs.String(), "no repetition has a phase teardown.whole on record") {
+		t.Errorf("a phase that is not there: exit code %d: %s", code, errs.String())
+	}
+}
+
+// digestsOf are so many repetitions that passed, whose connect took what is given, with a
+// story each.
+func digestsOf(variant string, stories []string, err int64, ns ...int64) []*timeline.Digest {
+	var all []*timeline.Digest
+	for i, n := range ns {
+		id := stories[i%len(stories)]
+		all = append(all, &timeline.Digest{
+			Repetition: i + 1, Variant: variant, Ruling: timeline.Pass, Moments: 1, Connections: []string{"c to s"},
+			Phases: []timeline.DigestPhase{{Name: "connect.blocked", Nanoseconds: n, Err: err}},
+			Story:  &timeline.Story{ID: id, Lines: []timeline.StoryLine{{Of: "c at A", Steps: []string{"→ SYN", id}}}},
+		})
+	}
+	return all
+}
+
+func summarizedAs(digests []*timeline.Digest) *summarized {
+	return &summarized{name: "r", run: &synclinev1.Run{Id: "r"}, digests: digests}
+}
+
+func steps(n int, from, step int64) []int64 {
+	all := make([]int64, n)
+	for i := range all {
+		all[i] = from + int64(i)*step
+	}
+	return all
+}
+
+// TestDiffAnswers gives diff runs whose difference is known.
+func TestDiffAnswers(t *testing.T) {
+	one, two := []string{"x"}, []string{"y"}
+	opts := diffOptions{share: 0.02}
+	base := digestsOf("", one, 0, steps(20, 100_000, 100)...)
+	lost := digestsOf("", one, 0, steps(20, 100_000, 100)...)
+	for _, d := range lost {
+		d.StoryDoubt = "the tap lost 3 packets"
+	}
+	failed := digestsOf("", one, 0, steps(20, 100_000, 100)...)
+	for _, d := range failed[:10] {
+		d.Ruling = timeline.Fail
+	}
+	varied := make([]string, 20)
+	for i := range varied {
+		varied[i] = strconv.Itoa(i)
+	}
+	others := make([]string, 20)
+	for i := range others {
+		others[i] = strconv.Itoa(100 + i)
+	}
+	for _, test := range []struct {
+		name    string
+		a, b    []*timeline.Digest
+		want    string
+		because string
+	}{
+		{"itself", base, base, answerSame, ""},
+		{"slower", base, digestsOf("", one, 0, steps(20, 150_000, 100)...), answerDifferent, "connect.blocked"},
+		{"slower by less than matters", base, digestsOf("", one, 0, steps(20, 101_000, 100)...), answerSame, ""},
+		{"slower by less than ±", base, digestsOf("", one, 80_000, steps(20, 150_000, 100)...), answerUnknown, "connect.blocked"},
+		{"another order", base, digestsOf("", two, 0, steps(20, 100_000, 100)...), answerDifferent, "the order of events"},
+		{"one repetition in another order", base[:1], digestsOf("", two, 0, 100_000), answerDifferent, "the order of events"},
+		{"now and then another order", base, digestsOf("", slices.Concat(slices.Repeat(one, 19), two), 0, steps(20, 100_000, 100)...), answerSame, ""},
+		{"never the same order twice", digestsOf("", varied, 0, steps(20, 100_000, 100)...), digestsOf("", others, 0, steps(20, 100_000, 100)...), answerUnknown, "the order of events"},
+		{"packets lost", base, lost, answerUnknown, "the order of events"},
+		{"too few", base[:3], base[:3], answerUnknown, "too few repetitions"},
+		{"failures", base, failed, answerDifferent, "came to fail"},
+		{"another variant", base, digestsOf("late", one, 0, steps(20, 100_000, 100)...), answerDifferent, "variants"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := diffOf(summarizedAs(test.a), summarizedAs(test.b), opts)
+			if d.Answer != test.want || !strings.Contains(strings.Join(d.Because, ", "), test.because) {
+				t.Errorf("%s because %v, want %s because %s", d.Answer, d.Because, test.want, test.because)
+			}
+			var out bytes.Buffer
+			for _, width := range []int{40, 60, 80, 140} {
+				if err := drawDiff(&out, d, drawOptions{Width: width}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestChangedSteps(t *testing.T) {
+	steps, instead := changedSteps([]string{"a", "b", "x", "c", "d"}, []string{"a", "b", "c", "d"})
+	if steps != "…; b; x; c; …" || instead != "…; b; c; …" {
+		t.Errorf("got %q instead of %q", steps, instead)
+	}
+	if steps, instead = changedSteps(nil, []string{"a"}); steps != "nothing" || instead != "a" {
+		t.Errorf("got %q instead of %q", steps, instead)
+	}
+}
+
+func TestTimeUnits(t *testing.T) {
+	for _, test := range []struct {
+		median, ns int64
+		want       string
+	}{
+		{380, 95, "95 ns"}, {40_140_000, 40_140_000, "40.1 ms"}, {40_140_000, 9_996_000, "10.0 ms"}, {40_140_000, 99_960_000, "100 ms"},
+		{12_000, 1_200_000_000, "1.2s µs"}, {40_140_000, 35_000, "35µs ms"}, {12_000, 0, "0 µs"}, {12_000, -1_000, "−1.00 µs"}, {2_000_000_000, 1_003_000_000, "1.00 s"},
+	} {
+		unit := unitOf(test.median)
+		if got := unit.digits(test.ns) + " " + unit.name; got != test.want {
+			t.Errorf("%d ns beside %d ns is %q, want %q", test.ns, test.median, got, test.want)
+		}
+	}
+	for _, test := range []struct {
+		median, err int64
+		want        string
+	}{{40_140_000, 38, "38ns"}, {40_140_000, 101, "110ns"}, {12_000, 5_801, "5.9"}, {12_000, 0, "0"}, {380, 101, "110"}} {
+		if got := unitOf(test.median).within(test.err); got != test.want {
+			t.Errorf("± %d ns beside %d ns is %q, want %q", test.err, test.median, got, test.want)
+		}
+	}
+}
+
+func TestCompareNatural(t *testing.T) {
+	all := []string{"client[10].c", "client[2].c", "client[1].c", "b", "client"}
+	slices.SortFunc(all, compareNatural)
+	if diff := cmp.Diff([]string{"b", "client", "client[1].c", "client[2].c", "client[10].c"}, all); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestPhaseNamesFit keeps the table of phases in 80 columns.
+func TestPhaseNamesFit(t *testing.T) {
+	for _, name := range experiment.PhaseNames() {
+		if len(name) > statsNames {
+			t.Errorf("%s is longer than %d columns", name, statsNames)
+		}
+	}
+}
