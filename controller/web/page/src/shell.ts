@@ -268,7 +268,7 @@ export class Shell {
     const { run, view } = this.app;
     this.printed.replaceChildren(
       make('p', {}, `${run.experiment} · ${run.id} @${view.repetition} · ${this.ruling.textContent} ${this.why.textContent} · ${this.app.page.tool} · ${run.command}`),
-      svg);
+      svg, make('ol', {}, ...(this.app.repetition?.notes ?? []).map((n) => make('li', {}, n.text))));
   }
 
   /** Shows what went wrong until someone closes it. */

@@ -28,7 +28,7 @@ export function drawArrow(d: Sketch, mark: Mark): void {
     return;
   }
   if (d.dense) {
-    d.line(clipped, a.impossible || a.lost || a.dropped || kind === 'rst' ? style : `arrow-${kind}-dense`);
+    d.line(clipped, !d.pale || a.impossible || a.lost || a.dropped || kind === 'rst' ? style : `arrow-${kind}-dense`);
     return;
   }
   d.line(clipped, style);

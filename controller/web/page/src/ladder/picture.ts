@@ -16,7 +16,7 @@ export const mostDetailed = 3000;
 /** Draws a part of the scene; in bare lines and bars if that is wanted, or if it has too many marks. */
 export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, bare = false): Shape[] {
   const found = marksIn(scene, w);
-  const d = new Sketch(scene, frame, w, times, bare || found.length > mostDetailed);
+  const d = new Sketch(scene, frame, w, times, bare || found.length > mostDetailed, found.length > mostDetailed);
   drawLines(d);
   for (const kind of ['band', 'fold', 'span', 'call', 'arrow', 'state', 'drop', 'sentence', 'note'] as const) {
     const own = found.map((i) => scene.marks[i]!).filter((m) => m.kind === kind);

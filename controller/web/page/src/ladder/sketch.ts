@@ -30,6 +30,8 @@ export class Sketch {
   readonly times: Times;
   /** Too many for texts and heads. */
   readonly dense: boolean;
+  /** So many that lines are pale, for those that lie on each other to be darker. */
+  readonly pale: boolean;
   readonly r: Repetition;
   readonly shapes: Shape[] = [];
   readonly texts: Shape[] = [];
@@ -38,12 +40,13 @@ export class Sketch {
   private readonly seen = new Set<number>();
   dim = false;
 
-  constructor(scene: Scene, frame: Frame, w: Window, times: Times, dense: boolean) {
+  constructor(scene: Scene, frame: Frame, w: Window, times: Times, dense: boolean, pale = dense) {
     this.s = scene;
     this.f = frame;
     this.w = w;
     this.times = times;
     this.dense = dense;
+    this.pale = pale;
     this.r = scene.repetition;
   }
 

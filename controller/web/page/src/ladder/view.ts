@@ -20,11 +20,14 @@ import { margin, Sight } from './sight';
 import type { Times } from './sketch';
 import { makeSpoken, speak } from './spoken';
 import { variables } from './style';
-import { drawSVG } from './svg';
+import { type Colour, drawSVG } from './svg';
 import { Tip } from './tip';
 import { toggleLayer, Tools } from './tools';
 
 const namespace = 'http://www.w3.org/2000/svg';
+
+/** The width of a picture of the whole ladder at least, in pixels: that of a sheet of paper. */
+const leastWidth = 1000;
 
 export class Ladder implements Panel {
   readonly id = 'ladder';
@@ -142,9 +145,14 @@ export class Ladder implements Panel {
     if (scene === null || frame === null) {
       return null;
     }
+    const colour: Colour = ofPage ? (name) => `var(--${name})` : this.colour;
+    if (!whole) {
+      return svgDocument(this.app.run, scene, frame, this.sight.window(), this.times(), colour, this.font);
+    }
     const scale = this.sight.scale();
-    const w = whole ? { top: -margin / scale, scale, height: Math.ceil(scene.length * scale + 2 * margin) } : this.sight.window();
-    return svgDocument(this.app.run, scene, frame, w, this.times(), ofPage ? (name) => `var(--${name})` : this.colour, this.font);
+    const w = { top: -margin / scale, scale, height: Math.ceil(scene.length * scale + 2 * margin) };
+    const wide = makeFrame(scene, Math.max(leastWidth, frame.width), this.character, this.app.view.times === 'raw');
+    return svgDocument(this.app.run, scene, wide, w, this.times(), colour, this.font);
   }
 
   private readonly colour = (name: string): string => this.colours.get(name) ?? '#888';
