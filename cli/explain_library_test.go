@@ -148,7 +148,7 @@ func checkCauses(t *testing.T, name string, tl *timeline.Timeline, c *timeline.C
 		if k.Effect != i {
 			t.Errorf("%s@%d: the cause of moment %d is said to be of moment %d", name, tl.Repetition, i, k.Effect)
 		}
-		before, known := tl.Certain(k.By, i)
+		before, known := c.Timeline().Certain(k.By, i)
 		if known && !before {
 			t.Errorf("%s@%d: %q is said to come of %q, which surely was later", name, tl.Repetition, c.Words(i), c.Words(k.By))
 		}
