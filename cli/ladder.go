@@ -62,8 +62,9 @@ func (a *app) ladderCommand() *cobra.Command {
 		Use:   "ladder RUN[@REP]",
 		Short: "Draw the timeline of one repetition",
 		Long: `Draw the timeline of one repetition: a lane for each host, brackets for calls,
-arrows for packets. Without @REP it is the first repetition with a verdict that is
-not pass, else the first.`,
+arrows for packets. Without @REP it is the repetition to look at first: the worst
+verdict that is not pass, else the order of events that the fewest have, else the
+oddest by its phases, else the first.`,
 		Example: `  syncline ladder r-7f3c2a10
   syncline ladder r-7f3c2a10 --interactive
   syncline ladder r-7f3c2a10@17 -o json
@@ -144,6 +145,9 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 		return writeJSON(a.Out, answer.Timeline, true)
 	case "ndjson":
 		return writeMoments(a.Out, answer.Timeline, opts.raw)
+	}
+	if answer.Because != "" {
+		fmt.Fprintf(a.Err, "repetition %d, since %s\n", t.Repetition, answer.Because)
 	}
 	layout, err := layLadder(t, opts)
 	if err != nil {
