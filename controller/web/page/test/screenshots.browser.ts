@@ -16,7 +16,7 @@ test.skipIf(directory === '')('pictures for documentation', async () => {
     expect(open.wrongs).toEqual([]);
     await open.close();
   };
-  await take('ladder', reports.pictured, {});
+  await take('ladder', reports.measured, {});
   await take('ladder-dark', reports.pictured, { theme: 'dark', hash: 'scale=linear&panel=events&filter=flags:RST' }, async ({ page }) => {
     await page.keyboard.press('n');
     await page.keyboard.press('Enter');
