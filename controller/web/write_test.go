@@ -47,7 +47,7 @@ func hostilePage(t *testing.T, text string) *Page {
 
 // parsed is a page as a browser reads it.
 type parsed struct {
-	title, policy, plain string
+	title, policy string
 	// scripts and styles are the texts of those elements that are a browser's business;
 	// blocks those with data, by id.
 	scripts, styles []string
