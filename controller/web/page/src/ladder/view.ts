@@ -172,7 +172,7 @@ export class Ladder implements Panel {
     this.active = active === undefined || fresh ? -1 : this.scene.marks.findIndex((m) => m.kind === active.kind && m.ref === active.ref);
     this.unhover(true);
     this.refit();
-    if (anchor !== null) {
+    if (anchor !== null && !(anchor.top && scale !== before?.options.scale)) {
       this.sight.put(this.scene.places.of(anchor.at), anchor.y, ...(scale === before?.options.scale ? [] : [this.sight.startScale()]));
     } else {
       this.start();
@@ -180,7 +180,7 @@ export class Ladder implements Panel {
   }
 
   /** What should stay where it is: the selected moment if it is in sight, else the top or the middle. */
-  private anchor(): { at: number; y: number } | null {
+  private anchor(): { at: number; y: number; top: boolean } | null {
     const { scene, sight } = this;
     if (scene === null || sight.height === 0) {
       return null;
@@ -190,12 +190,12 @@ export class Ladder implements Panel {
     if (m !== undefined) {
       const y = sight.y(scene.rows[m.row] ?? NaN);
       if (y >= 0 && y <= sight.height) {
-        return { at: m.at, y };
+        return { at: m.at, y, top: false };
       }
     }
     const w = sight.window();
     const y = w.top <= 0 ? sight.y(0) : Math.min(w.height / 2, sight.y(scene.length));
-    return { at: scene.places.at(w.top + y / w.scale), y };
+    return { at: scene.places.at(w.top + y / w.scale), y, top: w.top <= 0 };
   }
 
   private refit(): void {
@@ -235,8 +235,13 @@ export class Ladder implements Panel {
     }
     if (range !== null && range !== this.ownRange) {
       this.showRange(range);
-    } else {
-      this.sight.start();
+      return;
+    }
+    this.sight.start();
+    // What the lab did before the zero may fill all that is in sight.
+    const zero = this.scene?.places.of(0) ?? 0;
+    if (this.sight.y(zero) > this.sight.height * 0.75) {
+      this.sight.put(zero, this.sight.height / 6);
     }
   }
 
