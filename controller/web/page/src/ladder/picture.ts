@@ -9,6 +9,7 @@ import type { Frame } from './frame';
 import { marksIn, type Window } from './geometry';
 import type { Mark, Scene } from './scene';
 import { type Shape, Sketch, type Times } from './sketch';
+import { packetKind } from './style';
 
 /** Above so many marks, each is drawn as a line or a bar alone. */
 export const mostDetailed = 3000;
@@ -20,15 +21,13 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
   drawLines(d);
   for (const kind of ['band', 'fold', 'span', 'call', 'arrow', 'state', 'drop', 'sentence', 'note'] as const) {
     const own = found.map((i) => scene.marks[i]!).filter((m) => m.kind === kind);
-    // What went wrong is told first, while there is room for it.
-    const wrong = kind === 'arrow' ? own.filter((m) => wentWrong(scene.repetition.layout.arrows[m.ref]!)) : [];
-    for (const mark of wrong) {
-      drawMark(d, mark);
+    if (kind === 'arrow') {
+      // What counts most is told first, while there is room for it.
+      const rank = new Map(own.map((m) => [m, rankOf(scene.repetition.layout.arrows[m.ref]!)]));
+      own.sort((m, n) => rank.get(m)! - rank.get(n)!);
     }
     for (const mark of own) {
-      if (wrong.length === 0 || !wentWrong(scene.repetition.layout.arrows[mark.ref]!)) {
-        drawMark(d, mark);
-      }
+      drawMark(d, mark);
     }
   }
   if (!bare) {
@@ -38,8 +37,19 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
   return d.finish();
 }
 
-function wentWrong(a: Arrow): boolean {
-  return a.lost || a.dropped || a.reset || a.impossible;
+/** What went wrong, then what opens and closes, then data, then the rest. */
+function rankOf(a: Arrow): number {
+  if (a.lost || a.dropped || a.reset || a.impossible) {
+    return 0;
+  }
+  switch (packetKind(a.words, a.reset)) {
+    case 'syn':
+    case 'fin':
+      return 1;
+    case 'data':
+      return 2;
+  }
+  return 3;
 }
 
 function drawLines(d: Sketch): void {
