@@ -24,16 +24,21 @@ var dataNotes = []noteKind{
 
 func (n *noter) dataRepeated() {
 	n.eachEnd(func(ci int, own, peer *endView) {
+		sent := make(map[uint32][]*tapped)
+		var again []uint32
 		for i := range own.sights {
 			s := &own.sights[i]
-			if !s.out || s.p.PayloadLength == 0 || s.has(SYN) || s.s.Copy > 0 {
+			if !s.out || s.s.Departure < 0 || s.p.PayloadLength == 0 || s.p.Flags&(SYN|RST) != 0 {
 				continue
 			}
-			all := own.same(s)
-			if len(all) < 2 || all[0] != s {
-				continue
+			if all := sent[s.p.Seq]; len(all) == 1 {
+				again = append(again, s.p.Seq)
 			}
-			n.say(ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(s.p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, peer)), momentsOf(all)...)
+			sent[s.p.Seq] = append(sent[s.p.Seq], s)
+		}
+		for _, seq := range again {
+			all := sent[seq]
+			n.say(ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(all[0].p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, peer)), momentsOf(all)...)
 		}
 	})
 }
@@ -174,10 +179,18 @@ func (n *noter) sendReturned() {
 		if !own.own.HasISN {
 			return
 		}
+		at := 0
 		for _, x := range own.writesOf() {
-			came := peer.cameFirst(func(s *tapped) bool {
-				return s.p.PayloadLength > 0 && int32(s.p.Seq+uint32(s.p.PayloadLength)-own.own.ISN-x.to) >= 0
-			})
+			var came *tapped
+			for ; at < len(peer.sights) && came == nil; at++ {
+				if s := &peer.sights[at]; !s.out && s.p.PayloadLength > 0 && int32(s.p.Seq+uint32(s.p.PayloadLength)-own.own.ISN-x.to) >= 0 {
+					came = s
+				}
+			}
+			if came != nil {
+				// It may hold the last byte of the next call as well.
+				at--
+			}
 			if x.leave < 0 || came == nil || !n.ordered(x.leave, came.moment) {
 				continue
 			}
