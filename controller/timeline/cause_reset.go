@@ -130,9 +130,6 @@ func (w *sender) changed(word string, before int) bool {
 	return in
 }
 
-// closedListener reports whether the listener that an end came from was closed before a moment.
-func (w *sender) closedListener(before int) bool { return w.listenerClose(before) != nil }
-
 // listenerClose is the call that closed the listener of an end that nobody accepted.
 func (w *sender) listenerClose(before int) *callSpan {
 	if w.ref.End != ServerEnd || w.own.Socket != "" || w.host < 0 {

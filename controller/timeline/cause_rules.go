@@ -127,7 +127,6 @@ var (
 	ruleLabMeet        = &Rule{Name: "lab-meet", Text: "the last lane of a meeting has come, and all go on at one instant", Sources: []string{"the experiment's meet()"}}
 	ruleSignalSent     = &Rule{Name: "signal-sent", Text: "signal() tells the lab", Sources: []string{"the experiment's signal()"}}
 	ruleSignalCame     = &Rule{Name: "signal-came", Text: "the lab tells a lane's signal to the hosts that wait for it", Sources: []string{"the experiment's signal()"}}
-	ruleSocketUsers    = &Rule{Name: "close-wakes", Text: "the socket was closed under the call", Sources: []string{"close(2)"}}
 )
 
 // What brings an end to a state.
