@@ -27,7 +27,7 @@ type homes struct {
 	accepts map[EndRef]int
 	// closes are the returns of the calls that closed an end for the last time.
 	closes map[EndRef]int
-	taken   map[EndRef]*life
+	taken  map[EndRef]*life
 }
 
 // settle gives each life its end, and each of its moments the connection.
