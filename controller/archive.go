@@ -51,7 +51,7 @@ func recordOf(b *export.Bundle) (store.Run, error) {
 	}
 	run, err := recordFromProto(&m, b.Source)
 	if err == nil && run.ID != b.Manifest.Run {
-		err = fmt.Errorf("it is of run %s, and the manifest says %s", run.ID, b.Manifest.Run)
+		err = fmt.Errorf("it is of run %s, and the manifest says %q", run.ID, b.Manifest.Run)
 	}
 	return run, err
 }

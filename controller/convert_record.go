@@ -63,6 +63,9 @@ func checkRecord(run *store.Run) error {
 	switch {
 	case run.ID == "":
 		return fmt.Errorf("it names no run")
+	case !store.ValidRunID(run.ID):
+		// Files get their names from it, and terminals show it.
+		return fmt.Errorf("run id %q: 1 to %d lower-case letters, digits and dashes, not a dash first, are possible", run.ID, store.MaxNameBytes)
 	case !run.State.Final() || len(run.Seal) == 0:
 		return fmt.Errorf("run %s is %s and not sealed", run.ID, run.State)
 	case run.RepetitionsDone > run.Repetitions || run.Repetitions > maxRepetitions:
@@ -78,6 +81,10 @@ func checkRecord(run *store.Run) error {
 	}
 	agents := map[string]bool{}
 	for _, h := range run.Hosts {
+		// What an experiment may call a host is one of the names that an agent may have.
+		if !agentName.MatchString(h.Name) || !agentName.MatchString(h.Agent) {
+			return fmt.Errorf("host %q of run %s with agent %q: 1 to 63 letters, digits, dots, dashes and underscores are possible for either", h.Name, run.ID, h.Agent)
+		}
 		if agents[h.Agent] {
 			return fmt.Errorf("agent %q has two roles in run %s", h.Agent, run.ID)
 		}
