@@ -150,6 +150,10 @@ func endName(v *viewer, host int, address string) string {
 
 func (v *viewer) pickRepetition() tea.Cmd {
 	return v.listed(func(v *viewer) tea.Cmd {
+		if len(v.list) == 0 {
+			v.say("no repetition of the run was done to its end")
+			return nil
+		}
 		var lines []string
 		at := 0
 		for i := range v.list {
@@ -169,6 +173,6 @@ func (v *viewer) pick(title string, lines []string, at int, choose func(*viewer,
 	for i := range lines {
 		lines[i] = v.o.cut(lines[i], max(v.o.Width-2, 1))
 	}
-	v.panel = &viewPanel{title: title, lines: lines, at: min(at, len(lines)-1), choose: choose}
+	v.panel = &viewPanel{title: title, lines: lines, at: max(min(at, len(lines)-1), 0), choose: choose}
 	v.panel.first = max(v.panel.at-v.panelRoom()+1, 0)
 }
