@@ -91,6 +91,8 @@ func (w *sender) answeredBy(of, s *tapped, said *Trace) *Rule {
 		return ruleOverflowReset
 	case reason == "NO_SOCKET", drop == "NO_SOCKET":
 		return stranger
+	case said != nil && StateName(said.State) == stateListen && !opening:
+		return ruleListenerStray
 	case of.has(ACK) && opening && of.p.Ack != before.end():
 		return ruleBadACK
 	case before == nil:

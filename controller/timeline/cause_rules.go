@@ -66,6 +66,7 @@ var (
 	ruleExitReset     = &Rule{Name: "exit-reset", Text: "the kernel closes the descriptors of a process that ends, and that aborts this connection", Sources: []string{"exit(3)", "close(2)"}}
 	ruleNoSocket      = &Rule{Name: "closed-port", Text: "a SYN for a port that nobody listens on is answered with a RST", Sources: []string{"RFC 9293 3.10.7.1"}}
 	ruleNoConnection  = &Rule{Name: "no-connection", Text: "a segment of a connection that this host does not have is answered with a RST", Sources: []string{"RFC 9293 3.10.7.1", "RFC 9293 3.5.1"}}
+	ruleListenerStray = &Rule{Name: "listener-answers", Text: "a listener answers a segment that opens no connection with a RST", Sources: []string{"RFC 9293 3.10.7.2", "RFC 9293 3.5.2"}}
 	ruleFirewallReset = &Rule{Name: "firewall-reset", Text: "a rule of the firewall rejects the segment with a RST", Sources: []string{"nft(8) reject"}}
 	ruleOverflowReset = &Rule{Name: "overflow-reset", Text: "the accept queue is full and tcp_abort_on_overflow is set: the third ACK is answered with a RST", Sources: []string{"tcp(7) tcp_abort_on_overflow"}}
 	ruleDataClosed    = &Rule{Name: "data-after-close", Text: "data for a socket that nobody can read from any more are answered with a RST", Sources: []string{"RFC 9293 3.10.7.4", "RFC 1122 4.2.2.13"}}

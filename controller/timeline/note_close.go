@@ -21,6 +21,7 @@ var closingNotes = []noteKind{
 	{"reset-listener", "connections that were reset since nobody had accepted them", []string{"listen(2)", "RFC 9293 3.10.4"}, (*noter).resetListener},
 	{"reset-data-after-close", "data that came after close() and were answered with a RST", []string{"RFC 1122 4.2.2.13"}, (*noter).resetData},
 	{"reset-no-connection", "a RST for a connection that the host does not have", []string{"RFC 9293 3.5.1", "RFC 9293 3.10.7.1"}, (*noter).resetStranger},
+	{"reset-by-listener", "a RST of a listener for what opens no connection", []string{"RFC 9293 3.10.7.2", "RFC 9293 3.5.2"}, (*noter).resetStray},
 	{"reset-firewall", "a RST that a firewall made, not TCP", []string{"nft(8) reject"}, (*noter).resetFirewall},
 	{"no-time-wait", "a connection of which nobody holds TIME_WAIT, since a RST ended it", []string{"RFC 9293 3.10.7.4", "RFC 1337"}, (*noter).noTimeWait},
 	{"process-gone", "a kernel that closed the sockets of a process that ended", []string{"exit(3)", "close(2)", "signal(7)"}, (*noter).processGone},
@@ -275,6 +276,15 @@ func (n *noter) resetStranger() {
 		if rst, k := n.by(own, ruleNoConnection); rst != nil {
 			n.say(ci, fmt.Sprintf("%s had no connection any more to which the %s belonged, so its kernel answered with a RST.",
 				n.name(own.host), n.t.Moments[k.By].Event.Packet.Flags), k.By, rst.moment)
+		}
+	})
+}
+
+func (n *noter) resetStray() {
+	n.eachEnd(func(ci int, own, _ *endView) {
+		if rst, k := n.by(own, ruleListenerStray); rst != nil {
+			n.say(ci, fmt.Sprintf("The %s met a listener of %s, and not the connection that it belonged to: the kernel answered with a RST.",
+				n.t.Moments[k.By].Event.Packet.Flags, n.name(own.host)), k.By, rst.moment)
 		}
 	})
 }
