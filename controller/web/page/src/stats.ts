@@ -3,7 +3,8 @@ import type { App, Change, Panel } from './app';
 import type { PhaseStatistics, Ruling } from './data';
 import { make, tableOf } from './elements';
 import { plusMinus, span } from './time';
-import { fewest, pictureOf, type Series } from './stats_picture';
+import { fewest, intervalWords, pictureOf, type Series } from './stats_picture';
+import { hasInterval } from './stats_math';
 
 /** A phase of one end, in all runs and variants that have it. */
 export interface Group {
@@ -118,7 +119,7 @@ export class StatisticsPanel implements Panel {
     this.values.replaceChildren(...group.series.map((s) => {
       const sorted = [...s.statistics.values].sort((a, b) => b.ns - a.ns);
       const shown = sorted.length <= fewest ? sorted : [...sorted.slice(0, 20), ...sorted.slice(-5)];
-      const caption = `${s.name}: ${sorted.length <= fewest ? 'all values' : 'the 20 longest and the 5 shortest'}, ${intervalSentence(s.statistics)}`;
+      const caption = `${s.name}: ${sorted.length <= fewest ? 'all values' : 'the 20 longest and the 5 shortest'}, ${intervalWords(s.statistics)}`;
       return tableOf(caption, ['repetition', 'conn', 'length', '±', 'ruling'], shown.map((v) => [
         make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ run: s.run, repetition: v.repetition }) }, `@${v.repetition}`),
         v.connection === 0 ? '' : String(v.connection), span(v.ns), plusMinus(v.err), s.rulingOf(v.repetition),
@@ -134,7 +135,7 @@ export class StatisticsPanel implements Panel {
       return [
         make('button', { type: 'button', class: 'link', 'aria-pressed': String(g.title === this.chosen), onclick: () => this.choose(g) }, g.title),
         ...(several ? [s.name] : []),
-        p.n.toLocaleString('en'), span(p.min), span(p.median), p.n > 1 ? `${span(p.low)} … ${span(p.high)}` : '', span(p.p90), span(p.p99), span(p.max), plusMinus(p.err),
+        p.n.toLocaleString('en'), ...figuresOf(p),
       ];
     }));
     const heads = ['phase', ...(several ? ['run'] : []), 'n', 'min', 'median', 'interval of the median', 'p90', 'p99', 'max', '±'];
@@ -146,7 +147,7 @@ export class StatisticsPanel implements Panel {
     this.show();
     for (const b of this.all.querySelectorAll('button')) b.setAttribute('aria-pressed', String(b.textContent === g.title));
     this.heading.scrollIntoView({ block: 'nearest' });
-    this.app.announce(`${g.title}: ${g.series.map((s) => intervalSentence(s.statistics)).join('; ')}`);
+    this.app.announce(`${g.title}: ${g.series.map((s) => intervalWords(s.statistics)).join('; ')}`);
   }
 }
 
@@ -154,6 +155,8 @@ function remarksOf(s: Series): string[] {
   return s.statistics.warnings.map((w) => `${s.name}: ${w}`);
 }
 
-function intervalSentence(p: PhaseStatistics): string {
-  return p.n > 1 ? `median ${span(p.median)} (${span(p.low)} … ${span(p.high)} with ${(p.confidence * 100).toFixed(0)} %)` : `${p.n} value`;
+/** The figures of a phase in the order of the table's columns; blank where no value counts. */
+export function figuresOf(p: PhaseStatistics): string[] {
+  if (p.n === 0) return ['', '', '', '', '', '', ''];
+  return [span(p.min), span(p.median), hasInterval(p) ? `${span(p.low)} … ${span(p.high)}` : '', span(p.p90), span(p.p99), span(p.max), plusMinus(p.err)];
 }

@@ -1,4 +1,15 @@
 /** Order statistics for pictures: what a box and a distribution curve are drawn from. */
+import type { PhaseStatistics, PhaseValue } from './data';
+
+/** Reports whether the values were enough for an interval of the median. */
+export function hasInterval(p: PhaseStatistics): boolean {
+  return p.confidence > 0;
+}
+
+/** The values that figures rest on: lengths between clocks that something ties. */
+export function counted(values: readonly PhaseValue[]): PhaseValue[] {
+  return values.filter((v) => v.err !== null);
+}
 
 /** A box plot's numbers. Whiskers reach the last values within 1.5 box lengths (Tukey). */
 export interface Box {

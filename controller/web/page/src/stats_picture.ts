@@ -2,7 +2,7 @@
 import { scaleLinear, scaleLog } from 'd3-scale';
 import type { PhaseStatistics, PhaseValue, Ruling } from './data';
 import { draw } from './elements';
-import { boxOf, distribution, spread } from './stats_math';
+import { boxOf, counted, distribution, hasInterval, spread } from './stats_math';
 import { plusMinus, span } from './time';
 
 /** One phase of one run and variant, with what else the picture tells of it. */
@@ -107,10 +107,11 @@ function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Cho
   }
   sorted.forEach((v, i) => out.push(point(s, v, places[i]!, middle + across[i]! * 14, open, pick)));
   // Of fewer a box says nothing that the points do not.
-  const box = sorted.length < 5 ? null : boxOf(sorted.map((v) => v.ns));
+  const figured = counted(sorted);
+  const box = figured.length < 5 ? null : boxOf(figured.map((v) => v.ns));
   if (box !== null) out.push(...boxShape(box, place, top + 62));
   const { low, high } = s.statistics;
-  if (high >= low && s.statistics.n > 1) {
+  if (hasInterval(s.statistics)) {
     out.push(draw('line', { class: 'interval', x1: place(low), x2: place(high), y1: top + 76, y2: top + 76 }, draw('title', {}, intervalWords(s.statistics))));
   }
   return out;
@@ -148,7 +149,7 @@ function curves(series: readonly Series[], place: Place, width: number, open: Ch
     out.push(draw('text', { class: 'tick', x: curveLeft - 6, y: y(share) + 4, 'text-anchor': 'end' }, `${share * 100} %`));
   }
   series.forEach((s, i) => {
-    const values = [...s.statistics.values].sort((a, b) => a.ns - b.ns);
+    const values = counted(s.statistics.values).sort((a, b) => a.ns - b.ns);
     const steps = distribution(values.map((v) => v.ns));
     const path = (of: (k: number) => number) => steps.map((t, k) => `${k === 0 ? 'M' : 'H'}${place(t.value).toFixed(1)}${k === 0 ? `,${y(0)}` : ''}V${y(of(k)).toFixed(1)}`).join('');
     const upper = steps.map((t) => `${place(t.value).toFixed(1)},${y(t.high).toFixed(1)}`);
@@ -170,13 +171,17 @@ function curves(series: readonly Series[], place: Place, width: number, open: Ch
 
 /** "median 40.14 ms, surely … with 95 %". */
 export function intervalWords(p: PhaseStatistics): string {
-  if (p.n === 0) return 'no values';
-  const interval = p.n > 1 && p.high >= p.low ? `, between ${span(p.low)} and ${span(p.high)} with ${(p.confidence * 100).toFixed(0)} %` : '';
+  if (p.n === 0) return 'no values that count';
+  const interval = hasInterval(p) ? `, between ${span(p.low)} and ${span(p.high)} with ${(p.confidence * 100).toFixed(0)} %` : '';
   return `median ${span(p.median)}${interval}`;
+}
+
+function figuresInWords(p: PhaseStatistics): string {
+  return p.n === 0 ? intervalWords(p) : `${p.n} ${p.n === 1 ? 'value' : 'values'}, ${intervalWords(p)}, from ${span(p.min)} to ${span(p.max)}`;
 }
 
 function labelOf(series: readonly Series[]): string {
   const first = series[0];
   if (first === undefined) return 'no values';
-  return `${first.statistics.name} over repetitions. ${series.map((s) => `${s.name}: ${s.statistics.n} values, ${intervalWords(s.statistics)}, from ${span(s.statistics.min)} to ${span(s.statistics.max)}`).join('. ')}.`;
+  return `${first.statistics.name} over repetitions. ${series.map((s) => `${s.name}: ${figuresInWords(s.statistics)}`).join('. ')}.`;
 }
