@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,7 +85,7 @@ func (a *app) openSubject(ctx context.Context, s *subject, opts openOptions) err
 	}
 	fmt.Fprintln(a.Err, "the page is there until you interrupt this (Ctrl-C)")
 	if opts.browser {
-		a.startBrowser(ctx, served.url())
+		defer a.besideBrowser(ctx, served.url())()
 	}
 	return served.serve(ctx, l)
 }
@@ -122,6 +123,27 @@ func bundleName(s *subject) string {
 	return s.name
 }
 
+// besideBrowser starts a browser and does not wait for it: what opens an address may last
+// as long as the browser, which asks for the page meanwhile. What asks before the page is
+// served waits in the listener's queue. The function that it returns ends the command, and
+// is there once it has ended.
+func (a *app) besideBrowser(ctx context.Context, url string) (end func()) {
+	ctx, stop := context.WithCancel(ctx)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		a.startBrowser(ctx, url)
+	}()
+	return func() {
+		stop()
+		// A browser that the command has left behind may hold its standard output open.
+		select {
+		case <-over:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
 // startBrowser asks the desktop for a browser. That there is none is no reason not to
 // serve.
 func (a *app) startBrowser(ctx context.Context, url string) {
@@ -144,7 +166,7 @@ func browserCommand(system string) []string {
 
 // pageServer serves one page at one address to whoever knows it.
 type pageServer struct {
-	// hosts are what a request may call this server: a page of a stranger's that has its
+	// hosts are what a request may call this server, its address first: a page of a stranger's that has its
 	// name point to 127.0.0.1 calls it otherwise.
 	hosts []string
 	path  string
@@ -155,10 +177,12 @@ type pageServer struct {
 // newPageServer makes up the path of a page that is served at address.
 func newPageServer(address string, page []byte) *pageServer {
 	_, port, _ := net.SplitHostPort(address)
-	return &pageServer{
-		hosts: []string{address, net.JoinHostPort("localhost", port)},
-		path:  "/" + rand.Text() + "/", page: page, made: time.Now(),
+	hosts := []string{address, net.JoinHostPort("localhost", port)}
+	if port == "80" {
+		// The port of its scheme is left out of a Host (RFC 9110, section 4.2.3).
+		hosts = append(hosts, strings.TrimSuffix(address, ":80"), "localhost")
 	}
+	return &pageServer{hosts: hosts, path: "/" + rand.Text() + "/", page: page, made: time.Now()}
 }
 
 func (p *pageServer) url() string { return "http://" + p.hosts[0] + p.path }
@@ -166,7 +190,7 @@ func (p *pageServer) url() string { return "http://" + p.hosts[0] + p.path }
 // ServeHTTP implements http.Handler.
 func (p *pageServer) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	switch {
-	case q.Host != p.hosts[0] && q.Host != p.hosts[1]:
+	case !slices.Contains(p.hosts, q.Host):
 		http.Error(w, "this is not the server of "+q.Host, http.StatusMisdirectedRequest)
 	case q.URL.Path != p.path:
 		http.Error(w, "the page is at the address that syncline open printed", http.StatusNotFound)

@@ -6,11 +6,13 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -88,6 +90,72 @@ func TestOpenServesThePage(t *testing.T) {
 	interrupt()
 	if code := <-over; code != 0 {
 		t.Errorf("interrupted it exits with %d: %s", code, &said)
+	}
+}
+
+// The Host of a request to port 80 has no port, and on every other port it has one.
+func TestHostsOfPages(t *testing.T) {
+	for _, test := range []struct {
+		address, host string
+		status        int
+	}{
+		{"127.0.0.1:80", "127.0.0.1", http.StatusOK},
+		{"127.0.0.1:80", "localhost", http.StatusOK},
+		{"127.0.0.1:80", "127.0.0.1:80", http.StatusOK},
+		{"127.0.0.1:80", "lab.example", http.StatusMisdirectedRequest},
+		{"127.0.0.1:80", "", http.StatusMisdirectedRequest},
+		{"127.0.0.1:8080", "localhost:8080", http.StatusOK},
+		{"127.0.0.1:8080", "127.0.0.1", http.StatusMisdirectedRequest},
+		{"127.0.0.1:8080", "localhost", http.StatusMisdirectedRequest},
+	} {
+		p := newPageServer(test.address, []byte("<!doctype html>"))
+		q := httptest.NewRequestWithContext(t.Context(), http.MethodGet, p.url(), nil)
+		q.Host = test.host
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, q)
+		if w.Code != test.status {
+			t.Errorf("at %s, called %q: %d, want %d", test.address, test.host, w.Code, test.status)
+		}
+	}
+}
+
+// TestBrowserBeside: the page is there while the command that opens it still lasts, and
+// that command is ended with syncline.
+func TestBrowserBeside(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("what opens an address elsewhere is no script in PATH")
+	}
+	dir := t.TempDir()
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	if err := os.WriteFile(filepath.Join(dir, "xdg-open"), []byte("#!/bin/sh\nexec sleep 600\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	out, printed := io.Pipe()
+	var said bytes.Buffer
+	over := make(chan int, 1)
+	go func() {
+		over <- Main(ctx, []string{"open", "--browser", bundled("connect-refused")}, Streams{Out: printed, Err: &said})
+		printed.Close()
+	}()
+	got := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if address := lines.Text(); strings.HasPrefix(address, "http://") {
+			client := http.Client{Timeout: 30 * time.Second}
+			answer, err := client.Get(address)
+			if err != nil {
+				t.Error(err)
+			} else {
+				got = answer.StatusCode
+				answer.Body.Close()
+			}
+			client.CloseIdleConnections()
+			interrupt()
+		}
+	}
+	if code := <-over; code != 0 || got != http.StatusOK || strings.Contains(said.String(), "--browser") {
+		t.Errorf("the page came with status %d, and syncline left with %d: %s", got, code, &said)
 	}
 }
 
