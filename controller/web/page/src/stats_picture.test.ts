@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import type { PhaseStatistics } from './data';
 import { figuresOf } from './stats';
 import { counted } from './stats_math';
-import { intervalWords } from './stats_picture';
+import { intervalWords, placing } from './stats_picture';
 
 function statistics(p: Partial<PhaseStatistics>): PhaseStatistics {
   return {
@@ -29,4 +29,11 @@ test('where no value counts there are no figures', () => {
 test('figures rest on what something ties', () => {
   const [tied, untied] = [{ repetition: 1, connection: 1, ns: 5, err: 2 }, { repetition: 2, connection: 1, ns: 9_000, err: null }];
   expect(counted([tied, untied])).toEqual([tied]);
+});
+
+test('each length has a place, on a logarithmic scale too', () => {
+  const place = placing(10, 10_000, 12, 400);
+  for (const ns of [-5, 0, 1, 10, 10_000]) expect(place(ns)).not.toBeNaN();
+  expect(place(0)).toBe(12);
+  expect(place(10_000)).toBeCloseTo(384);
 });

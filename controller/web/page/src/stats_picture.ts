@@ -52,14 +52,16 @@ interface Place {
 }
 
 /** From a length of time to a place: logarithmic where the values are far apart. */
-function placing(min: number, max: number, left: number, width: number): Place {
+export function placing(min: number, max: number, left: number, width: number): Place {
   const range: [number, number] = [left, width - right];
   const wide = min > 0 && max / min > 50;
   const margin = wide ? 0 : Math.max((max - min) * 0.04, Math.abs(max) * 1e-6, 1);
   const scale = wide
     ? scaleLog().domain([min, max]).range(range).nice()
     : scaleLinear().domain([Math.min(min, Math.max(0, min - margin)), max + margin]).range(range);
-  return Object.assign((ns: number) => scale(ns), {
+  // A ± may reach to 0 and beyond, which a logarithmic scale does not have: it ends at the edge.
+  const least = wide ? scale.domain()[0]! : -Infinity;
+  return Object.assign((ns: number) => scale(Math.max(ns, least)), {
     ticks: (count: number) => {
       const all = scale.ticks(count);
       // A logarithmic scale gives all nine of each decade.
@@ -102,7 +104,7 @@ function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Cho
   for (const v of sorted) {
     // What the clocks leave open is drawn only where it can be seen.
     if (v.err !== null && place(v.ns + v.err) - place(v.ns) > 3) {
-      out.push(draw('line', { class: 'error', x1: place(Math.max(v.ns - v.err, s.statistics.min > 0 ? 1 : -Infinity)), x2: place(v.ns + v.err), y1: middle + across[sorted.indexOf(v)]! * 14, y2: middle + across[sorted.indexOf(v)]! * 14 }));
+      out.push(draw('line', { class: 'error', x1: place(v.ns - v.err), x2: place(v.ns + v.err), y1: middle + across[sorted.indexOf(v)]! * 14, y2: middle + across[sorted.indexOf(v)]! * 14 }));
     }
   }
   sorted.forEach((v, i) => out.push(point(s, v, places[i]!, middle + across[i]! * 14, open, pick)));

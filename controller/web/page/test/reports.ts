@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { longRepetition, manyRepetitions } from './multiply';
+import { farApart, longRepetition, manyRepetitions } from './multiply';
 
 const page = resolve(import.meta.dirname, '..');
 const module = resolve(page, '../../..');
@@ -21,6 +21,8 @@ export interface Reports {
   two: string;
   /** A run of 1,000 repetitions. */
   many: string;
+  /** A run whose phases took between 1 µs and a second, and whose ± is as large. */
+  spread: string;
   /** A repetition of 100,000 events. */
   long: string;
   /** Those whose pictures are in screenshots/; '' if none are to be taken. */
@@ -66,6 +68,7 @@ function make(directory: string): Reports {
     small,
     two: report('two.html', 'handshake-and-teardown', 'server-closes-first'),
     many: write('many.html', manyRepetitions(html, 1_000)),
+    spread: write('spread.html', farApart(html)),
     long: write('long.html', longRepetition(html, 100_000)),
     pictured: process.env['SCREENSHOTS'] ? report('pictured.html', 'close-with-unread-data') : '',
     measured: process.env['SCREENSHOTS'] ? demo(syncline, join(directory, 'measured.html')) : '',

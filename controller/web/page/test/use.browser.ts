@@ -244,3 +244,20 @@ describe('two runs in one page', () => {
     await open.close();
   });
 });
+
+describe('every phase has its picture', () => {
+  for (const which of ['small', 'two', 'many', 'spread'] as const) {
+    test(`of ${which}`, async () => {
+      open = await Opened.open(browser, reports[which], { hash: 'panel=statistics' });
+      const phases = open.page.locator('#panel-statistics .phases button');
+      const n = await phases.count();
+      expect(n).toBeGreaterThan(0);
+      for (let i = 0; i < n; i++) {
+        await phases.nth(i).click();
+        expect(await open.page.locator('#panel-statistics svg.plot').innerHTML()).not.toContain('NaN');
+      }
+      expect(open.wrongs).toEqual([]);
+      await open.close();
+    });
+  }
+});
