@@ -236,6 +236,33 @@ func TestDiffAnswers(t *testing.T) {
 	}
 }
 
+// manyPhases are so many repetitions of one order that have all phases.
+func manyPhases(n int, from int64) []*timeline.Digest {
+	all := digestsOf("", []string{"x"}, 0, steps(n, from, 7)...)
+	for i, d := range all {
+		d.Phases = nil
+		for k, name := range experiment.PhaseNames() {
+			d.Phases = append(d.Phases, timeline.DigestPhase{Name: name, Connection: -1, End: -1, Nanoseconds: from + int64(i*7+k)})
+		}
+	}
+	return all
+}
+
+// TestDiffOfManyPhasesCanTell: four against four tell one phase apart, and none of many.
+func TestDiffOfManyPhasesCanTell(t *testing.T) {
+	a, b := summarizedAs(manyPhases(4, 1_000)), summarizedAs(manyPhases(4, 1_000_000))
+	if d := diffOf(a, b, diffOptions{}); d.Answer != answerUnknown || !strings.Contains(strings.Join(d.Because, ", "), "too few repetitions") {
+		t.Errorf("all phases: %s because %v", d.Answer, d.Because)
+	}
+	if d := diffOf(a, b, diffOptions{phases: []string{"connect.blocked"}}); d.Answer != answerDifferent {
+		t.Errorf("one phase: %s because %v", d.Answer, d.Because)
+	}
+	a, b = summarizedAs(manyPhases(9, 1_000)), summarizedAs(manyPhases(9, 1_000_000))
+	if d := diffOf(a, b, diffOptions{}); d.Answer != answerDifferent {
+		t.Errorf("nine against nine: %s because %v", d.Answer, d.Because)
+	}
+}
+
 func TestChangedSteps(t *testing.T) {
 	steps, instead := changedSteps([]string{"a", "b", "x", "c", "d"}, []string{"a", "b", "c", "d"})
 	if steps != "…; b; x; c; …" || instead != "…; b; c; …" {

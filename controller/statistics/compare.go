@@ -26,7 +26,11 @@ type Comparison struct {
 	// Err is the error that the shift may have beside what chance makes of it: that of both
 	// samples together, in nanoseconds.
 	Err int64
-	// TooFew says that no difference whatever could have been told from chance.
+	// Least is the least P that samples of these sizes can come to, when every length of one is
+	// longer than all of the other. Adjust makes it one of several as well.
+	Least float64
+	// TooFew says that no difference whatever could have been told from chance: Least is above
+	// Alpha.
 	TooFew bool
 	// Warnings are sentences that a reader should know.
 	Warnings []string
@@ -43,6 +47,8 @@ func Compare(a, b []Length) Comparison {
 		// other: the larger one claims less.
 		c.P = max(c.P, min(benchmath.AssumeNothing.Compare(sampleOf(b), sampleOf(a)).P, 1))
 	}
+	c.Least = min(1, 2*math.Exp(-choose(len(a)+len(b), len(a))))
+	c.TooFew = c.Least > Alpha
 	for _, w := range tested.Warnings {
 		c.Warnings = append(c.Warnings, w.Error())
 	}
@@ -54,7 +60,6 @@ func Compare(a, b []Length) Comparison {
 	if k >= 1 {
 		c.ShiftLow, c.ShiftHigh, c.HasInterval = d.nth(k), d.nth(d.count()-k+1), true
 	}
-	c.TooFew = k < 1
 	return c
 }
 
@@ -88,7 +93,7 @@ const (
 func (c *Comparison) Ruling(threshold float64) Ruling {
 	size := max(c.Shift, -c.Shift)
 	switch {
-	case c.TooFew:
+	case c.TooFew && c.P > Alpha:
 		return TooFew
 	case c.P > Alpha || size == 0:
 		return Alike
@@ -104,14 +109,17 @@ func (c *Comparison) Ruling(threshold float64) Ruling {
 const stillCounted = 25
 
 // Adjust makes the probabilities of several comparisons those of all of them together: of so
-// many that are made at once, some differ by chance (Holm 1979).
+// many that are made at once, some differ by chance (Holm 1979). It finds anew which samples
+// are too small: what could tell a difference in one comparison may not in many.
 func Adjust(comparisons []*Comparison) {
 	p := make([]float64, len(comparisons))
 	for i, c := range comparisons {
 		p[i] = c.P
 	}
 	for i, adjusted := range Holm(p) {
-		comparisons[i].P = adjusted
+		c := comparisons[i]
+		c.P, c.Least = adjusted, min(1, c.Least*float64(len(p)))
+		c.TooFew = c.Least > Alpha
 	}
 }
 

@@ -174,6 +174,44 @@ func TestComparisonTurns(t *testing.T) {
 	})
 }
 
+// TestAdjustFindsTooFew compares many at once: four against four, all apart, can tell a
+// difference alone and not among 22.
+func TestAdjustFindsTooFew(t *testing.T) {
+	for _, test := range []struct {
+		n, tests int
+		want     Ruling
+	}{{4, 1, Changed}, {4, 2, TooFew}, {4, 22, TooFew}, {5, 22, TooFew}, {6, 22, Changed}, {20, 22, Changed}} {
+		var all []*Comparison
+		for range test.tests {
+			low, high := upTo(int64(test.n)), upTo(int64(test.n))
+			for i := range high {
+				high[i].Nanoseconds += 1000
+			}
+			c := Compare(low, high)
+			all = append(all, &c)
+		}
+		Adjust(all)
+		for _, c := range all {
+			if got := c.Ruling(0); got != test.want {
+				t.Errorf("%d against %d, one of %d: ruling %d, want %d (p %v, least %v)", test.n, test.n, test.tests, got, test.want, c.P, c.Least)
+				break
+			}
+		}
+	}
+	// What the others leave over is enough: three are told apart by many repetitions each, and
+	// the fourth is then the only one in question.
+	var all []*Comparison
+	for range 3 {
+		c := Compare(upTo(50), lengths(1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008))
+		all = append(all, &c)
+	}
+	c := Compare(upTo(4), lengths(100, 200, 300, 400))
+	all = append(all, &c)
+	if Adjust(all); c.Ruling(0) != Changed {
+		t.Errorf("the last in question is told as %+v", c)
+	}
+}
+
 func TestHolm(t *testing.T) {
 	got := Holm([]float64{0.01, 0.04, 0.03, 0.005})
 	want := []float64{0.03, 0.06, 0.06, 0.02}
