@@ -134,6 +134,8 @@ type runDiff struct {
 	Variants []variantDiff `json:"variants"`
 	OnlyA    []string      `json:"variants_only_a,omitempty"`
 	OnlyB    []string      `json:"variants_only_b,omitempty"`
+	// asked is set if somebody asked for phases by their names.
+	asked bool
 }
 
 type diffRun struct {
@@ -197,7 +199,7 @@ var shiftRulings = map[statistics.Ruling]string{
 
 // diffOf compares two runs.
 func diffOf(a, b *summarized, opts diffOptions) *runDiff {
-	d := &runDiff{Schema: diffSchema, A: diffRunOf(a), B: diffRunOf(b), Because: []string{}, Variants: []variantDiff{}}
+	d := &runDiff{Schema: diffSchema, A: diffRunOf(a), B: diffRunOf(b), Because: []string{}, Variants: []variantDiff{}, asked: len(opts.phases) > 0}
 	inA, inB := variantsOf(a.digests), variantsOf(b.digests)
 	for _, v := range inA {
 		if !slices.Contains(inB, v) {
@@ -339,7 +341,7 @@ func (d *runDiff) settle() {
 	if len(d.OnlyA)+len(d.OnlyB) > 0 {
 		different = append(different, "variants that one run alone has")
 	}
-	compared, few := 0, 0
+	compared, few, lone := 0, 0, 0
 	for i := range d.Variants {
 		v := &d.Variants[i]
 		of := ""
@@ -357,6 +359,7 @@ func (d *runDiff) settle() {
 		case answerUnknown:
 			unknown = append(unknown, "the order of events"+of)
 		}
+		lone += len(v.NotCompared)
 		for _, p := range v.Phases {
 			switch compared++; p.Ruling {
 			case "too few":
@@ -368,7 +371,10 @@ func (d *runDiff) settle() {
 			}
 		}
 	}
-	if 2*few >= compared {
+	switch {
+	case compared == 0 && (lone > 0 || d.asked):
+		unknown = append(unknown, "phases: none of them is on record in both")
+	case compared > 0 && 2*few >= compared:
 		unknown = append(unknown, "most phases: there are too few repetitions to tell any difference from chance")
 	}
 	switch {

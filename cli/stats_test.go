@@ -263,6 +263,34 @@ func TestDiffOfManyPhasesCanTell(t *testing.T) {
 	}
 }
 
+// TestDiffWithoutPhases: nothing is said of phases that are in neither run, and none are too
+// few of nothing.
+func TestDiffWithoutPhases(t *testing.T) {
+	without := func() *summarized {
+		all := manyPhases(9, 1_000)
+		for _, d := range all {
+			d.Phases = nil
+		}
+		return summarizedAs(all)
+	}
+	with := summarizedAs(manyPhases(9, 1_000))
+	for _, test := range []struct {
+		name    string
+		a, b    *summarized
+		opts    diffOptions
+		want    string
+		because []string
+	}{
+		{"none in either", without(), without(), diffOptions{}, answerSame, []string{}},
+		{"none in either that was asked for", without(), without(), diffOptions{phases: []string{"connect.blocked"}}, answerUnknown, []string{"phases: none of them is on record in both"}},
+		{"none in one", without(), with, diffOptions{}, answerUnknown, []string{"phases: none of them is on record in both"}},
+	} {
+		if d := diffOf(test.a, test.b, test.opts); d.Answer != test.want || !slices.Equal(d.Because, test.because) {
+			t.Errorf("%s: %s because %q, want %s because %q", test.name, d.Answer, d.Because, test.want, test.because)
+		}
+	}
+}
+
 func TestChangedSteps(t *testing.T) {
 	steps, instead := changedSteps([]string{"a", "b", "x", "c", "d"}, []string{"a", "b", "c", "d"})
 	if steps != "…; b; x; c; …" || instead != "…; b; c; …" {
