@@ -56,7 +56,10 @@ test('a clock that stood still in between tells only the least', () => {
 
 test('what lies in an area is counted by where it begins', () => {
   const r = repetition(
-    [moment({ at: 10, flags: '' }), moment({ at: 20, kind: 'packet', flags: 'SYN' }), moment({ at: 30, kind: 'packet', flags: 'SYN', host: 1 }), moment({ at: 500, connection: 2 })],
+    [
+      moment({ at: 10, local: 10, edge: 'enter', bracket: 0 }), moment({ at: 20, event: 1, kind: 'packet', flags: 'SYN' }),
+      moment({ at: 30, event: 2, kind: 'packet', flags: 'SYN', host: 1 }), moment({ at: 500, local: 500, edge: 'return', bracket: 0, connection: 2 }),
+    ],
     [{ delayed: true, left: 1, came: 2, delay: 10, delayErr: 3, words: ['SYN'] }],
     [{ from: 0, to: 3, took: 490, lab: false }],
   );
@@ -67,4 +70,16 @@ test('what lies in an area is counted by where it begins', () => {
   expect([...a.flags]).toEqual([['SYN', 1]]);
   expect(areaOf(r, 400, 600, 1).moments).toBe(0);
   expect(areaOf(r, 400, 600, 2).moments).toBe(1);
+});
+
+test('calls that share a bracket are counted and timed one by one', () => {
+  const pair = (event: number, at: number, took: number, bracket: number) => [
+    moment({ event, at, local: at, edge: 'enter', bracket }), moment({ event, at: at + took, local: at + took, edge: 'return', bracket }),
+  ];
+  const r = repetition(
+    [...pair(0, 0, 5, 0), ...pair(1, 100, 7, 0), ...pair(2, 200, 9, 0), ...pair(3, 300, 50, 1), moment({ event: 4, at: 400, edge: 'enter', bracket: 2 })],
+    [], [{ calls: 3, took: 209, lab: false }, { calls: 1, took: 50, lab: true }, { calls: 1, took: 0, lab: false }],
+  );
+  expect(areaOf(r, 0, 1_000, 0).calls).toEqual({ n: 3, min: 5, median: 7, max: 9, err: 0 });
+  expect(areaOf(r, 50, 150, 0).calls).toEqual({ n: 1, min: 7, median: 7, max: 7, err: 0 });
 });

@@ -98,8 +98,6 @@ export function areaOf(r: Repetition, from: number, to: number, connection: numb
     const m = r.moments[i];
     return m !== undefined && m.at >= from && m.at <= to && (connection === 0 || m.connection === 0 || m.connection === connection);
   };
-  const calls: number[] = [];
-  for (const b of r.layout.brackets) if (!b.lab && inside(b.from) && b.to >= 0) calls.push(b.took);
   const delays: number[] = [];
   const flags = new Map<string, number>();
   let worst: number | null = 0;
@@ -113,7 +111,17 @@ export function areaOf(r: Repetition, from: number, to: number, connection: numb
     worst = Math.max(worst ?? 0, w.delayErr);
   }
   let moments = 0;
-  for (let i = 0; i < r.moments.length; i++) if (inside(i)) moments++;
+  // A bracket may stand for several calls in a row: each is timed by its own entry and return.
+  const calls: number[] = [];
+  const entered = new Map<number, Moment>();
+  r.moments.forEach((m, i) => {
+    if (inside(i)) moments++;
+    const b = r.layout.brackets[m.bracket];
+    if (m.kind !== 'call' || b === undefined || b.lab) return;
+    const entry = entered.get(m.event);
+    if (m.edge === 'enter' && inside(i)) entered.set(m.event, m);
+    else if (m.edge === 'return' && entry !== undefined) calls.push(m.local - entry.local);
+  });
   return { from, to, moments, calls: spreadOf(calls, 0), packets: spreadOf(delays, worst), flags };
 }
 
