@@ -53,7 +53,11 @@ func (a *app) interact(ctx context.Context, s *subject, opts ladderOptions, look
 			return &exitError{code: exitUsage, err: fmt.Errorf("--conn %d: repetition %d has %d connections", conn, first.t.Repetition, len(first.t.Connections))}
 		}
 	}
-	return a.runViewer(ctx, cancel, newViewer(ctx, src, first, look, a.drawing(a.Out, opts)))
+	v := newViewer(ctx, src, first, look, a.drawing(a.Out, opts))
+	if err := checkZero(v.shown.l, look); err != nil {
+		return err
+	}
+	return a.runViewer(ctx, cancel, v)
 }
 
 // runViewer returns when the viewer was left or ctx has ended; the terminal is then as it was

@@ -173,15 +173,35 @@ func layLadder(t *timeline.Timeline, opts ladderOptions) (*timeline.Ladder, erro
 	if !opts.notes {
 		l.Notes, l.Summary = nil, nil
 	}
+	if err := checkZero(l, want); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// checkZero refuses a zero that nothing on record tells.
+func checkZero(l *timeline.Ladder, want timeline.LadderOptions) error {
+	why := noZero(l, want)
+	if why == "" {
+		return nil
+	}
+	name := want.Zero.String()
+	if want.Zero == timeline.ZeroSYN {
+		name = "'" + name + "'"
+	}
+	return &exitError{code: exitUsage, err: fmt.Errorf("--t0 %s: %s; leave out --t0", name, why)}
+}
+
+// noZero says why the times do not count from what they were to count from, "" if they do or
+// if each host's own are shown.
+func noZero(l *timeline.Ladder, want timeline.LadderOptions) string {
 	switch {
 	case want.LocalTimes || want.Zero == l.Zero:
-		return l, nil
+		return ""
 	case want.Zero == timeline.ZeroWall:
-		return nil, &exitError{code: exitUsage, err: fmt.Errorf(
-			"--t0 wall: no packet of repetition %d is on record, and only packets carry CLOCK_REALTIME; leave out --t0", t.Repetition)}
+		return fmt.Sprintf("no packet of repetition %d is on record, and only packets carry CLOCK_REALTIME", l.Repetition)
 	}
-	return nil, &exitError{code: exitUsage, err: fmt.Errorf(
-		"--t0 'first SYN': no SYN of repetition %d is on record; leave out --t0", t.Repetition)}
+	return fmt.Sprintf("no SYN of repetition %d is on record", l.Repetition)
 }
 
 // withoutModel leaves of a timeline what the hosts recorded: local times, and no time or delay

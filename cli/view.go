@@ -223,7 +223,21 @@ func (v *viewer) take(msg recordMsg) {
 		v.shown = &viewedLadder{viewRecord: msg.record}
 		v.mark, v.panel = nowhere, nil
 		v.restore = viewPlace{nowhere, v.at}
+		v.chooseOfShown()
 		v.lay()
+	}
+}
+
+// chooseOfShown shows all connections of a repetition that does not have all that were
+// chosen in another one.
+func (v *viewer) chooseOfShown() {
+	n := len(v.shown.t.Connections)
+	for _, c := range v.look.Connections {
+		if c > n {
+			v.look.Connections = nil
+			v.say("repetition %d has no connection %d: all that it has are shown", v.shown.t.Repetition, c)
+			return
+		}
 	}
 }
 

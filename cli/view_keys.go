@@ -62,7 +62,7 @@ func viewKeys() []viewKey {
 		{"Choose", "swap the two that are compared", []string{"x"}, plainly((*viewer).swap), false},
 		{"Show", "scale: a row each, linear, log", []string{"s"}, laying(func(v *viewer) { v.look.Scale = (v.look.Scale + 1) % (timeline.ScaleLog + 1) }), false},
 		{"Show", "times of each host's own clock, raw", []string{"r"}, laying(func(v *viewer) { v.look.LocalTimes = !v.look.LocalTimes }), false},
-		{"Show", "times from connect(), the first SYN, of the day", []string{"z"}, laying(func(v *viewer) { v.look.Zero = (v.look.Zero + 1) % (timeline.ZeroWall + 1) }), false},
+		{"Show", "times from connect(), the first SYN, of the day", []string{"z"}, plainly((*viewer).nextZero), false},
 		{"Show", "notes", []string{"t"}, laying(func(v *viewer) { v.look.Notes = !v.look.Notes }), false},
 		{"Show", "the lab's own steps", []string{"l"}, laying(func(v *viewer) { v.look.HideLab = !v.look.HideLab }), false},
 		{"Show", "calls", []string{"1"}, laying(func(v *viewer) { v.look.HideCalls = !v.look.HideCalls }), false},
@@ -119,6 +119,15 @@ func (v *viewer) helpTexts() []hanging {
 	}
 	flush()
 	return append(texts[1:], hanging{}, hanging{text: "The wheel scrolls, a click selects a row, another one opens it."}, hanging{text: "Esc closes a panel; ^C leaves at once."})
+}
+
+// nextZero counts the times from something else, and says so where nothing tells that.
+func (v *viewer) nextZero() {
+	v.look.Zero = (v.look.Zero + 1) % (timeline.ZeroWall + 1)
+	v.relay()
+	if why := noZero(v.shown.l, v.look); why != "" {
+		v.say("times cannot count from %s: %s", v.look.Zero, why)
+	}
 }
 
 func (v *viewer) goToMark() {
@@ -220,5 +229,6 @@ func (v *viewer) swap() {
 	v.shown, v.other = v.other, v.shown
 	v.mark = nowhere
 	v.restore = viewPlace{nowhere, v.at}
+	v.chooseOfShown()
 	v.lay()
 }

@@ -97,7 +97,12 @@ func (v *viewer) contextLine() string {
 	add(v.other != nil, "against rep %d: %s", otherRepetition(v.other), v.diff.text())
 	add(len(v.look.Connections) > 0, "conn %s of %d", rangesText(v.look.Connections), len(v.shown.t.Connections))
 	add(v.look.Scale != timeline.ScaleRow, "scale %s", v.look.Scale)
-	add(v.look.Zero != timeline.ZeroConnect, "times from %s", v.look.Zero)
+	// Raw times count from nothing that the hosts have in common; clockTexts says so.
+	if l := v.shown.l; !l.LocalTimes {
+		without := noZero(l, v.look) != ""
+		add(without, "nothing tells %s: times from %s", v.look.Zero, l.Zero)
+		add(!without && l.Zero != timeline.ZeroConnect, "times from %s", l.Zero)
+	}
 	add(!v.look.Notes, "no notes")
 	for _, layer := range []struct {
 		hidden bool
