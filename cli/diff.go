@@ -164,6 +164,9 @@ type rulingShare struct {
 	B         int     `json:"b"`
 	P         float64 `json:"p"`
 	Different bool    `json:"different"`
+	// tooFew is set if all of one run and none of the other came to it, and they are so few
+	// that this may be chance.
+	tooFew bool
 }
 
 // phaseDiff is how a phase differs. All times are nanoseconds.
@@ -253,9 +256,10 @@ func rulingShares(a, b []*timeline.Digest) []rulingShare {
 			all, ps = append(all, s), append(ps, s.P)
 		}
 	}
-	for i, p := range statistics.Holm(ps) {
-		all[i].P = p
-		all[i].Different = p < statistics.Alpha || all[i].A == len(a) && all[i].B == 0 || all[i].B == len(b) && all[i].A == 0
+	for i, p := range sharesAdjusted(ps) {
+		s := &all[i]
+		s.P, s.Different = p, p < statistics.Alpha
+		s.tooFew = !s.Different && (s.A == len(a) && s.B == 0 || s.B == len(b) && s.A == 0)
 	}
 	return all
 }
@@ -349,8 +353,11 @@ func (d *runDiff) settle() {
 			of = " of " + v.Variant
 		}
 		for _, r := range v.Rulings {
-			if r.Different {
+			switch {
+			case r.Different:
 				different = append(different, "how many repetitions"+of+" came to "+r.Ruling)
+			case r.tooFew:
+				unknown = append(unknown, "how many repetitions"+of+" came to "+r.Ruling)
 			}
 		}
 		switch v.Order.Answer {

@@ -11,6 +11,8 @@ import (
 // orderDiff is how the orders of events of two runs differ.
 type orderDiff struct {
 	Answer string `json:"answer"`
+	// Because says why it cannot be told; empty otherwise.
+	Because string `json:"because,omitempty"`
 	// Orders are those that the repetitions have, the most frequent first.
 	Orders []orderShare `json:"orders"`
 	// DoubtA and DoubtB count repetitions that are left out since events of them are missing;
@@ -91,35 +93,56 @@ func orderDiffOf(a, b []*timeline.Digest) orderDiff {
 		d.Orders[i].Lines = orderLines(stories[d.Orders[0].ID], stories[d.Orders[i].ID], i > 0)
 	}
 	if sureA == 0 || sureB == 0 {
-		d.Answer = answerUnknown
+		d.Answer, d.Because = answerUnknown, unusable(sureA, sureB)
 		return d
 	}
 	d.test(sureA, sureB)
 	return d
 }
 
-// test finds which orders are more frequent in one run than chance would make them. Where
-// each run mostly has an order of its own, that the other never has, they differ however few
-// their repetitions are; where no order is in both and none is that of most, nobody can tell:
-// the order is another one nearly every time.
+// unusable says which run has no repetition whose order of events is sure.
+func unusable(sureA, sureB int) string {
+	switch {
+	case sureA > 0:
+		return "B has no repetition whose order is sure"
+	case sureB > 0:
+		return "A has no repetition whose order is sure"
+	}
+	return "neither run has a repetition whose order is sure"
+}
+
+// test finds which orders are more frequent in one run than chance would make them. Nobody can
+// tell where not even runs without an order in common would differ by more than chance; nor
+// where they have none in common, and yet each is too rare.
 func (d *orderDiff) test(sureA, sureB int) {
-	ps, apart, mostA, mostB := make([]float64, len(d.Orders)), true, 0, 0
+	ps, apart := make([]float64, len(d.Orders)), true
 	for i, o := range d.Orders {
 		ps[i] = statistics.Fisher(o.A, sureA, o.B, sureB)
 		apart = apart && (o.A == 0 || o.B == 0)
-		mostA, mostB = max(mostA, o.A), max(mostB, o.B)
 	}
-	own := apart && 2*mostA > sureA && 2*mostB > sureB
-	for i, p := range statistics.Holm(ps) {
+	for i, p := range sharesAdjusted(ps) {
 		o := &d.Orders[i]
-		o.P, o.Different = p, p < statistics.Alpha || own
+		o.P, o.Different = p, p < statistics.Alpha
 		if o.Different {
 			d.Answer = answerDifferent
 		}
 	}
-	if apart && d.Answer == answerSame {
-		d.Answer = answerUnknown
+	switch {
+	case d.Answer == answerDifferent:
+	case statistics.Fisher(sureA, sureA, 0, sureB) >= statistics.Alpha:
+		d.Answer, d.Because = answerUnknown, "there are too few repetitions to tell any difference from chance"
+	case apart:
+		d.Answer, d.Because = answerUnknown, "no order is in both, and none is in so many repetitions that it could not be by chance"
 	}
+}
+
+// sharesAdjusted makes the probabilities of shares that sum to all those of as many tests. Of
+// two, one is what the other leaves: that is one test.
+func sharesAdjusted(ps []float64) []float64 {
+	if len(ps) == 2 {
+		return ps
+	}
+	return statistics.Holm(ps)
 }
 
 // orderLines are the lines of a story, or those only that another has not.

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-
-	"syncline/controller/statistics"
 )
 
 // drawDiff draws how two runs differ.
@@ -108,11 +106,8 @@ func orderText(d *orderDiff, o drawOptions) []string {
 			name = "another"
 		}
 		text := fmt.Sprintf("%-17s%6d%6d  %s", name, s.A, s.B, orderPlaces(s))
-		switch {
-		case s.Different && s.P < statistics.Alpha:
+		if s.Different {
 			text += "  different, p " + chanceText(s.P)
-		case s.Different:
-			text += "  different: the other has none"
 		}
 		lines = append(lines, o.fit(text))
 		if i > 0 {
@@ -122,8 +117,8 @@ func orderText(d *orderDiff, o drawOptions) []string {
 	if left := d.DoubtA + d.DoubtB; left > 0 {
 		lines = append(lines, o.sentence("  ", fmt.Sprintf("%d in A and %d in B are left out, since events of them may be missing: %s", d.DoubtA, d.DoubtB, d.Why))...)
 	}
-	if d.Answer == answerUnknown && len(d.Orders) > 1 {
-		lines = append(lines, o.sentence("  ", "no order is in both, and none is that of most repetitions: it cannot be told whether they differ")...)
+	if d.Because != "" {
+		lines = append(lines, o.sentence("  ", "it cannot be told whether they differ: "+d.Because)...)
 	}
 	return lines
 }

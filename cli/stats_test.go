@@ -37,7 +37,7 @@ func TestStatsAndDiff(t *testing.T) {
 		{"variants-ascii", 0, []string{"stats", fixture("blocking-connect"), "--ascii"}},
 		{"several-by-conn", 0, []string{"stats", fixture("backlog-values"), "--by", "conn", "--phase", "connect.blocked"}},
 		{"same", 0, []string{"diff", fixture("simultaneous-open"), fixture("simultaneous-open")}},
-		{"too-few", 1, []string{"diff", fixture("connect-refused"), fixture("handshake-and-teardown")}},
+		{"too-few", 3, []string{"diff", fixture("connect-refused"), fixture("handshake-and-teardown")}},
 		{"too-few-of-the-same", 3, []string{"diff", fixture("handshake-and-teardown"), fixture("handshake-and-teardown")}},
 	} {
 		t.Run(test.file, func(t *testing.T) {
@@ -213,7 +213,9 @@ func TestDiffAnswers(t *testing.T) {
 		{"slower by less than matters", base, digestsOf("", one, 0, steps(20, 101_000, 100)...), answerSame, ""},
 		{"slower by less than ±", base, digestsOf("", one, 80_000, steps(20, 150_000, 100)...), answerUnknown, "connect.blocked"},
 		{"another order", base, digestsOf("", two, 0, steps(20, 100_000, 100)...), answerDifferent, "the order of events"},
-		{"one repetition in another order", base[:1], digestsOf("", two, 0, 100_000), answerDifferent, "the order of events"},
+		{"one repetition in another order", base[:1], digestsOf("", two, 0, 100_000), answerUnknown, "the order of events"},
+		{"four repetitions in another order", base[:4], digestsOf("", two, 0, steps(4, 100_000, 100)...), answerDifferent, "the order of events"},
+		{"one repetition that failed", base[:1], failed[:1], answerUnknown, "came to fail"},
 		{"now and then another order", base, digestsOf("", slices.Concat(slices.Repeat(one, 19), two), 0, steps(20, 100_000, 100)...), answerSame, ""},
 		{"never the same order twice", digestsOf("", varied, 0, steps(20, 100_000, 100)...), digestsOf("", others, 0, steps(20, 100_000, 100)...), answerUnknown, "the order of events"},
 		{"packets lost", base, lost, answerUnknown, "the order of events"},
@@ -287,6 +289,32 @@ func TestDiffWithoutPhases(t *testing.T) {
 	} {
 		if d := diffOf(test.a, test.b, test.opts); d.Answer != test.want || !slices.Equal(d.Because, test.because) {
 			t.Errorf("%s: %s because %q, want %s because %q", test.name, d.Answer, d.Because, test.want, test.because)
+		}
+	}
+}
+
+// TestOrderThatCannotBeTold says why.
+func TestOrderThatCannotBeTold(t *testing.T) {
+	sure, other := digestsOf("", []string{"x", "y"}, 0, steps(20, 1_000, 1)...), digestsOf("", []string{"z"}, 0, steps(20, 1_000, 1)...)
+	lost := digestsOf("", []string{"x"}, 0, steps(20, 1_000, 1)...)
+	for _, d := range lost {
+		d.StoryDoubt = "the tap lost 3 packets"
+	}
+	for _, test := range []struct {
+		name string
+		a, b []*timeline.Digest
+		want string
+	}{
+		{"all of A is left out", lost, sure, "A has no repetition"},
+		{"all of B is left out", sure, lost, "B has no repetition"},
+		{"all is left out", lost, lost, "neither run has a repetition"},
+		{"three of each, the same", sure[:3], sure[:3], "too few repetitions"},
+		{"three of each, others", other[:3], sure[:3], "too few repetitions"},
+	} {
+		d := orderDiffOf(test.a, test.b)
+		text := strings.Join(orderText(&d, drawOptions{Width: 200}), "\n")
+		if d.Answer != answerUnknown || !strings.Contains(text, test.want) || strings.Contains(text, "no order is in both") {
+			t.Errorf("%s: %s, want %q:\n%s", test.name, d.Answer, test.want, text)
 		}
 	}
 }
