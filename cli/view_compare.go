@@ -21,6 +21,8 @@ type ladderDiff struct {
 	// missing are, by row, the rows of the other that stand before it and that this one has
 	// nothing of; those that stand after all rows are at the last one.
 	missing [][]int
+	// unplaced are the rows that this one has nothing of where it has no row at all.
+	unplaced []int
 	// here and there are how many rows each has alone.
 	here, there int
 	// coarse is true if some part differs so much that it was not compared row by row.
@@ -63,6 +65,8 @@ func diffLadders(a, b *viewedLadder) *ladderDiff {
 			d.here++
 		}
 	}
+	slices.Sort(d.unplaced)
+	d.there += len(slices.Compact(d.unplaced))
 	return d
 }
 
@@ -197,7 +201,11 @@ func (d *ladderDiff) compare(ours, theirs *strand) {
 		d.miss(ours.rows[i], theirs.rows[next:j])
 		next = j + 1
 	}
-	if next < len(theirs.rows) && len(d.missing) > 0 {
+	switch {
+	case next == len(theirs.rows):
+	case len(d.missing) == 0:
+		d.unplaced = append(d.unplaced, theirs.rows[next:]...)
+	default:
 		last := len(d.missing) - 1
 		if len(ours.rows) > 0 {
 			last = ours.rows[len(ours.rows)-1]
@@ -262,12 +270,15 @@ func align(a, b []string) (pairs []int, whole bool) {
 	return pairs, true
 }
 
-// text says how much differs. It may be asked of nil.
-func (d *ladderDiff) text() string {
+// text says how much differs of what look shows. It may be asked of nil.
+func (d *ladderDiff) text(look timeline.LadderOptions) string {
 	switch {
 	case d == nil:
 		return ""
 	case d.here == 0 && d.there == 0:
+		if look.HideLab || look.HideCalls || look.HidePackets || look.HideStates || len(look.Connections) > 0 {
+			return "the same story, of what is shown"
+		}
 		return "the same story"
 	case d.coarse:
 		return fmt.Sprintf("%d rows here alone, %d there; too different to compare row by row", d.here, d.there)

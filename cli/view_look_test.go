@@ -83,3 +83,30 @@ func TestConnectionsOfAnotherRepetition(t *testing.T) {
 		d.press(t, "[")
 	}
 }
+
+// TestComparedInPart: what two repetitions have in common is told of what is shown, and where
+// one shows nothing, what the other shows counts.
+func TestComparedInPart(t *testing.T) {
+	calls := parseScene(t, strings.ReplaceAll(silentScene, "sleep(50ms) 0..50 = 0", "connect(c, 10.0.0.9:80) 0..50 = ECONNREFUSED"))
+	d := newDriver(t, newSceneSource(parseScene(t, silentScene), calls), true, drawOptions{}, 120, 30)
+	d.press(t, "d ctrl+u `2` enter")
+	if strings.Contains(d.screen(), "the same story") {
+		t.Errorf("two stories are one:\n%s", d.screen())
+	}
+	d.press(t, "l")
+	if rows := len(d.v.shown.l.Rows); rows != 0 {
+		t.Fatalf("%d rows are shown without the lab's steps", rows)
+	}
+	if d.v.diff.there == 0 || strings.Contains(d.screen(), "the same story") {
+		t.Errorf("%d rows there:\n%s", d.v.diff.there, d.screen())
+	}
+	d.press(t, "1")
+	if !strings.Contains(d.screen(), "the same story, of what is shown") {
+		t.Errorf("nothing says that not all is shown:\n%s", d.screen())
+	}
+	same := newDriver(t, newSceneSource(parseScene(t, filterScene), parseScene(t, filterScene)), true, drawOptions{}, 120, 30)
+	same.press(t, "d ctrl+u `2` enter")
+	if screen := same.screen(); !strings.Contains(screen, "the same story") || strings.Contains(screen, "of what is shown") {
+		t.Errorf("all is shown:\n%s", screen)
+	}
+}

@@ -94,7 +94,7 @@ func (v *viewer) contextLine() string {
 	}
 	add(v.filter != nil && len(v.hits) == 1, "1 hit")
 	add(v.filter != nil && len(v.hits) != 1, "%d hits", len(v.hits))
-	add(v.other != nil, "against rep %d: %s", otherRepetition(v.other), v.diff.text())
+	add(v.other != nil, "against rep %d: %s", otherRepetition(v.other), v.diff.text(v.look))
 	add(len(v.look.Connections) > 0, "conn %s of %d", rangesText(v.look.Connections), len(v.shown.t.Connections))
 	add(v.look.Scale != timeline.ScaleRow, "scale %s", v.look.Scale)
 	// Raw times count from nothing that the hosts have in common; clockTexts says so.
