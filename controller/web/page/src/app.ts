@@ -103,6 +103,15 @@ const topics: readonly Topic[] = [
 /** All topics: what a part is told when it is first shown. */
 export const everything: Change = new Set(topics);
 
+/** The view without moments and connections that the repetition does not have: links can be typed, or of another page. */
+export function held(view: View, r: Repetition): View {
+  const moment = (i: number | null): number | null => (i !== null && i < r.moments.length ? i : null);
+  return {
+    ...view, selected: moment(view.selected), pinned: moment(view.pinned), mark: moment(view.mark), origin: moment(view.origin),
+    connection: view.connection <= r.connections.length ? view.connection : 0,
+  };
+}
+
 export class App {
   readonly page: Page;
   readonly keys: Keys;
@@ -160,6 +169,9 @@ export class App {
     if (moved) {
       next = { ...next, selected: null, pinned: null, mark: null, origin: null, range: null, connection: 0, ...patch };
     }
+    if (!moved && this.repetition !== null) {
+      next = held(next, this.repetition);
+    }
     const before = this.state;
     this.state = next;
     for (const key of Object.keys(next) as (keyof View)[]) {
@@ -203,6 +215,8 @@ export class App {
         if (asked === this.asked) {
           this.repetition = repetition;
           this.note('data');
+          // A link may name what this repetition does not have.
+          this.set({});
         }
       },
       (error: unknown) => {
@@ -226,8 +240,17 @@ export class App {
       const change = this.pending;
       this.pending = new Set();
       for (const listener of this.listeners) {
-        listener(change);
+        this.attempt(() => listener(change));
       }
+    }
+  }
+
+  /** Lets a part of the page bring itself up to date. One that fails is told, and stops no other. */
+  attempt(act: () => void): void {
+    try {
+      act();
+    } catch (error) {
+      this.fail('a part of the page does not show this view', error);
     }
   }
 

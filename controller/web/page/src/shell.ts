@@ -144,7 +144,7 @@ export class Shell {
   private update(change: Change): void {
     const any = (...topics: Topic[]): boolean => topics.some((t) => change.has(t));
     const { app } = this;
-    this.filter.update(change);
+    app.attempt(() => this.filter.update(change));
     if (any('run', 'repetition', 'data')) {
       this.showHead();
     }
@@ -152,9 +152,9 @@ export class Shell {
       this.ladderPlace.hidden = app.view.form === 'table';
       this.tablePlace.hidden = app.view.form !== 'table';
     }
-    this.ladder.update(change);
+    app.attempt(() => this.ladder.update(change));
     this.showPanels(change);
-    this.details.update(change);
+    app.attempt(() => this.details.update(change));
     if (!(change.size === 1 && (change.has('data') || change.has('matches')))) {
       this.writeLink();
     }
@@ -195,11 +195,13 @@ export class Shell {
       if (!open) {
         return;
       }
-      if (!tab.mounted) {
-        tab.mounted = true;
-        tab.panel.mount(tab.el, this.app);
-      }
-      tab.panel.update(was && !change.has('form') ? change : everything);
+      this.app.attempt(() => {
+        if (!tab.mounted) {
+          tab.mounted = true;
+          tab.panel.mount(tab.el, this.app);
+        }
+        tab.panel.update(was && !change.has('form') ? change : everything);
+      });
     });
   }
 

@@ -160,6 +160,19 @@ describe('a page from file://', () => {
     expect(await page.title()).toBe(there);
   });
 
+  test('opens a link to moments that it does not have', async () => {
+    const { page } = open;
+    await page.goto(`${page.url().split('#')[0]}#at=99999&from=88888&pin=77777&zero=66666&conn=55&panel=measure`);
+    await page.reload();
+    await open.drawn();
+    for (const name of ['at', 'from', 'pin', 'zero', 'conn']) await open.chosen(name, (v) => v === null);
+    await expect.poll(() => page.locator('#panel-measure').textContent()).toContain('Select a moment');
+    await page.evaluate(() => { location.hash = '#at=99998&from=1&panel=measure'; });
+    await open.chosen('from', (v) => v === '1');
+    await open.chosen('at', (v) => v === null);
+    expect(await page.locator('.alert').count()).toBe(0);
+  });
+
   test('shows what brought a moment about', async () => {
     const { page } = open;
     await page.goto(`${page.url().split('#')[0]}#filter=flags%3A%3DSYN%2BACK`);
