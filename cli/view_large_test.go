@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,31 +71,40 @@ func BenchmarkViewerScroll(b *testing.B) {
 	}
 }
 
-// TestLargeRunsScroll: a screen takes about as long as in a short run, and what goes through
-// all events takes little. -view.events 100000 shows it of as many.
+// TestLargeRunsScroll: in a large run every key leads to where it leads in a short one. It
+// prints how long each takes; -view.events 100000 shows it of as many, and
+// BenchmarkViewerScroll measures.
 func TestLargeRunsScroll(t *testing.T) {
 	tl := largeTimeline(t, *viewEvents)
 	begun := time.Now()
 	d := newDriver(t, newSceneSource(tl), true, drawOptions{}, 120, 40)
 	t.Logf("opened after %v, %d rows", time.Since(begun), len(d.v.shown.l.Rows))
+	v := d.v
+	atLast := func() bool { return v.at >= v.bodyLength()-3 && v.first == v.bodyLength()-v.room() }
 	for _, step := range []struct {
-		keys  string
-		limit time.Duration
+		keys string
+		is   func() bool
 	}{
-		{"j", 50 * time.Millisecond}, {"G", 50 * time.Millisecond}, {"pgup", 50 * time.Millisecond}, {"g", 50 * time.Millisecond},
-		{"wheel-down", 50 * time.Millisecond}, {"/ `flags:=syn` enter", 3 * time.Second}, {"n", 50 * time.Millisecond}, {"f", 3 * time.Second},
-		{"s", 3 * time.Second}, {"d", time.Second}, {"2", 3 * time.Second}, {"enter", 3 * time.Second},
+		{"j", func() bool { return v.at > 0 && v.first == 0 }},
+		{"G", atLast},
+		{"pgup", func() bool { return !atLast() && v.first > v.bodyLength()-3*v.room() }},
+		{"g", func() bool { return v.first == 0 }},
+		{"wheel-down", func() bool { return v.first == wheelLines }},
+		{"/ `flags:=syn` enter", func() bool { return len(v.hits) == 2*len(tl.Connections) }},
+		{"n", func() bool { return v.isHit(v.rowAt(v.at)) }},
+		{"f", func() bool { return len(v.body) > len(tl.Connections) && len(v.body) < len(v.shown.l.Rows) }},
+		{"s", func() bool { return v.look.Scale == timeline.ScaleLinear }},
+		{"d", func() bool { return strings.Contains(d.screen(), "the run has no other repetition") }},
+		{"2", func() bool { return len(v.hits) == 0 && v.body == nil }},
+		{"enter", func() bool { return v.panel != nil }},
 	} {
 		begun := time.Now()
 		d.press(t, step.keys)
-		d.v.View()
-		took := time.Since(begun)
-		t.Logf("%-24s %v", step.keys, took)
-		if took > step.limit*slowness {
-			t.Errorf("%s takes %v, more than %v", step.keys, took, step.limit*slowness)
+		v.View()
+		t.Logf("%-24s %v", step.keys, time.Since(begun))
+		if !step.is() {
+			t.Errorf("after %s: line %d of %d, the screen from %d, %d hits\n%s", step.keys, v.at, v.bodyLength(), v.first, len(v.hits), d.screen())
 		}
+		checkScreen(t, d)
 	}
 }
-
-// slowness is how much longer things may take on a busy machine, and with the race detector.
-const slowness = 20
