@@ -146,6 +146,10 @@ func runRef(arg string) (name string, repetition uint32, err error) {
 		return arg, 0, nil
 	}
 	name, rep := arg[:at], arg[at+1:]
+	if strings.ContainsAny(rep, `./\`) {
+		// No number was meant: the whole is a path.
+		return arg, 0, nil
+	}
 	n, err := strconv.ParseUint(rep, 10, 32)
 	if err != nil || n == 0 {
 		return "", 0, &exitError{code: exitUsage, err: fmt.Errorf("repetition %q of %q: give a number from 1", rep, arg)}

@@ -126,15 +126,30 @@ func takenError(name string) error {
 	return &exitError{code: exitRefused, err: fmt.Errorf("%s is there already: give another name, or --force to replace it", name)}
 }
 
+// replaceable refuses to put a file in the place of a directory, a device, a socket or a pipe.
+// A link is replaced itself, and what it leads to stays.
+func replaceable(name string, is os.FileInfo) error {
+	switch {
+	case is.IsDir():
+		return usage("%s is a directory: name a file in it", name)
+	case !is.Mode().IsRegular() && is.Mode().Type() != os.ModeSymlink:
+		return usage("%s is no regular file (%s): give another name", name, is.Mode().Type())
+	}
+	return nil
+}
+
 // newFile makes a file of what write puts into it, and returns its size. The file has its
 // name only once it is whole and on the disk: it is written beside its place under another
 // name, which is gone after an error. A file that is there is replaced if force says so.
 func newFile(name string, force bool, write func(*os.File) error) (size int64, err error) {
 	taken := takenError(name)
-	if info, err := os.Lstat(name); err == nil && info.IsDir() {
-		return 0, usage("%s is a directory: name a file in it", name)
-	} else if err == nil && !force {
-		return 0, taken
+	if info, err := os.Lstat(name); err == nil {
+		if err := replaceable(name, info); err != nil {
+			return 0, err
+		}
+		if !force {
+			return 0, taken
+		}
 	}
 	// os.CreateTemp would make it for its owner alone, whatever the umask says.
 	beside := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d", filepath.Base(name), os.Getpid()))

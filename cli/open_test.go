@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -188,6 +189,29 @@ func TestNewFile(t *testing.T) {
 			t.Error("an error of the writer is lost")
 		}
 	}
+	// What is no regular file is nobody's to replace: rename(2) would.
+	socket := filepath.Join(t.TempDir(), "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, special := range []string{socket, os.DevNull} {
+		before, err := os.Lstat(special)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// /dev/null is only looked at: where it is replaced there is no other.
+		if err := replaceable(special, before); err == nil || !strings.Contains(err.Error(), "no regular file") {
+			t.Errorf("%s may be replaced: %v", special, err)
+		}
+	}
+	if _, err := newFile(socket, true, func(*os.File) error { t.Error("written beside a socket"); return nil }); err == nil {
+		t.Error("it took the place of a socket")
+	}
+	if info, err := os.Lstat(socket); err != nil || info.Mode().Type() != os.ModeSocket {
+		t.Errorf("the socket is %v, %v", info, err)
+	}
 	// One that came to be while ours was written is not replaced.
 	late := filepath.Join(dir, "late")
 	if _, err := newFile(late, false, func(*os.File) error { return os.WriteFile(late, []byte("theirs"), 0o600) }); err == nil {
@@ -219,6 +243,9 @@ func TestRunRef(t *testing.T) {
 		{arg: "f.syncline@3", name: "f.syncline", repetition: 3, bundle: true},
 		{arg: "dir/f@3", name: "dir/f", repetition: 3, bundle: true},
 		{arg: "me@host.d/f.syncline@3", name: "me@host.d/f.syncline", repetition: 3, bundle: true},
+		{arg: "dir@x/none.syncline", name: "dir@x/none.syncline", bundle: true},
+		{arg: "dir@x/none.syncline@2", name: "dir@x/none.syncline", repetition: 2, bundle: true},
+		{arg: "f@home.syncline", name: "f@home.syncline", bundle: true},
 		{arg: "r-7f3c2a10@", wrong: true},
 		{arg: "r-7f3c2a10@0", wrong: true},
 		{arg: "f.syncline@-1", wrong: true},
@@ -228,6 +255,15 @@ func TestRunRef(t *testing.T) {
 		if (err != nil) != test.wrong || err == nil && (name != test.name || repetition != test.repetition || isBundle(name) != test.bundle) {
 			t.Errorf("%s: %q, %d, bundle %v, %v", test.arg, name, repetition, isBundle(name), err)
 		}
+	}
+}
+
+// What is wrong with a path that has an @ and no file is that there is no file.
+func TestPathsOfNoFile(t *testing.T) {
+	name := filepath.Join(t.TempDir()+"@x", "none.syncline")
+	_, err := (&app{}).subject(t.Context(), name)
+	if err == nil || !strings.Contains(err.Error(), name+": no such file or directory") {
+		t.Errorf("%v", err)
 	}
 }
 
