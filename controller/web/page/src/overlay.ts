@@ -2,7 +2,7 @@
 import type { App, Change, Panel } from './app';
 import type { Overview, Repetition, Run } from './data';
 import { make } from './elements';
-import { compare, type Line } from './overlay_diff';
+import { compare, type Line, mostChanges } from './overlay_diff';
 import { type Frame, frameOf, nearest, paintOverlay, type Trace, traceOf } from './overlay_picture';
 import { stories } from './picker';
 import { fixed, fixedError, plusMinus, span, unitName } from './time';
@@ -171,7 +171,7 @@ export class ComparePanel implements Panel {
   }
 
   private lines(runA: Run, a: Repetition, runB: Run, b: Repetition): Node[] {
-    const { lines, left } = compare(runA, a, runB, b);
+    const { lines, left, unlike } = compare(runA, a, runB, b);
     const judged = judge(lines, a, b);
     const changes = judged.filter((l) => l.changed !== '').length;
     const shown = (this.changed.checked ? judged.filter((l) => l.changed !== '') : judged).slice(0, mostLines);
@@ -194,6 +194,7 @@ export class ComparePanel implements Panel {
       })));
     const more = shown.length === mostLines ? [make('p', {}, `Only the first ${mostLines.toLocaleString('en')} lines are shown.`)] : [];
     const cut = left > 0 ? [make('p', { class: 'doubt' }, `${left.toLocaleString('en')} later moments were not compared: the repetitions are too long.`)] : [];
+    if (unlike.length > 0) cut.push(make('p', { class: 'doubt' }, `More than ${mostChanges.toLocaleString('en')} steps of ${unlike.join(' and ')} are gone or new: there, what follows is shown as gone or new as a whole, and steps that both have may be among it.`));
     return shown.length === 0 && changes === 0
       ? [make('p', {}, head + '.'), ...cut]
       : [table, ...more, ...cut];

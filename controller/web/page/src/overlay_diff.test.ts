@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { align } from './overlay_diff';
+import type { Moment, Repetition, Run } from './data';
+import { align, compare, longest, mostChanges } from './overlay_diff';
 
 function show(a: string, b: string): string {
   return align([...a], [...b]).map(([i, j]) => (i < 0 ? `+${b[j]}` : j < 0 ? `-${a[i]}` : a[i])).join(' ');
@@ -36,3 +37,23 @@ function longestCommon(a: readonly string[], b: readonly string[]): number {
   }
   return t[a.length]![b.length]!;
 }
+
+test('lists that have little in common are aligned in bounded memory, each step once', () => {
+  const a = Array.from({ length: longest }, (_, i) => (i < 500 && i % 2 === 0 ? 'x' : `a${i}`));
+  const b = Array.from({ length: longest }, (_, i) => (i < 500 && i % 2 === 0 ? 'x' : `b${i}`));
+  const pairs = align(a, b);
+  expect(pairs.filter(([i]) => i >= 0).map(([i]) => i)).toEqual(a.map((_, i) => i));
+  expect(pairs.filter(([, j]) => j >= 0).map(([, j]) => j)).toEqual(b.map((_, j) => j));
+  for (const [i, j] of pairs) if (i >= 0 && j >= 0) expect(a[i]).toBe(b[j]);
+  expect(pairs.filter(([i, j]) => i >= 0 && j >= 0).length).toBe(250);
+});
+
+test('a comparison says of which hosts it gave up', () => {
+  const run = { hosts: [{ name: 'A' }] } as unknown as Run;
+  const of = (word: string, n: number) => ({
+    moments: Array.from({ length: n }, (_, i) => ({ kind: 'mark', text: `${word}${'x'.repeat(i % 7)}`, row: i, host: 0, arrow: -1, bracket: -1, at: i }) as unknown as Moment),
+    layout: { arrows: [], brackets: [] },
+  }) as unknown as Repetition;
+  expect(compare(run, of('a', mostChanges), run, of('b', mostChanges)).unlike).toEqual(['A']);
+  expect(compare(run, of('a', 100), run, of('b', 100)).unlike).toEqual([]);
+});

@@ -19,6 +19,8 @@ export interface Comparison {
   readonly lines: readonly Line[];
   /** How many moments were left out because a host has more than `longest`. */
   readonly left: number;
+  /** Hosts whose steps have too little in common: past the beginning theirs are all gone or new. */
+  readonly unlike: readonly string[];
 }
 
 /**
@@ -30,16 +32,20 @@ export function compare(runA: Run, a: Repetition, runB: Run, b: Repetition): Com
   const ofB = byHost(runB, b);
   const lines: Line[] = [];
   let left = 0;
+  const unlike: string[] = [];
   for (const host of new Set([...ofA.keys(), ...ofB.keys()])) {
     const x = ofA.get(host) ?? [];
     const y = ofB.get(host) ?? [];
     left += Math.max(0, x.length - longest) + Math.max(0, y.length - longest);
     const [p, q] = [x.slice(0, longest), y.slice(0, longest)];
-    for (const [i, j] of align(p.map((m) => m.key), q.map((m) => m.key))) {
+    const pairs = align(p.map((m) => m.key), q.map((m) => m.key));
+    // A way that was found has at most so many changes.
+    if (pairs.filter(([i, j]) => i < 0 || j < 0).length > mostChanges) unlike.push(host);
+    for (const [i, j] of pairs) {
       lines.push({ a: i < 0 ? -1 : p[i]!.moment, b: j < 0 ? -1 : q[j]!.moment });
     }
   }
-  return { lines: inOrder(lines, a, b), left };
+  return { lines: inOrder(lines, a, b), left, unlike };
 }
 
 interface Step {
@@ -90,9 +96,19 @@ export function align(a: readonly string[], b: readonly string[]): [number, numb
   return pairs;
 }
 
+/**
+ * The most steps that are gone or new in a host's comparison. What is remembered on the way
+ * grows with its square: 16 MB at this. Lists that differ more have no story in common.
+ */
+export const mostChanges = 2000;
+
+/**
+ * The shortest way, if it has at most mostChanges. Else, past what was reached with so many
+ * from both lists' start, what the first list has is gone and what the second has is new.
+ */
 function shortest(a: readonly string[], b: readonly string[]): [number, number][] {
   const [n, m] = [a.length, b.length];
-  const most = n + m;
+  const most = Math.min(n + m, mostChanges);
   const reach = new Int32Array(2 * most + 2);
   const history: Int32Array[] = [];
   for (let d = 0; d <= most; d++) {
@@ -106,7 +122,16 @@ function shortest(a: readonly string[], b: readonly string[]): [number, number][
       if (x >= n && x - k >= m) return backtrack(history, n, m);
     }
   }
-  return [];
+  // The farthest that was reached; what is left of both stands alone.
+  let [x, y] = [0, 0];
+  for (let k = -most; k <= most; k += 2) {
+    const [u, v] = [reach[most + k]!, reach[most + k]! - k];
+    if (u <= n && v <= m && u + v > x + y) [x, y] = [u, v];
+  }
+  const rest: [number, number][] = [];
+  for (let i = x; i < n; i++) rest.push([i, -1]);
+  for (let j = y; j < m; j++) rest.push([-1, j]);
+  return [...backtrack(history, x, y), ...rest];
 }
 
 function backtrack(history: readonly Int32Array[], n: number, m: number): [number, number][] {
