@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"syncline/controller/experiment"
 	"syncline/controller/statistics"
 	"syncline/controller/timeline"
 )
@@ -39,8 +38,10 @@ the U-test of Mann and Whitney, which assumes nothing of how times are distribut
 The shift is by how much a time of B is typically longer than one of A, with an
 interval that holds it with a probability of 95 %; P(B>A) is the probability that a
 time of B is the longer one, 50 % being no difference. p is corrected for how many
-phases are compared (Holm). A shift that is not greater than ± of both runs' clocks is
-told as one that nobody can know, however many repetitions there are.
+phases are compared (Holm). Of a phase that a repetition has several times at the
+same end the median is taken; the two ends are told apart. A shift that is not
+greater than ± of both runs' clocks is told as one that nobody can know, however many
+repetitions there are.
 
 Variants are compared with those of the same name. A and B are runs of the controller
 or paths of bundles.
@@ -169,9 +170,11 @@ type rulingShare struct {
 	tooFew bool
 }
 
-// phaseDiff is how a phase differs. All times are nanoseconds.
+// phaseDiff is how a phase of one end differs: NA and NB repetitions have it, each with the
+// median of its lengths. All times are nanoseconds.
 type phaseDiff struct {
 	Phase   string `json:"phase"`
+	End     string `json:"end,omitempty"`
 	Part    string `json:"part_of,omitempty"`
 	NA      int    `json:"n_a"`
 	NB      int    `json:"n_b"`
@@ -187,12 +190,15 @@ type phaseDiff struct {
 	// Ruling is "alike", "changed", "within error" or "too few".
 	Ruling   string   `json:"ruling"`
 	Warnings []string `json:"warnings,omitempty"`
+	label    string
 }
 
 type lonePhase struct {
 	Phase string `json:"phase"`
+	End   string `json:"end,omitempty"`
 	NA    int    `json:"n_a"`
 	NB    int    `json:"n_b"`
+	label string
 }
 
 // shiftRulings are the words of statistics.Ruling.
@@ -294,16 +300,19 @@ func phaseDiffs(a, b []*timeline.Digest, opts diffOptions) (all []phaseDiff, lon
 	samplesA, samplesB := samplesOf(a), samplesOf(b)
 	var made []*statistics.Comparison
 	all = []phaseDiff{}
-	for _, name := range experiment.PhaseNames() {
-		x, y := samplesA[name], samplesB[name]
+	for _, e := range endPhases(samplesA, samplesB) {
+		x, y := samplesA[e], samplesB[e]
+		label := e.label(samplesA, samplesB)
 		switch {
-		case !isWanted(opts.phases, name) || x == nil && y == nil:
-		case x == nil || y == nil || len(x.lengths) == 0 || len(y.lengths) == 0:
-			lone = append(lone, lonePhase{Phase: name, NA: x.size(), NB: y.size()})
+		case !isWanted(opts.phases, e.name):
+		case x.size() == 0 || y.size() == 0:
+			lone = append(lone, lonePhase{Phase: e.name, End: e.endName(), NA: x.size(), NB: y.size(), label: label})
 		default:
-			c := statistics.Compare(x.lengths, y.lengths)
+			c := statistics.Compare(x.lengths(), y.lengths())
 			made = append(made, &c)
-			all = append(all, phaseDiff{Phase: name, Part: x.part, NA: c.A.N, NB: c.B.N, MedianA: c.A.Median, MedianB: c.B.Median})
+			all = append(all, phaseDiff{
+				Phase: e.name, End: e.endName(), Part: x.part, NA: c.A.N, NB: c.B.N, MedianA: c.A.Median, MedianB: c.B.Median, label: label,
+			})
 		}
 	}
 	statistics.Adjust(made)
@@ -316,27 +325,6 @@ func phaseDiffs(a, b []*timeline.Digest, opts diffOptions) (all []phaseDiff, lon
 		p.Ruling = shiftRulings[c.Ruling(opts.share)]
 	}
 	return all, lone
-}
-
-func samplesOf(all []*timeline.Digest) map[string]*sample {
-	samples := make(map[string]*sample)
-	for _, d := range all {
-		for i := range d.Phases {
-			p := &d.Phases[i]
-			if samples[p.Name] == nil {
-				samples[p.Name] = &sample{part: p.Whole}
-			}
-			samples[p.Name].add(p)
-		}
-	}
-	return samples
-}
-
-func (s *sample) size() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.lengths)
 }
 
 // settle finds what all of it comes to.
@@ -372,9 +360,9 @@ func (d *runDiff) settle() {
 			case "too few":
 				few++
 			case "changed":
-				different = append(different, p.Phase+of)
+				different = append(different, p.label+of)
 			case "within error":
-				unknown = append(unknown, p.Phase+of)
+				unknown = append(unknown, p.label+of)
 			}
 		}
 	}

@@ -57,7 +57,7 @@ func loneLines(name string, all []lonePhase, own, other func(lonePhase) int, o d
 	var parts []string
 	for _, p := range all {
 		if own(p) > 0 && other(p) == 0 {
-			parts = append(parts, fmt.Sprintf("%s (%d)", p.Phase, own(p)))
+			parts = append(parts, fmt.Sprintf("%s (%d)", p.label, own(p)))
 		}
 	}
 	if len(parts) == 0 {
@@ -212,7 +212,7 @@ func phaseTable(all []phaseDiff, o drawOptions) []string {
 			in = signed(unit.digits(*p.Low)) + "…" + signed(unit.digits(*p.High))
 		}
 		rows = append(rows, []string{
-			p.Phase, unit.number(p.MedianA, 4), unit.name, unit.number(p.MedianB, 4), signed(unit.digits(p.Shift)), in,
+			p.label, unit.number(p.MedianA, 4), unit.name, unit.number(p.MedianB, 4), signed(unit.digits(p.Shift)), in,
 			unit.within(p.Err), chanceText(p.P), fmt.Sprintf("%.0f%%", 100*p.Longer), markOf(p),
 		})
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"syncline/controller/clock"
 	"syncline/controller/experiment"
 	"syncline/controller/statistics"
 	"syncline/controller/timeline"
@@ -33,9 +32,12 @@ func (a *app) statsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "stats RUN...",
 		Short: "Say how the phases of a run are distributed over its repetitions",
-		Long: `Say how the phases of a run are distributed over its repetitions: how often each is
-on record, its least, median, 90th and 99th percentile and greatest length, and an
-interval that holds the median with a probability of 95 %.
+		Long: `Say how the phases of a run are distributed over its repetitions: how many of them
+have each on record (n), its least, median, 90th and 99th percentile and greatest
+length, and an interval that holds the median with a probability of 95 %.
+
+A repetition counts once: of a phase that it has several times at the same end, as
+with several connections, the median is taken. The two ends are told apart.
 
 ± is what is not known of one length. Phases between two hosts have the error of
 their clocks; it is the same in every repetition, so that more of them do not make
@@ -132,10 +134,12 @@ type statsGroup struct {
 	of          []*timeline.Digest
 }
 
-// statsRow is one phase over repetitions. All times are nanoseconds; the interval is absent
-// where there are too few lengths for one.
+// statsRow is one phase of one end over repetitions: N of them have it, each with the median of
+// its lengths. All times are nanoseconds; the interval is absent where there are too few for one.
 type statsRow struct {
-	Phase   string `json:"phase"`
+	Phase string `json:"phase"`
+	// End is whose it is, "client" or "server"; empty if it is of no end.
+	End     string `json:"end,omitempty"`
 	Part    string `json:"part_of,omitempty"`
 	From    string `json:"from"`
 	To      string `json:"to"`
@@ -151,6 +155,7 @@ type statsRow struct {
 	LeftOut int    `json:"left_out,omitempty"`
 	// Warnings are sentences that a reader should know.
 	Warnings []string `json:"warnings,omitempty"`
+	label    string
 }
 
 // statsOf puts the phases of a run's repetitions together.
@@ -183,7 +188,7 @@ func statsOf(run *summarized, opts statsOptions) runStats {
 
 // groupsOf are the phases of some repetitions, told apart as is asked for.
 func groupsOf(of []*timeline.Digest, opts statsOptions) []statsGroup {
-	samples := make(map[string]map[string]*sample)
+	byKey := make(map[string]samples)
 	for _, d := range of {
 		for i := range d.Phases {
 			p := &d.Phases[i]
@@ -191,17 +196,14 @@ func groupsOf(of []*timeline.Digest, opts statsOptions) []statsGroup {
 				continue
 			}
 			key := byOf(d, p, opts.by)
-			if samples[key] == nil {
-				samples[key] = make(map[string]*sample)
+			if byKey[key] == nil {
+				byKey[key] = newSamples()
 			}
-			if samples[key][p.Name] == nil {
-				samples[key][p.Name] = &sample{part: p.Whole}
-			}
-			samples[key][p.Name].add(p)
+			byKey[key].add(d.Repetition, p)
 		}
 	}
-	keys := make([]string, 0, len(samples))
-	for key := range samples {
+	keys := make([]string, 0, len(byKey))
+	for key := range byKey {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, compareNatural)
@@ -211,10 +213,10 @@ func groupsOf(of []*timeline.Digest, opts statsOptions) []statsGroup {
 		if opts.by == "variant" {
 			g.By = ""
 		}
-		for _, name := range experiment.PhaseNames() {
-			if s := samples[key][name]; s != nil {
-				g.Phases = append(g.Phases, s.row(name))
-			}
+		for _, e := range endPhases(byKey[key]) {
+			row := byKey[key][e].row(e.name)
+			row.End, row.label = e.endName(), e.label(byKey[key])
+			g.Phases = append(g.Phases, row)
 		}
 		all = append(all, g)
 	}
@@ -256,25 +258,9 @@ func byOf(d *timeline.Digest, p *timeline.DigestPhase, by string) string {
 	return ""
 }
 
-// sample are the lengths of one phase.
-type sample struct {
-	lengths []statistics.Length
-	part    string
-	// leftOut counts lengths that nothing bounds.
-	leftOut int
-}
-
-func (s *sample) add(p *timeline.DigestPhase) {
-	if p.Err >= clock.Unbounded {
-		s.leftOut++
-		return
-	}
-	s.lengths = append(s.lengths, statistics.Length{Nanoseconds: p.Nanoseconds, Err: p.Err})
-}
-
 func (s *sample) row(name string) statsRow {
 	from, to, _, _ := experiment.PhaseDefinition(name)
-	of := statistics.Summarize(s.lengths)
+	of := statistics.Summarize(s.lengths())
 	row := statsRow{
 		Phase: name, Part: s.part, From: from, To: to, N: of.N, Min: of.Min, Median: of.Median, P90: of.P90, P99: of.P99, Max: of.Max,
 		Err: of.Err, LeftOut: s.leftOut, Warnings: of.Warnings,
@@ -283,7 +269,7 @@ func (s *sample) row(name string) statsRow {
 		row.Low, row.High = &of.MedianLow, &of.MedianHigh
 	}
 	if s.leftOut > 0 {
-		row.Warnings = append(row.Warnings, fmt.Sprintf("%d are left out: nothing ties the clocks of the two hosts that they are between", s.leftOut))
+		row.Warnings = append(row.Warnings, fmt.Sprintf("%d lengths are left out: nothing ties the clocks of the two hosts that they are between", s.leftOut))
 	}
 	return row
 }
@@ -323,7 +309,7 @@ func writeStatsLines(w io.Writer, all []runStats) error {
 func writeStatsCSV(w io.Writer, all []runStats) error {
 	out := csv.NewWriter(w)
 	head := []string{
-		"run", "variant", "ruling", "repetitions", "by", "of", "phase", "part_of", "n", "min_ns", "median_ns", "p90_ns", "p99_ns", "max_ns",
+		"run", "variant", "ruling", "repetitions", "by", "of", "phase", "end", "part_of", "n", "min_ns", "median_ns", "p90_ns", "p99_ns", "max_ns",
 		"median_low_ns", "median_high_ns", "error_ns", "left_out",
 	}
 	if err := out.Write(head); err != nil {
@@ -338,7 +324,7 @@ func writeStatsCSV(w io.Writer, all []runStats) error {
 	}
 	err := eachRow(all, func(r *runStats, g *statsGroup, row *statsRow) error {
 		return out.Write([]string{
-			r.Run, g.Variant, g.Ruling, strconv.Itoa(g.Repetitions), g.By, g.Of, row.Phase, row.Part, strconv.Itoa(row.N),
+			r.Run, g.Variant, g.Ruling, strconv.Itoa(g.Repetitions), g.By, g.Of, row.Phase, row.End, row.Part, strconv.Itoa(row.N),
 			number(row.Min), number(row.Median), number(row.P90), number(row.P99), number(row.Max), perhaps(row.Low), perhaps(row.High),
 			number(row.Err), strconv.Itoa(row.LeftOut),
 		})

@@ -164,7 +164,7 @@ func fittingColumns(rows [][]string, droppable []int, o drawOptions) []string {
 
 func statsCells(row *statsRow) []string {
 	unit := unitOf(row.Median)
-	cells := []string{row.Phase, strconv.Itoa(row.N), unit.name, "-", "-", "-", "-", "-", "-", "-"}
+	cells := []string{row.label, strconv.Itoa(row.N), unit.name, "-", "-", "-", "-", "-", "-", "-"}
 	if row.N == 0 {
 		cells[2] = ""
 		return cells

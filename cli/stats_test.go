@@ -36,7 +36,7 @@ func TestStatsAndDiff(t *testing.T) {
 		{"simultaneous-by-end", 0, []string{"stats", fixture("simultaneous-open"), "--by", "end", "--phase", "connect.blocked,connect.syn_transit,connect.wakeup"}},
 		{"variants-ascii", 0, []string{"stats", fixture("blocking-connect"), "--ascii"}},
 		{"several-by-conn", 0, []string{"stats", fixture("backlog-values"), "--by", "conn", "--phase", "connect.blocked"}},
-		{"same", 0, []string{"diff", fixture("simultaneous-open"), fixture("simultaneous-open")}},
+		{"same", 0, []string{"diff", fixture("simultaneous-open"), fixture("simultaneous-open"), "--phase", "connect.blocked,connect.rtt"}},
 		{"too-few", 3, []string{"diff", fixture("connect-refused"), fixture("handshake-and-teardown")}},
 		{"too-few-of-the-same", 3, []string{"diff", fixture("handshake-and-teardown"), fixture("handshake-and-teardown")}},
 	} {
@@ -316,6 +316,36 @@ func TestOrderThatCannotBeTold(t *testing.T) {
 		if d.Answer != answerUnknown || !strings.Contains(text, test.want) || strings.Contains(text, "no order is in both") {
 			t.Errorf("%s: %s, want %q:\n%s", test.name, d.Answer, test.want, text)
 		}
+	}
+}
+
+// TestRepetitionsCountOnce: lengths of one repetition are no repetitions, and the ends are
+// told apart.
+func TestRepetitionsCountOnce(t *testing.T) {
+	var all []*timeline.Digest
+	for i := range 3 {
+		d := &timeline.Digest{Repetition: i + 1, Ruling: timeline.Pass, Connections: []string{"c to s"}, Story: &timeline.Story{ID: "x"}}
+		for k := range int64(5) {
+			d.Phases = append(d.Phases,
+				timeline.DigestPhase{Name: "recv.blocked", End: timeline.ClientEnd, Nanoseconds: 100*int64(i) + k, Err: k},
+				timeline.DigestPhase{Name: "recv.blocked", End: timeline.ServerEnd, Nanoseconds: 1_000_000 + k})
+		}
+		all = append(all, d)
+	}
+	r := summarizedAs(all)
+	rows := statsOf(r, statsOptions{}).Groups[0].Phases
+	if len(rows) != 2 || rows[0].label != "recv.blocked client" || rows[1].label != "recv.blocked server" || rows[1].End != "server" {
+		t.Fatalf("got %+v", rows)
+	}
+	if c := rows[0]; c.N != 3 || c.Min != 2 || c.Median != 102 || c.Max != 202 || c.Err != 4 || c.Low != nil {
+		t.Errorf("the client's are %+v", c)
+	}
+	d := diffOf(r, r, diffOptions{}).Variants[0].Phases
+	if len(d) != 2 || d[0].NA != 3 || d[0].End != "client" || d[0].Ruling != "too few" || d[1].MedianA != 1_000_002 {
+		t.Errorf("they differ from themselves: %+v", d)
+	}
+	if one := statsOf(r, statsOptions{by: "end"}).Groups; len(one) != 2 || one[0].Phases[0].label != "recv.blocked" {
+		t.Errorf("by end: %+v", one)
 	}
 }
 
