@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -138,8 +139,20 @@ func (a *app) report(ctx context.Context, err error) int {
 	} else if ctx.Err() != nil {
 		code = exitInterrupted
 	}
-	fmt.Fprintln(a.Err, "syncline: "+strings.TrimSpace(err.Error()))
+	fmt.Fprintln(a.Err, "syncline: "+onTerminal(strings.TrimSpace(err.Error())))
 	return code
+}
+
+// onTerminal is text that may have come from another machine or out of a stranger's bundle, as
+// it may be put on a terminal: with ? for every control character but the ends of lines and
+// tabs.
+func onTerminal(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // terminal reports whether w is one, and how wide: COLUMNS, else the terminal's

@@ -147,7 +147,7 @@ func (a *app) showTimeline(ctx context.Context, cl *client, id string, repetitio
 		return writeMoments(a.Out, answer.Timeline, opts.raw)
 	}
 	if answer.Because != "" {
-		fmt.Fprintf(a.Err, "repetition %d, since %s\n", t.Repetition, answer.Because)
+		fmt.Fprintf(a.Err, "repetition %d, since %s\n", t.Repetition, onTerminal(answer.Because))
 	}
 	layout, err := layLadder(t, opts)
 	if err != nil {
