@@ -310,8 +310,12 @@ func phaseDiffs(a, b []*timeline.Digest, opts diffOptions) (all []phaseDiff, lon
 		default:
 			c := statistics.Compare(x.lengths(), y.lengths())
 			made = append(made, &c)
+			part := x.part
+			if part != y.part {
+				part = ""
+			}
 			all = append(all, phaseDiff{
-				Phase: e.name, End: e.endName(), Part: x.part, NA: c.A.N, NB: c.B.N, MedianA: c.A.Median, MedianB: c.B.Median, label: label,
+				Phase: e.name, End: e.endName(), Part: part, NA: c.A.N, NB: c.B.N, MedianA: c.A.Median, MedianB: c.B.Median, label: label,
 			})
 		}
 	}

@@ -61,6 +61,9 @@ func (s samples) add(repetition int, p *timeline.DigestPhase) {
 	if s[key] == nil {
 		s[key] = &sample{part: p.Whole}
 	}
+	if s[key].part != p.Whole {
+		s[key].part = ""
+	}
 	s[key].add(repetition, p)
 }
 
@@ -85,7 +88,9 @@ func endPhases(of ...samples) []endPhase {
 // sample are the lengths of one phase.
 type sample struct {
 	repetitions []repetitionLengths
-	part        string
+	// part names the phase that all of them are a part of. It is empty if they are of none, or
+	// not all of the same: accept.wakeup is of accept.wait or of accept.blocked.
+	part string
 	// leftOut counts lengths that nothing bounds.
 	leftOut int
 }

@@ -349,6 +349,33 @@ func TestRepetitionsCountOnce(t *testing.T) {
 	}
 }
 
+// TestPartOfOne: a phase that is now a part of one and now of another is told as part of none.
+func TestPartOfOne(t *testing.T) {
+	with := func(wholes ...string) *summarized {
+		all := digestsOf("", []string{"x"}, 0, steps(len(wholes), 1_000, 1)...)
+		for i, whole := range wholes {
+			all[i].Phases[0].Whole = whole
+		}
+		return summarizedAs(all)
+	}
+	for _, test := range []struct {
+		a, b  *summarized
+		inA   string
+		inAll string
+	}{
+		{with("w", "w"), with("w", "w"), "w", "w"},
+		{with("w", "v", "w"), with("w", "w"), "", ""},
+		{with("w", "w"), with("v", "v"), "w", ""},
+	} {
+		if got := statsOf(test.a, statsOptions{}).Groups[0].Phases[0].Part; got != test.inA {
+			t.Errorf("a part of %q, want %q", got, test.inA)
+		}
+		if got := diffOf(test.a, test.b, diffOptions{}).Variants[0].Phases[0].Part; got != test.inAll {
+			t.Errorf("in both a part of %q, want %q", got, test.inAll)
+		}
+	}
+}
+
 func TestChangedSteps(t *testing.T) {
 	steps, instead := changedSteps([]string{"a", "b", "x", "c", "d"}, []string{"a", "b", "c", "d"})
 	if steps != "…; b; x; c; …" || instead != "…; b; c; …" {
