@@ -17,8 +17,8 @@ import (
 )
 
 // digests are the repetitions of a run in short, made when they are first asked for and kept
-// with the builder that they are of. They do not depend on the reference: the same is true
-// seen from every host's clock, within the errors.
+// with the builder that they are of. They are always seen from the reference that the run has
+// by itself, whoever asks first: from another clock the errors are others.
 type digests struct {
 	// turn holds one token: that of whoever reads or makes what follows.
 	turn chan struct{}
@@ -41,7 +41,11 @@ func (b *builder) digests(ctx context.Context) ([]*timeline.Digest, error) {
 	if b.short.done {
 		return b.short.all, nil
 	}
-	all, err := digest(ctx, b)
+	of := b
+	if b.usual != nil {
+		of = b.usual
+	}
+	all, err := digest(ctx, of)
 	if err != nil {
 		return nil, err
 	}

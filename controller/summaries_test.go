@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -176,5 +177,44 @@ func TestSummariesRefuseWhatCannotBe(t *testing.T) {
 		if err := s.Add(m); err == nil {
 			t.Errorf("%s is taken", name)
 		}
+	}
+}
+
+// TestDigestsDoNotDependOnWhoAsks: seen from another host's clock first, the repetitions are
+// the same in short.
+func TestDigestsDoNotDependOnWhoAsks(t *testing.T) {
+	differ := false
+	for _, name := range recordings(t) {
+		if !strings.HasPrefix(filepath.Base(name), "handshake-and-teardown") && !strings.HasPrefix(filepath.Base(name), "simultaneous-open") {
+			continue
+		}
+		want, err := archiveBuilder(t, openRecording(t, name)).digests(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := archiveBuilder(t, openRecording(t, name))
+		for _, h := range b.hosts {
+			b = archiveBuilder(t, openRecording(t, name))
+			other, err := b.withReference(h.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			by, err := digest(t.Context(), other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			timeline.CompareDigests(by)
+			differ = differ || !reflect.DeepEqual(by, want)
+			got, err := other.digests(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: asked by the clock of %s first, the digests are others", filepath.Base(name), h.Name)
+			}
+		}
+	}
+	if !differ {
+		t.Error("no reference makes any difference, so that this shows nothing")
 	}
 }

@@ -50,6 +50,8 @@ type builder struct {
 	plans *plans
 	hosts []timeline.Host
 	short *digests
+	// usual is the builder with the reference that the run has by itself, nil if this is it.
+	usual *builder
 	*timeline.Builder
 }
 
@@ -61,6 +63,9 @@ func (b *builder) withReference(host string) (*builder, error) {
 	}
 	other := *b
 	other.Builder = inner
+	if b.usual == nil {
+		other.usual = b
+	}
 	return &other, nil
 }
 
