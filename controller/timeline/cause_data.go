@@ -184,10 +184,8 @@ func (w *sender) againAfter(before, s *tapped) Cause {
 		}
 		return w.c.by(ruleRecovery, in.moment, s.moment)
 	}
-	// Linux never waits less than 200 ms before it calls a segment lost (TCP_RTO_MIN).
-	const shortest = 200 * int64(Milliseconds)
 	rule := ruleRTO
-	if s.s.Copy == 1 && w.c.since(before.moment, s.moment) < shortest-soon {
+	if s.s.Copy == 1 && w.early(before, s) {
 		rule = ruleProbeLoss
 	}
 	return w.c.by(rule, before.moment, s.moment)

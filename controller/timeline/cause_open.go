@@ -83,14 +83,42 @@ func (w *sender) waited(k Cause) Cause {
 func (w *sender) synAgain(s, before *tapped) Cause {
 	rule := ruleSYNTimer
 	by := before.moment
-	if in := w.inAt; in >= 0 && w.sights[in].moment > before.moment && w.outAt >= 0 && w.sights[w.outAt].has(RST) {
-		rule, by = ruleSYNQuick, w.sights[in].moment
+	if w.early(before, s) {
+		ack := w.resetACK(before, s)
+		if ack == nil {
+			return none(s.moment, "it is sent again sooner than any time-out, and nothing on record says why")
+		}
+		rule, by = ruleSYNQuick, ack.moment
 	}
 	k := w.c.by(rule, by, s.moment)
 	if w.told(s, TraceRetransmit) != nil {
 		k = k.observed()
 	}
 	return k
+}
+
+// shortestTimeout is the least that Linux waits before it calls a segment lost, in nanoseconds
+// (TCP_RTO_MIN).
+const shortestTimeout = 200 * int64(Milliseconds)
+
+// early reports whether a packet followed the last of its kind too soon for any time-out.
+func (w *sender) early(before, s *tapped) bool {
+	return w.c.since(before.moment, s.moment) < shortestTimeout-soon
+}
+
+// resetACK is the acknowledgment that came between a SYN and the SYN that is sent again, and that
+// was answered with a RST, since it was of something else. It and the RST may have been taken for
+// packets of another connection between the same two addresses. Linux waits only TCP_TIMEOUT_MIN
+// then, two ticks of its clock, before it sends the SYN again
+// (tcp_rcv_synsent_state_process).
+func (w *sender) resetACK(before, s *tapped) *tapped {
+	rst := w.lastAmong(s.moment, func(o *tapped) bool { return o.out && o.has(RST) && o.moment > before.moment })
+	if rst == nil {
+		return nil
+	}
+	return w.lastAmong(rst.moment, func(in *tapped) bool {
+		return !in.out && in.p.Flags&(ACK|RST) == ACK && in.p.Ack == rst.p.Seq && in.moment > before.moment
+	})
 }
 
 // synACK finds why a SYN+ACK left.
@@ -109,6 +137,9 @@ func (w *sender) synACK(s *tapped) Cause {
 		return w.c.by(ruleSYNACK, w.sights[syn].moment, s.moment).observed()
 	case syn >= 0 && w.sights[syn].moment > before.moment && w.c.since(w.sights[syn].moment, s.moment) < soon:
 		return w.c.by(ruleSYNACKAgain, w.sights[syn].moment, s.moment).observed()
+	}
+	if w.early(before, s) {
+		return none(s.moment, "it is sent again sooner than any time-out, and nothing on record says why")
 	}
 	k := w.c.by(ruleSYNACKTimer, before.moment, s.moment)
 	if w.told(s, TraceRetransmit, TraceRetransmitSYNACK) != nil {

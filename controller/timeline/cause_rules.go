@@ -9,7 +9,7 @@ var (
 	ruleFastOpenSYN     = &Rule{Name: "fast-open-syn", Text: "the first send() of a Fast Open socket sends the SYN, with data if it has a cookie", Sources: []string{"RFC 7413 4.2", "tcp(7)"}}
 	ruleNeighbourPacket = &Rule{Name: "neighbour-known", Text: "a packet that waited for its neighbour's link address leaves when that is known", Sources: []string{"RFC 1122 2.3.2.2", "arp(7)"}}
 	ruleSYNTimer        = &Rule{Name: "syn-timer", Text: "no answer within the time-out: the SYN is sent again", Sources: []string{"RFC 6298 5", "tcp(7) tcp_syn_retries"}, Timer: true}
-	ruleSYNQuick        = &Rule{Name: "syn-again-after-reset", Text: "an acknowledgment of something else was reset, and the SYN is tried again soon", Sources: []string{"RFC 9293 3.5.1", "RFC 9293 3.10.7.3"}, Timer: true}
+	ruleSYNQuick        = &Rule{Name: "syn-again-after-reset", Text: "an acknowledgment of something else was reset, and Linux tries the SYN again soon after that", Sources: []string{"RFC 9293 3.5.1", "RFC 9293 3.10.7.3"}, Timer: true}
 	ruleJoin            = &Rule{Name: "mptcp-join", Text: "the kernel's path manager opens another subflow", Sources: []string{"RFC 8684 3.2"}}
 	ruleSYNACK          = &Rule{Name: "syn-synack", Text: "the kernel of a listener answers a SYN with SYN+ACK; no call is needed", Sources: []string{"RFC 9293 3.10.7.2", "listen(2)"}}
 	ruleCrossedSYN      = &Rule{Name: "crossed-syn", Text: "a SYN that meets a SYN is answered with SYN+ACK: simultaneous open", Sources: []string{"RFC 9293 3.5", "RFC 9293 3.10.7.3"}}

@@ -201,7 +201,7 @@ func (n *noter) finRepeated() {
 		if len(all) < 2 {
 			return
 		}
-		n.say(ci, fmt.Sprintf("The FIN of %s was sent %s, %s apart%s.", n.name(own.host), timesText(len(all)), n.gaps(all), n.fates(all, peer)), momentsOf(all)...)
+		n.sayAgain(all, ci, fmt.Sprintf("The FIN of %s was sent %s, %s apart%s.", n.name(own.host), timesText(len(all)), n.gaps(all), n.fates(all, peer)))
 	})
 }
 

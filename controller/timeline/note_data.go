@@ -8,7 +8,7 @@ import (
 
 // dataNotes are about data, acknowledgments and windows.
 var dataNotes = []noteKind{
-	{"data-repeated", "how often and when the same data were sent", []string{"RFC 6298 5", "RFC 8985 7"}, (*noter).dataRepeated},
+	{"data-repeated", "how often and when the same data were sent", []string{"RFC 6298 5"}, (*noter).dataRepeated},
 	{"delayed-ack", "how long an ACK was held back", []string{"RFC 1122 4.2.3.2", "RFC 5681 4.2"}, (*noter).delayedACK},
 	{"nagle", "how long a small segment waited for an acknowledgment", []string{"RFC 9293 3.7.4", "tcp(7) TCP_NODELAY"}, (*noter).nagle},
 	{"zero-window", "how long the receiver's window was 0", []string{"RFC 9293 3.8.6"}, (*noter).zeroWindow},
@@ -31,14 +31,19 @@ func (n *noter) dataRepeated() {
 			if !s.out || s.s.Departure < 0 || s.p.PayloadLength == 0 || s.p.Flags&(SYN|RST) != 0 {
 				continue
 			}
-			if all := sent[s.p.Seq]; len(all) == 1 {
+			all := sent[s.p.Seq]
+			if len(all) > 0 && s.p.PayloadLength < all[0].p.PayloadLength {
+				// Only a part of it is sent again.
+				continue
+			}
+			if len(all) == 1 {
 				again = append(again, s.p.Seq)
 			}
 			sent[s.p.Seq] = append(sent[s.p.Seq], s)
 		}
 		for _, seq := range again {
 			all := sent[seq]
-			n.say(ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(all[0].p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, peer)), momentsOf(all)...)
+			n.sayAgain(all, ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(all[0].p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, peer)))
 		}
 	})
 }

@@ -152,7 +152,7 @@ func (n *noter) synRepeated() {
 		if len(all) < 2 {
 			return
 		}
-		n.say(ci, fmt.Sprintf("The SYN was sent %s, %s apart%s.", timesText(len(all)), n.gaps(all), n.fates(all, peer)), momentsOf(all)...)
+		n.sayAgain(all, ci, fmt.Sprintf("The SYN was sent %s, %s apart%s.", timesText(len(all)), n.gaps(all), n.fates(all, peer)))
 	})
 }
 
@@ -199,6 +199,9 @@ func (n *noter) fates(all []*tapped, peer *endView) string {
 			why = " (" + tr.DropText() + ")"
 		}
 	}
+	if quick := n.quickly(all); quick != "" {
+		return quick
+	}
 	which := "the first"
 	if len(before) > 1 {
 		which = "all but the last"
@@ -208,7 +211,7 @@ func (n *noter) fates(all []*tapped, peer *endView) string {
 	case came == len(before) && why != "":
 		return fmt.Sprintf(": %s came to %s, and its kernel dropped what came%s", which, to, why)
 	case came == len(before):
-		return fmt.Sprintf(": %s came to %s, and nothing came back in time", which, to)
+		return fmt.Sprintf(": %s came to %s%s", which, to, n.unanswered(all))
 	case lost == len(before) && all[len(all)-1].s.Lost:
 		return fmt.Sprintf(": none came to %s%s", to, why)
 	case lost == len(before):
