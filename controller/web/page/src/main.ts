@@ -14,11 +14,11 @@ async function start(): Promise<void> {
   try {
     const page = await loadPage(document);
     const begin = startView(page.open.run, page.open.repetition);
-    const linked = (): View => {
-      const view = readHash(location.hash, begin);
+    const linked = (hash: string): View => {
+      const view = readHash(hash, begin);
       return page.runs[view.run]?.repetitions.some((o) => o.n === view.repetition) === true ? view : begin;
     };
-    const view = linked();
+    const view = linked(location.hash);
     const app = new App(page, new Blocks(document, page), new Keys(), view);
     const shell = new Shell(app, begin);
     shell.mount(place);
@@ -27,7 +27,8 @@ async function start(): Promise<void> {
     } else {
       app.fail('there is nothing to show', new Error('no repetition of these runs has events on record'));
     }
-    addEventListener('hashchange', () => app.set(linked()));
+    // By now the address may have been written over with the view before.
+    addEventListener('hashchange', (e) => app.set(linked(new URL(e.newURL).hash)));
     document.documentElement.dataset['ready'] = 'true';
   } catch (error) {
     const message = document.createElement('p');
