@@ -16,7 +16,7 @@ func (b *ladderer) summarize(causes *Causality) {
 	told := 0
 	for i := range b.l.Connections {
 		number := b.l.Connections[i].Number
-		closed, reset := b.closing(number-1), b.lastReset(number-1, causes)
+		closed, reset := b.closing(number-1, causes.Timeline()), b.lastReset(number-1, causes)
 		if closed == "" && reset == "" {
 			continue
 		}
@@ -41,87 +41,83 @@ func (b *ladderer) summarize(causes *Causality) {
 	}
 }
 
-// ending is what an end did first to end its connection.
-type ending struct {
-	// moment is its departure, or its arrival where no tap saw it leave; -1 if it did nothing.
-	moment int
-}
-
-// firstOf is the first segment with one of the flags that an end sent.
-func (t *Timeline) firstOf(c *Connection, end int, flags Flags) ending {
+// firstOf is the moment of the first segment with one of the flags that an end sent, -1 if
+// there is none.
+func (t *Timeline) firstOf(c *Connection, end int, flags Flags) int {
 	for i := range c.Segments {
 		s := &c.Segments[i]
-		if s.FromClient != (end == ClientEnd) || t.Packet(&Transmission{Segment: *s}).Flags&flags == 0 {
-			continue
+		if s.FromClient == (end == ClientEnd) && t.Packet(&Transmission{Segment: *s}).Flags&flags != 0 {
+			return (&Transmission{Segment: *s}).First()
 		}
-		return ending{(&Transmission{Segment: *s}).First()}
 	}
-	return ending{-1}
+	return -1
 }
 
 // closing says which end of a connection closed it first, empty if no packet of it is on
 // record.
-func (b *ladderer) closing(connection int) string {
-	c := &b.t.Connections[connection]
-	if len(c.Segments) == 0 {
+func (b *ladderer) closing(connection int, t *Timeline) string {
+	if len(t.Connections[connection].Segments) == 0 {
 		return ""
 	}
-	client, server := b.t.firstOf(c, ClientEnd, FIN), b.t.firstOf(c, ServerEnd, FIN)
-	switch {
-	case client.moment < 0 && server.moment < 0:
+	k := t.closure(connection)
+	if !k.by[ClientEnd].isFIN() && !k.by[ServerEnd].isFIN() && (k.by[ClientEnd].moment < 0 || k.by[ServerEnd].moment < 0) {
 		return b.broken(connection)
-	case server.moment < 0:
-		return b.closedAlone(connection, ClientEnd, client)
-	case client.moment < 0:
-		return b.closedAlone(connection, ServerEnd, server)
 	}
-	first, second, end := client, server, ClientEnd
-	switch knows := [2]bool{b.knowsOf(client, server), b.knowsOf(server, client)}; knows {
-	case [2]bool{false, false}:
+	switch k.kind {
+	case closeCrossed:
 		return fmt.Sprintf("%s and %s closed at once: neither FIN acknowledges the other's.%s",
 			b.endName(connection, ClientEnd), b.endName(connection, ServerEnd), b.lingers(connection))
-	case [2]bool{true, true}:
-		return fmt.Sprintf("Whether %s or %s closed first cannot be told: each FIN on record acknowledges the other's.",
-			b.endName(connection, ClientEnd), b.endName(connection, ServerEnd))
-	case [2]bool{true, false}:
-		first, second, end = server, client, ServerEnd
+	case closeUnknown:
+		why := "the record does not order what they sent"
+		if client, server := k.by[ClientEnd], k.by[ServerEnd]; t.knewOf(client, server) && t.knewOf(server, client) {
+			why = "each FIN on record acknowledges the other's"
+		}
+		return fmt.Sprintf("Whether %s or %s closed first cannot be told: %s.", b.endName(connection, ClientEnd), b.endName(connection, ServerEnd), why)
 	}
-	return fmt.Sprintf("%s closed first: its FIN%s, %s's%s.%s", b.endName(connection, end), b.left(first.moment),
-		b.endHost(connection, 1-end), b.left(second.moment), b.lingers(connection))
+	first, second := k.by[k.end], k.by[1-k.end]
+	name, other := b.endName(connection, k.end), b.endHost(connection, 1-k.end)
+	switch {
+	case second.moment < 0:
+		return fmt.Sprintf("%s closed first, as far as the record tells: its FIN%s, and no FIN of %s is in it.", name, b.left(first.moment), other)
+	case first.flags == 0:
+		return fmt.Sprintf("%s ended it first, and no FIN and no RST of it told %s: it was CLOSED%s, %s's %s%s.",
+			name, other, b.at(first.moment), other, endingText(second), b.left(second.moment))
+	case !first.isFIN():
+		return fmt.Sprintf("%s ended it first: its RST%s, %s's %s%s.", name, b.left(first.moment), other, endingText(second), b.left(second.moment))
+	case !second.isFIN():
+		return fmt.Sprintf("%s closed first, as far as the record tells: its FIN%s, and no FIN of %s is in it.", name, b.left(first.moment), other)
+	}
+	return fmt.Sprintf("%s closed first: its FIN%s, %s's%s.%s", name, b.left(first.moment), other, b.left(second.moment), b.lingers(connection))
 }
 
-// knowsOf reports whether whoever sent a FIN had taken the other's: it acknowledges that.
-// Numbers tell it however little is known of the clocks.
-func (b *ladderer) knowsOf(own, other ending) bool {
-	p, q := b.t.Moments[own.moment].Event.Packet, b.t.Moments[other.moment].Event.Packet
-	return p.Flags&ACK != 0 && int32(p.Ack-q.Seq-uint32(q.PayloadLength)) > 0
-}
-
-// closedAlone is closing where one end alone sent a FIN.
-func (b *ladderer) closedAlone(connection, end int, first ending) string {
-	return fmt.Sprintf("%s closed first, as far as the record tells: its FIN%s, and no FIN of %s is in it.", b.endName(connection, end), b.left(first.moment), b.endHost(connection, 1-end))
+// endingText is what an end sent to end its connection.
+func endingText(e ending) string {
+	if e.isFIN() {
+		return "FIN"
+	}
+	return "RST"
 }
 
 // broken is closing where no end sent a FIN.
 func (b *ladderer) broken(connection int) string {
 	c := &b.t.Connections[connection]
-	first, end := ending{-1}, -1
+	first, end := -1, -1
 	for e := range 2 {
-		if r := b.t.firstOf(c, e, RST); r.moment >= 0 && (end < 0 || r.moment < first.moment) {
+		if r := b.t.firstOf(c, e, RST); r >= 0 && (end < 0 || r < first) {
 			first, end = r, e
 		}
 	}
-	answered := b.t.firstOf(c, ServerEnd, SYN).moment >= 0
-	opening := b.t.firstOf(c, ClientEnd, SYN).moment >= 0
+	answered := b.t.firstOf(c, ServerEnd, SYN) >= 0
+	opening := b.t.firstOf(c, ClientEnd, SYN) >= 0
 	switch {
 	case end < 0 && opening && !answered:
 		return fmt.Sprintf("It was never answered, as far as the record tells: no SYN+ACK and no RST of %s is in it.", b.endHost(connection, ServerEnd))
 	case end < 0:
 		return "No FIN and no RST of it is on record."
 	case end == ServerEnd && opening && !answered:
-		return fmt.Sprintf("It was not opened: %s answered the SYN with a RST%s.", b.endHost(connection, end), b.at(first.moment))
+		return fmt.Sprintf("It was not opened: %s answered the SYN with a RST%s.", b.endHost(connection, end), b.at(first))
 	}
-	return fmt.Sprintf("No FIN of it is on record: %s sent a RST%s.", b.endName(connection, end), b.at(first.moment))
+	return fmt.Sprintf("No FIN of it is on record: %s sent a RST%s.", b.endName(connection, end), b.at(first))
 }
 
 // lingers says which ends are in TIME_WAIT at the end of the repetition.

@@ -41,20 +41,14 @@ func fins(own, peer *endView) (sent, came *tapped) {
 	return own.sentFirst(isFIN), own.cameFirst(isFIN)
 }
 
-// isFirst reports whether an end surely closed first: its FIN left before the other's came, and
-// the other's left after it came, or never.
+// isFirst reports whether an end surely closed first, with a FIN: before the other ended the
+// connection in any way, or where the other never did and its taps would have seen it.
 func (n *noter) isFirst(own, peer *endView) bool {
-	sent, came := fins(own, peer)
-	theirs, ours := fins(peer, own)
-	switch {
-	case sent == nil:
-		return false
-	case theirs == nil:
-		return came == nil && !n.deaf(peer.host)
-	case ours == nil || came != nil && !n.ordered(sent.moment, came.moment):
+	k := n.t.closure(own.ref.Connection)
+	if k.kind != closeFirst || k.end != own.ref.End || !k.by[k.end].isFIN() {
 		return false
 	}
-	return n.ordered(ours.moment, theirs.moment)
+	return k.by[1-k.end].moment >= 0 || !n.deaf(peer.host)
 }
 
 // last is the last state of an end, nil if it has none or if it is in doubt.

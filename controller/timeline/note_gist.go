@@ -127,31 +127,36 @@ func (n *noter) notConnected(ci int) sentence {
 
 // closer is which end closed first.
 func (n *noter) closer(ci int) sentence {
-	for end := range 2 {
-		own, peer := n.c.ends[ci][end], n.c.ends[ci][1-end]
-		if own.host < 0 || !n.isFirst(own, peer) {
-			continue
-		}
-		fin := own.sentFirst(isFIN)
-		text := n.who(own)
-		if base, _, isCopy := copyOf(own.own.Lane); isCopy && len(n.c.ends) > 1 {
-			text = fmt.Sprintf("%s on %s", base, n.name(own.host))
-		}
+	k := n.t.closure(ci)
+	switch k.kind {
+	case closeNone:
+		return sentence{}
+	case closeCrossed:
+		return sentence{"both ends closed before either knew of the other: the FINs crossed", []int{k.by[ClientEnd].moment, k.by[ServerEnd].moment}, []string{"RFC 9293 3.6"}}
+	case closeUnknown:
+		return sentence{"who closed first cannot be told", []int{k.by[ClientEnd].moment, k.by[ServerEnd].moment}, nil}
+	}
+	own, peer, first := n.c.ends[ci][k.end], n.c.ends[ci][1-k.end], k.by[k.end]
+	alone := k.by[1-k.end].moment < 0
+	if own.host < 0 || alone && (!first.isFIN() || n.deaf(peer.host)) {
+		return sentence{}
+	}
+	text := n.who(own)
+	if base, _, isCopy := copyOf(own.own.Lane); isCopy && len(n.c.ends) > 1 {
+		text = fmt.Sprintf("%s on %s", base, n.name(own.host))
+	}
+	switch {
+	case first.flags == 0:
+		text += fmt.Sprintf(" ended it first, and no FIN and no RST of it told %s", n.hostOr(peer))
+	case !first.isFIN():
+		text += " ended it first, with a RST"
+	default:
 		text += " closed first"
 		if s := n.last(own); s != nil && s.Name == stateTimeWait {
 			text += " and holds TIME_WAIT"
 		}
-		return sentence{text, []int{fin.moment}, []string{"RFC 9293 3.6"}}
 	}
-	a, x := fins(n.c.ends[ci][ClientEnd], n.c.ends[ci][ServerEnd])
-	b, y := fins(n.c.ends[ci][ServerEnd], n.c.ends[ci][ClientEnd])
-	switch {
-	case a == nil || b == nil:
-		return sentence{}
-	case x != nil && y != nil && n.ordered(a.moment, x.moment) && n.ordered(b.moment, y.moment):
-		return sentence{"both ends closed before either knew of the other: the FINs crossed", []int{a.moment, b.moment}, []string{"RFC 9293 3.6"}}
-	}
-	return sentence{"who closed first cannot be told", []int{a.moment, b.moment}, nil}
+	return sentence{text, []int{first.moment}, []string{"RFC 9293 3.6"}}
 }
 
 // lastReset is why the last packet of a connection was a RST.
