@@ -45,7 +45,8 @@ func fins(own, peer *endView) (sent, came *tapped) {
 // connection in any way, or where the other never did and its taps would have seen it.
 func (n *noter) isFirst(own, peer *endView) bool {
 	k := n.t.closure(own.ref.Connection)
-	if k.kind != closeFirst || k.end != own.ref.End || !k.by[k.end].isFIN() {
+	// Of a FIN that no tap saw leave there is only an arrival, and no moment of this end.
+	if k.kind != closeFirst || k.end != own.ref.End || !k.by[k.end].isFIN() || own.sentFirst(isFIN) == nil {
 		return false
 	}
 	return k.by[1-k.end].moment >= 0 || !n.deaf(peer.host)
