@@ -131,7 +131,7 @@ bpf:
 # Exactly what the lock file says. It names no place to get it from: that is the user's own
 # setting.
 $(MODULES): $(PAGE)/package-lock.json $(PAGE)/package.json
-	cd $(PAGE) && npm ci --no-audit --no-fund --loglevel=error
+	(cd $(PAGE) && npm ci --no-audit --no-fund --loglevel=error)
 	@touch $@
 
 page: $(MODULES)
