@@ -13,6 +13,10 @@ BUF_VERSION := 1.75.0
 CLANG_MAJOR := 14
 BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
+PAGE        := controller/web/page
+MODULES     := $(PAGE)/node_modules/.package-lock.json
+# The versions of Node.js that the engines in the lock file admit, all of them together.
+NODE_OLDEST := 20.19 or 22.13, or from 24
 FUZZTIME    ?= 30s
 # A package that takes longer than this hangs; go test then shows where.
 TIMEOUT     ?= 19m
@@ -25,15 +29,17 @@ define lacking
 	if [ "$${CI:-}" = true ]; then echo "error: $(1)" >&2; exit 1; else echo "skipped: $(1)"; fi
 endef
 
-.PHONY: help build demo test tools lint format vet staticcheck contract bpf cross unit library bench fuzz generate clean
+.PHONY: help build demo test tools lint format vet staticcheck contract bpf page web cross unit library bench fuzz generate clean
 
 help:
 	@echo 'make build                 bin/syncline, static'
 	@echo 'make demo                  build, then the whole lab on this machine; options in DEMO='
-	@echo 'make test                  format, vet, staticcheck, contract, cross build, tests; as root nothing is skipped'
+	@echo 'make test                  format, vet, staticcheck, contract, cross build, tests, page; as root nothing is skipped'
 	@echo 'make unit                  the tests alone'
 	@echo 'make lint                  format, vet, staticcheck, contract, bpf'
 	@echo 'make generate              rewrite the generated Go of proto/, and the BPF programs of agent/kernel/trace'
+	@echo 'make page                  build the page that reports are made of, controller/web/page.html'
+	@echo 'make web                   that page as it is committed, and the tests of it, in Chromium too'
 	@echo 'make library LIBRARY=20    every scenario of the library so many times, and its deliberate breaks'
 	@echo 'make bench BENCH=Name      benchmarks'
 	@echo 'make fuzz FUZZTIME=30s     every fuzz target in turn'
@@ -45,17 +51,19 @@ build:
 demo: build
 	bin/syncline demo $(DEMO)
 
-test: tools lint cross unit
+test: tools lint cross unit web
 
 # As root: what the tests need from Debian and npm. Nothing else is downloaded but
 # Go modules.
 tools: $(if $(shell command -v npm),$(BUF))
-	@if command -v tshark >/dev/null; then exit 0; fi
+	@missing=
+	for tool in tshark chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done
+	if [ -z "$$missing" ]; then exit 0; fi
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		apt-get update -qq
-		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends tshark
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing
 	else
-		$(call lacking,tests that read captures with tshark: it is not installed (Debian: apt-get install tshark))
+		$(call lacking,tests that read captures with tshark and look at pages with chromium: not installed are$$missing (Debian: apt-get install$$missing))
 	fi
 
 $(BUF):
@@ -120,6 +128,31 @@ bpf:
 		fi
 	done
 
+# Exactly what the lock file says. It names no place to get it from: that is the user's own
+# setting.
+$(MODULES): $(PAGE)/package-lock.json $(PAGE)/package.json
+	(cd $(PAGE) && npm ci --no-audit --no-fund --loglevel=error)
+	@touch $@
+
+page: $(MODULES)
+	cd $(PAGE) && npm run --silent build
+
+# The page that is committed is what its source makes, byte for byte; what is pure in it is
+# tested alone, and pages of recorded runs in Chromium.
+web: $(if $(shell command -v npm),$(MODULES))
+	@if ! command -v npm >/dev/null; then $(call lacking,checks of $(PAGE): npm is not there (Debian: apt-get install npm)); exit 0; fi
+	if ! node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a === 20 && b >= 19 || a === 22 && b >= 13 || a >= 24 ? 0 : 1)'; then
+		$(call lacking,checks of $(PAGE): Node.js is $$(node --version) and it takes $(NODE_OLDEST)); exit 0
+	fi
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT
+	cd $(PAGE)
+	echo 'the page as it is committed'
+	npm run --silent build -- --outDir "$$work" --logLevel warn
+	if ! cmp "$$work/page.html" ../page.html; then echo 'controller/web/page.html is not what $(PAGE) says: make page' >&2; exit 1; fi
+	npm test --silent
+	if ! command -v chromium >/dev/null; then $(call lacking,tests of pages in a browser: chromium is not there (Debian: apt-get install chromium)); exit 0; fi
+	npm run --silent browser
+
 cross:
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
@@ -156,6 +189,6 @@ generate: $(BUF)
 	$(GO) generate ./agent/kernel/trace
 
 clean:
-	rm -rf bin .tools
+	rm -rf bin .tools $(PAGE)/node_modules
 
 .ONESHELL:

@@ -24,7 +24,7 @@ const module = "syncline"
 
 // pure are the packages that compute and do nothing else: the same input gives
 // the same output on every node, at any time.
-var pure = []string{"controller/experiment", "controller/clock", "controller/timeline", "controller/export"}
+var pure = []string{"controller/experiment", "controller/clock", "controller/timeline", "controller/statistics", "controller/export", "controller/web"}
 
 // source is what one directory's Go files, tests apart, say.
 type source struct {
@@ -174,6 +174,7 @@ func TestOnlyImporters(t *testing.T) {
 		{"github.com/hashicorp/raft-boltdb", "controller/store"},
 		{"go.etcd.io/bbolt", "controller/store"},
 		{"github.com/spf13/cobra", "cli"},
+		{"charm.land/bubbletea", "cli"},
 		{"github.com/vishvananda/netns", "deploy/netlab"},
 	} {
 		for dir, s := range all {

@@ -16,6 +16,9 @@ func (a *app) cancelCommand() *cobra.Command {
 		Example: `  syncline cancel r-7f3c2a10 --reason "wrong port"`,
 		Args:    oneArgument("RUN"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if isBundle(args[0]) {
+				return &exitError{code: exitRefused, err: fmt.Errorf("%s is a path, and bundles are of runs that are over: there is nothing to cancel", args[0])}
+			}
 			return a.ask(c.Context(), func(cl *client) error {
 				if _, err := cl.runs.CancelRun(c.Context(), &synclinev1.CancelRunRequest{Id: args[0], Reason: reason}); err != nil {
 					return answered(err)

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -70,8 +71,8 @@ honest error bar on every time that crosses hosts.`,
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
 	root.AddCommand(
 		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
-		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.clockCommand(),
-		a.describeCommand(), a.planCommand(), a.doctorCommand(),
+		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.explainCommand(), a.clockCommand(),
+		a.describeCommand(), a.exportCommand(), a.openCommand(), a.reportCommand(), a.statsCommand(), a.diffCommand(), a.planCommand(), a.doctorCommand(),
 		a.controllerCommand(), a.agentCommand(), a.versionCommand(), languageTopic(),
 	)
 	return root
@@ -138,8 +139,20 @@ func (a *app) report(ctx context.Context, err error) int {
 	} else if ctx.Err() != nil {
 		code = exitInterrupted
 	}
-	fmt.Fprintln(a.Err, "syncline: "+strings.TrimSpace(err.Error()))
+	fmt.Fprintln(a.Err, "syncline: "+onTerminal(strings.TrimSpace(err.Error())))
 	return code
+}
+
+// onTerminal is text that may have come from another machine or out of a stranger's bundle, as
+// it may be put on a terminal: with ? for every control character but the ends of lines and
+// tabs.
+func onTerminal(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // terminal reports whether w is one, and how wide: COLUMNS, else the terminal's

@@ -27,9 +27,26 @@ type client struct {
 	runs      synclinev1.RunServiceClient
 	agents    synclinev1.AgentServiceClient
 	timelines synclinev1.TimelineServiceClient
+	// stop ends who answers, if it is this process.
+	stop func()
 }
 
-func (c *client) close() { c.conn.Close() }
+// maxAnswer bounds one message of an answer.
+const maxAnswer = 256 << 20
+
+func newClient(conn *grpc.ClientConn) *client {
+	return &client{
+		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
+		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
+	}
+}
+
+func (c *client) close() {
+	c.conn.Close()
+	if c.stop != nil {
+		c.stop()
+	}
+}
 
 // dial reaches the controller, or says why not. gRPC alone would connect at the
 // first call and wrap the reason in words of its own.
@@ -46,14 +63,11 @@ func (a *app) dial(ctx context.Context) (*client, error) {
 	}
 	conn, err := grpc.NewClient(a.controller,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(256<<20)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
 	if err != nil {
 		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", a.controller, err)}
 	}
-	return &client{
-		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
-		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
-	}, nil
+	return newClient(conn), nil
 }
 
 // ask dials the controller for one command.
@@ -123,15 +137,22 @@ func answered(err error) error {
 	return &exitError{code: code, err: errors.New(st.Message())}
 }
 
-// runRef reads RUN or RUN@REP. Repetition 0 is "the one to look at first".
-func runRef(arg string) (id string, repetition uint32, err error) {
-	id, rep, at := strings.Cut(arg, "@")
-	if !at {
-		return id, 0, nil
+// runRef reads RUN or RUN@REP, where RUN may be the path of a bundle. Repetition 0 is
+// "the one to look at first".
+func runRef(arg string) (name string, repetition uint32, err error) {
+	// A path may have an @ of its own.
+	at := strings.LastIndexByte(arg, '@')
+	if at < 0 || hasBundle(arg) {
+		return arg, 0, nil
+	}
+	name, rep := arg[:at], arg[at+1:]
+	if strings.ContainsAny(rep, `./\`) {
+		// No number was meant: the whole is a path.
+		return arg, 0, nil
 	}
 	n, err := strconv.ParseUint(rep, 10, 32)
 	if err != nil || n == 0 {
 		return "", 0, &exitError{code: exitUsage, err: fmt.Errorf("repetition %q of %q: give a number from 1", rep, arg)}
 	}
-	return id, uint32(n), nil
+	return name, uint32(n), nil
 }

@@ -105,11 +105,11 @@ the two methods contradict each other, 4 no controller, 5 refused.`,
 			if err := opts.check(c); err != nil {
 				return err
 			}
-			return a.ask(c.Context(), func(cl *client) error {
+			return a.lookWhole(c.Context(), args[0], func(s *subject) error {
 				if raw {
-					return a.showRawClocks(c.Context(), cl, args[0], args[1:], opts)
+					return a.showRawClocks(c.Context(), s.client, s.id, args[1:], opts)
 				}
-				return a.showClock(c.Context(), cl, args[0], args[1:], opts)
+				return a.showClock(c.Context(), s.client, s.id, args[1:], opts)
 			})
 		},
 	}

@@ -31,6 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 	var opts runOptions
 	var look ladderOptions
 	var wire wireOptions
+	var page reportOptions
 	var keep bool
 	c := &cobra.Command{
 		Use:   "demo [NAME|FILE]",
@@ -47,6 +48,7 @@ what that lacks and how to get it.
 		Example: `  syncline demo
   syncline demo connect-refused
   syncline demo -o json > timeline.json
+  syncline demo close-with-unread-data --to unread.html
   syncline demo --delay 20ms --jitter 2ms --loss 1%
   syncline demo --delay 5ms/1ms        a path that takes longer one way
   syncline demo --keep                 leave the lab up, and say how to talk to it`,
@@ -63,6 +65,9 @@ what that lacks and how to get it.
 			if err := opts.check(c); err != nil {
 				return err
 			}
+			if err := page.checkDemo(); err != nil {
+				return err
+			}
 			file := demoExperiment
 			if len(args) == 1 {
 				file = args[0]
@@ -70,12 +75,13 @@ what that lacks and how to get it.
 			if err := wire.parse(); err != nil {
 				return err
 			}
-			return a.demo(c.Context(), file, opts, look, demoLab{wire: wire, keep: keep})
+			return a.demo(c.Context(), file, opts, look, demoLab{wire: wire, keep: keep, page: page})
 		},
 	}
 	look.flags(c)
 	opts.flags(c)
 	wire.flags(c)
+	page.flags(c)
 	c.Flags().BoolVar(&keep, "keep", false, "leave the lab up, and say how to talk to it")
 	return c
 }
@@ -85,6 +91,8 @@ type demoLab struct {
 	wire wireOptions
 	// keep leaves it up.
 	keep bool
+	// page is where the page of the run goes, if it is to be written.
+	page reportOptions
 }
 
 func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, want demoLab) (err error) {
@@ -119,7 +127,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 	if err := l.await(ctx, cl); err != nil {
 		return err
 	}
-	verdict := operator.demonstrate(ctx, cl, exp, file, source, opts, look)
+	verdict := operator.demonstrate(ctx, cl, exp, file, source, opts, look, want.page)
 	if err := sayWires(a.Err, l); err != nil {
 		return errors.Join(verdict, err)
 	}
@@ -132,7 +140,7 @@ func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladde
 }
 
 // demonstrate runs the experiment, draws a repetition and judges all of them.
-func (a *app) demonstrate(ctx context.Context, cl *client, exp *experiment.Experiment, file string, source []byte, opts runOptions, look ladderOptions) error {
+func (a *app) demonstrate(ctx context.Context, cl *client, exp *experiment.Experiment, file string, source []byte, opts runOptions, look ladderOptions, page reportOptions) error {
 	run, err := a.execute(ctx, cl, file, source, opts)
 	if err != nil {
 		return err
@@ -152,6 +160,9 @@ func (a *app) demonstrate(ctx context.Context, cl *client, exp *experiment.Exper
 		if err := a.drawRun(a.Out, run, summary, look); err != nil {
 			return err
 		}
+	}
+	if err := a.demoPage(ctx, cl, run, file, page); err != nil {
+		return err
 	}
 	return outcome(exp, run, summary)
 }

@@ -43,17 +43,17 @@ prepared. Where the hosts differ is told first.`,
 			if output != "text" && output != "json" {
 				return unknownFormat(output, "text", "json")
 			}
-			return a.ask(c.Context(), func(cl *client) error {
-				answer, err := cl.runs.GetRun(c.Context(), &synclinev1.GetRunRequest{Id: args[0]})
+			return a.lookWhole(c.Context(), args[0], func(s *subject) error {
+				answer, err := s.runs.GetRun(c.Context(), &synclinev1.GetRunRequest{Id: s.id})
 				if err != nil {
 					return answered(err)
 				}
 				if output == "json" {
 					return writeJSON(a.Out, answer.Run, true)
 				}
-				s := newSheet(a.Out)
-				describeRun(s, answer.Run)
-				return s.to(a.Out)
+				sheet := newSheet(a.Out)
+				describeRun(sheet, answer.Run)
+				return sheet.to(a.Out)
 			})
 		},
 	}

@@ -21,22 +21,19 @@ type drawOptions struct {
 }
 
 const (
-	listBelow = 80
+	listBelow = 72
 	fullFrom  = 100
 )
 
 // drawLadder writes a ladder: time goes down, a line per host, an arrow per packet, a
 // bracket per call; or, without the room for that, a line per moment. The same ladder and options give the same bytes.
 func drawLadder(w io.Writer, l *timeline.Ladder, opts drawOptions) error {
-	var lines []string
-	lines = append(lines, ladderHeader(l, opts)...)
-	p := newPicture(l, opts)
-	if p.fits {
-		lines = append(lines, p.lines()...)
-	} else {
-		lines = append(lines, listRows(l, opts)...)
+	d := newRendering(l, opts)
+	lines := ladderHeader(l, opts)
+	for _, line := range d.lines(0, d.height()) {
+		lines = append(lines, line.paint(opts))
 	}
-	lines = append(lines, ladderFooter(l, opts, p.fits)...)
+	lines = append(lines, ladderFooter(l, opts, d.drawn())...)
 	if _, err := io.WriteString(w, strings.Join(lines, "\n")+"\n"); err != nil {
 		return fmt.Errorf("write the ladder: %w", err)
 	}

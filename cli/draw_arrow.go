@@ -67,9 +67,19 @@ func (p *picture) drawArrow(a *timeline.Arrow) {
 	case a.Departure >= 0:
 		p.drawStub(s.from, s.y0, s.step*s.out, stubEnd(a), s.style)
 	case a.Arrival >= 0:
-		p.drawStub(s.to, s.y1, -s.step*s.in, stubEnd(a), s.style)
-		p.canvas.mark(s.to-s.step, s.y1, head(a, s.step), s.style)
+		came := p.cameFrom(a, s)
+		p.drawStub(s.to, s.y1, came*s.in, stubEnd(a), s.style)
+		p.canvas.mark(s.to+came, s.y1, head(a, -came), s.style)
 	}
+}
+
+// cameFrom is the side of its host on which an arrow arrives: what a host sent to itself
+// goes out and in on the same.
+func (p *picture) cameFrom(a *timeline.Arrow, s span) int {
+	if a.From == a.To {
+		return s.step
+	}
+	return -s.step
 }
 
 // stubEnd is the end of a line whose other end no tap saw.
@@ -120,7 +130,7 @@ func (p *picture) drawWay(a *timeline.Arrow, s span) {
 	}
 	p.canvas.mark(s.to, s.y1, '●', s.style)
 	if a.Impossible {
-		p.canvas.mark(s.to-2*s.step, s.y1, '!', s.style)
+		p.canvas.mark(s.to+2*p.cameFrom(a, s), s.y1, '!', s.style)
 	}
 }
 
@@ -229,6 +239,14 @@ func (p *picture) drawLabels(i int) {
 	}
 	s := p.spanOf(a)
 	words := packetWords(p.l, a)
+	below := a.Reason != "" && a.Label >= 0 && a.Departure >= 0
+	if below {
+		// The reason has a line of its own where it does not fit into that of the words.
+		x, want := s.from+(s.out+1)*s.step, p.o.width(words[0])+2
+		if below = p.room(x, s.y0, s.step, want) < want; below {
+			words[0] = strings.TrimSuffix(words[0], ": "+a.Reason)
+		}
+	}
 	switch {
 	case a.Dropped && a.Arrival < 0:
 		words = slices.Insert(slices.Clone(words), 1, "dropped")
@@ -239,13 +257,18 @@ func (p *picture) drawLabels(i int) {
 	case a.Departure >= 0:
 		p.label(words, s.from+(s.out+1)*s.step, s.y0, s.step, s.style)
 	case a.Arrival >= 0:
-		p.label(words, s.to-(s.in+1)*s.step, s.y1, -s.step, s.style)
+		came := p.cameFrom(a, s)
+		p.label(words, s.to+(s.in+1)*came, s.y1, came, s.style)
 	}
 	if a.Label < 0 {
 		return
 	}
 	// A delay without its ± would say too much: it is written whole or not at all.
 	x, y := s.from+(s.out+2)*s.step, top+a.Label
+	if below {
+		p.label([]string{a.Reason}, x, y, s.step, s.style)
+		return
+	}
 	if want := p.o.width(delayText(a)) + 2; p.room(x, y, s.step, want) >= want {
 		st := faint
 		if s.style == red {

@@ -47,8 +47,6 @@ func (p *picture) drawLoss(r *timeline.Row, y int) {
 	if last {
 		from = to - p.o.width(text)
 	}
-	for x := from - 1; x <= from+p.o.width(text) && x < p.o.Width; x++ {
-		p.canvas.cells[y][x] = cell{}
-	}
+	p.canvas.clear(from-1, from+p.o.width(text)+1, y)
 	p.canvas.put(from, y, text, red)
 }

@@ -73,12 +73,23 @@ func (p *picture) drawDrop(d *timeline.LadderDrop) {
 	p.beside(d.Lane, y, []string{text}, red)
 }
 
+// drawTrace writes beside a host what its kernel told, or over the whole row where that has
+// no room.
+func (p *picture) drawTrace(r *timeline.Row, y int) {
+	x, step := p.margin(r.Lane)
+	want := p.o.width(r.Text) + 2
+	if _, length := p.place(x, y, step, want); length < want {
+		p.sentence(y, "◆ "+p.l.Lanes[r.Lane].Name+": "+r.Text, plain)
+		return
+	}
+	p.canvas.mark(p.lanes[r.Lane], y, '◆', plain)
+	p.beside(r.Lane, y, []string{r.Text}, plain)
+}
+
 // sentence writes a text over a whole row, behind its time.
 func (p *picture) sentence(y int, text string, st style) {
 	x := p.timeColumn()
-	for clear := x; clear < p.o.Width; clear++ {
-		p.canvas.cells[y][clear] = cell{}
-	}
+	p.canvas.clear(x, p.o.Width, y)
 	p.canvas.put(x, y, p.o.cut(text, p.o.Width-x), st)
 }
 

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"syncline/controller/timeline"
@@ -45,9 +46,33 @@ var legends = []legend{
 		},
 	},
 	{
-		mark: "D", text: "sent once, delivered twice",
+		mark: "×2", text: "sent once, delivered twice",
 		occurs: func(l *timeline.Ladder) bool {
 			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.Duplicate })
+		},
+	},
+	{
+		mark: "D1", text: "a duplicate ACK: data are on the way, and what is acknowledged is what was before; D2, the second",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return a.DuplicateACK > 0 })
+		},
+	},
+	{
+		mark: "S…–…", text: "selective acknowledgment: these bytes came, and some before them did not",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK("S")) })
+		},
+	},
+	{
+		mark: "DS…–…", text: "these bytes came twice, says who received them",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Arrows, func(a *timeline.Arrow) bool { return slices.ContainsFunc(a.Words, isSACK("DS")) })
+		},
+	},
+	{
+		mark: "┃", text: "the call is blocked: it waits until something else releases it",
+		drawn: true, occurs: func(l *timeline.Ladder) bool {
+			return anyOf(l.Brackets, func(b *timeline.Bracket) bool { return b.Blocked && b.Return > b.Enter+1 })
 		},
 	},
 	{
@@ -55,8 +80,11 @@ var legends = []legend{
 		occurs: func(l *timeline.Ladder) bool { return len(l.Drops) > 0 },
 	},
 	{
-		mark: "◆", text: "the kernel traced this state, at the moment at which it began",
-		occurs: anyState(func(m *timeline.StateMark) bool { return m.Exact }),
+		mark: "◆", text: "told by the kernel, at the very moment: a state as it began, an error of a socket",
+		occurs: func(l *timeline.Ladder) bool {
+			return anyState(func(m *timeline.StateMark) bool { return m.Exact })(l) ||
+				anyOf(l.Rows, func(r *timeline.Row) bool { return r.Kind == timeline.RowTrace })
+		},
 	},
 	{
 		mark: "◇", text: "this state is inferred; it began between the rows around it, or when it says",
@@ -84,10 +112,19 @@ var legends = []legend{
 	},
 }
 
-// ladderFooter explains the marks that were used, then the verdicts that are not a
-// pass, and ends with what a person must know before believing the picture.
+// isSACK reports whether a word of a packet is its SACK blocks, opened by a mark.
+func isSACK(mark string) func(word string) bool {
+	return func(word string) bool {
+		numbers, has := strings.CutPrefix(word, mark)
+		return has && numbers != "" && numbers[0] >= '0' && numbers[0] <= '9' && strings.Contains(numbers, "–")
+	}
+}
+
+// ladderFooter says in words what came of the repetition and what is worth knowing of it,
+// explains the marks that were used, then tells the verdicts that are not a pass, and ends
+// with what a person must know before believing the picture.
 func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
-	var lines []string
+	lines := noteLines(l, o)
 	for _, g := range legends {
 		if (drawn || !g.drawn) && g.occurs(l) {
 			lines = append(lines, o.wrap(g.mark+" ", strings.Fields(g.text), " ")...)
@@ -102,6 +139,9 @@ func ladderFooter(l *timeline.Ladder, o drawOptions, drawn bool) []string {
 	}
 	for _, line := range append(shared.lines("! ", o), warningLines(l, shared, o)...) {
 		lines = append(lines, o.paint(line, red))
+	}
+	for len(lines) > 0 && lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
 	}
 	if len(lines) > 0 {
 		lines = append([]string{""}, lines...)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"syncline/controller/clock"
 	"syncline/controller/timeline"
@@ -24,6 +25,12 @@ func ladderHeader(l *timeline.Ladder, o drawOptions) []string {
 	lines = append(lines, o.wrap("clock   ", clockTexts(l), " · ")...)
 	if text := oneKernelText(l); text != "" {
 		lines = append(lines, o.wrap("        ", strings.Fields(text), " ")...)
+	}
+	if text := zeroText(l); text != "" {
+		lines = append(lines, o.wrap("time    ", strings.Fields(text), " ")...)
+	}
+	if text := scaleText(l); text != "" {
+		lines = append(lines, o.wrap("scale   ", strings.Fields(text), " ")...)
 	}
 	return append(lines, "")
 }
@@ -145,6 +152,41 @@ func oneKernelText(l *timeline.Ladder) string {
 		return "all hosts are one kernel: their true offsets are 0"
 	}
 	return fmt.Sprintf("%s are one kernel with %s: their true offsets are 0", strings.Join(names, ", "), reference)
+}
+
+// zeroText says what the times count from, if that is not connect().
+func zeroText(l *timeline.Ladder) string {
+	switch {
+	case l.LocalTimes:
+	case l.Zero == timeline.ZeroSYN:
+		return "counted from the first SYN"
+	case l.Zero == timeline.ZeroWall:
+		text := time.Unix(0, l.Wall).UTC().Format("2006-01-02") + ", UTC, as " + l.WallOf + "'s CLOCK_REALTIME had it"
+		if l.WallErr < clock.Unbounded {
+			text += ", ±" + spanUp(l.WallErr)
+		}
+		return text
+	}
+	return ""
+}
+
+// scaleText says what the distance of two rows means, if it means anything.
+func scaleText(l *timeline.Ladder) string {
+	switch l.Scale {
+	case timeline.ScaleLinear:
+		return "linear: a line for each " + timeline.Span(l.Step) + ", and at least one for what happened; ⋮ is folded"
+	case timeline.ScaleLog:
+		return "log: a line more for 10 µs between two rows, and one more for each ten times that"
+	}
+	return ""
+}
+
+// unitText is the unit of the time column.
+func unitText(l *timeline.Ladder) string {
+	if l.Zero == timeline.ZeroWall && !l.LocalTimes {
+		return "UTC"
+	}
+	return l.Unit.String()
 }
 
 // timeText is a row's time and its ±, as the time column has them.

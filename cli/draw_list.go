@@ -7,37 +7,54 @@ import (
 	"syncline/controller/timeline"
 )
 
-// listRows is the ladder for a terminal too narrow to draw it: one moment a line,
-// the packet's way as an arrow between the names of the hosts.
-func listRows(l *timeline.Ladder, o drawOptions) []string {
-	var lines []string
-	timeWidth, errWidth, nameWidth := listWidths(l, o)
-	if len(l.Rows) > 0 {
-		unit := l.Unit.String()
-		lines = append(lines, o.text(strings.Repeat(" ", 2+timeWidth-o.width(unit))+unit))
+// list is the ladder for a terminal too narrow to draw it: one moment a line, the
+// packet's way as an arrow between the names of the hosts. Its first line names the unit
+// of the times.
+type list struct {
+	l *timeline.Ladder
+	o drawOptions
+	// noteWidth, timeWidth, errWidth and nameWidth are the columns before the texts.
+	noteWidth, timeWidth, errWidth, nameWidth int
+	// notes are the numbers of the notes of a row.
+	notes map[int]string
+}
+
+func newList(l *timeline.Ladder, o drawOptions) *list {
+	s := &list{l: l, o: o, notes: noteNumbers(l)}
+	s.noteWidth = noteWidth(s.notes, o)
+	s.timeWidth, s.errWidth, s.nameWidth = listWidths(l, o)
+	return s
+}
+
+func (s *list) top() line {
+	unit := unitText(s.l)
+	return line{{s.o.text(strings.Repeat(" ", s.noteWidth+2+s.timeWidth-s.o.width(unit)) + unit), plain}}
+}
+
+// line is what a row of the ladder says; those of kinds that isListed leaves out have none.
+func (s *list) line(row int) line {
+	r := &s.l.Rows[row]
+	numbers := pad(s.notes[row], s.noteWidth, s.o)
+	if r.Kind == timeline.RowQuiet {
+		return line{{s.o.fit(numbers + pad("", s.timeWidth+1, s.o) + "⋮ " + timeline.Span(r.Quiet) + " quiet"), plain}}
 	}
-	for i := range l.Rows {
-		r := &l.Rows[i]
-		if r.Kind == timeline.RowLabel {
-			continue
-		}
-		if r.Kind == timeline.RowQuiet {
-			lines = append(lines, o.fit(pad("", timeWidth+1, o)+"⋮ "+timeline.Span(r.Quiet)+" quiet"))
-			continue
-		}
-		at, err := timeText(l, r)
-		if !r.Timed() {
-			at, err = "", ""
-		}
-		lead := "  "
-		if r.Unordered {
-			lead = "≈ "
-		}
-		lead += strings.Repeat(" ", timeWidth-o.width(at)) + at + " " + pad(err, errWidth, o) + pad(l.Lanes[r.Lane].Name, nameWidth, o)
-		texts, st := listTexts(l, i)
-		lines = append(lines, o.text(lead)+o.paint(o.text(o.fitting(texts, o.Width-o.width(lead))), st))
+	at, err := timeText(s.l, r)
+	if !r.Timed() {
+		at, err = "", ""
 	}
-	return lines
+	lead := numbers + "  "
+	if r.Unordered {
+		lead = numbers + "≈ "
+	}
+	lead += strings.Repeat(" ", s.timeWidth-s.o.width(at)) + at + " " + pad(err, s.errWidth, s.o) + pad(s.l.Lanes[r.Lane].Name, s.nameWidth, s.o)
+	texts, st := listTexts(s.l, row)
+	return line{{s.o.text(lead), plain}, {s.o.text(s.o.fitting(texts, s.o.Width-s.o.width(lead))), st}}
+}
+
+// isListed reports whether a row has a line in a list: what only gives room to others has
+// none.
+func isListed(r *timeline.Row) bool {
+	return r.Kind != timeline.RowLabel && r.Kind != timeline.RowSpace
 }
 
 func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
@@ -53,7 +70,7 @@ func listWidths(l *timeline.Ladder, o drawOptions) (at, err, name int) {
 	if err == 1 {
 		err = 0
 	}
-	return max(at, o.width(l.Unit.String())), err, name
+	return max(at, o.width(unitText(l))), err, name
 }
 
 func pad(s string, width int, o drawOptions) string {

@@ -1,25 +1,32 @@
 package cli
 
 import (
+	"slices"
 	"strings"
 
 	"syncline/controller/timeline"
 )
 
-// picture is a ladder on its way onto a canvas. The first lines of the canvas name
-// the lanes; row i of the ladder is on line top+i.
+// picture is a ladder on its way onto a canvas. Its first lines name the lanes; row i of
+// the ladder is on line top+i. What is on a line depends on nothing that is on another, so
+// that any part of it can be drawn alone: canvas has the part that is being drawn.
 type picture struct {
 	l      *timeline.Ladder
 	o      drawOptions
 	canvas *canvas
-	// timeWidth and errWidth are the two parts of the time column.
-	timeWidth, errWidth int
+	// noteWidth, timeWidth and errWidth are the parts of the time column: the numbers of
+	// notes, the time and its ±.
+	noteWidth, timeWidth, errWidth int
+	// notes are the numbers of the notes of a row.
+	notes map[int]string
 	// lanes are the columns of the hosts' lines.
 	lanes []int
 	// brackets are the columns of brackets that stand between lanes.
 	brackets map[int]bool
 	// left and right are the columns there are for the calls of the outer lanes.
 	left, right int
+	// rooms are how wide the texts at the brackets of the outer lanes are.
+	rooms map[int][]callRoom
 	// fits is false if there are too many lanes to tell them, or what happened between
 	// them, on one line.
 	fits bool
@@ -41,7 +48,7 @@ const (
 )
 
 func newPicture(l *timeline.Ladder, o drawOptions) *picture {
-	p := &picture{l: l, o: o, brackets: make(map[int]bool)}
+	p := &picture{l: l, o: o, brackets: make(map[int]bool), rooms: make(map[int][]callRoom), notes: noteNumbers(l)}
 	p.measure()
 	if !p.fits {
 		return p
@@ -51,7 +58,6 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 			p.brackets[p.lanes[i]+2+column] = true
 		}
 	}
-	p.canvas = newCanvas(o, o.Width, top+len(l.Rows))
 	return p
 }
 
@@ -60,14 +66,15 @@ func newPicture(l *timeline.Ladder, o drawOptions) *picture {
 // as it is there, and the arrows the rest.
 func (p *picture) measure() {
 	for i := range p.l.Rows {
-		if r := &p.l.Rows[i]; !r.Timed() || r.Kind == timeline.RowNote {
+		if !p.l.Rows[i].Timed() {
 			continue
 		}
 		at, err := timeText(p.l, &p.l.Rows[i])
 		p.timeWidth = max(p.timeWidth, p.o.width(at))
 		p.errWidth = max(p.errWidth, p.o.width(err))
 	}
-	p.timeWidth = max(p.timeWidth, 7)
+	p.noteWidth = noteWidth(p.notes, p.o)
+	p.timeWidth = max(p.timeWidth, 7-p.noteWidth)
 	n := len(p.l.Lanes)
 	if n == 0 {
 		p.fits = p.o.Width >= listBelow
@@ -106,9 +113,10 @@ func (p *picture) least() int {
 	return crowded + max(deepest-1, 0)
 }
 
-// timeColumn is the mark of an unknown order, the time, its ± and a blank.
+// timeColumn is the numbers of notes, the mark of an unknown order, the time, its ± and
+// a blank.
 func (p *picture) timeColumn() int {
-	w := 2 + p.timeWidth + 1
+	w := p.noteWidth + 2 + p.timeWidth + 1
 	if p.errWidth > 0 {
 		w += p.errWidth + 1
 	}
@@ -168,68 +176,82 @@ func (p *picture) outerCalls(most int) (left, right int) {
 // forms that is not beyond most. The lab's own steps, and several calls in one row,
 // have no say: they may be cut.
 func (p *picture) widestCall(lane, most int) int {
+	room, ok := p.rooms[lane]
+	if !ok {
+		room = p.roomOf(lane)
+		p.rooms[lane] = room
+	}
 	widest := 0
-	for i := range p.l.Brackets {
-		b := &p.l.Brackets[i]
-		if b.Lane != lane || (!p.full() && (b.Lab || b.Calls > 1)) {
-			continue
-		}
-		wants := [][]string{callLines(p.l, b, p.full())}
-		if b.Enter != b.Return {
-			wants = [][]string{callNames(p.l, b), returnTexts(b, p.full())}
-		}
-		for _, texts := range wants {
-			widest = max(widest, p.o.width(p.o.fitting(texts, most)))
-		}
+	if slices.ContainsFunc(p.l.Brackets, func(b timeline.Bracket) bool { return b.Lane == lane }) {
+		// There is always room to say that there is something.
+		widest = 1
+	}
+	for i := range room {
+		widest = max(widest, room[i].width(p.o, most))
 	}
 	return widest
 }
 
 func (p *picture) full() bool { return p.o.Width >= fullFrom }
 
-func (p *picture) lines() []string {
-	if len(p.l.Lanes) == 0 || len(p.l.Rows) == 0 {
-		return []string{p.o.text("nothing was recorded")}
-	}
+func (p *picture) height() int { return top + len(p.l.Rows) }
+
+// lines draws the lines from first on, up to but without end.
+func (p *picture) lines(first, end int) []line {
+	p.canvas = newCanvas(p.o, first, end)
 	p.drawTop()
-	for i := range p.l.Rows {
+	rows := rowRange{max(first-top, 0), min(end-top, len(p.l.Rows)) - 1}
+	for i := rows.first; i <= rows.last; i++ {
 		p.drawLifelines(i)
 	}
 	for i := range p.l.Bands {
-		p.drawBand(&p.l.Bands[i])
+		if b := &p.l.Bands[i]; rows.meet(b.First, b.Last) {
+			p.drawBand(b)
+		}
 	}
 	for i := range p.l.Brackets {
-		p.drawBracket(&p.l.Brackets[i])
+		if b := &p.l.Brackets[i]; rows.meet(b.Enter, b.Return) {
+			p.drawBracket(b)
+		}
 	}
 	for i := range p.l.Arrows {
-		p.drawArrow(&p.l.Arrows[i])
+		if rows.crossed(&p.l.Arrows[i]) {
+			p.drawArrow(&p.l.Arrows[i])
+		}
 	}
 	for i := range p.l.Arrows {
-		p.drawLabels(i)
+		if rows.crossed(&p.l.Arrows[i]) {
+			p.drawLabels(i)
+		}
 	}
 	for i := range p.l.States {
-		p.drawState(&p.l.States[i])
+		if m := &p.l.States[i]; rows.meet(m.Row, m.Row) {
+			p.drawState(m)
+		}
 	}
 	for i := range p.l.Brackets {
-		p.drawCall(&p.l.Brackets[i])
+		if b := &p.l.Brackets[i]; rows.meet(b.Enter, b.Return) {
+			p.drawCall(b)
+		}
 	}
-	for i := range p.l.Rows {
+	for i := rows.first; i <= rows.last; i++ {
 		p.drawRow(i)
 	}
-	lines := make([]string, len(p.canvas.cells))
-	for y := range lines {
-		lines[y] = p.canvas.line(y)
+	lines := make([]line, len(p.canvas.cells))
+	for i := range lines {
+		lines[i] = p.canvas.line(first + i)
 	}
 	return lines
 }
 
 // drawTop names the lanes above their lines.
 func (p *picture) drawTop() {
-	unit := p.l.Unit.String()
-	p.canvas.put(2+p.timeWidth-p.o.width(unit), 0, unit, plain)
+	unit := unitText(p.l)
+	p.canvas.put(p.noteWidth+2+p.timeWidth-p.o.width(unit), 0, unit, plain)
 	for x := range p.o.Width {
 		p.canvas.mark(x, 1, '─', faint)
 	}
+	from := p.noteWidth + 2 + p.timeWidth + 1
 	for i, x := range p.lanes {
 		lane := &p.l.Lanes[i]
 		p.canvas.mark(x, 1, '┬', faint)
@@ -239,8 +261,12 @@ func (p *picture) drawTop() {
 			room = p.lanes[i+1] - x
 		}
 		title = p.o.cut(title, room-2)
-		at := x - p.o.width(title)/2
-		p.canvas.put(max(min(at, p.o.Width-p.o.width(title)), 0), 0, title, plain)
+		at := max(min(x-p.o.width(title)/2, p.o.Width-p.o.width(title)), from)
+		if i+1 < len(p.lanes) {
+			title = p.o.cut(title, p.lanes[i+1]-at-1)
+		}
+		p.canvas.put(at, 0, title, plain)
+		from = at + p.o.width(title) + 1
 	}
 }
 
@@ -257,29 +283,33 @@ func (p *picture) drawLifelines(row int) {
 // drawRow writes the time column and what stands for the whole row.
 func (p *picture) drawRow(i int) {
 	r, y := &p.l.Rows[i], top+i
+	p.canvas.put(0, y, p.notes[i], faint)
 	switch r.Kind {
 	case timeline.RowQuiet:
-		p.canvas.mark(1+p.timeWidth, y, '⋮', faint)
+		p.canvas.mark(p.noteWidth+1+p.timeWidth, y, '⋮', faint)
 		text := timeline.Span(r.Quiet) + " quiet"
 		p.canvas.put(p.middle(text), y, text, faint)
 		return
-	case timeline.RowLabel:
+	case timeline.RowLabel, timeline.RowSpace:
 		return
 	case timeline.RowLoss:
 		p.drawLoss(r, y)
 	case timeline.RowDrop:
 		p.drawDrop(&p.l.Drops[r.Mark])
+	case timeline.RowTrace:
+		p.drawTrace(r, y)
 	}
 	if !r.Timed() {
 		return
 	}
 	at, err := timeText(p.l, r)
 	if r.Unordered {
-		p.canvas.put(0, y, "≈", yellow)
+		p.canvas.put(p.noteWidth, y, "≈", yellow)
 	}
-	p.canvas.put(2+p.timeWidth-p.o.width(at), y, at, plain)
-	p.canvas.put(3+p.timeWidth, y, err, faint)
-	if r.Kind == timeline.RowNote || r.Kind == timeline.RowDeed {
+	p.canvas.put(p.noteWidth+2+p.timeWidth-p.o.width(at), y, at, plain)
+	p.canvas.put(p.noteWidth+3+p.timeWidth, y, err, faint)
+	switch r.Kind {
+	case timeline.RowNote, timeline.RowDeed:
 		text, st := rowText(r)
 		p.sentence(y, text, st)
 	}
@@ -288,8 +318,11 @@ func (p *picture) drawRow(i int) {
 // rowText is the sentence of a row that has one: what the record lacks is set apart from
 // what was done.
 func rowText(r *timeline.Row) (string, style) {
-	if r.Kind == timeline.RowDeed {
+	switch r.Kind {
+	case timeline.RowDeed:
 		return "– " + r.Text, plain
+	case timeline.RowTrace:
+		return "◆ " + r.Text, plain
 	}
 	return "! " + r.Text, red
 }
@@ -330,13 +363,22 @@ func (p *picture) drawBracket(b *timeline.Bracket) {
 	}
 	p.canvas.mark(x, top+b.Enter, '┬', st)
 	for row := b.Enter + 1; row < b.Return; row++ {
-		line := '│'
-		if p.l.Rows[row].Kind == timeline.RowQuiet {
-			line = '┊'
-		}
-		p.canvas.mark(x, top+row, line, st)
+		p.canvas.mark(x, top+row, bracketRune(b, p.l.Rows[row].Kind), st)
 	}
 	p.canvas.mark(x, top+b.Return, '┴', st)
+}
+
+// bracketRune is the line of a call: heavy for one that waits until something releases it.
+func bracketRune(b *timeline.Bracket, kind timeline.RowKind) rune {
+	switch {
+	case kind == timeline.RowQuiet && b.Blocked:
+		return '┋'
+	case kind == timeline.RowQuiet:
+		return '┊'
+	case b.Blocked:
+		return '┃'
+	}
+	return '│'
 }
 
 // drawCall writes what a call is where its bracket opens, and what it gave where it

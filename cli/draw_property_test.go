@@ -80,8 +80,8 @@ func drawInside(t *rapid.T, b *strings.Builder, one, other string, from, until f
 }
 
 // TestAnySceneIsDrawn: whatever happened, a picture fits its width, is ASCII where
-// that is asked for, lets no control character through, names every packet, and is
-// the same when it is drawn again.
+// that is asked for, lets no control character through, names every packet, puts no text
+// over anything, and is the same when it is drawn again.
 func TestAnySceneIsDrawn(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		scene := drawScene(rt)
@@ -91,8 +91,9 @@ func TestAnySceneIsDrawn(t *testing.T) {
 			ASCII: rapid.Bool().Draw(rt, "ascii"), Colour: rapid.Bool().Draw(rt, "colour"),
 		}
 		l := tl.Ladder(timeline.LadderOptions{
-			HideLab: rapid.Bool().Draw(rt, "short"), LocalTimes: rapid.Bool().Draw(rt, "local"),
-			Connection: rapid.IntRange(0, 2).Draw(rt, "connection"),
+			Scale: timeline.Scale(rapid.IntRange(0, 2).Draw(rt, "scale")), Zero: timeline.LadderZero(rapid.IntRange(0, 2).Draw(rt, "zero")),
+			HideLab: rapid.Bool().Draw(rt, "short"), Notes: rapid.Bool().Draw(rt, "notes"), LocalTimes: rapid.Bool().Draw(rt, "local"),
+			Connections: rapid.SliceOfN(rapid.IntRange(1, 3), 0, 2).Draw(rt, "connections"),
 		})
 		var first, second bytes.Buffer
 		if err := drawLadder(&first, l, o); err != nil {
@@ -102,6 +103,12 @@ func TestAnySceneIsDrawn(t *testing.T) {
 			rt.Fatalf("drawn twice, differs: %v", err)
 		}
 		checkWidth(t, first.String(), o)
+		if d := newRendering(l, o); d.drawn() && !d.empty() {
+			d.lines(0, d.height())
+			if n := d.picture.canvas.overdrawn; n > 0 {
+				rt.Fatalf("%d cells have two things\nscene:\n%s\npicture:\n%s", n, scene, first.String())
+			}
+		}
 		if t.Failed() {
 			rt.Fatalf("scene:\n%s\npicture:\n%s", scene, first.String())
 		}

@@ -50,7 +50,8 @@ func splitSections(data string) (sentence string, sections []section) {
 }
 
 // optionsOf reads the name of a section: a width, then "ascii", "colour", "local",
-// "short" (the lab's own steps left out), "conn=N".
+// "short" (the lab's own steps left out), "notes", "conn=N" (several times, if wanted),
+// "scale=linear", "t0=first_SYN".
 func optionsOf(t *testing.T, name string) (drawOptions, timeline.LadderOptions) {
 	t.Helper()
 	var draw drawOptions
@@ -58,6 +59,8 @@ func optionsOf(t *testing.T, name string) (drawOptions, timeline.LadderOptions) 
 	for i, word := range strings.Fields(name) {
 		var err error
 		number, isConn := strings.CutPrefix(word, "conn=")
+		scale, isScale := strings.CutPrefix(word, "scale=")
+		zero, isZero := strings.CutPrefix(word, "t0=")
 		switch {
 		case i == 0:
 			draw.Width, err = strconv.Atoi(word)
@@ -69,8 +72,22 @@ func optionsOf(t *testing.T, name string) (drawOptions, timeline.LadderOptions) 
 			ladder.LocalTimes = true
 		case word == "short":
 			ladder.HideLab = true
+		case word == "notes":
+			ladder.Notes = true
+		case isScale:
+			var known bool
+			if ladder.Scale, known = timeline.ParseScale(scale); !known {
+				err = fmt.Errorf("no scale %q", scale)
+			}
+		case isZero:
+			var known bool
+			if ladder.Zero, known = timeline.ParseLadderZero(strings.ReplaceAll(zero, "_", " ")); !known {
+				err = fmt.Errorf("no zero %q", zero)
+			}
 		case isConn:
-			ladder.Connection, err = strconv.Atoi(number)
+			var connection int
+			connection, err = strconv.Atoi(number)
+			ladder.Connections = append(ladder.Connections, connection)
 		default:
 			t.Fatalf("section %q: what is %q?", name, word)
 		}

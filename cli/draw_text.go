@@ -30,10 +30,10 @@ var columns = &runewidth.Condition{StrictEmojiNeutral: true}
 
 // ascii has a stand-in for every character that a picture uses beyond ASCII.
 var ascii = strings.NewReplacer(
-	"│", "|", "─", "-", "┬", "+", "┴", "+", "┼", "+", "├", "-", "┤", "-", "┊", ":",
+	"│", "|", "─", "-", "┬", "+", "┴", "+", "┼", "+", "├", "-", "┤", "-", "┊", ":", "┃", "#", "┋", "%", "×", "x",
 	"╭", "+", "╮", "+", "╯", "+", "╰", "+", "╱", "/", "╲", `\`, "╳", "X", "┄", "-",
 	"▶", ">", "◀", "<", "▷", ">", "◁", "<", "●", "o", "⋮", ":", "≈", "~",
-	"→", "->", "↔", "<->", "└", "+", "▲", "^", "·", "-", "±", "+-", "µ", "u", "−", "-", "…", "...", "ε", "eps", "–", "-", "≤", "<=",
+	"→", "->", "↔", "<->", "└", "+", "▲", "^", "·", "-", "±", "+-", "µ", "u", "−", "-", "…", "...", "ε", "eps", "–", "-", "≤", "<=", "»", ">>",
 	"✓", "v", "✗", "x", "░", "%", "◆", "*", "◇", "^", "◈", "@",
 )
 
@@ -75,7 +75,11 @@ func (o drawOptions) cut(s string, width int) string {
 	if columns.StringWidth(s) <= width {
 		return s
 	}
-	return columns.Truncate(s, max(width, 0), o.text("…"))
+	more := o.text("…")
+	if width < columns.StringWidth(more) {
+		return more[:max(width, 0)]
+	}
+	return columns.Truncate(s, width, more)
 }
 
 // fitting is the first of several texts that fits, or what fits of the last.

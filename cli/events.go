@@ -33,12 +33,8 @@ host's CLOCK_MONOTONIC. Times of two hosts cannot be compared here; the timeline
 			if !raw {
 				return &exitError{code: exitUsage, err: errors.New("--raw=false: events are told as each host's own clock says; syncline ladder RUN -o ndjson puts them on one")}
 			}
-			id, repetition, err := runRef(args[0])
-			if err != nil {
-				return err
-			}
-			return a.ask(c.Context(), func(cl *client) error {
-				return a.printEvents(c.Context(), cl, id, repetition, output)
+			return a.look(c.Context(), args[0], func(s *subject) error {
+				return a.printEvents(c.Context(), s.client, s.id, s.repetition, output)
 			})
 		},
 	}

@@ -62,10 +62,10 @@ func wrecks(t testing.TB, name string) []wreck {
 }
 
 // TestLibrary runs every scenario of the library in a lab of its own: every
-// repetition passes, or is not reproduced where a file repeats until it is; every
-// deliberate break makes it fail or not be reproduced; cancelled in the middle, and its
-// agents killed in the middle of another run, it is undone. After each of these every
-// host is as it was.
+// repetition passes, or is not reproduced where a file repeats until it is; a bundle of the
+// run tells the same; every deliberate break makes it fail or not be reproduced; cancelled
+// in the middle, and its agents killed in the middle of another run, it is undone. After
+// each of these every host is as it was.
 func TestLibrary(t *testing.T) {
 	q := newQueue()
 	for _, s := range longestFirst() {
@@ -93,7 +93,7 @@ func TestLibrary(t *testing.T) {
 			repeat := *libraryRepeat
 			part("once", func(l *testLab) {
 				began := time.Now()
-				l.passes(source, l.exp, 1)
+				l.travels(l.passes(source, l.exp, 1))
 				if repeat == 0 && time.Since(began) < slow {
 					repeat = 2
 				}

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,7 @@ func TestReadmePictureIsWhatTheDemoPrints(t *testing.T) {
 
 var (
 	changing = regexp.MustCompile(`[-+±−]?\.?[0-9]+(\.[0-9]+)?( ?(ns|µs|ms|s))?`)
-	drawing  = regexp.MustCompile(`[─│┬┴┤├●╮╯╰╭╲╱▶◀▷◁⋮┊]+`)
+	drawing  = regexp.MustCompile(`[─│┬┴┤├●╮╯╰╭╲╱▶◀▷◁⋮┊┃┋]+`)
 )
 
 // passing are the words that come and go: the unit follows the run's length and takes
@@ -58,10 +59,16 @@ func wordSet(text string) map[string]bool {
 	return set
 }
 
-// words are the words of a picture that do not change from run to run.
+// words are the words of a picture that do not change from run to run. What is said in
+// words of one repetition is not of every other.
 func words(picture string) map[string]bool {
 	found := map[string]bool{}
+	told := false
 	for line := range strings.Lines(picture) {
+		told = strings.HasPrefix(line, "» ") || told && !isLegend(line)
+		if told {
+			continue
+		}
 		if strings.Contains(line, "[…]") || strings.Contains(line, "run r-") {
 			continue
 		}
@@ -72,4 +79,9 @@ func words(picture string) map[string]bool {
 		}
 	}
 	return found
+}
+
+// isLegend reports whether a line explains a mark.
+func isLegend(line string) bool {
+	return slices.ContainsFunc(legends, func(g legend) bool { return strings.HasPrefix(line, g.mark+" ") })
 }

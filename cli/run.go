@@ -263,6 +263,11 @@ func (p *progress) show(r *synclinev1.Run) {
 	if o := r.Overhead; o.GetFirst() > 0 && len(o.Settings) == 0 {
 		line += fmt.Sprintf(", measuring: round %d of %d", o.RoundsDone, o.Rounds)
 	}
+	p.line(line)
+}
+
+// line shows how far something is, if it is time to.
+func (p *progress) line(line string) {
 	switch {
 	case p.live:
 		fmt.Fprintf(p.w, "\r\x1b[K%s", line)

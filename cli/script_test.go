@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"testing"
@@ -20,7 +21,13 @@ import (
 //	exits CODE COMMAND...   run a command and want this exit code
 //	until COMMAND...        run a command until it succeeds
 //	big FILE KIB            make a file of comments
+//
+// BUNDLES is the directory of the recorded runs.
 func TestScripts(t *testing.T) {
+	bundles, err := filepath.Abs(filepath.Join("..", "controller", "export", "testdata"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -29,6 +36,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("GORACE", atOnce)
 			env.Setenv("COLUMNS", "80")
 			env.Setenv("PORT", freePort(t))
+			env.Setenv("BUNDLES", bundles)
 			env.Setenv("TMPDIR", env.WorkDir)
 			return nil
 		},

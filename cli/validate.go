@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"syncline/controller/experiment"
+	"syncline/controller/export"
 )
 
 func (a *app) validateCommand() *cobra.Command {
@@ -102,6 +103,9 @@ func (a *app) readExperiment(arg string, opts experiment.Options) (*experiment.E
 	source, err := a.readSource(arg)
 	if err != nil {
 		return nil, nil, &exitError{code: exitUsage, err: err}
+	}
+	if export.IsBundle(source) {
+		return nil, nil, usage("%s is the bundle of a run and no experiment; the one it was of: unzip -p %[1]s experiment.yaml > FILE", arg)
 	}
 	opts.FileName = arg
 	exp, err := experiment.Parse(source, opts)

@@ -41,8 +41,8 @@ func clockPointsWanted(points uint32, hosts int) (int, error) {
 }
 
 // GetClock reports on the clocks of a run by what has arrived of it.
-func (s *timelineService) GetClock(ctx context.Context, q *synclinev1.GetClockRequest) (*synclinev1.GetClockResponse, error) {
-	run, err := s.controller.find(q.RunId)
+func (s *timelineReader) GetClock(ctx context.Context, q *synclinev1.GetClockRequest) (*synclinev1.GetClockResponse, error) {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (s *timelineService) GetClock(ctx context.Context, q *synclinev1.GetClockRe
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	b, err := s.controller.cache.builder(run)
+	b, err := s.records.cache.builder(run)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}

@@ -64,7 +64,7 @@ type Controller struct {
 	cfg      Config
 	store    *store.Store
 	sessions *sessions
-	cache    *timelines
+	records  *records
 
 	// life is the context of runs; it ends when Serve's does.
 	life    context.Context
@@ -88,7 +88,7 @@ func Open(cfg Config) (*Controller, error) {
 		return nil, err
 	}
 	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}}
-	c.cache = newTimelines(st)
+	c.records = newRecords(st, cfg.Version)
 	c.life, c.endLife = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -171,9 +171,9 @@ func (c *Controller) server() *grpc.Server {
 		grpc.MaxConcurrentStreams(1000),
 	)
 	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
-	synclinev1.RegisterRunServiceServer(server, &runService{controller: c})
+	synclinev1.RegisterRunServiceServer(server, &runService{runReader: runReader{records: c.records}, controller: c})
 	synclinev1.RegisterAgentServiceServer(server, &agentService{controller: c})
-	synclinev1.RegisterTimelineServiceServer(server, &timelineService{controller: c})
+	synclinev1.RegisterTimelineServiceServer(server, &timelineService{timelineReader: timelineReader{records: c.records}, controller: c})
 	healthy := health.NewServer()
 	for name := range server.GetServiceInfo() {
 		healthy.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)

@@ -286,6 +286,12 @@ func endToProto(e timeline.End) *synclinev1.ConnectionEnd {
 	if e.HasISN {
 		m.InitialSequence = &e.ISN
 	}
+	if e.Bound.IsValid() {
+		m.BoundAddress = addrPortText(e.Bound)
+	}
+	for _, n := range e.Names {
+		m.Names = append(m.Names, &synclinev1.SocketName{Lane: n.Lane, Socket: n.Socket})
+	}
 	for _, s := range e.States {
 		m.States = append(m.States, &synclinev1.State{
 			Name: s.Name, Moment: indexToProto(s.Moment), Known: s.Known, After: indexToProto(s.After), By: indexToProto(s.By),
@@ -516,7 +522,13 @@ func endFromProto(m *synclinev1.ConnectionEnd, moments, hosts int) (timeline.End
 		}
 		e.States = append(e.States, state)
 	}
+	for _, n := range m.Names {
+		e.Names = append(e.Names, timeline.SocketName{Lane: n.Lane, Socket: n.Socket})
+	}
 	var err error
-	e.Address, err = addrPort(m.Address)
+	if e.Address, err = addrPort(m.Address); err != nil || m.BoundAddress == "" {
+		return e, err
+	}
+	e.Bound, err = addrPort(m.BoundAddress)
 	return e, err
 }

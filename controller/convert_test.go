@@ -240,6 +240,12 @@ func drawConnection(t *rapid.T, moments, hosts int) timeline.Connection {
 		if rapid.Bool().Draw(t, "isn") {
 			e.ISN, e.HasISN = rapid.Uint32().Draw(t, "number"), true
 		}
+		if rapid.Bool().Draw(t, "translated") {
+			e.Bound = drawAddrPort(t)
+		}
+		for range rapid.IntRange(0, 2).Draw(t, "names") {
+			e.Names = append(e.Names, timeline.SocketName{Lane: rapid.String().Draw(t, "its lane"), Socket: rapid.String().Draw(t, "its name")})
+		}
 		for range rapid.IntRange(0, 3).Draw(t, "states") {
 			e.States = append(e.States, timeline.State{
 				Name: rapid.SampledFrom([]string{"SYN_SENT", "CLOSED"}).Draw(t, "state"), Moment: rapid.IntRange(-1, moments-1).Draw(t, "by"),

@@ -25,7 +25,7 @@ const maxRepetitions = 100_000
 
 // runService answers operators about runs.
 type runService struct {
-	synclinev1.UnimplementedRunServiceServer
+	runReader
 	controller *Controller
 }
 
@@ -160,26 +160,18 @@ func newRunID() string {
 }
 
 // GetRun returns one run.
-func (s *runService) GetRun(_ context.Context, q *synclinev1.GetRunRequest) (*synclinev1.GetRunResponse, error) {
-	r, err := s.controller.find(q.Id)
+func (s *runReader) GetRun(_ context.Context, q *synclinev1.GetRunRequest) (*synclinev1.GetRunResponse, error) {
+	r, err := s.records.find(q.Id)
 	if err != nil {
 		return nil, err
 	}
 	return &synclinev1.GetRunResponse{Run: withEnvironments(r)}, nil
 }
 
-func (c *Controller) find(id string) (store.Run, error) {
-	r, ok := c.store.Run(id)
-	if !ok {
-		return store.Run{}, status.Errorf(codes.NotFound, "no run %q; `syncline get runs` lists them", id)
-	}
-	return r, nil
-}
-
 // ListRuns returns all runs, the newest first.
-func (s *runService) ListRuns(context.Context, *synclinev1.ListRunsRequest) (*synclinev1.ListRunsResponse, error) {
+func (s *runReader) ListRuns(context.Context, *synclinev1.ListRunsRequest) (*synclinev1.ListRunsResponse, error) {
 	list := &synclinev1.ListRunsResponse{}
-	for _, r := range s.controller.store.Runs() {
+	for _, r := range s.records.Runs() {
 		list.Runs = append(list.Runs, runToProto(r))
 	}
 	return list, nil
@@ -190,7 +182,7 @@ func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerS
 	var last store.Run
 	for first := true; ; first = false {
 		changed := s.controller.store.Changed()
-		r, err := s.controller.find(q.Id)
+		r, err := s.records.find(q.Id)
 		if err != nil {
 			return err
 		}
@@ -215,7 +207,7 @@ func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerS
 
 // CancelRun ends a run early.
 func (s *runService) CancelRun(_ context.Context, q *synclinev1.CancelRunRequest) (*synclinev1.CancelRunResponse, error) {
-	r, err := s.controller.find(q.Id)
+	r, err := s.records.find(q.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -232,8 +224,8 @@ func (s *runService) CancelRun(_ context.Context, q *synclinev1.CancelRunRequest
 }
 
 // ListEvents sends the raw events of a run.
-func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.ServerStreamingServer[synclinev1.ListEventsResponse]) error {
-	run, err := s.controller.find(q.RunId)
+func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.ServerStreamingServer[synclinev1.ListEventsResponse]) error {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return err
 	}
@@ -243,7 +235,7 @@ func (s *runService) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Ser
 			return err
 		}
 	}
-	return decodeChunks(s.controller.store, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
+	return decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
 		if q.Repetition != 0 {
 			events = ofRepetition(events, q.Repetition)
 		}

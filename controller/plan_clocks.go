@@ -163,7 +163,7 @@ func (c *Controller) lastRunsClocks(q *synclinev1.PlanExperimentRequest, hosts [
 			wanted.Off && run.Probing.Rate > 0 {
 			continue
 		}
-		b, err := c.cache.builder(run)
+		b, err := c.records.cache.builder(run)
 		if err != nil {
 			c.cfg.Log.Warn("a plan does without an earlier run", "run", run.ID, "cause", err)
 			return "", nil

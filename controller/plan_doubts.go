@@ -62,9 +62,8 @@ func (d *clockDoubter) expectation(e *experiment.Expectation) {
 	switch {
 	case e.Spread != nil:
 		d.margin(e.Text, e.Spread.Most, d.rolesMeeting(e.Spread.Meeting))
-	case e.Phase != nil && e.Phase.Name == "teardown.whole":
-		// It begins at one end and comes to its end at the other; all other phases are one
-		// host's.
+	case e.Phase != nil && experiment.PhaseCrosses(e.Phase.Name):
+		// It begins at one end and comes to its end at the other; most phases are one host's.
 		d.margin(e.Text, spanMargin(e.Phase.Least, e.Phase.Most), d.rolesConnected())
 	case e.Order != nil:
 		d.order(e.Text, e.Order.Moments)

@@ -49,6 +49,9 @@ type builder struct {
 	run   store.Run
 	plans *plans
 	hosts []timeline.Host
+	short *digests
+	// usual is the builder with the reference that the run has by itself, nil if this is it.
+	usual *builder
 	*timeline.Builder
 }
 
@@ -60,22 +63,25 @@ func (b *builder) withReference(host string) (*builder, error) {
 	}
 	other := *b
 	other.Builder = inner
+	if b.usual == nil {
+		other.usual = b
+	}
 	return &other, nil
 }
 
-func newTimelines(s *store.Store) *timelines {
+func newTimelines(k keeper) *timelines {
 	return &timelines{
-		load:  func(run store.Run) (*builder, error) { return newBuilder(s, run) },
+		load:  func(run store.Run) (*builder, error) { return newBuilder(k, run) },
 		turns: make(chan struct{}, timelinesKept),
 	}
 }
 
-func newBuilder(s *store.Store, run store.Run) (*builder, error) {
-	input, plans, err := loadRun(s, run)
+func newBuilder(k keeper, run store.Run) (*builder, error) {
+	input, plans, err := loadRun(k, run)
 	if err != nil {
 		return nil, err
 	}
-	return &builder{run: run, plans: plans, hosts: input.Hosts, Builder: timeline.NewBuilder(input)}, nil
+	return &builder{run: run, plans: plans, hosts: input.Hosts, short: newDigests(), Builder: timeline.NewBuilder(input)}, nil
 }
 
 // builder returns the builder of a run as it is. It waits for whoever makes the same one
@@ -124,8 +130,8 @@ func (ts *timelines) made(m *making) {
 }
 
 // loadRun reads all that a timeline is computed from.
-func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
-	plans, err := newPlans(run, s.Source(run.ID))
+func loadRun(k keeper, run store.Run) (*timeline.Run, *plans, error) {
+	plans, err := newPlans(run, run.Source)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,7 +150,7 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 		index[h.Agent] = i
 	}
 	measured := measuredFrom(run)
-	err = decodeChunks(s, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
+	err = decodeChunks(k, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
 		host, ok := index[c.Agent]
 		if !ok {
 			return fmt.Errorf("run %s holds events of agent %s, which has no part in it", run.ID, c.Agent)
@@ -169,8 +175,8 @@ func loadRun(s *store.Store, run store.Run) (*timeline.Run, *plans, error) {
 }
 
 // decodeChunks yields the events of a run, chunk by chunk.
-func decodeChunks(s *store.Store, id string, yield func(store.Chunk, []*synclinev1.Event) error) error {
-	return s.Chunks(id, func(c store.Chunk) error {
+func decodeChunks(k keeper, id string, yield func(store.Chunk, []*synclinev1.Event) error) error {
+	return k.Chunks(id, func(c store.Chunk) error {
 		events, err := chunk.Decode(c.Data)
 		if err != nil {
 			return fmt.Errorf("chunk %d of agent %s: %w", c.Sequence, c.Agent, err)
@@ -181,55 +187,71 @@ func decodeChunks(s *store.Store, id string, yield func(store.Chunk, []*syncline
 
 // timelineService answers operators about runs as they are looked at.
 type timelineService struct {
-	synclinev1.UnimplementedTimelineServiceServer
+	timelineReader
 	controller *Controller
 }
 
 // GetTimeline computes one repetition.
-func (s *timelineService) GetTimeline(ctx context.Context, q *synclinev1.GetTimelineRequest) (*synclinev1.GetTimelineResponse, error) {
-	run, err := s.controller.find(q.RunId)
+func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimelineRequest) (*synclinev1.GetTimelineResponse, error) {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return nil, err
 	}
 	if err := hasRepetition(run, q.Repetition); err != nil {
 		return nil, err
 	}
-	b, err := s.controller.cache.builder(run)
+	b, err := s.records.cache.builder(run)
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	if b, err = b.withReference(q.Reference); err != nil {
 		return nil, clockError(err)
 	}
-	t, err := pick(ctx, b, int(q.Repetition))
+	t, because, err := pick(ctx, b, int(q.Repetition))
 	if err != nil {
 		return nil, err
 	}
-	return &synclinev1.GetTimelineResponse{Timeline: timelineToProto(t, run)}, nil
+	return &synclinev1.GetTimelineResponse{Timeline: timelineToProto(t, run), Because: because}, nil
 }
 
-// pick builds the repetition asked for; for 0, the first one with a verdict that
-// is not pass, else the first.
-func pick(ctx context.Context, b *builder, repetition int) (*timeline.Timeline, error) {
+// pick builds the repetition asked for; for 0, the one to look at first, and says why it is
+// that one. As long as a run goes on that is the first one with a verdict that is not pass,
+// else the first: what is odd is not settled before the last has come.
+func pick(ctx context.Context, b *builder, repetition int) (t *timeline.Timeline, because string, err error) {
 	if repetition > 0 {
-		return build(b, repetition)
+		t, err = build(b, repetition)
+		return t, "", err
+	}
+	if b.run.State.Final() {
+		all, err := b.digests(ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		seen := slices.DeleteFunc(slices.Clone(all), func(d *timeline.Digest) bool { return d.Moments == 0 })
+		if i, because := timeline.WorstOf(seen); i >= 0 {
+			t, err := build(b, seen[i].Repetition)
+			return t, because, err
+		}
+		t, err := build(b, 1)
+		return t, "", err
 	}
 	for n := 1; n <= max(1, b.run.RepetitionsDone); n++ {
 		if err := ctx.Err(); err != nil {
-			return nil, status.FromContextError(err).Err()
+			return nil, "", status.FromContextError(err).Err()
 		}
 		if b.plans.warmup(n) {
 			continue
 		}
 		t, err := build(b, n)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
-		if timeline.Worst(t.Verdicts) != timeline.Pass {
-			return t, nil
+		if worst := timeline.Worst(t.Verdicts); worst != timeline.Pass {
+			return t, "its ruling is " + worst.String(), nil
 		}
 	}
-	return build(b, 1)
+	t, err = build(b, 1)
+	return t, "", err
 }
 
 func build(b *builder, n int) (*timeline.Timeline, error) {
@@ -244,40 +266,43 @@ func build(b *builder, n int) (*timeline.Timeline, error) {
 }
 
 // ListVerdicts judges every repetition that came to its end, but for those of a warm-up.
-func (s *timelineService) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
-	run, err := s.controller.find(q.RunId)
+func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream grpc.ServerStreamingServer[synclinev1.ListVerdictsResponse]) error {
+	run, err := s.records.find(q.RunId)
 	if err != nil {
 		return err
 	}
 	if !run.State.Final() {
 		return status.Errorf(codes.FailedPrecondition, "run %s is %s; its verdicts come when it is over", run.ID, run.State)
 	}
-	b, err := s.controller.cache.builder(run)
+	b, err := s.records.cache.builder(run)
 	if err != nil {
 		return status.Error(codes.Internal, err.Error())
 	}
+	var all []*timeline.Digest
 	for n := 1; n <= run.RepetitionsDone; n++ {
 		if b.plans.warmup(n) {
 			continue
 		}
-		answer, err := judge(b, n)
+		answer, digest, err := judge(b, n)
 		if err != nil {
 			return err
 		}
 		if err := stream.Send(answer); err != nil {
 			return err
 		}
+		all = append(all, digest)
 	}
+	b.short.offer(all)
 	return nil
 }
 
-// judge rules on one repetition. One that was begun and of which nothing is on record
-// is not left out: that is its verdict.
-func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
+// judge rules on one repetition, and has it in short for those who ask next. One that was
+// begun and of which nothing is on record is not left out: that is its verdict.
+func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, *timeline.Digest, error) {
 	answer := &synclinev1.ListVerdictsResponse{Repetition: uint32(n)}
 	exp, err := b.plans.at(n)
 	if err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, nil, status.Error(codes.Internal, err.Error())
 	}
 	answer.Variant = exp.Variants[exp.Variant].Name
 	t, err := b.Build(n)
@@ -287,15 +312,15 @@ func judge(b *builder, n int) (*synclinev1.ListVerdictsResponse, error) {
 			nothing := timeline.Verdict{Expectation: expectation, Ruling: timeline.CannotTell, Reason: timeline.ErrNoEvents.Error()}
 			answer.Verdicts = append(answer.Verdicts, verdictToProto(nothing))
 		}
-		return answer, nil
+		return answer, nothingOf(n, answer.Variant), nil
 	case err != nil:
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, nil, status.Error(codes.Internal, err.Error())
 	}
 	for _, v := range t.Verdicts {
 		answer.Verdicts = append(answer.Verdicts, verdictToProto(v))
 	}
 	answer.SegmentsMatched, answer.Segments = countSegments(t)
-	return answer, nil
+	return answer, t.Digest(), nil
 }
 
 func countSegments(t *timeline.Timeline) (matched, all uint32) {

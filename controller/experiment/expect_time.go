@@ -7,25 +7,74 @@ import (
 	"time"
 )
 
-// phaseRow is one row of the table of phases, which package timeline measures.
-type phaseRow struct{ name, from, to, doc string }
+// phaseRow is one row of the table of phases, which package timeline measures. crosses is
+// set for one that begins at one host and ends at another: the clocks' ± is in it.
+type phaseRow struct {
+	name, from, to, doc string
+	crosses             bool
+}
 
 // phases are the named intervals of a connection.
 var phases = []phaseRow{
-	{"connect.blocked", "enter of connect", "its return", "how long connect(2) blocks: a round trip, if all is well"},
-	{"connect.syn_out", "enter of connect", "its SYN sent", "what the client's own kernel takes"},
-	{"connect.rtt", "SYN sent", "SYN+ACK received", "the round-trip time at the client's tap, which `rtt` stands for"},
-	{"handshake.server", "SYN received", "third ACK received", "how long the server holds a request socket (SYN_RECV)"},
-	{"accept.wait", "third ACK received", "return of accept", "how long the complete connection waits in the accept queue"},
-	{"accept.blocked", "enter of accept", "its return", "how long accept(2) blocks"},
-	{"send.blocked", "enter of send", "its return", "how long send(2) blocks, each call by itself"},
-	{"recv.blocked", "enter of recv", "its return", "how long recv(2) blocks, each call by itself"},
-	{"first_byte", "return of connect", "first data received from the server", "how long the client waits for the first byte"},
-	{"close.blocked", "enter of close", "its return", "how long close(2) blocks: SO_LINGER makes it"},
-	{"teardown.half_closed", "first FIN received", "the receiver's own FIN sent", "how long the connection is open in one direction only"},
-	{"teardown.fin_acked", "first FIN sent", "its ACK received", "how long the first FIN is on its way and back"},
-	{"teardown.whole", "first FIN sent", "last ACK of a FIN received", "the teardown from end to end"},
-	{"syn.retrying", "first SYN sent", "last SYN sent", "how long the kernel tries to connect"},
+	{name: "connect.blocked", from: "enter of connect", to: "its return", doc: "how long connect(2) blocks: a round trip, if all is well"},
+	{name: "connect.syn_out", from: "enter of connect", to: "its SYN sent", doc: "what the client's own kernel takes"},
+	{name: "connect.syn_again", from: "first SYN sent", to: "SYN sent that is answered", doc: "how long lost SYNs hold connect up; to the last SYN, if none is answered"},
+	{name: "connect.syn_transit", from: "SYN sent that is answered", to: "the same SYN received", doc: "the SYN on its way", crosses: true},
+	{name: "connect.turnaround", from: "SYN received", to: "SYN+ACK or RST sent", doc: "how long the server's kernel takes to answer"},
+	{name: "connect.synack_again", from: "first SYN+ACK sent", to: "SYN+ACK sent that is taken", doc: "how long lost SYN+ACKs hold connect up"},
+	{name: "connect.synack_transit", from: "SYN+ACK sent that is taken", to: "the same SYN+ACK received", doc: "the SYN+ACK on its way", crosses: true},
+	{name: "connect.rst_transit", from: "RST sent that refuses", to: "the same RST received", doc: "the refusal on its way", crosses: true},
+	{name: "connect.wakeup", from: "answer received", to: "return of connect", doc: "how long the client's kernel takes to let connect(2) return: the answer is SYN+ACK, RST or an ICMP error"},
+	{name: "connect.rtt", from: "SYN sent", to: "SYN+ACK received", doc: "the round-trip time at the client's tap, which `rtt` stands for"},
+	{name: "connect.refused", from: "SYN sent", to: "RST received that refuses it", doc: "how long the refusal takes, there and back"},
+	{name: "connect.crossed", from: "last SYN sent", to: "ACK of it received", doc: "a simultaneous open, at the end whose SYN is answered with an ACK alone"},
+	{name: "connect.icmp_wait", from: "last SYN sent", to: "ICMP error received", doc: "how long it takes to hear that there is no way, if connect(2) fails for it"},
+	{name: "connect.unanswered", from: "last SYN sent", to: "return of connect", doc: "what is left of connect(2) if nothing answers while it runs: it gives up, is cut short, or does not block"},
+	{name: "connect.untold", from: "the last step on record", to: "the next one", doc: "a part of a connect(2) of which no step is on record, or not surely"},
+	{name: "handshake.server", from: "SYN received", to: "third ACK received", doc: "how long the server holds a request socket (SYN_RECV)"},
+	{name: "accept.wait", from: "third ACK received", to: "return of accept", doc: "how long the complete connection waits in the accept queue"},
+	{name: "accept.blocked", from: "enter of accept", to: "its return", doc: "how long accept(2) blocks"},
+	{name: "accept.idle", from: "enter of accept", to: "third ACK received", doc: "how long accept(2) has waited already when its connection is complete"},
+	{name: "accept.queued", from: "third ACK received", to: "enter of accept", doc: "how long the complete connection waits for somebody to call accept(2)"},
+	{name: "accept.wakeup", from: "the later of enter of accept and third ACK received", to: "return of accept", doc: "how long accept(2) takes when there is a connection for it"},
+	{name: "send.blocked", from: "enter of send", to: "its return", doc: "how long send(2) blocks, each call by itself"},
+	{name: "recv.blocked", from: "enter of recv", to: "its return", doc: "how long recv(2) blocks, each call by itself"},
+	{name: "first_byte", from: "return of connect", to: "first data received from the server", doc: "how long the client waits for the first byte"},
+	{name: "close.blocked", from: "enter of close", to: "its return", doc: "how long close(2) blocks: SO_LINGER makes it"},
+	{name: "teardown.fin_out", from: "enter of close or shutdown", to: "first FIN sent", doc: "what the first closer's own kernel takes, and the data that it must send before"},
+	{name: "teardown.fin_transit", from: "first FIN sent", to: "the same FIN received", doc: "the first FIN on its way", crosses: true},
+	{name: "teardown.half_closed", from: "first FIN received", to: "the receiver's own FIN sent", doc: "how long the connection is open in one direction only"},
+	{name: "teardown.fin_acked", from: "first FIN sent", to: "its ACK received", doc: "how long the first FIN is on its way and back"},
+	{name: "teardown.fin2_out", from: "enter of close or shutdown", to: "second FIN sent", doc: "what the second closer's own kernel takes, and the data that it must send before"},
+	{name: "teardown.fin2_transit", from: "second FIN sent", to: "the same FIN received", doc: "the second FIN on its way", crosses: true},
+	{name: "teardown.last_ack", from: "second FIN sent", to: "its ACK received", doc: "how long the second closer is in LAST_ACK, or in CLOSING if the FINs crossed"},
+	{name: "teardown.time_wait", from: "beginning of TIME_WAIT", to: "its end", doc: "how long an end holds TIME_WAIT, if its end is on record; of both ends, if the FINs crossed"},
+	{name: "teardown.whole", from: "first FIN sent", to: "last ACK of a FIN received", doc: "the teardown from end to end", crosses: true},
+	{name: "reset.transit", from: "first RST sent", to: "the same RST received", doc: "the reset of an open connection on its way", crosses: true},
+	{name: "reset.noticed", from: "first RST received", to: "return of the first call that says so", doc: "how long the program does not know of the reset"},
+	{name: "syn.retrying", from: "first SYN sent", to: "last SYN sent", doc: "how long the kernel tries to connect"},
+}
+
+// PhaseCrosses reports whether a phase may begin at one host and end at another, so that what
+// is not known of their clocks is in its length.
+func PhaseCrosses(name string) bool {
+	for _, f := range phases {
+		if f.name == name {
+			return f.crosses
+		}
+	}
+	return false
+}
+
+// PhaseDefinition is what a phase is: from what, to what, and what that tells; ok is false
+// if there is none of that name.
+func PhaseDefinition(name string) (from, to, meaning string, ok bool) {
+	for _, f := range phases {
+		if f.name == name {
+			return f.from, f.to, f.doc, true
+		}
+	}
+	return "", "", "", false
 }
 
 // PhaseNames are the names of all phases, in the order of a connection's life.

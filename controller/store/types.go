@@ -273,7 +273,7 @@ func Checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
 // every node, when it is applied.
 func (c *Chunk) check() error {
 	switch {
-	case !validRunID(c.RunID):
+	case !ValidRunID(c.RunID):
 		return fmt.Errorf("%w: run id %q", ErrInvalid, c.RunID)
 	case !validName(c.Agent):
 		return fmt.Errorf("%w: agent name %q: 1 to %d bytes, please", ErrInvalid, c.Agent, MaxNameBytes)
@@ -300,8 +300,8 @@ func (e *Environment) check() error {
 	return nil
 }
 
-// validRunID admits what can be a directory's name on any system.
-func validRunID(id string) bool {
+// ValidRunID reports whether a run may be called so: by what can be a directory's name on any system.
+func ValidRunID(id string) bool {
 	if len(id) == 0 || len(id) > MaxNameBytes || id[0] == '-' {
 		return false
 	}
@@ -317,7 +317,7 @@ func validName(name string) bool { return len(name) > 0 && len(name) <= MaxNameB
 
 func (r *Run) check() error {
 	switch {
-	case !validRunID(r.ID):
+	case !ValidRunID(r.ID):
 		return fmt.Errorf("%w: run id %q: lower-case letters, digits and hyphens, please", ErrInvalid, r.ID)
 	case len(r.Source) > MaxSourceBytes:
 		return fmt.Errorf("%w: an experiment of %d bytes, at most %d are allowed", ErrInvalid, len(r.Source), MaxSourceBytes)

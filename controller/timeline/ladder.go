@@ -11,14 +11,32 @@ import (
 // LadderOptions choose what of a timeline a ladder shows. The zero value shows all
 // connections and all lanes on the lab's clock.
 type LadderOptions struct {
-	// Connection, counted from 1, shows that connection's packets only, and of the
-	// calls those that do not belong to another. 0 shows all.
-	Connection int
+	// Connections, counted from 1, show those connections' packets only, and of the
+	// calls those that do not belong to another. None shows all.
+	Connections []int
+	// Scale says how far apart in time rows are apart in the ladder: with ScaleLinear and
+	// ScaleLog there are rows for the time that passes (RowSpace). Every ladder has an
+	// Axis of any scale.
+	Scale Scale
+	// Zero is what the times count from.
+	Zero LadderZero
 	// LocalTimes shows each host's own clock, raw, instead of the lab's. The order of
 	// the rows stays that of the lab's clock.
 	LocalTimes bool
 	// HideLab leaves out the lab's own steps: sleep, signal, wait, meet, apply, undo.
 	HideLab bool
+	// Notes adds Ladder.Notes and Ladder.Summary. HideNotes are the kinds of notes that
+	// are left out.
+	Notes     bool
+	HideNotes []string
+	// HideCalls, HidePackets and HideStates leave out a layer: all calls, the lab's own
+	// steps among them; all packets and what kernels dropped; all TCP states.
+	HideCalls, HidePackets, HideStates bool
+}
+
+// isShown reports whether a connection, an index into the timeline, is shown.
+func (o *LadderOptions) isShown(connection int) bool {
+	return len(o.Connections) == 0 || slices.Contains(o.Connections, connection+1)
 }
 
 // Ladder is a timeline laid out for drawing: a row per moment, a lane per host, a
@@ -34,15 +52,32 @@ type Ladder struct {
 	Unit       TimeUnit
 	Decimals   int
 	LocalTimes bool
-	Rows       []Row
-	Arrows     []Arrow
-	Brackets   []Bracket
+	// Zero is what the times count from, and ZeroAt that moment in nanoseconds of lab time
+	// since the timeline's own Zero. With ZeroWall, Wall is the CLOCK_REALTIME of ZeroAt in
+	// nanoseconds since 1970, by the clock of the host WallOf, surely within WallErr.
+	Zero          LadderZero
+	ZeroAt        int64
+	Wall, WallErr int64
+	WallOf        string
+	// Scale is that of the rows; with another than ScaleRow, Step is how much time one
+	// RowSpace stands for on ScaleLinear.
+	Scale    Scale
+	Step     int64
+	Rows     []Row
+	Arrows   []Arrow
+	Brackets []Bracket
 	// States are the TCP states that the ends came to, and Drops the packets that a kernel
 	// dropped, in order of their rows.
 	States []StateMark
 	Drops  []LadderDrop
 	// Bands are the times of which events are missing, in order of their last rows.
 	Bands []Band
+	// Spans are the times for which the ends were in their states, in order of States.
+	Spans []StateSpan
+	// Notes are the teaching moments of this repetition, in order of their rows; Summary
+	// says in words what came of the whole. Both are empty unless LadderOptions.Notes.
+	Notes   []LadderNote
+	Summary []string
 	// Passed of Judged verdicts; Ruling is the worst of them.
 	Passed, Judged int
 	Ruling         Ruling
@@ -72,7 +107,7 @@ type LadderLane struct {
 
 // LadderConnection names a connection of the ladder.
 type LadderConnection struct {
-	// Number counts from 1, as LadderOptions.Connection does.
+	// Number counts from 1, as LadderOptions.Connections do.
 	Number int
 	// Client and Server are lanes, -1 if no host of the run has the address.
 	Client, Server               int
@@ -102,17 +137,25 @@ const (
 	RowState
 	// RowDrop shows a LadderDrop.
 	RowDrop
+	// RowSpace stands for time that passes between two rows, as the scale has it.
+	RowSpace
+	// RowTrace is what the host's kernel said that nothing else of the ladder shows, in a
+	// few words: a segment that no tap saw, an error of a socket.
+	RowTrace
 )
 
 // Row is one row of a ladder.
 type Row struct {
 	Kind RowKind
-	// Lane whose moment it is; -1 for RowQuiet.
+	// Lane whose moment it is; -1 for RowQuiet and RowSpace.
 	Lane int
-	// At is its time in nanoseconds since the timeline's Zero; with LocalTimes, of the
+	// At is its time in nanoseconds since the ladder's zero; with LocalTimes, of the
 	// host's own CLOCK_MONOTONIC. Err is its ±, clock.Unbounded if nothing ties the
 	// host's clock to the reference's.
 	At, Err int64
+	// Lab is its lab time in nanoseconds since the timeline's Zero, whatever At counts; of
+	// a row without a time, that of the row beside which it stands. It never decreases.
+	Lab int64
 	// ShowErr is true if two clocks are involved and Err is not below what the time
 	// column resolves.
 	ShowErr bool
@@ -127,7 +170,7 @@ type Row struct {
 	Arrow, Bracket int
 	// Quiet is the length of a RowQuiet in nanoseconds.
 	Quiet int64
-	// Text of a RowNote, a RowDeed and a RowLoss.
+	// Text of a RowNote, a RowDeed, a RowTrace and a RowLoss.
 	Text string
 	// Mark indexes Ladder.States for a RowState and Ladder.Drops for a RowDrop; it means
 	// nothing for others.
@@ -158,8 +201,17 @@ type ladderer struct {
 	traced map[int]bool
 	beside map[int][3][]int
 	laid   []*State
-	// dropped has the arrow of the packet that was dropped at a moment.
+	// dropped has the arrow of the packet that was dropped at a moment, and told the moments
+	// of traces that a segment has.
 	dropped map[int]int
+	told    map[int]bool
+	// spent are the moments of drops that are none, and brought those that brought an end to
+	// a state.
+	spent, brought map[int]bool
+	// failures are the calls that gave an error.
+	failures map[failure][]*Event
+	// again are the counts of duplicate acknowledgments by connection.
+	again map[int][]int
 }
 
 // Ladder lays the timeline out. It only reads the timeline.
@@ -168,10 +220,11 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 		t: t, opts: opts, causes: newCauses(t),
 		l: &Ladder{
 			RunID: t.RunID, Experiment: t.Experiment, Repetition: t.Repetition,
-			LocalTimes: opts.LocalTimes, Judged: len(t.Verdicts), Ruling: Worst(t.Verdicts),
+			LocalTimes: opts.LocalTimes, Scale: opts.Scale, Judged: len(t.Verdicts), Ruling: Worst(t.Verdicts),
 			Warnings: slices.Clone(t.Warnings),
 		},
 		arrows: make(map[int][]int), brackets: make(map[*Event]int), traced: make(map[int]bool), dropped: make(map[int]int),
+		told: make(map[int]bool), spent: make(map[int]bool),
 	}
 	for _, v := range t.Verdicts {
 		if v.Ruling == Pass {
@@ -182,10 +235,13 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	}
 	b.lanes()
 	b.connections()
+	b.chooseZero()
 	b.gatherStates()
+	b.gatherTold()
 	shown := b.shown()
 	b.layArrows(shown)
 	b.heed()
+	shown = slices.DeleteFunc(shown, func(i int) bool { return b.spent[i] })
 	shown = b.layCalls(shown)
 	b.settleStates(shown)
 	b.layRows(shown)
@@ -193,38 +249,20 @@ func (t *Timeline) Ladder(opts LadderOptions) *Ladder {
 	b.placeBrackets()
 	b.chooseUnit()
 	b.boundStates()
+	b.spanStates()
 	b.warnImpossible()
+	if opts.Notes {
+		b.layNotes()
+	}
+	if opts.Scale != ScaleRow {
+		b.l.spread()
+	}
 	return b.l
-}
-
-// lanes puts the hosts from left to right: as the experiment lists them.
-func (b *ladderer) lanes() {
-	b.lane = make([]int, len(b.t.Hosts))
-	for h := range b.t.Hosts {
-		b.lane[h] = h
-		host, reference := &b.t.Hosts[h], &b.t.Hosts[b.t.Reference]
-		lane := LadderLane{Host: h, Name: host.Name, Agent: host.Agent, Reference: h == b.t.Reference}
-		lane.SameKernel = !lane.Reference && host.ClockID != "" && host.ClockID == reference.ClockID
-		if h < len(b.t.Clocks) {
-			lane.Clock = b.t.Clocks[h]
-		}
-		b.l.Lanes = append(b.l.Lanes, lane)
-	}
-	for i := range b.t.Moments {
-		e := b.t.Moments[i].Event
-		if e.Call == nil {
-			continue
-		}
-		lane := &b.l.Lanes[b.lane[e.Host]]
-		if !slices.Contains(lane.Roles, e.Call.Lane) {
-			lane.Roles = append(lane.Roles, e.Call.Lane)
-		}
-	}
 }
 
 func (b *ladderer) connections() {
 	for i := range b.t.Connections {
-		if b.opts.Connection != 0 && b.opts.Connection != i+1 {
+		if !b.opts.isShown(i) {
 			continue
 		}
 		c := &b.t.Connections[i]
@@ -253,10 +291,10 @@ func (b *ladderer) shown() []int {
 		case b.traced[i]:
 			shown = append(shown, i)
 			continue
-		case b.opts.Connection != 0 && belongs && m.Connection != b.opts.Connection-1:
+		case len(b.opts.Connections) > 0 && belongs && !b.opts.isShown(m.Connection):
 			continue
 		}
-		if b.wanted(m.Event) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
+		if (b.wanted(m.Event) || b.telling(i)) && (!isNeighbourly(m.Event.Packet) || meant[i]) {
 			shown = append(shown, i)
 		}
 	}
@@ -282,11 +320,13 @@ func isNeighbourly(p *Packet) bool {
 func (b *ladderer) wanted(e *Event) bool {
 	switch {
 	case e.Call != nil:
-		return !b.opts.HideLab || !ofLab(e.Call)
-	case e.Packet != nil, e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
+		return !b.opts.HideCalls && (!b.opts.HideLab || !ofLab(e.Call))
+	case e.Packet != nil:
+		return !b.opts.HidePackets
+	case e.Loss != nil, e.Step != nil, e.Change != nil, e.Process != nil, e.Queue != nil:
 		return true
 	case e.Trace != nil:
-		return e.Trace.Kind == TraceDrop
+		return e.Trace.Kind == TraceDrop && !b.opts.HidePackets
 	}
 	return e.Mark != nil && e.Mark.Kind == MarkNotQuiet
 }
@@ -308,11 +348,12 @@ func comesTogether(c *Call) bool { return c.Name == "wait" || c.Name == "meet" }
 // delay to tell, and a fold wherever nothing happened for long.
 func (b *ladderer) layRows(shown []int) {
 	quiet := b.quietFrom(shown)
+	b.l.Rows = make([]Row, 0, len(shown)+len(b.l.Arrows)+len(b.states))
 	flying := make(map[int]bool)
 	for n, i := range shown {
 		if n > 0 && len(flying) == 0 {
 			if gap := b.gap(shown[n-1], i); gap >= quiet {
-				b.l.Rows = append(b.l.Rows, Row{Kind: RowQuiet, Lane: -1, Moment: -1, Arrow: -1, Bracket: -1, Quiet: gap})
+				b.l.Rows = append(b.l.Rows, Row{Kind: RowQuiet, Lane: -1, Lab: b.lab(shown[n-1]), Moment: -1, Arrow: -1, Bracket: -1, Quiet: gap})
 			}
 		}
 		b.layStates(i, above)
@@ -334,6 +375,7 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	m := &b.t.Moments[i]
 	row := Row{Kind: RowMoment, Lane: b.lane[m.Event.Host], Moment: i, Arrow: -1, Bracket: -1}
 	row.At, row.Err = b.time(m)
+	row.Lab = b.lab(i)
 	if n > 0 {
 		notAfter, after := b.causes.order(shown[n-1], i)
 		row.Unordered = !notAfter && !after
@@ -352,6 +394,8 @@ func (b *ladderer) layMoment(shown []int, n int) {
 		b.layLoss(m.Event, m.Stamp, at)
 	case m.Event.Trace != nil && m.Event.Trace.Kind == TraceDrop:
 		row.Kind, row.Mark = RowDrop, b.layDrop(i, at)
+	case m.Event.Trace != nil && !b.traced[i]:
+		row.Kind, row.Text = RowTrace, toldText(m.Event.Trace)
 	case m.Event.Trace != nil:
 		row.Kind, row.Mark = RowState, b.layState(b.beside[i][within][0], at)
 	default:
@@ -362,7 +406,7 @@ func (b *ladderer) layMoment(shown []int, n int) {
 	b.l.Rows = append(b.l.Rows, row)
 	if row.Arrow >= 0 && b.l.Arrows[row.Arrow].Departure == at && b.l.Arrows[row.Arrow].Delayed {
 		b.l.Arrows[row.Arrow].Label = at + 1
-		b.l.Rows = append(b.l.Rows, Row{Kind: RowLabel, Lane: row.Lane, Moment: -1, Arrow: row.Arrow, Bracket: -1})
+		b.l.Rows = append(b.l.Rows, Row{Kind: RowLabel, Lane: row.Lane, Lab: row.Lab, Moment: -1, Arrow: row.Arrow, Bracket: -1})
 	}
 }
 
@@ -371,11 +415,11 @@ func (b *ladderer) time(m *Moment) (at, err int64) {
 	if b.opts.LocalTimes {
 		return int64(m.Local), 0
 	}
-	if m.Stamp.Err >= clock.Unbounded {
-		return int64(m.Stamp.At - b.t.Zero), clock.Unbounded
-	}
-	return int64(m.Stamp.At - b.t.Zero), m.Stamp.Err
+	return int64(m.Stamp.At-b.t.Zero) - b.l.ZeroAt, min(m.Stamp.Err, clock.Unbounded)
 }
+
+// lab is the lab time of a moment as Row.Lab has it.
+func (b *ladderer) lab(moment int) int64 { return int64(b.t.Moments[moment].Stamp.At - b.t.Zero) }
 
 // noteText says what no bracket and no arrow shows.
 func (b *ladderer) noteText(moment int) string {

@@ -2,6 +2,7 @@ package timeline
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"syncline/controller/clock"
@@ -29,6 +30,9 @@ type Arrow struct {
 	// As in Segment.
 	Lost, Duplicate, Impossible, Ambiguous bool
 	Copy                                   int
+	// DuplicateACK counts the duplicate acknowledgments (RFC 5681) up to and with this one
+	// that say the same; 0 if it is none.
+	DuplicateACK int
 	// Reset is true for a RST and for an ICMP error: they end what others began.
 	Reset bool
 	// Reason is the kernel's own name of why it sent a RST: "NO_SOCKET"; empty if it did not
@@ -37,6 +41,9 @@ type Arrow struct {
 	// Told is true if the kernel itself said that it sent this again. Otherwise Copy is
 	// known from the sequence numbers.
 	Told bool
+	// Taken is true for a RST of which the receiver's kernel said that it accepted it. False
+	// says nothing.
+	Taken bool
 	// Dropped is true if a kernel said that it dropped the packet: see LadderDrop.
 	Dropped bool
 }
@@ -47,8 +54,14 @@ func (b *ladderer) layArrows(shown []int) {
 	for _, i := range shown {
 		seen[i] = true
 	}
+	most := len(b.t.Others)
 	for ci := range b.t.Connections {
-		if b.opts.Connection != 0 && b.opts.Connection != ci+1 {
+		most += len(b.t.Connections[ci].Segments)
+	}
+	most = min(most, 2*len(shown))
+	b.l.Arrows, b.ways = make([]Arrow, 0, most), make([]*Segment, 0, most)
+	for ci := range b.t.Connections {
+		if !b.opts.isShown(ci) {
 			continue
 		}
 		c := &b.t.Connections[ci]
@@ -87,7 +100,23 @@ func (b *ladderer) arrow(connection, segment int) Arrow {
 	a.Connection, a.Segment, a.Other = connection, segment, -1
 	a.Reset = p.Flags&RST != 0
 	a.Words = packetWords(p, c, s)
+	if a.DuplicateACK = b.duplicateACKs(connection)[segment]; a.DuplicateACK > 0 {
+		a.Words = slices.Insert(a.Words, 1, fmt.Sprintf("D%d", a.DuplicateACK))
+	}
 	return a
+}
+
+// duplicateACKs are those of a connection, counted once.
+func (b *ladderer) duplicateACKs(connection int) []int {
+	if b.again == nil {
+		b.again = make(map[int][]int)
+	}
+	counts, ok := b.again[connection]
+	if !ok {
+		counts = b.t.duplicateACKs(&b.t.Connections[connection])
+		b.again[connection] = counts
+	}
+	return counts
 }
 
 func (b *ladderer) otherArrow(i int) Arrow {
@@ -139,7 +168,10 @@ func packetWords(p *Packet, c *Connection, s *Segment) []string {
 		words = append(words, fmt.Sprintf("R%d", s.Copy))
 	}
 	if s.Duplicate {
-		words = append(words, "D")
+		words = append(words, "×2")
+	}
+	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
+		words = append(words, "win0")
 	}
 	words = append(words, "s"+relative(p.Seq, own))
 	if p.Flags&ACK != 0 {
@@ -148,8 +180,8 @@ func packetWords(p *Packet, c *Connection, s *Segment) []string {
 	if p.PayloadLength > 0 {
 		words = append(words, fmt.Sprintf("len%d", p.PayloadLength))
 	}
-	if p.Window == 0 && p.Flags&(ACK|SYN|RST) == ACK {
-		words = append(words, "win0")
+	if sack := sackWord(p.Options, p.Ack, other); sack != "" && p.Flags&SYN == 0 {
+		words = append(words, sack)
 	}
 	if p.Flags&SYN != 0 {
 		words = append(words, optionWords(p.Options)...)

@@ -67,7 +67,7 @@ func (b *ladderer) layUnended() {
 		}
 		text := "what " + b.t.hostName(h) + " recorded after this was lost with it"
 		b.l.Bands = append(b.l.Bands, Band{Lane: b.lane[h], First: first, Last: len(b.l.Rows)})
-		b.l.Rows = append(b.l.Rows, Row{Kind: RowLoss, Lane: b.lane[h], Err: clock.Unbounded, Moment: -1, Arrow: -1, Bracket: -1, Text: text})
+		b.l.Rows = append(b.l.Rows, Row{Kind: RowLoss, Lane: b.lane[h], Err: clock.Unbounded, Lab: b.l.Rows[len(b.l.Rows)-1].Lab, Moment: -1, Arrow: -1, Bracket: -1, Text: text})
 	}
 }
 

@@ -34,14 +34,20 @@ func BenchmarkJudge(b *testing.B) {
 	}
 }
 
+// BenchmarkLadder lays out a repetition as a small experiment makes it, one with a thousand
+// segments, and one with 100,000 moments.
 func BenchmarkLadder(b *testing.B) {
-	for _, bench := range []struct{ name, scene string }{{"handshake", handshake}, {"data", longScene(500)}} {
+	for _, bench := range []struct{ name, scene string }{{"handshake", handshake}, {"data", longScene(500)}, {"large", longScene(25_000)}} {
 		b.Run(bench.name, func(b *testing.B) {
 			tl := parseScene(b, bench.scene)
-			for b.Loop() {
-				if l := tl.Ladder(LadderOptions{}); len(l.Arrows) == 0 {
-					b.Fatal("no arrows")
-				}
+			for _, opts := range []LadderOptions{{}, {Scale: ScaleLinear}, {Notes: true}} {
+				b.Run(fmt.Sprintf("%s,notes=%v", opts.Scale, opts.Notes), func(b *testing.B) {
+					for b.Loop() {
+						if l := tl.Ladder(opts); len(l.Arrows) == 0 {
+							b.Fatal("no arrows")
+						}
+					}
+				})
 			}
 		})
 	}

@@ -32,6 +32,12 @@ type Bracket struct {
 	Result, Remark string
 	// Took is the time from entry to return in nanoseconds, on the host's own clock.
 	Took int64
+	// Blocked is true for a call that did not return by its own work but when something
+	// released it. Released says what, in words, empty if that is not known; ReleasedAt is
+	// the row of that, -1 if it has none.
+	Blocked    bool
+	Released   string
+	ReleasedAt int
 	// Waits is true for a call that waits for the other side: accept, recv, wait.
 	Waits bool
 	// Failed is true if it did not give what its author wrote.
@@ -129,7 +135,7 @@ func (b *ladderer) bracket(e *Event) {
 	b.l.Brackets = append(b.l.Brackets, Bracket{
 		Lane: b.lane[e.Host], Enter: -1, Return: -1, Role: c.Lane, Calls: 1,
 		Call: b.shortCall(c), Result: shortResult(c), Remark: remark(c), Took: int64(c.Return - e.At),
-		Waits: waits(c), Failed: callFailure(c) != "",
+		Waits: waits(c), ReleasedAt: -1, Failed: callFailure(c) != "",
 		Lab: ofLab(c) || c.ByLab, Tidy: c.ByLab,
 	})
 }

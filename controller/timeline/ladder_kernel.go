@@ -37,7 +37,13 @@ func (b *ladderer) heed() {
 				a.Told = a.Copy > 0
 			case TraceResetSent:
 				a.Reason = e.Trace.Reason
+			case TraceResetReceived:
+				a.Taken = true
 			case TraceDrop:
+				if b.isSpent(s, e.Trace) {
+					b.spent[moment] = true
+					continue
+				}
 				a.Dropped = true
 				if _, ok := b.dropped[moment]; !ok {
 					b.dropped[moment] = i
@@ -45,6 +51,32 @@ func (b *ladderer) heed() {
 			}
 		}
 	}
+}
+
+// noReason is the kernel's name of a drop for which it has no reason to tell.
+const noReason = "NOT_SPECIFIED"
+
+// isSpent reports whether a drop is no more than the end of a packet that TCP has used:
+// the kernel gives no reason, and the packet brought its receiver to a state. Linux frees
+// a FIN that a socket in TIME_WAIT, or on its way there, has dealt with as it frees what it
+// drops.
+func (b *ladderer) isSpent(s *Segment, tr *Trace) bool {
+	return tr.Reason == noReason && s.Arrival >= 0 && b.stateful()[s.Arrival]
+}
+
+// stateful are the moments that brought an end to a state.
+func (b *ladderer) stateful() map[int]bool {
+	if b.brought == nil {
+		b.brought = make(map[int]bool)
+		for ci := range b.t.Connections {
+			for end := range 2 {
+				for _, s := range b.t.Connections[ci].End(end).States {
+					b.brought[s.Moment] = true
+				}
+			}
+		}
+	}
+	return b.brought
 }
 
 // layDrop makes the mark of a drop, whose row is at, and returns its index.

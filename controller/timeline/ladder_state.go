@@ -162,8 +162,11 @@ func hasHole(before []State, s *State) bool {
 // gatherStates places the states of the connections that are shown, and notes the
 // moments that have a row for one.
 func (b *ladderer) gatherStates() {
+	if b.opts.HideStates {
+		return
+	}
 	for ci := range b.t.Connections {
-		if b.opts.Connection != 0 && b.opts.Connection != ci+1 {
+		if !b.opts.isShown(ci) {
 			continue
 		}
 		for end := range 2 {
@@ -209,7 +212,7 @@ func (b *ladderer) layStates(moment int, where position) {
 	for _, i := range b.beside[moment][where] {
 		at := len(b.l.Rows)
 		b.l.Rows = append(b.l.Rows, Row{
-			Kind: RowState, Lane: b.states[i].mark.Lane, Moment: -1, Arrow: -1, Bracket: -1, Mark: b.layState(i, at),
+			Kind: RowState, Lane: b.states[i].mark.Lane, Lab: b.lab(moment), Moment: -1, Arrow: -1, Bracket: -1, Mark: b.layState(i, at),
 		})
 	}
 }
@@ -296,7 +299,28 @@ func (b *ladderer) boundText(moment, lane int) string {
 	case err >= clock.Unbounded:
 		return ""
 	case b.opts.LocalTimes && b.lane[m.Event.Host] != lane:
-		return b.t.hostName(m.Event.Host) + " " + b.l.number(at)
+		return b.t.hostName(m.Event.Host) + " " + b.l.text(at)
 	}
-	return b.l.number(at)
+	return b.l.text(at)
+}
+
+// spanStates tells from which row to which each end was in each state.
+func (b *ladderer) spanStates() {
+	last := make(map[EndRef]int)
+	for i := range b.l.States {
+		m := &b.l.States[i]
+		of := EndRef{m.Connection, m.End}
+		if n, ok := last[of]; ok {
+			b.l.Spans[n].Last, b.l.Spans[n].Open = m.Row, false
+		}
+		if m.Doubt != "" || m.Name == stateClosed {
+			delete(last, of)
+			continue
+		}
+		last[of] = len(b.l.Spans)
+		b.l.Spans = append(b.l.Spans, StateSpan{
+			Lane: m.Lane, Connection: m.Connection, End: m.End, Name: m.Name, Known: m.Known,
+			Doubtful: b.t.Connections[m.Connection].End(m.End).StatesDoubt != "", First: m.Row, Last: len(b.l.Rows) - 1, Open: true,
+		})
+	}
 }

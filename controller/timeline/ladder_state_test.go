@@ -36,7 +36,7 @@ func TestStatesHaveRows(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			tl := builtStates(t, name)
-			for _, opts := range []LadderOptions{{}, {HideLab: true}, {LocalTimes: true}, {Connection: 1}} {
+			for _, opts := range []LadderOptions{{}, {HideLab: true}, {LocalTimes: true}, {Connections: []int{1}}} {
 				checkStateRows(t, tl, opts)
 			}
 		})
@@ -48,7 +48,7 @@ func checkStateRows(t *testing.T, tl *Timeline, opts LadderOptions) {
 	l := tl.Ladder(opts)
 	rows := rowsByMoment(tl, l)
 	for ci := range tl.Connections {
-		if opts.Connection != 0 && opts.Connection != ci+1 {
+		if !opts.isShown(ci) {
 			continue
 		}
 		for end := range 2 {

@@ -58,7 +58,7 @@ func checkBrackets(t *testing.T, l *Ladder) {
 func TestLadderOfOneConnection(t *testing.T) {
 	tl := parseScene(t, handshake+"host C 10.0.0.3\nC>B SYN 0..1\nB>C RST+ACK 2..3")
 	for connection, want := range map[int]int{0: 9, 1: 7, 2: 2} {
-		l := tl.Ladder(LadderOptions{Connection: connection})
+		l := tl.Ladder(connectionOnly(connection))
 		if len(l.Arrows) != want {
 			t.Errorf("connection %d has %d arrows, want %d", connection, len(l.Arrows), want)
 		}
@@ -239,4 +239,56 @@ func TestZeroWindow(t *testing.T) {
 			t.Errorf("%v with window %d: %v", c.flags, c.window, words)
 		}
 	}
+}
+
+// connectionOnly shows one connection, all if it is 0.
+func connectionOnly(connection int) LadderOptions {
+	if connection == 0 {
+		return LadderOptions{}
+	}
+	return LadderOptions{Connections: []int{connection}}
+}
+
+// TestLayersAreLeftOut: nothing of a layer that is left out is shown, and all of the others
+// is as it was.
+func TestLayersAreLeftOut(t *testing.T) {
+	for seed := range uint64(20) {
+		tl, err := Build(simulate(seed).run, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := tl.Ladder(LadderOptions{})
+		for layers := range 8 {
+			opts := LadderOptions{HideCalls: layers&1 != 0, HidePackets: layers&2 != 0, HideStates: layers&4 != 0}
+			l := tl.Ladder(opts)
+			for _, layer := range []struct {
+				name     string
+				hidden   bool
+				got, all int
+			}{
+				{"arrows", opts.HidePackets, len(l.Arrows), len(all.Arrows)},
+				{"drops", opts.HidePackets, len(l.Drops), len(all.Drops)},
+				{"states", opts.HideStates, len(l.States), len(all.States)},
+				{"calls", opts.HideCalls, callsOf(l), callsOf(all)},
+			} {
+				want := layer.all
+				if layer.hidden {
+					want = 0
+				}
+				// Without a row of anything else a state has nothing to stand beside.
+				if layer.got != want && !(layer.name == "states" && len(l.Rows) == 0) {
+					t.Errorf("seed %d, %+v: %d %s, want %d", seed, opts, layer.got, layer.name, want)
+				}
+			}
+		}
+	}
+}
+
+// callsOf counts the calls of a ladder, however many share a row.
+func callsOf(l *Ladder) int {
+	n := 0
+	for i := range l.Brackets {
+		n += l.Brackets[i].Calls
+	}
+	return n
 }

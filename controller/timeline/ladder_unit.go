@@ -3,6 +3,7 @@ package timeline
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"syncline/controller/clock"
 )
@@ -38,7 +39,7 @@ func (b *ladderer) chooseUnit() {
 		}
 	}
 	switch {
-	case b.opts.LocalTimes:
+	case b.opts.LocalTimes, b.l.Zero == ZeroWall:
 		b.l.Unit, b.l.Decimals = Seconds, 6
 	case longest < int64(Milliseconds):
 		b.l.Unit, b.l.Decimals = Microseconds, 1
@@ -63,9 +64,10 @@ func (l *Ladder) resolution() int64 {
 }
 
 // Time is a row's time as the time column shows it, and its ±, empty if none is to
-// be shown: "20.050", "±.038".
+// be shown: "20.050", "±.038". With ZeroWall it is the time of the day, UTC, and ± are
+// seconds: "14:03:07.020050", "±.000038".
 func (l *Ladder) Time(r *Row) (at, err string) {
-	at = l.number(r.At)
+	at = l.text(r.At)
 	if !r.ShowErr {
 		return at, ""
 	}
@@ -75,6 +77,15 @@ func (l *Ladder) Time(r *Row) (at, err string) {
 	// An error is rounded up: what is shown holds the truth as well.
 	up := (r.Err + l.resolution() - 1) / l.resolution() * l.resolution()
 	return at, "±" + strings.TrimPrefix(l.number(up), "0")
+}
+
+// text writes a time as the time column has it: a number, or a time of the day.
+func (l *Ladder) text(ns int64) string {
+	if l.Zero == ZeroWall && !l.LocalTimes {
+		step := l.resolution()
+		return time.Unix(0, l.Wall).Add(time.Duration(ns)).Round(time.Duration(step)).UTC().Format("15:04:05.000000")
+	}
+	return l.number(ns)
 }
 
 // number writes a time in the column's unit, rounded to its decimals.

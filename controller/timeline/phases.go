@@ -3,14 +3,15 @@ package timeline
 import (
 	"cmp"
 	"slices"
-	"strings"
+
+	"syncline/controller/clock"
 )
 
 // Phase is a named interval between two moments.
 type Phase struct {
 	Name string
 	// End is whose phase it is: ClientEnd, ServerEnd, or -1 where it is no end's of a
-	// connection.
+	// connection. A phase between two hosts is of the end at which it begins.
 	End int
 	// From and To index Timeline.Moments.
 	From, To int
@@ -18,26 +19,119 @@ type Phase struct {
 	// nothing bounds it. It is exact, and Err 0, for two moments that one host stamped
 	// with one clock.
 	Nanoseconds, Err int64
+	// Whole names the phase that this one is a part of, as "connect.blocked"; empty if it
+	// stands for itself. The parts of one whole follow each other without a gap, so that
+	// their lengths sum to its own within the sum of their errors.
+	Whole string
+}
+
+// ConnectionPhase is a phase and the connection it is of; -1 if it is of none.
+type ConnectionPhase struct {
+	Connection int
+	Phase
 }
 
 // Phases lists the phases of a connection, or with -1 those of the calls that belong to
 // none, in the order in which they begin. A phase that has not both its moments on
 // record is not there. package experiment says what each name means.
 func (t *Timeline) Phases(connection int) []Phase {
-	f := &phaseFinder{t: t, connection: connection}
-	f.calls()
-	if connection >= 0 {
-		f.handshake()
-		f.teardown()
+	var own []int
+	for i := range t.Moments {
+		if t.Moments[i].Connection == connection {
+			own = append(own, i)
+		}
 	}
-	return f.sorted()
+	return newPhaseFinder(t, connection, own, newPhaseMemory()).find()
+}
+
+// AllPhases lists what Phases does for every connection, and first for the calls that
+// belong to none. It walks the moments once, however many connections there are.
+func (t *Timeline) AllPhases() []ConnectionPhase {
+	own := make([][]int, len(t.Connections)+1)
+	for i := range t.Moments {
+		c := t.Moments[i].Connection + 1
+		own[c] = append(own[c], i)
+	}
+	var all []ConnectionPhase
+	memory := newPhaseMemory()
+	for c := range own {
+		for _, p := range newPhaseFinder(t, c-1, own[c], memory).find() {
+			all = append(all, ConnectionPhase{c - 1, p})
+		}
+	}
+	return all
 }
 
 // phaseFinder collects the phases of one connection.
 type phaseFinder struct {
 	t          *Timeline
 	connection int
-	phases     []Phase
+	// own are the moments of the connection, in order.
+	own    []int
+	spans  []phaseCall
+	phases []Phase
+	memory *phaseMemory
+}
+
+// phaseCall is a call from its entry to its return, -1 where that is not on record. end is
+// the end of the connection that it worked on, -1 if that is not known.
+type phaseCall struct {
+	call         *Call
+	enter, leave int
+	end          int
+}
+
+// phaseMemory keeps what is the same for all connections of a timeline.
+type phaseMemory struct {
+	// missing is, by host, why packets may be missing from its record.
+	missing map[int]string
+	// deferring are the hosts with a listener that waits for data.
+	deferring map[int]bool
+}
+
+func newPhaseMemory() *phaseMemory { return &phaseMemory{missing: make(map[int]string)} }
+
+func newPhaseFinder(t *Timeline, connection int, own []int, memory *phaseMemory) *phaseFinder {
+	f := &phaseFinder{t: t, connection: connection, own: own, memory: memory}
+	entered := make(map[*Event]int)
+	for _, i := range own {
+		m := &t.Moments[i]
+		if m.Event.Call == nil {
+			continue
+		}
+		if m.Edge == Enter {
+			entered[m.Event] = i
+			continue
+		}
+		from, ok := entered[m.Event]
+		if !ok {
+			from = -1
+		}
+		delete(entered, m.Event)
+		f.spans = append(f.spans, phaseCall{m.Event.Call, from, i, f.endOf(m)})
+	}
+	for _, i := range own {
+		if m := &t.Moments[i]; m.Event.Call != nil && m.Edge == Enter {
+			if _, never := entered[m.Event]; never {
+				f.spans = append(f.spans, phaseCall{m.Event.Call, i, -1, f.endOf(m)})
+			}
+		}
+	}
+	return f
+}
+
+// find lists the phases in the order in which they begin.
+func (f *phaseFinder) find() []Phase {
+	f.calls()
+	if f.connection >= 0 {
+		f.handshake()
+		f.teardown()
+		f.reset()
+	}
+	slices.SortStableFunc(f.phases, func(a, b Phase) int {
+		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Name, b.Name))
+	})
+	return f.phases
 }
 
 // add notes a phase if both its moments are there.
@@ -45,15 +139,25 @@ func (f *phaseFinder) add(name string, end, from, to int) {
 	if from < 0 || to < 0 {
 		return
 	}
-	ns, err := f.t.length(from, to)
-	f.phases = append(f.phases, Phase{Name: name, End: end, From: from, To: to, Nanoseconds: ns, Err: err})
+	f.phases = append(f.phases, f.phase(name, end, from, to))
 }
 
-func (f *phaseFinder) sorted() []Phase {
-	slices.SortStableFunc(f.phases, func(a, b Phase) int {
-		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Name, b.Name))
-	})
-	return f.phases
+func (f *phaseFinder) phase(name string, end, from, to int) Phase {
+	ns, err := f.t.length(from, to)
+	return Phase{Name: name, End: end, From: from, To: to, Nanoseconds: ns, Err: err}
+}
+
+// transit is the phase of a segment on its way; ok is false if it is not sure that what
+// arrived is what left, or if nothing bounds how long it took.
+func (f *phaseFinder) transit(name string, end int, s *Segment) (p Phase, ok bool) {
+	if !isMeasured(s) {
+		return Phase{}, false
+	}
+	return Phase{Name: name, End: end, From: s.Departure, To: s.Arrival, Nanoseconds: s.OneWay, Err: s.OneWayErr}, true
+}
+
+func isMeasured(s *Segment) bool {
+	return s != nil && s.Departure >= 0 && s.Arrival >= 0 && !s.Ambiguous && !s.Impossible && s.OneWayErr < clock.Unbounded
 }
 
 // blocked has the phase of each call that may wait for the other side.
@@ -65,19 +169,9 @@ var blocked = map[string]string{
 
 // calls finds how long each call took.
 func (f *phaseFinder) calls() {
-	entered := make(map[*Event]int)
-	for i := range f.t.Moments {
-		m := &f.t.Moments[i]
-		c := m.Event.Call
-		if c == nil || m.Connection != f.connection || c.ByLab || blocked[c.Name] == "" {
-			continue
-		}
-		if m.Edge == Enter {
-			entered[m.Event] = i
-			continue
-		}
-		if from, ok := entered[m.Event]; ok {
-			f.add(blocked[c.Name], f.endOf(m), from, i)
+	for _, s := range f.spans {
+		if name := blocked[s.call.Name]; name != "" && !s.call.ByLab && s.leave >= 0 {
+			f.add(name, s.end, s.enter, s.leave)
 		}
 	}
 }
@@ -98,27 +192,38 @@ func (f *phaseFinder) endOf(m *Moment) int {
 	return -1
 }
 
-// call finds the entry and the return of the first call of an end by any of some names
-// that gave what ok wants, -1 if there is none.
-func (f *phaseFinder) call(end int, name string, ok func(*Call) bool) (enter, leave int) {
-	entered := make(map[*Event]int)
-	for i := range f.t.Moments {
-		m := &f.t.Moments[i]
-		c := m.Event.Call
-		if c == nil || m.Connection != f.connection || c.Name != name || f.endOf(m) != end {
-			continue
-		}
-		if m.Edge == Enter {
-			entered[m.Event] = i
-		} else if ok(c) {
-			from, has := entered[m.Event]
-			if !has {
-				from = -1
-			}
-			return from, i
+// call finds the entry and the return of the first call of an end that fits, -1 if there
+// is none.
+func (f *phaseFinder) call(end int, fits func(*Call) bool) (enter, leave int) {
+	for _, s := range f.spans {
+		if s.end == end && s.leave >= 0 && fits(s.call) {
+			return s.enter, s.leave
 		}
 	}
 	return -1, -1
+}
+
+// segments of a direction whose packet fits, as an end's own tap saw it: a segment that
+// leaves is sought if out is set, one that comes otherwise. They are by that moment.
+func (f *phaseFinder) segments(end int, out bool, fits func(*Packet) bool) []*Segment {
+	var found []*Segment
+	c := &f.t.Connections[f.connection]
+	at := segmentAt(out)
+	for i := range c.Segments {
+		s := &c.Segments[i]
+		if s.FromClient == (out == (end == ClientEnd)) && at(s) >= 0 && fits(f.t.Moments[at(s)].Event.Packet) {
+			found = append(found, s)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b *Segment) int { return cmp.Compare(at(a), at(b)) })
+	return found
+}
+
+func segmentAt(out bool) func(*Segment) int {
+	if out {
+		return func(s *Segment) int { return s.Departure }
+	}
+	return func(s *Segment) int { return s.Arrival }
 }
 
 // first is the first moment at which an end's tap saw a packet leave, or come, that
@@ -146,127 +251,6 @@ func hasFlags(set, want Flags) func(*Packet) bool {
 	return func(p *Packet) bool { return p.Flags&set == want }
 }
 
-func anyCall(*Call) bool { return true }
+func isConnect(c *Call) bool { return c.Name == "connect" }
 
 func succeeded(c *Call) bool { return c.Errno == 0 && c.Result >= 0 && c.EndedBy <= EndedByKernel }
-
-// handshake finds the phases of opening: RFC 9293 3.5.
-func (f *phaseFinder) handshake() {
-	c := &f.t.Connections[f.connection]
-	enter, leave := f.call(ClientEnd, "connect", anyCall)
-	syn := f.first(ClientEnd, true, -1, hasFlags(SYN|ACK, SYN))
-	if enter >= 0 && syn > enter {
-		f.add("connect.syn_out", ClientEnd, enter, syn)
-	}
-	from, to := f.t.answeredSYN(c)
-	f.add("connect.rtt", ClientEnd, from, to)
-	if last := f.last(ClientEnd, hasFlags(SYN|ACK, SYN)); last != syn {
-		f.add("syn.retrying", ClientEnd, syn, last)
-	}
-	third := f.third(c)
-	f.add("handshake.server", ServerEnd, f.first(ServerEnd, false, -1, hasFlags(SYN|ACK, SYN)), third)
-	if _, accepted := f.call(ServerEnd, "accept", succeeded); accepted > third {
-		f.add("accept.wait", ServerEnd, third, accepted)
-	}
-	if leave >= 0 && succeeded(f.t.Moments[leave].Event.Call) {
-		data := f.first(ClientEnd, false, leave, func(p *Packet) bool { return p.PayloadLength > 0 })
-		f.add("first_byte", ClientEnd, leave, data)
-	}
-}
-
-// third is the arrival of the ACK that completed the handshake, -1 if none is on
-// record: the moment at which the server became ESTABLISHED.
-func (f *phaseFinder) third(c *Connection) int {
-	for _, s := range c.Server.States {
-		switch {
-		case s.Name != stateEstablished || s.Moment < 0:
-		case f.t.Moments[s.Moment].Event.Packet != nil:
-			return s.Moment
-		case s.exact():
-			return f.thirdBefore(c, s.Moment)
-		}
-	}
-	if len(c.Server.States) > 0 || !c.Server.HasISN {
-		return -1
-	}
-	return f.first(ServerEnd, false, -1, func(p *Packet) bool {
-		return p.Flags&(SYN|RST|ACK) == ACK && p.Ack == c.Server.ISN+1
-	})
-}
-
-// thirdBefore is the third ACK where the moment is traced at which TCP took it. What had
-// come before the last SYN+ACK left was not taken; a listener that waits for data
-// (TCP_DEFER_ACCEPT) does not take a bare one.
-func (f *phaseFinder) thirdBefore(c *Connection, taken int) int {
-	if !c.Server.HasISN {
-		return -1
-	}
-	sent := -1
-	for next := sent; ; sent = next {
-		if next = f.first(ServerEnd, true, sent, hasFlags(SYN|ACK, SYN|ACK)); next < 0 || next > taken {
-			break
-		}
-	}
-	covers := func(p *Packet) bool { return p.Flags&(RST|ACK) == ACK && int32(p.Ack-c.Server.ISN) >= 1 }
-	came := f.first(ServerEnd, false, sent, covers)
-	full := f.first(ServerEnd, false, sent, func(p *Packet) bool { return covers(p) && sequenceLength(p) > 0 })
-	if full > came && full < taken && f.waitsForData(c.Server.Host) {
-		came = full
-	}
-	if came > taken {
-		return -1
-	}
-	return came
-}
-
-// waitsForData reports whether a listener of a host has TCP_DEFER_ACCEPT.
-func (f *phaseFinder) waitsForData(host int) bool {
-	return slices.ContainsFunc(f.t.Moments, func(m Moment) bool {
-		c := m.Event.Call
-		return c != nil && m.Event.Host == host && c.Name == "setsockopt" && c.Errno == 0 && strings.Contains(c.Arguments, "TCP_DEFER_ACCEPT")
-	})
-}
-
-// last is the last moment at which an end's tap saw a packet leave that fits.
-func (f *phaseFinder) last(end int, fits func(*Packet) bool) int {
-	found := -1
-	for {
-		next := f.first(end, true, found, fits)
-		if next < 0 {
-			return found
-		}
-		found = next
-	}
-}
-
-// teardown finds the phases of closing: RFC 9293 3.6.
-func (f *phaseFinder) teardown() {
-	fin := hasFlags(FIN|RST, FIN)
-	sent := [2]int{f.first(ClientEnd, true, -1, fin), f.first(ServerEnd, true, -1, fin)}
-	closer := ClientEnd
-	if sent[ClientEnd] < 0 || sent[ServerEnd] >= 0 && sent[ServerEnd] < sent[ClientEnd] {
-		closer = ServerEnd
-	}
-	if sent[closer] < 0 {
-		return
-	}
-	if came := f.first(1-closer, false, -1, fin); came >= 0 && sent[1-closer] > came {
-		f.add("teardown.half_closed", 1-closer, came, sent[1-closer])
-	}
-	acked := [2]int{f.finAcked(ClientEnd, sent[ClientEnd]), f.finAcked(ServerEnd, sent[ServerEnd])}
-	f.add("teardown.fin_acked", closer, sent[closer], acked[closer])
-	if acked[0] >= 0 && acked[1] >= 0 {
-		f.add("teardown.whole", closer, sent[closer], max(acked[0], acked[1]))
-	}
-}
-
-// finAcked is the first arrival, at an end, of an acknowledgment of its FIN, -1 if
-// there is none.
-func (f *phaseFinder) finAcked(end, fin int) int {
-	if fin < 0 {
-		return -1
-	}
-	p := f.t.Moments[fin].Event.Packet
-	after := p.Seq + sequenceLength(p)
-	return f.first(end, false, fin, func(k *Packet) bool { return k.Flags&ACK != 0 && int32(k.Ack-after) >= 0 })
-}

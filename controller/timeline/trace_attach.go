@@ -8,14 +8,12 @@ import "slices"
 // after it was counted as sent again; a reset is announced before it is sent, or, if the
 // socket itself gives up, right after. So a trace belongs to the nearest segment with the
 // numbers it names, on the side on which that must be. A packet that was dropped before its
-// own tap saw it leave is on record as its trace alone.
+// own tap saw it leave is on record as its trace alone. What names a segment that a RST answers
+// is attached first: what names none may be of any RST near it, and so of what is left.
 func (a *assembly) attach() {
 	var index *sightings
-	for i := range a.t.Moments {
+	for _, i := range a.traces() {
 		tr := a.t.Moments[i].Event.Trace
-		if tr == nil {
-			continue
-		}
 		switch tr.Kind {
 		case TraceDrop, TraceRetransmit, TraceRetransmitSYNACK, TraceResetSent, TraceResetReceived:
 			if index == nil {
@@ -24,6 +22,21 @@ func (a *assembly) attach() {
 			a.attachTo(index, i, tr)
 		}
 	}
+}
+
+// traces are the moments of all traces in order, those of RSTs that answer nothing last.
+func (a *assembly) traces() []int {
+	var first, last []int
+	for i := range a.t.Moments {
+		switch tr := a.t.Moments[i].Event.Trace; {
+		case tr == nil:
+		case tr.Kind == TraceResetSent && tr.Flags == 0:
+			last = append(last, i)
+		default:
+			first = append(first, i)
+		}
+	}
+	return append(first, last...)
 }
 
 // sent names the packets of one direction of an address pair.
@@ -107,7 +120,7 @@ func (a *assembly) attachTo(index *sightings, moment int, tr *Trace) {
 		})
 	case TraceResetSent:
 		consider(own, func(s *sighted) bool {
-			return s.out && s.host == host && s.packet.TCP() && s.packet.Flags&RST != 0 && !a.t.isTold(s.Segment, TraceResetSent)
+			return s.out && s.host == host && s.packet.TCP() && s.packet.Flags&RST != 0 && !a.t.isTold(s.Segment, TraceResetSent) && a.isReset(s, tr, moment)
 		})
 	case TraceResetReceived:
 		consider(others, func(s *sighted) bool {
@@ -125,9 +138,26 @@ func (a *assembly) attachTo(index *sightings, moment int, tr *Trace) {
 		return
 	}
 	best.Traces = append(best.Traces, moment)
+	slices.Sort(best.Traces)
 	if at := &a.t.Moments[moment]; at.Connection < 0 {
 		at.Connection = best.connection
 	}
+}
+
+// isReset reports whether a RST may be the one that a trace announced. One that answers a
+// segment has the numbers of that, RFC 9293 3.5.2. Where the trace names none, it is a socket's
+// own, which acknowledges; a queue of the host may keep that long. One without is only near.
+func (a *assembly) isReset(s *sighted, tr *Trace, moment int) bool {
+	p := s.packet
+	switch {
+	case tr.Flags == 0:
+		apart := int64(a.t.Moments[moment].Local - a.t.Moments[s.moment].Local)
+		return p.Flags&ACK != 0 && p.Seq != 0 || magnitude(apart) <= soon+readingErr(&a.t.Moments[s.moment])
+	case tr.Flags&ACK != 0:
+		return p.Flags&ACK == 0 && p.Seq == tr.Ack
+	}
+	answered := &Packet{Seq: tr.Seq, Flags: tr.Flags, PayloadLength: tr.PayloadLength}
+	return p.Flags&ACK != 0 && p.Ack == tr.Seq+sequenceLength(answered)
 }
 
 // isDropped reports whether a drop may be of a packet that a tap saw before it.

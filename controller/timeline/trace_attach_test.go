@@ -35,3 +35,37 @@ func TestTraceBeforeItsConnection(t *testing.T) {
 		}
 	}
 }
+
+// A trace that names the segment that a RST answers is of that RST, and one of a RST that no
+// tap saw leave, long before it, is not.
+func TestResetTraceByNumbers(t *testing.T) {
+	run := newScript(t, openingLines+`A>B PSH+ACK 100..120 data 5
+B trace 2 200 reset-sent TCP_STATE in CLOSED
+A>B PSH+ACK 856000..856020 data 5
+B trace 3 856022 reset-sent TCP_FLAGS in LISTEN
+B>A RST 856023..856040
+`).run
+	answered := -1
+	for i, e := range run.Events {
+		switch {
+		case e.Packet != nil && e.Packet.Direction == In && e.Packet.Flags == PSH|ACK:
+			answered = i
+		case e.Trace != nil && e.Trace.State == stateNumber(stateListen):
+			p := run.Events[answered].Packet
+			e.Trace.Seq, e.Trace.Ack, e.Trace.Flags, e.Trace.PayloadLength = p.Seq, p.Ack, p.Flags, p.PayloadLength
+		}
+	}
+	tl, err := Build(run, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segments := tl.Connections[0].Segments
+	last := &segments[len(segments)-1]
+	if len(last.Traces) != 1 || tl.Moments[last.Traces[0]].Event.Trace.Reason != "TCP_FLAGS" {
+		t.Errorf("the RST has the traces %v, want that of the listener alone", last.Traces)
+	}
+	c := tl.Causes()
+	if k, ok := c.Of(last.Departure); !ok || k.Rule != ruleListenerStray || k.Rule.Sources[0] != "RFC 9293 3.10.7.2" {
+		t.Errorf("the cause of the RST is %+v, want the listener", k)
+	}
+}

@@ -112,7 +112,8 @@ func (tr *trial) isPhaseOf(sel *experiment.SocketSelector, connection int, p *Ph
 		}
 	}
 	for _, ref := range tr.endsOf(sel) {
-		if ref.Connection == connection {
+		// A part of a call is of the end that made it.
+		if ref.Connection == connection && (p.Whole == "" || ref.End == p.End) {
 			return true
 		}
 	}

@@ -295,6 +295,96 @@ func (x *Run) GetWarnings() []string {
 	return nil
 }
 
+// RunRecord is all that is kept of a run beside the experiment's file and its events. A
+// bundle holds it as JSON.
+type RunRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// With the environments of its hosts.
+	Run *Run `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// Name of the experiment's file.
+	FileName string `protobuf:"bytes,2,opt,name=file_name,json=fileName,proto3" json:"file_name,omitempty"`
+	// What the operator asked for, as in CreateRunRequest. Together with the file they are
+	// what was planned from.
+	Bindings         map[string]string `protobuf:"bytes,3,rep,name=bindings,proto3" json:"bindings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Set              map[string]string `protobuf:"bytes,4,rep,name=set,proto3" json:"set,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Cases            []string          `protobuf:"bytes,5,rep,name=cases,proto3" json:"cases,omitempty"`
+	RepetitionsAsked uint32            `protobuf:"varint,6,opt,name=repetitions_asked,json=repetitionsAsked,proto3" json:"repetitions_asked,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *RunRecord) Reset() {
+	*x = RunRecord{}
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunRecord) ProtoMessage() {}
+
+func (x *RunRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunRecord.ProtoReflect.Descriptor instead.
+func (*RunRecord) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RunRecord) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *RunRecord) GetFileName() string {
+	if x != nil {
+		return x.FileName
+	}
+	return ""
+}
+
+func (x *RunRecord) GetBindings() map[string]string {
+	if x != nil {
+		return x.Bindings
+	}
+	return nil
+}
+
+func (x *RunRecord) GetSet() map[string]string {
+	if x != nil {
+		return x.Set
+	}
+	return nil
+}
+
+func (x *RunRecord) GetCases() []string {
+	if x != nil {
+		return x.Cases
+	}
+	return nil
+}
+
+func (x *RunRecord) GetRepetitionsAsked() uint32 {
+	if x != nil {
+		return x.RepetitionsAsked
+	}
+	return 0
+}
+
 // RunVariant is a case of the experiment with the values of its matrix.
 type RunVariant struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -309,7 +399,7 @@ type RunVariant struct {
 
 func (x *RunVariant) Reset() {
 	*x = RunVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +411,7 @@ func (x *RunVariant) String() string {
 func (*RunVariant) ProtoMessage() {}
 
 func (x *RunVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +424,7 @@ func (x *RunVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunVariant.ProtoReflect.Descriptor instead.
 func (*RunVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RunVariant) GetName() string {
@@ -386,7 +476,7 @@ type Overhead struct {
 
 func (x *Overhead) Reset() {
 	*x = Overhead{}
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +488,7 @@ func (x *Overhead) String() string {
 func (*Overhead) ProtoMessage() {}
 
 func (x *Overhead) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +501,7 @@ func (x *Overhead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overhead.ProtoReflect.Descriptor instead.
 func (*Overhead) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Overhead) GetVariant() string {
@@ -481,7 +571,7 @@ type Unwatched struct {
 
 func (x *Unwatched) Reset() {
 	*x = Unwatched{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +583,7 @@ func (x *Unwatched) String() string {
 func (*Unwatched) ProtoMessage() {}
 
 func (x *Unwatched) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +596,7 @@ func (x *Unwatched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unwatched.ProtoReflect.Descriptor instead.
 func (*Unwatched) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Unwatched) GetHost() string {
@@ -592,7 +682,7 @@ type OverheadSetting struct {
 
 func (x *OverheadSetting) Reset() {
 	*x = OverheadSetting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +694,7 @@ func (x *OverheadSetting) String() string {
 func (*OverheadSetting) ProtoMessage() {}
 
 func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +707,7 @@ func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverheadSetting.ProtoReflect.Descriptor instead.
 func (*OverheadSetting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *OverheadSetting) GetName() string {
@@ -762,7 +852,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +864,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +877,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Cost) GetValue() float64 {
@@ -856,7 +946,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +958,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +971,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *RunHost) GetName() string {
@@ -958,7 +1048,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1060,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1073,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Environment) GetSections() []*Environment_Section {
@@ -1007,7 +1097,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1019,7 +1109,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1032,7 +1122,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Capability) GetSource() Source {
@@ -1075,7 +1165,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1177,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1190,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -1126,7 +1216,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1228,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1241,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -1178,7 +1268,7 @@ type PlanExperimentRequest struct {
 
 func (x *PlanExperimentRequest) Reset() {
 	*x = PlanExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1280,7 @@ func (x *PlanExperimentRequest) String() string {
 func (*PlanExperimentRequest) ProtoMessage() {}
 
 func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1293,7 @@ func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentRequest.ProtoReflect.Descriptor instead.
 func (*PlanExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PlanExperimentRequest) GetFileName() string {
@@ -1264,7 +1354,7 @@ type PlanExperimentResponse struct {
 
 func (x *PlanExperimentResponse) Reset() {
 	*x = PlanExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1366,7 @@ func (x *PlanExperimentResponse) String() string {
 func (*PlanExperimentResponse) ProtoMessage() {}
 
 func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1379,7 @@ func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentResponse.ProtoReflect.Descriptor instead.
 func (*PlanExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PlanExperimentResponse) GetPlan() *Plan {
@@ -1338,7 +1428,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1440,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1453,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Plan) GetExperiment() string {
@@ -1479,7 +1569,7 @@ type PlanClock struct {
 
 func (x *PlanClock) Reset() {
 	*x = PlanClock{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1581,7 @@ func (x *PlanClock) String() string {
 func (*PlanClock) ProtoMessage() {}
 
 func (x *PlanClock) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1594,7 @@ func (x *PlanClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanClock.ProtoReflect.Descriptor instead.
 func (*PlanClock) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanClock) GetHost() string {
@@ -1551,7 +1641,7 @@ type PlanVariant struct {
 
 func (x *PlanVariant) Reset() {
 	*x = PlanVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1563,7 +1653,7 @@ func (x *PlanVariant) String() string {
 func (*PlanVariant) ProtoMessage() {}
 
 func (x *PlanVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1576,7 +1666,7 @@ func (x *PlanVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
 func (*PlanVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *PlanVariant) GetName() string {
@@ -1620,7 +1710,7 @@ type PlannedVerdict struct {
 
 func (x *PlannedVerdict) Reset() {
 	*x = PlannedVerdict{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1722,7 @@ func (x *PlannedVerdict) String() string {
 func (*PlannedVerdict) ProtoMessage() {}
 
 func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1735,7 @@ func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
 func (*PlannedVerdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlannedVerdict) GetExpectation() string {
@@ -1686,7 +1776,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1788,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1801,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -1792,7 +1882,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1804,7 +1894,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1817,7 +1907,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Probing) GetOff() bool {
@@ -1850,7 +1940,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +1952,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +1965,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -1894,7 +1984,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +1996,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2009,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -1938,7 +2028,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2040,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2053,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -1981,7 +2071,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2083,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2096,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 type ListRunsResponse struct {
@@ -2018,7 +2108,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2120,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2133,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -2062,7 +2152,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2164,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2177,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -2106,7 +2196,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2118,7 +2208,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2131,7 +2221,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -2151,7 +2241,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2253,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2266,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -2202,7 +2292,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2304,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2317,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -2248,7 +2338,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2260,7 +2350,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2273,7 +2363,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -2302,7 +2392,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2404,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2417,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -2351,6 +2441,95 @@ func (x *ListEventsResponse) GetEvents() []*Event {
 	return nil
 }
 
+type ExportRunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRunRequest) Reset() {
+	*x = ExportRunRequest{}
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRunRequest) ProtoMessage() {}
+
+func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRunRequest.ProtoReflect.Descriptor instead.
+func (*ExportRunRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ExportRunRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+type ExportRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next bytes of the file.
+	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportRunResponse) Reset() {
+	*x = ExportRunResponse{}
+	mi := &file_syncline_v1_run_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportRunResponse) ProtoMessage() {}
+
+func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportRunResponse.ProtoReflect.Descriptor instead.
+func (*ExportRunResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ExportRunResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
 // Section groups settings: "kernel", "sysctl", "interface eth0", "clock", "cpu",
 // "versions".
 type Environment_Section struct {
@@ -2363,7 +2542,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[30]
+	mi := &file_syncline_v1_run_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2375,7 +2554,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[30]
+	mi := &file_syncline_v1_run_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2388,7 +2567,7 @@ func (x *Environment_Section) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Section.ProtoReflect.Descriptor instead.
 func (*Environment_Section) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7, 0}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8, 0}
 }
 
 func (x *Environment_Section) GetName() string {
@@ -2418,7 +2597,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	mi := &file_syncline_v1_run_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2430,7 +2609,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	mi := &file_syncline_v1_run_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2443,7 +2622,7 @@ func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Setting.ProtoReflect.Descriptor instead.
 func (*Environment_Setting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7, 1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8, 1}
 }
 
 func (x *Environment_Setting) GetName() string {
@@ -2497,7 +2676,20 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\x121\n" +
 	"\boverhead\x18\x11 \x01(\v2\x15.syncline.v1.OverheadR\boverhead\x12.\n" +
 	"\aprobing\x18\x12 \x01(\v2\x14.syncline.v1.ProbingR\aprobing\x12\x1a\n" +
-	"\bwarnings\x18\x13 \x03(\tR\bwarnings\"J\n" +
+	"\bwarnings\x18\x13 \x03(\tR\bwarnings\"\xf9\x02\n" +
+	"\tRunRecord\x12\"\n" +
+	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\x12\x1b\n" +
+	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12@\n" +
+	"\bbindings\x18\x03 \x03(\v2$.syncline.v1.RunRecord.BindingsEntryR\bbindings\x121\n" +
+	"\x03set\x18\x04 \x03(\v2\x1f.syncline.v1.RunRecord.SetEntryR\x03set\x12\x14\n" +
+	"\x05cases\x18\x05 \x03(\tR\x05cases\x12+\n" +
+	"\x11repetitions_asked\x18\x06 \x01(\rR\x10repetitionsAsked\x1a;\n" +
+	"\rBindingsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a6\n" +
+	"\bSetEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"J\n" +
 	"\n" +
 	"RunVariant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -2676,7 +2868,11 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x12ListEventsResponse\x12\x14\n" +
 	"\x05agent\x18\x01 \x01(\tR\x05agent\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x04R\vincarnation\x12*\n" +
-	"\x06events\x18\x03 \x03(\v2\x12.syncline.v1.EventR\x06events*\xca\x01\n" +
+	"\x06events\x18\x03 \x03(\v2\x12.syncline.v1.EventR\x06events\")\n" +
+	"\x10ExportRunRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"'\n" +
+	"\x11ExportRunResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data*\xca\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PLANNED\x10\x01\x12\x16\n" +
@@ -2685,7 +2881,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x14RUN_STATE_COLLECTING\x10\x04\x12\x14\n" +
 	"\x10RUN_STATE_SEALED\x10\x05\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x06\x12\x17\n" +
-	"\x13RUN_STATE_CANCELLED\x10\a2\x8e\x05\n" +
+	"\x13RUN_STATE_CANCELLED\x10\a2\xdc\x05\n" +
 	"\n" +
 	"RunService\x12e\n" +
 	"\x12ValidateExperiment\x12&.syncline.v1.ValidateExperimentRequest\x1a'.syncline.v1.ValidateExperimentResponse\x12Y\n" +
@@ -2696,7 +2892,8 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bWatchRun\x12\x1c.syncline.v1.WatchRunRequest\x1a\x1d.syncline.v1.WatchRunResponse0\x01\x12J\n" +
 	"\tCancelRun\x12\x1d.syncline.v1.CancelRunRequest\x1a\x1e.syncline.v1.CancelRunResponse\x12O\n" +
 	"\n" +
-	"ListEvents\x12\x1e.syncline.v1.ListEventsRequest\x1a\x1f.syncline.v1.ListEventsResponse0\x01B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"ListEvents\x12\x1e.syncline.v1.ListEventsRequest\x1a\x1f.syncline.v1.ListEventsResponse0\x01\x12L\n" +
+	"\tExportRun\x12\x1d.syncline.v1.ExportRunRequest\x1a\x1e.syncline.v1.ExportRunResponse0\x01B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_run_proto_rawDescOnce sync.Once
@@ -2711,107 +2908,117 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
-	(*RunVariant)(nil),                 // 2: syncline.v1.RunVariant
-	(*Overhead)(nil),                   // 3: syncline.v1.Overhead
-	(*Unwatched)(nil),                  // 4: syncline.v1.Unwatched
-	(*OverheadSetting)(nil),            // 5: syncline.v1.OverheadSetting
-	(*Cost)(nil),                       // 6: syncline.v1.Cost
-	(*RunHost)(nil),                    // 7: syncline.v1.RunHost
-	(*Environment)(nil),                // 8: syncline.v1.Environment
-	(*Capability)(nil),                 // 9: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 10: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 11: syncline.v1.ValidateExperimentResponse
-	(*PlanExperimentRequest)(nil),      // 12: syncline.v1.PlanExperimentRequest
-	(*PlanExperimentResponse)(nil),     // 13: syncline.v1.PlanExperimentResponse
-	(*Plan)(nil),                       // 14: syncline.v1.Plan
-	(*PlanClock)(nil),                  // 15: syncline.v1.PlanClock
-	(*PlanVariant)(nil),                // 16: syncline.v1.PlanVariant
-	(*PlannedVerdict)(nil),             // 17: syncline.v1.PlannedVerdict
-	(*CreateRunRequest)(nil),           // 18: syncline.v1.CreateRunRequest
-	(*Probing)(nil),                    // 19: syncline.v1.Probing
-	(*CreateRunResponse)(nil),          // 20: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 21: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 22: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 23: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 24: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 25: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 26: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 27: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 28: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 29: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 30: syncline.v1.ListEventsResponse
-	(*Environment_Section)(nil),        // 31: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 32: syncline.v1.Environment.Setting
-	nil,                                // 33: syncline.v1.PlanExperimentRequest.BindingsEntry
-	nil,                                // 34: syncline.v1.PlanExperimentRequest.SetEntry
-	nil,                                // 35: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 36: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 37: syncline.v1.Source
-	(*Event)(nil),                      // 38: syncline.v1.Event
+	(*RunRecord)(nil),                  // 2: syncline.v1.RunRecord
+	(*RunVariant)(nil),                 // 3: syncline.v1.RunVariant
+	(*Overhead)(nil),                   // 4: syncline.v1.Overhead
+	(*Unwatched)(nil),                  // 5: syncline.v1.Unwatched
+	(*OverheadSetting)(nil),            // 6: syncline.v1.OverheadSetting
+	(*Cost)(nil),                       // 7: syncline.v1.Cost
+	(*RunHost)(nil),                    // 8: syncline.v1.RunHost
+	(*Environment)(nil),                // 9: syncline.v1.Environment
+	(*Capability)(nil),                 // 10: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 11: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 12: syncline.v1.ValidateExperimentResponse
+	(*PlanExperimentRequest)(nil),      // 13: syncline.v1.PlanExperimentRequest
+	(*PlanExperimentResponse)(nil),     // 14: syncline.v1.PlanExperimentResponse
+	(*Plan)(nil),                       // 15: syncline.v1.Plan
+	(*PlanClock)(nil),                  // 16: syncline.v1.PlanClock
+	(*PlanVariant)(nil),                // 17: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 18: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 19: syncline.v1.CreateRunRequest
+	(*Probing)(nil),                    // 20: syncline.v1.Probing
+	(*CreateRunResponse)(nil),          // 21: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 22: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 23: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 24: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 25: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 26: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 27: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 28: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 29: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 30: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 31: syncline.v1.ListEventsResponse
+	(*ExportRunRequest)(nil),           // 32: syncline.v1.ExportRunRequest
+	(*ExportRunResponse)(nil),          // 33: syncline.v1.ExportRunResponse
+	nil,                                // 34: syncline.v1.RunRecord.BindingsEntry
+	nil,                                // 35: syncline.v1.RunRecord.SetEntry
+	(*Environment_Section)(nil),        // 36: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 37: syncline.v1.Environment.Setting
+	nil,                                // 38: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 39: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 40: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 41: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 42: syncline.v1.Source
+	(*Event)(nil),                      // 43: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
-	7,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
-	2,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
-	3,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
-	19, // 4: syncline.v1.Run.probing:type_name -> syncline.v1.Probing
-	5,  // 5: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
-	37, // 6: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
-	37, // 7: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
-	6,  // 8: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
-	6,  // 9: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
-	6,  // 10: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
-	6,  // 11: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
-	6,  // 12: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
-	6,  // 13: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
-	4,  // 14: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
-	9,  // 15: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	8,  // 16: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	31, // 17: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	37, // 18: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	33, // 19: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	34, // 20: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
-	19, // 21: syncline.v1.PlanExperimentRequest.probing:type_name -> syncline.v1.Probing
-	14, // 22: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
-	7,  // 23: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	16, // 24: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	15, // 25: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
-	17, // 26: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	35, // 27: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	36, // 28: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	19, // 29: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
-	1,  // 30: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 31: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 32: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 33: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 34: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	38, // 35: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	32, // 36: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	10, // 37: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	12, // 38: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	18, // 39: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	21, // 40: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	23, // 41: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	25, // 42: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	27, // 43: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	29, // 44: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	11, // 45: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	13, // 46: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	20, // 47: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	22, // 48: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	24, // 49: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	26, // 50: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	28, // 51: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	30, // 52: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	45, // [45:53] is the sub-list for method output_type
-	37, // [37:45] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	8,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
+	3,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
+	4,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
+	20, // 4: syncline.v1.Run.probing:type_name -> syncline.v1.Probing
+	1,  // 5: syncline.v1.RunRecord.run:type_name -> syncline.v1.Run
+	34, // 6: syncline.v1.RunRecord.bindings:type_name -> syncline.v1.RunRecord.BindingsEntry
+	35, // 7: syncline.v1.RunRecord.set:type_name -> syncline.v1.RunRecord.SetEntry
+	6,  // 8: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
+	42, // 9: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
+	42, // 10: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	7,  // 11: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
+	7,  // 12: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
+	7,  // 13: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
+	7,  // 14: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
+	7,  // 15: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
+	7,  // 16: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
+	5,  // 17: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
+	10, // 18: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	9,  // 19: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	36, // 20: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	42, // 21: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	38, // 22: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	39, // 23: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	20, // 24: syncline.v1.PlanExperimentRequest.probing:type_name -> syncline.v1.Probing
+	15, // 25: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	8,  // 26: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	17, // 27: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	16, // 28: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
+	18, // 29: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	40, // 30: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	41, // 31: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	20, // 32: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
+	1,  // 33: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 34: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 35: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 36: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 37: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	43, // 38: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	37, // 39: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	11, // 40: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	13, // 41: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	19, // 42: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	22, // 43: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	24, // 44: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	26, // 45: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	28, // 46: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	30, // 47: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	32, // 48: syncline.v1.RunService.ExportRun:input_type -> syncline.v1.ExportRunRequest
+	12, // 49: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	14, // 50: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	21, // 51: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	23, // 52: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	25, // 53: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	27, // 54: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	29, // 55: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	31, // 56: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	33, // 57: syncline.v1.RunService.ExportRun:output_type -> syncline.v1.ExportRunResponse
+	49, // [49:58] is the sub-list for method output_type
+	40, // [40:49] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -2820,14 +3027,14 @@ func file_syncline_v1_run_proto_init() {
 		return
 	}
 	file_syncline_v1_event_proto_init()
-	file_syncline_v1_run_proto_msgTypes[14].OneofWrappers = []any{}
+	file_syncline_v1_run_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

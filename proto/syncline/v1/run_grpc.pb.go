@@ -27,6 +27,7 @@ const (
 	RunService_WatchRun_FullMethodName           = "/syncline.v1.RunService/WatchRun"
 	RunService_CancelRun_FullMethodName          = "/syncline.v1.RunService/CancelRun"
 	RunService_ListEvents_FullMethodName         = "/syncline.v1.RunService/ListEvents"
+	RunService_ExportRun_FullMethodName          = "/syncline.v1.RunService/ExportRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -56,6 +57,10 @@ type RunServiceClient interface {
 	// ListEvents sends the raw events of a run, host by host, in the order of their
 	// numbers.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListEventsResponse], error)
+	// ExportRun sends a run that is over and sealed as a bundle, a file that holds all that
+	// is needed to look at the run again without a controller. The pieces, put together,
+	// are the file.
+	ExportRun(ctx context.Context, in *ExportRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportRunResponse], error)
 }
 
 type runServiceClient struct {
@@ -164,6 +169,25 @@ func (c *runServiceClient) ListEvents(ctx context.Context, in *ListEventsRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_ListEventsClient = grpc.ServerStreamingClient[ListEventsResponse]
 
+func (c *runServiceClient) ExportRun(ctx context.Context, in *ExportRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportRunResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &RunService_ServiceDesc.Streams[2], RunService_ExportRun_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ExportRunRequest, ExportRunResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ExportRunClient = grpc.ServerStreamingClient[ExportRunResponse]
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -191,6 +215,10 @@ type RunServiceServer interface {
 	// ListEvents sends the raw events of a run, host by host, in the order of their
 	// numbers.
 	ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error
+	// ExportRun sends a run that is over and sealed as a bundle, a file that holds all that
+	// is needed to look at the run again without a controller. The pieces, put together,
+	// are the file.
+	ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -224,6 +252,9 @@ func (UnimplementedRunServiceServer) CancelRun(context.Context, *CancelRunReques
 }
 func (UnimplementedRunServiceServer) ListEvents(*ListEventsRequest, grpc.ServerStreamingServer[ListEventsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ListEvents not implemented")
+}
+func (UnimplementedRunServiceServer) ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error {
+	return status.Error(codes.Unimplemented, "method ExportRun not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -376,6 +407,17 @@ func _RunService_ListEvents_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_ListEventsServer = grpc.ServerStreamingServer[ListEventsResponse]
 
+func _RunService_ExportRun_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ExportRunRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RunServiceServer).ExportRun(m, &grpc.GenericServerStream[ExportRunRequest, ExportRunResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RunService_ExportRunServer = grpc.ServerStreamingServer[ExportRunResponse]
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -417,6 +459,11 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListEvents",
 			Handler:       _RunService_ListEvents_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ExportRun",
+			Handler:       _RunService_ExportRun_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -133,7 +133,8 @@ func (Ruling) EnumDescriptor() ([]byte, []int) {
 type GetTimelineRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	// 0: the first repetition with a verdict that is not pass, else the first.
+	// 0: the one to look at first: the worst verdict that is not pass, else the oddest, else
+	// the first. See Summary.
 	Repetition uint32 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	// The host whose clock is the lab's; empty: the one that makes the largest error least.
 	Reference     string `protobuf:"bytes,3,opt,name=reference,proto3" json:"reference,omitempty"`
@@ -193,8 +194,11 @@ func (x *GetTimelineRequest) GetReference() string {
 }
 
 type GetTimelineResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Timeline      *Timeline              `protobuf:"bytes,1,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Timeline *Timeline              `protobuf:"bytes,1,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	// Why the controller chose this repetition, in a few words, if it did and there is a
+	// reason: "its order of events is that of 2 in 50 repetitions".
+	Because       string `protobuf:"bytes,2,opt,name=because,proto3" json:"because,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -234,6 +238,13 @@ func (x *GetTimelineResponse) GetTimeline() *Timeline {
 		return x.Timeline
 	}
 	return nil
+}
+
+func (x *GetTimelineResponse) GetBecause() string {
+	if x != nil {
+		return x.Because
+	}
+	return ""
 }
 
 type ListVerdictsRequest struct {
@@ -358,6 +369,474 @@ func (x *ListVerdictsResponse) GetVariant() string {
 	return ""
 }
 
+type ListSummariesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSummariesRequest) Reset() {
+	*x = ListSummariesRequest{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSummariesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSummariesRequest) ProtoMessage() {}
+
+func (x *ListSummariesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSummariesRequest.ProtoReflect.Descriptor instead.
+func (*ListSummariesRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListSummariesRequest) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+type ListSummariesResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Summary *Summary               `protobuf:"bytes,1,opt,name=summary,proto3" json:"summary,omitempty"`
+	// What Summary.story names, with the first repetition that has it.
+	Story         *Story `protobuf:"bytes,2,opt,name=story,proto3" json:"story,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSummariesResponse) Reset() {
+	*x = ListSummariesResponse{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSummariesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSummariesResponse) ProtoMessage() {}
+
+func (x *ListSummariesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSummariesResponse.ProtoReflect.Descriptor instead.
+func (*ListSummariesResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListSummariesResponse) GetSummary() *Summary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *ListSummariesResponse) GetStory() *Story {
+	if x != nil {
+		return x.Story
+	}
+	return nil
+}
+
+// Summary is one repetition in short: what it takes to find the one to look at, to compare
+// runs and to say how phases are distributed.
+type Summary struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Repetition uint32                 `protobuf:"varint,1,opt,name=repetition,proto3" json:"repetition,omitempty"`
+	// The variant the repetition was of; empty if the file has one only.
+	Variant string `protobuf:"bytes,2,opt,name=variant,proto3" json:"variant,omitempty"`
+	// The worst of its verdicts, and the expectation it is of with what there is to say; ""
+	// for a pass. Unspecified where nothing was expected.
+	Ruling Ruling `protobuf:"varint,3,opt,name=ruling,proto3,enum=syncline.v1.Ruling" json:"ruling,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Events uint64 `protobuf:"varint,5,opt,name=events,proto3" json:"events,omitempty"`
+	// Moments of its timeline; 0: nothing of it is on record.
+	Moments uint64 `protobuf:"varint,6,opt,name=moments,proto3" json:"moments,omitempty"`
+	// Names of its connections that are the same in every repetition: "client.c to server.a".
+	// Several may have the same.
+	Connections []string        `protobuf:"bytes,7,rep,name=connections,proto3" json:"connections,omitempty"`
+	Phases      []*SummaryPhase `protobuf:"bytes,8,rep,name=phases,proto3" json:"phases,omitempty"`
+	// The id of its story.
+	Story string `protobuf:"bytes,9,opt,name=story,proto3" json:"story,omitempty"`
+	// Why its story may have been another one: what is missing from the record; "" if nothing
+	// is.
+	StoryDoubt string `protobuf:"bytes,10,opt,name=story_doubt,json=storyDoubt,proto3" json:"story_doubt,omitempty"`
+	// So many repetitions of its variant have the same story, it included, of so many.
+	StoryAlike uint32 `protobuf:"varint,11,opt,name=story_alike,json=storyAlike,proto3" json:"story_alike,omitempty"`
+	StoryAll   uint32 `protobuf:"varint,12,opt,name=story_all,json=storyAll,proto3" json:"story_all,omitempty"`
+	// Another story is more frequent.
+	StoryUnusual bool `protobuf:"varint,13,opt,name=story_unusual,json=storyUnusual,proto3" json:"story_unusual,omitempty"`
+	// By how many typical deviations its most unusual phase is from the median of that phase,
+	// among the repetitions of its variant. From 3.5 on it is called odd.
+	Oddness float64 `protobuf:"fixed64,14,opt,name=oddness,proto3" json:"oddness,omitempty"`
+	// What is odd, in a few words; "" if nothing is.
+	OddBecause    string `protobuf:"bytes,15,opt,name=odd_because,json=oddBecause,proto3" json:"odd_because,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Summary) Reset() {
+	*x = Summary{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Summary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Summary) ProtoMessage() {}
+
+func (x *Summary) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Summary.ProtoReflect.Descriptor instead.
+func (*Summary) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Summary) GetRepetition() uint32 {
+	if x != nil {
+		return x.Repetition
+	}
+	return 0
+}
+
+func (x *Summary) GetVariant() string {
+	if x != nil {
+		return x.Variant
+	}
+	return ""
+}
+
+func (x *Summary) GetRuling() Ruling {
+	if x != nil {
+		return x.Ruling
+	}
+	return Ruling_RULING_UNSPECIFIED
+}
+
+func (x *Summary) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Summary) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Summary) GetMoments() uint64 {
+	if x != nil {
+		return x.Moments
+	}
+	return 0
+}
+
+func (x *Summary) GetConnections() []string {
+	if x != nil {
+		return x.Connections
+	}
+	return nil
+}
+
+func (x *Summary) GetPhases() []*SummaryPhase {
+	if x != nil {
+		return x.Phases
+	}
+	return nil
+}
+
+func (x *Summary) GetStory() string {
+	if x != nil {
+		return x.Story
+	}
+	return ""
+}
+
+func (x *Summary) GetStoryDoubt() string {
+	if x != nil {
+		return x.StoryDoubt
+	}
+	return ""
+}
+
+func (x *Summary) GetStoryAlike() uint32 {
+	if x != nil {
+		return x.StoryAlike
+	}
+	return 0
+}
+
+func (x *Summary) GetStoryAll() uint32 {
+	if x != nil {
+		return x.StoryAll
+	}
+	return 0
+}
+
+func (x *Summary) GetStoryUnusual() bool {
+	if x != nil {
+		return x.StoryUnusual
+	}
+	return false
+}
+
+func (x *Summary) GetOddness() float64 {
+	if x != nil {
+		return x.Oddness
+	}
+	return 0
+}
+
+func (x *Summary) GetOddBecause() string {
+	if x != nil {
+		return x.OddBecause
+	}
+	return ""
+}
+
+// SummaryPhase is a phase of a repetition; LANGUAGE.md says what each name means.
+type SummaryPhase struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Index into Summary.connections; unset if it is of none.
+	Connection *uint32 `protobuf:"varint,2,opt,name=connection,proto3,oneof" json:"connection,omitempty"`
+	// 0: the client's, 1: the server's; unset if it is no end's of a connection.
+	End *uint32 `protobuf:"varint,3,opt,name=end,proto3,oneof" json:"end,omitempty"`
+	// Surely within error_ns, which is unset where nothing bounds it.
+	Nanoseconds int64  `protobuf:"varint,4,opt,name=nanoseconds,proto3" json:"nanoseconds,omitempty"`
+	ErrorNs     *int64 `protobuf:"varint,5,opt,name=error_ns,json=errorNs,proto3,oneof" json:"error_ns,omitempty"`
+	// The phase that this one is a part of; "" if it stands for itself.
+	Whole         string `protobuf:"bytes,6,opt,name=whole,proto3" json:"whole,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SummaryPhase) Reset() {
+	*x = SummaryPhase{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SummaryPhase) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SummaryPhase) ProtoMessage() {}
+
+func (x *SummaryPhase) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SummaryPhase.ProtoReflect.Descriptor instead.
+func (*SummaryPhase) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SummaryPhase) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SummaryPhase) GetConnection() uint32 {
+	if x != nil && x.Connection != nil {
+		return *x.Connection
+	}
+	return 0
+}
+
+func (x *SummaryPhase) GetEnd() uint32 {
+	if x != nil && x.End != nil {
+		return *x.End
+	}
+	return 0
+}
+
+func (x *SummaryPhase) GetNanoseconds() int64 {
+	if x != nil {
+		return x.Nanoseconds
+	}
+	return 0
+}
+
+func (x *SummaryPhase) GetErrorNs() int64 {
+	if x != nil && x.ErrorNs != nil {
+		return *x.ErrorNs
+	}
+	return 0
+}
+
+func (x *SummaryPhase) GetWhole() string {
+	if x != nil {
+		return x.Whole
+	}
+	return ""
+}
+
+// Story is in which order things happened, as far as that is sure: what each lane called,
+// what each end of each connection sent and received. No times are in it.
+type Story struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same for two stories, of whatever runs, exactly if their lines are.
+	Id            string       `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Lines         []*StoryLine `protobuf:"bytes,2,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Story) Reset() {
+	*x = Story{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Story) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Story) ProtoMessage() {}
+
+func (x *Story) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Story.ProtoReflect.Descriptor instead.
+func (*Story) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Story) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Story) GetLines() []*StoryLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+// StoryLine is what one lane did, or one end of one connection saw, in order.
+type StoryLine struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "lane client on A", "client.c at A".
+	Of string `protobuf:"bytes,1,opt,name=of,proto3" json:"of,omitempty"`
+	// "connect c → ok", "→ SYN", "← SYN+ACK".
+	Steps         []string `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoryLine) Reset() {
+	*x = StoryLine{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoryLine) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoryLine) ProtoMessage() {}
+
+func (x *StoryLine) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoryLine.ProtoReflect.Descriptor instead.
+func (*StoryLine) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *StoryLine) GetOf() string {
+	if x != nil {
+		return x.Of
+	}
+	return ""
+}
+
+func (x *StoryLine) GetSteps() []string {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
 // Timeline is one repetition of a run on one clock. Times named lab_ns are
 // nanoseconds of the reference host's CLOCK_MONOTONIC, surely right within the
 // error_ns beside them.
@@ -391,7 +870,7 @@ type Timeline struct {
 
 func (x *Timeline) Reset() {
 	*x = Timeline{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[4]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -403,7 +882,7 @@ func (x *Timeline) String() string {
 func (*Timeline) ProtoMessage() {}
 
 func (x *Timeline) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[4]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -416,7 +895,7 @@ func (x *Timeline) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeline.ProtoReflect.Descriptor instead.
 func (*Timeline) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Timeline) GetSchema() string {
@@ -541,7 +1020,7 @@ type Transmission struct {
 
 func (x *Transmission) Reset() {
 	*x = Transmission{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +1032,7 @@ func (x *Transmission) String() string {
 func (*Transmission) ProtoMessage() {}
 
 func (x *Transmission) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[5]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +1045,7 @@ func (x *Transmission) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transmission.ProtoReflect.Descriptor instead.
 func (*Transmission) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Transmission) GetSegment() *Segment {
@@ -609,7 +1088,7 @@ type TimelineEvent struct {
 
 func (x *TimelineEvent) Reset() {
 	*x = TimelineEvent{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +1100,7 @@ func (x *TimelineEvent) String() string {
 func (*TimelineEvent) ProtoMessage() {}
 
 func (x *TimelineEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[6]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +1113,7 @@ func (x *TimelineEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineEvent.ProtoReflect.Descriptor instead.
 func (*TimelineEvent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *TimelineEvent) GetHost() uint32 {
@@ -677,7 +1156,7 @@ type TimelineHost struct {
 
 func (x *TimelineHost) Reset() {
 	*x = TimelineHost{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +1168,7 @@ func (x *TimelineHost) String() string {
 func (*TimelineHost) ProtoMessage() {}
 
 func (x *TimelineHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[7]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +1181,7 @@ func (x *TimelineHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineHost.ProtoReflect.Descriptor instead.
 func (*TimelineHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *TimelineHost) GetHost() *RunHost {
@@ -753,7 +1232,7 @@ type GetClockRequest struct {
 
 func (x *GetClockRequest) Reset() {
 	*x = GetClockRequest{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1244,7 @@ func (x *GetClockRequest) String() string {
 func (*GetClockRequest) ProtoMessage() {}
 
 func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[8]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1257,7 @@ func (x *GetClockRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockRequest.ProtoReflect.Descriptor instead.
 func (*GetClockRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetClockRequest) GetRunId() string {
@@ -811,7 +1290,7 @@ type GetClockResponse struct {
 
 func (x *GetClockResponse) Reset() {
 	*x = GetClockResponse{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +1302,7 @@ func (x *GetClockResponse) String() string {
 func (*GetClockResponse) ProtoMessage() {}
 
 func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[9]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +1315,7 @@ func (x *GetClockResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetClockResponse.ProtoReflect.Descriptor instead.
 func (*GetClockResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetClockResponse) GetReport() *ClockReport {
@@ -864,7 +1343,7 @@ type ProbeClocksRequest struct {
 
 func (x *ProbeClocksRequest) Reset() {
 	*x = ProbeClocksRequest{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -876,7 +1355,7 @@ func (x *ProbeClocksRequest) String() string {
 func (*ProbeClocksRequest) ProtoMessage() {}
 
 func (x *ProbeClocksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[10]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -889,7 +1368,7 @@ func (x *ProbeClocksRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeClocksRequest.ProtoReflect.Descriptor instead.
 func (*ProbeClocksRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ProbeClocksRequest) GetAgents() []string {
@@ -943,7 +1422,7 @@ type ProbeClocksResponse struct {
 
 func (x *ProbeClocksResponse) Reset() {
 	*x = ProbeClocksResponse{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -955,7 +1434,7 @@ func (x *ProbeClocksResponse) String() string {
 func (*ProbeClocksResponse) ProtoMessage() {}
 
 func (x *ProbeClocksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[11]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -968,7 +1447,7 @@ func (x *ProbeClocksResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeClocksResponse.ProtoReflect.Descriptor instead.
 func (*ProbeClocksResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ProbeClocksResponse) GetReport() *ClockReport {
@@ -1001,7 +1480,7 @@ type ClockReport struct {
 
 func (x *ClockReport) Reset() {
 	*x = ClockReport{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1492,7 @@ func (x *ClockReport) String() string {
 func (*ClockReport) ProtoMessage() {}
 
 func (x *ClockReport) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[12]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1505,7 @@ func (x *ClockReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockReport.ProtoReflect.Descriptor instead.
 func (*ClockReport) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClockReport) GetSchema() string {
@@ -1110,7 +1589,7 @@ type ClockHost struct {
 
 func (x *ClockHost) Reset() {
 	*x = ClockHost{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1601,7 @@ func (x *ClockHost) String() string {
 func (*ClockHost) ProtoMessage() {}
 
 func (x *ClockHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[13]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1614,7 @@ func (x *ClockHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockHost.ProtoReflect.Descriptor instead.
 func (*ClockHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClockHost) GetHost() string {
@@ -1230,7 +1709,7 @@ type ClockPoint struct {
 
 func (x *ClockPoint) Reset() {
 	*x = ClockPoint{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1721,7 @@ func (x *ClockPoint) String() string {
 func (*ClockPoint) ProtoMessage() {}
 
 func (x *ClockPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[14]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1734,7 @@ func (x *ClockPoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPoint.ProtoReflect.Descriptor instead.
 func (*ClockPoint) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClockPoint) GetLocalNs() int64 {
@@ -1300,7 +1779,7 @@ type ClockBound struct {
 
 func (x *ClockBound) Reset() {
 	*x = ClockBound{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1791,7 @@ func (x *ClockBound) String() string {
 func (*ClockBound) ProtoMessage() {}
 
 func (x *ClockBound) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[15]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1804,7 @@ func (x *ClockBound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockBound.ProtoReflect.Descriptor instead.
 func (*ClockBound) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClockBound) GetLowNs() int64 {
@@ -1372,7 +1851,7 @@ type ClockPair struct {
 
 func (x *ClockPair) Reset() {
 	*x = ClockPair{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1863,7 @@ func (x *ClockPair) String() string {
 func (*ClockPair) ProtoMessage() {}
 
 func (x *ClockPair) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[16]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1876,7 @@ func (x *ClockPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPair.ProtoReflect.Descriptor instead.
 func (*ClockPair) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClockPair) GetA() uint32 {
@@ -1483,7 +1962,7 @@ type Moment struct {
 
 func (x *Moment) Reset() {
 	*x = Moment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1974,7 @@ func (x *Moment) String() string {
 func (*Moment) ProtoMessage() {}
 
 func (x *Moment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[17]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1987,7 @@ func (x *Moment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Moment.ProtoReflect.Descriptor instead.
 func (*Moment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Moment) GetEvent() uint32 {
@@ -1572,7 +2051,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +2063,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[18]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +2076,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Connection) GetClient() *ConnectionEnd {
@@ -1635,14 +2114,20 @@ type ConnectionEnd struct {
 	States []*State `protobuf:"bytes,6,rep,name=states,proto3" json:"states,omitempty"`
 	// Why states may not be right, or not all of them: what is missing from the record, or
 	// speaks against them; "" if nothing is.
-	StatesDoubt   string `protobuf:"bytes,7,opt,name=states_doubt,json=statesDoubt,proto3" json:"states_doubt,omitempty"`
+	StatesDoubt string `protobuf:"bytes,7,opt,name=states_doubt,json=statesDoubt,proto3" json:"states_doubt,omitempty"`
+	// All names that the socket of this end had, lane and socket first: dup(2) and fork(2)
+	// give it others.
+	Names []*SocketName `protobuf:"bytes,8,rep,name=names,proto3" json:"names,omitempty"`
+	// The address that the socket itself has, where its host translates it before the tap;
+	// "" if it does not.
+	BoundAddress  string `protobuf:"bytes,9,opt,name=bound_address,json=boundAddress,proto3" json:"bound_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ConnectionEnd) Reset() {
 	*x = ConnectionEnd{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1654,7 +2139,7 @@ func (x *ConnectionEnd) String() string {
 func (*ConnectionEnd) ProtoMessage() {}
 
 func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[19]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1667,7 +2152,7 @@ func (x *ConnectionEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConnectionEnd.ProtoReflect.Descriptor instead.
 func (*ConnectionEnd) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ConnectionEnd) GetHost() uint32 {
@@ -1719,6 +2204,73 @@ func (x *ConnectionEnd) GetStatesDoubt() string {
 	return ""
 }
 
+func (x *ConnectionEnd) GetNames() []*SocketName {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *ConnectionEnd) GetBoundAddress() string {
+	if x != nil {
+		return x.BoundAddress
+	}
+	return ""
+}
+
+// SocketName is a name of a socket: names are a lane's own.
+type SocketName struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lane          string                 `protobuf:"bytes,1,opt,name=lane,proto3" json:"lane,omitempty"`
+	Socket        string                 `protobuf:"bytes,2,opt,name=socket,proto3" json:"socket,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SocketName) Reset() {
+	*x = SocketName{}
+	mi := &file_syncline_v1_timeline_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SocketName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SocketName) ProtoMessage() {}
+
+func (x *SocketName) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_timeline_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SocketName.ProtoReflect.Descriptor instead.
+func (*SocketName) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SocketName) GetLane() string {
+	if x != nil {
+		return x.Lane
+	}
+	return ""
+}
+
+func (x *SocketName) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
 // State is a state of one end of a connection, RFC 9293 3.3.2.
 type State struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1739,7 +2291,7 @@ type State struct {
 
 func (x *State) Reset() {
 	*x = State{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1751,7 +2303,7 @@ func (x *State) String() string {
 func (*State) ProtoMessage() {}
 
 func (x *State) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[20]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1764,7 +2316,7 @@ func (x *State) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use State.ProtoReflect.Descriptor instead.
 func (*State) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *State) GetName() string {
@@ -1829,7 +2381,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2393,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[21]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1854,7 +2406,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Segment) GetFromClient() bool {
@@ -1948,7 +2500,7 @@ type Verdict struct {
 
 func (x *Verdict) Reset() {
 	*x = Verdict{}
-	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1960,7 +2512,7 @@ func (x *Verdict) String() string {
 func (*Verdict) ProtoMessage() {}
 
 func (x *Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_timeline_proto_msgTypes[22]
+	mi := &file_syncline_v1_timeline_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1973,7 +2525,7 @@ func (x *Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Verdict.ProtoReflect.Descriptor instead.
 func (*Verdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_timeline_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Verdict) GetExpectation() string {
@@ -2014,9 +2566,10 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x1c\n" +
-	"\treference\x18\x03 \x01(\tR\treference\"H\n" +
+	"\treference\x18\x03 \x01(\tR\treference\"b\n" +
 	"\x13GetTimelineResponse\x121\n" +
-	"\btimeline\x18\x01 \x01(\v2\x15.syncline.v1.TimelineR\btimeline\",\n" +
+	"\btimeline\x18\x01 \x01(\v2\x15.syncline.v1.TimelineR\btimeline\x12\x18\n" +
+	"\abecause\x18\x02 \x01(\tR\abecause\",\n" +
 	"\x13ListVerdictsRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"\xc9\x01\n" +
 	"\x14ListVerdictsResponse\x12\x1e\n" +
@@ -2026,7 +2579,52 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\bverdicts\x18\x02 \x03(\v2\x14.syncline.v1.VerdictR\bverdicts\x12)\n" +
 	"\x10segments_matched\x18\x03 \x01(\rR\x0fsegmentsMatched\x12\x1a\n" +
 	"\bsegments\x18\x04 \x01(\rR\bsegments\x12\x18\n" +
-	"\avariant\x18\x05 \x01(\tR\avariant\"\xba\x04\n" +
+	"\avariant\x18\x05 \x01(\tR\avariant\"-\n" +
+	"\x14ListSummariesRequest\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\"q\n" +
+	"\x15ListSummariesResponse\x12.\n" +
+	"\asummary\x18\x01 \x01(\v2\x14.syncline.v1.SummaryR\asummary\x12(\n" +
+	"\x05story\x18\x02 \x01(\v2\x12.syncline.v1.StoryR\x05story\"\xe4\x03\n" +
+	"\aSummary\x12\x1e\n" +
+	"\n" +
+	"repetition\x18\x01 \x01(\rR\n" +
+	"repetition\x12\x18\n" +
+	"\avariant\x18\x02 \x01(\tR\avariant\x12+\n" +
+	"\x06ruling\x18\x03 \x01(\x0e2\x13.syncline.v1.RulingR\x06ruling\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06events\x18\x05 \x01(\x04R\x06events\x12\x18\n" +
+	"\amoments\x18\x06 \x01(\x04R\amoments\x12 \n" +
+	"\vconnections\x18\a \x03(\tR\vconnections\x121\n" +
+	"\x06phases\x18\b \x03(\v2\x19.syncline.v1.SummaryPhaseR\x06phases\x12\x14\n" +
+	"\x05story\x18\t \x01(\tR\x05story\x12\x1f\n" +
+	"\vstory_doubt\x18\n" +
+	" \x01(\tR\n" +
+	"storyDoubt\x12\x1f\n" +
+	"\vstory_alike\x18\v \x01(\rR\n" +
+	"storyAlike\x12\x1b\n" +
+	"\tstory_all\x18\f \x01(\rR\bstoryAll\x12#\n" +
+	"\rstory_unusual\x18\r \x01(\bR\fstoryUnusual\x12\x18\n" +
+	"\aoddness\x18\x0e \x01(\x01R\aoddness\x12\x1f\n" +
+	"\vodd_because\x18\x0f \x01(\tR\n" +
+	"oddBecause\"\xda\x01\n" +
+	"\fSummaryPhase\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\n" +
+	"connection\x18\x02 \x01(\rH\x00R\n" +
+	"connection\x88\x01\x01\x12\x15\n" +
+	"\x03end\x18\x03 \x01(\rH\x01R\x03end\x88\x01\x01\x12 \n" +
+	"\vnanoseconds\x18\x04 \x01(\x03R\vnanoseconds\x12\x1e\n" +
+	"\berror_ns\x18\x05 \x01(\x03H\x02R\aerrorNs\x88\x01\x01\x12\x14\n" +
+	"\x05whole\x18\x06 \x01(\tR\x05wholeB\r\n" +
+	"\v_connectionB\x06\n" +
+	"\x04_endB\v\n" +
+	"\t_error_ns\"E\n" +
+	"\x05Story\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12,\n" +
+	"\x05lines\x18\x02 \x03(\v2\x16.syncline.v1.StoryLineR\x05lines\"1\n" +
+	"\tStoryLine\x12\x0e\n" +
+	"\x02of\x18\x01 \x01(\tR\x02of\x12\x14\n" +
+	"\x05steps\x18\x02 \x03(\tR\x05steps\"\xba\x04\n" +
 	"\bTimeline\x12\x16\n" +
 	"\x06schema\x18\x01 \x01(\tR\x06schema\x12\x15\n" +
 	"\x06run_id\x18\x02 \x01(\tR\x05runId\x12\x1e\n" +
@@ -2163,7 +2761,7 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"Connection\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06client\x122\n" +
 	"\x06server\x18\x02 \x01(\v2\x1a.syncline.v1.ConnectionEndR\x06server\x120\n" +
-	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\x8b\x02\n" +
+	"\bsegments\x18\x03 \x03(\v2\x14.syncline.v1.SegmentR\bsegments\"\xdf\x02\n" +
 	"\rConnectionEnd\x12\x17\n" +
 	"\x04host\x18\x01 \x01(\rH\x00R\x04host\x88\x01\x01\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
@@ -2171,9 +2769,15 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\x04lane\x18\x04 \x01(\tR\x04lane\x12\x16\n" +
 	"\x06socket\x18\x05 \x01(\tR\x06socket\x12*\n" +
 	"\x06states\x18\x06 \x03(\v2\x12.syncline.v1.StateR\x06states\x12!\n" +
-	"\fstates_doubt\x18\a \x01(\tR\vstatesDoubtB\a\n" +
+	"\fstates_doubt\x18\a \x01(\tR\vstatesDoubt\x12-\n" +
+	"\x05names\x18\b \x03(\v2\x17.syncline.v1.SocketNameR\x05names\x12#\n" +
+	"\rbound_address\x18\t \x01(\tR\fboundAddressB\a\n" +
 	"\x05_hostB\x13\n" +
-	"\x11_initial_sequence\"\x9a\x01\n" +
+	"\x11_initial_sequence\"8\n" +
+	"\n" +
+	"SocketName\x12\x12\n" +
+	"\x04lane\x18\x01 \x01(\tR\x04lane\x12\x16\n" +
+	"\x06socket\x18\x02 \x01(\tR\x06socket\"\x9a\x01\n" +
 	"\x05State\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
 	"\x06moment\x18\x02 \x01(\rH\x00R\x06moment\x88\x01\x01\x12\x14\n" +
@@ -2222,10 +2826,11 @@ const file_syncline_v1_timeline_proto_rawDesc = "" +
 	"\vRULING_PASS\x10\x01\x12\x0f\n" +
 	"\vRULING_FAIL\x10\x02\x12\x16\n" +
 	"\x12RULING_CANNOT_TELL\x10\x03\x12\x19\n" +
-	"\x15RULING_NOT_REPRODUCED\x10\x042\xd5\x02\n" +
+	"\x15RULING_NOT_REPRODUCED\x10\x042\xaf\x03\n" +
 	"\x0fTimelineService\x12P\n" +
 	"\vGetTimeline\x12\x1f.syncline.v1.GetTimelineRequest\x1a .syncline.v1.GetTimelineResponse\x12U\n" +
-	"\fListVerdicts\x12 .syncline.v1.ListVerdictsRequest\x1a!.syncline.v1.ListVerdictsResponse0\x01\x12G\n" +
+	"\fListVerdicts\x12 .syncline.v1.ListVerdictsRequest\x1a!.syncline.v1.ListVerdictsResponse0\x01\x12X\n" +
+	"\rListSummaries\x12!.syncline.v1.ListSummariesRequest\x1a\".syncline.v1.ListSummariesResponse0\x01\x12G\n" +
 	"\bGetClock\x12\x1c.syncline.v1.GetClockRequest\x1a\x1d.syncline.v1.GetClockResponse\x12P\n" +
 	"\vProbeClocks\x12\x1f.syncline.v1.ProbeClocksRequest\x1a .syncline.v1.ProbeClocksResponseB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
@@ -2242,76 +2847,91 @@ func file_syncline_v1_timeline_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_timeline_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_syncline_v1_timeline_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_syncline_v1_timeline_proto_goTypes = []any{
-	(Edge)(0),                    // 0: syncline.v1.Edge
-	(Ruling)(0),                  // 1: syncline.v1.Ruling
-	(*GetTimelineRequest)(nil),   // 2: syncline.v1.GetTimelineRequest
-	(*GetTimelineResponse)(nil),  // 3: syncline.v1.GetTimelineResponse
-	(*ListVerdictsRequest)(nil),  // 4: syncline.v1.ListVerdictsRequest
-	(*ListVerdictsResponse)(nil), // 5: syncline.v1.ListVerdictsResponse
-	(*Timeline)(nil),             // 6: syncline.v1.Timeline
-	(*Transmission)(nil),         // 7: syncline.v1.Transmission
-	(*TimelineEvent)(nil),        // 8: syncline.v1.TimelineEvent
-	(*TimelineHost)(nil),         // 9: syncline.v1.TimelineHost
-	(*GetClockRequest)(nil),      // 10: syncline.v1.GetClockRequest
-	(*GetClockResponse)(nil),     // 11: syncline.v1.GetClockResponse
-	(*ProbeClocksRequest)(nil),   // 12: syncline.v1.ProbeClocksRequest
-	(*ProbeClocksResponse)(nil),  // 13: syncline.v1.ProbeClocksResponse
-	(*ClockReport)(nil),          // 14: syncline.v1.ClockReport
-	(*ClockHost)(nil),            // 15: syncline.v1.ClockHost
-	(*ClockPoint)(nil),           // 16: syncline.v1.ClockPoint
-	(*ClockBound)(nil),           // 17: syncline.v1.ClockBound
-	(*ClockPair)(nil),            // 18: syncline.v1.ClockPair
-	(*Moment)(nil),               // 19: syncline.v1.Moment
-	(*Connection)(nil),           // 20: syncline.v1.Connection
-	(*ConnectionEnd)(nil),        // 21: syncline.v1.ConnectionEnd
-	(*State)(nil),                // 22: syncline.v1.State
-	(*Segment)(nil),              // 23: syncline.v1.Segment
-	(*Verdict)(nil),              // 24: syncline.v1.Verdict
-	(*Event)(nil),                // 25: syncline.v1.Event
-	(*RunHost)(nil),              // 26: syncline.v1.RunHost
+	(Edge)(0),                     // 0: syncline.v1.Edge
+	(Ruling)(0),                   // 1: syncline.v1.Ruling
+	(*GetTimelineRequest)(nil),    // 2: syncline.v1.GetTimelineRequest
+	(*GetTimelineResponse)(nil),   // 3: syncline.v1.GetTimelineResponse
+	(*ListVerdictsRequest)(nil),   // 4: syncline.v1.ListVerdictsRequest
+	(*ListVerdictsResponse)(nil),  // 5: syncline.v1.ListVerdictsResponse
+	(*ListSummariesRequest)(nil),  // 6: syncline.v1.ListSummariesRequest
+	(*ListSummariesResponse)(nil), // 7: syncline.v1.ListSummariesResponse
+	(*Summary)(nil),               // 8: syncline.v1.Summary
+	(*SummaryPhase)(nil),          // 9: syncline.v1.SummaryPhase
+	(*Story)(nil),                 // 10: syncline.v1.Story
+	(*StoryLine)(nil),             // 11: syncline.v1.StoryLine
+	(*Timeline)(nil),              // 12: syncline.v1.Timeline
+	(*Transmission)(nil),          // 13: syncline.v1.Transmission
+	(*TimelineEvent)(nil),         // 14: syncline.v1.TimelineEvent
+	(*TimelineHost)(nil),          // 15: syncline.v1.TimelineHost
+	(*GetClockRequest)(nil),       // 16: syncline.v1.GetClockRequest
+	(*GetClockResponse)(nil),      // 17: syncline.v1.GetClockResponse
+	(*ProbeClocksRequest)(nil),    // 18: syncline.v1.ProbeClocksRequest
+	(*ProbeClocksResponse)(nil),   // 19: syncline.v1.ProbeClocksResponse
+	(*ClockReport)(nil),           // 20: syncline.v1.ClockReport
+	(*ClockHost)(nil),             // 21: syncline.v1.ClockHost
+	(*ClockPoint)(nil),            // 22: syncline.v1.ClockPoint
+	(*ClockBound)(nil),            // 23: syncline.v1.ClockBound
+	(*ClockPair)(nil),             // 24: syncline.v1.ClockPair
+	(*Moment)(nil),                // 25: syncline.v1.Moment
+	(*Connection)(nil),            // 26: syncline.v1.Connection
+	(*ConnectionEnd)(nil),         // 27: syncline.v1.ConnectionEnd
+	(*SocketName)(nil),            // 28: syncline.v1.SocketName
+	(*State)(nil),                 // 29: syncline.v1.State
+	(*Segment)(nil),               // 30: syncline.v1.Segment
+	(*Verdict)(nil),               // 31: syncline.v1.Verdict
+	(*Event)(nil),                 // 32: syncline.v1.Event
+	(*RunHost)(nil),               // 33: syncline.v1.RunHost
 }
 var file_syncline_v1_timeline_proto_depIdxs = []int32{
-	6,  // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
-	24, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
-	9,  // 2: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
-	19, // 3: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
-	20, // 4: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
-	24, // 5: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
-	8,  // 6: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
-	7,  // 7: syncline.v1.Timeline.others:type_name -> syncline.v1.Transmission
-	23, // 8: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
-	25, // 9: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
-	26, // 10: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
-	14, // 11: syncline.v1.GetClockResponse.report:type_name -> syncline.v1.ClockReport
-	14, // 12: syncline.v1.ProbeClocksResponse.report:type_name -> syncline.v1.ClockReport
-	15, // 13: syncline.v1.ClockReport.hosts:type_name -> syncline.v1.ClockHost
-	18, // 14: syncline.v1.ClockReport.pairs:type_name -> syncline.v1.ClockPair
-	16, // 15: syncline.v1.ClockHost.points:type_name -> syncline.v1.ClockPoint
-	25, // 16: syncline.v1.ClockHost.changes:type_name -> syncline.v1.Event
-	17, // 17: syncline.v1.ClockPoint.all:type_name -> syncline.v1.ClockBound
-	17, // 18: syncline.v1.ClockPoint.probes:type_name -> syncline.v1.ClockBound
-	17, // 19: syncline.v1.ClockPoint.segments:type_name -> syncline.v1.ClockBound
-	0,  // 20: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
-	21, // 21: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
-	21, // 22: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
-	23, // 23: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
-	22, // 24: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
-	1,  // 25: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
-	2,  // 26: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
-	4,  // 27: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
-	10, // 28: syncline.v1.TimelineService.GetClock:input_type -> syncline.v1.GetClockRequest
-	12, // 29: syncline.v1.TimelineService.ProbeClocks:input_type -> syncline.v1.ProbeClocksRequest
-	3,  // 30: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
-	5,  // 31: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
-	11, // 32: syncline.v1.TimelineService.GetClock:output_type -> syncline.v1.GetClockResponse
-	13, // 33: syncline.v1.TimelineService.ProbeClocks:output_type -> syncline.v1.ProbeClocksResponse
-	30, // [30:34] is the sub-list for method output_type
-	26, // [26:30] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	12, // 0: syncline.v1.GetTimelineResponse.timeline:type_name -> syncline.v1.Timeline
+	31, // 1: syncline.v1.ListVerdictsResponse.verdicts:type_name -> syncline.v1.Verdict
+	8,  // 2: syncline.v1.ListSummariesResponse.summary:type_name -> syncline.v1.Summary
+	10, // 3: syncline.v1.ListSummariesResponse.story:type_name -> syncline.v1.Story
+	1,  // 4: syncline.v1.Summary.ruling:type_name -> syncline.v1.Ruling
+	9,  // 5: syncline.v1.Summary.phases:type_name -> syncline.v1.SummaryPhase
+	11, // 6: syncline.v1.Story.lines:type_name -> syncline.v1.StoryLine
+	15, // 7: syncline.v1.Timeline.hosts:type_name -> syncline.v1.TimelineHost
+	25, // 8: syncline.v1.Timeline.moments:type_name -> syncline.v1.Moment
+	26, // 9: syncline.v1.Timeline.connections:type_name -> syncline.v1.Connection
+	31, // 10: syncline.v1.Timeline.verdicts:type_name -> syncline.v1.Verdict
+	14, // 11: syncline.v1.Timeline.events:type_name -> syncline.v1.TimelineEvent
+	13, // 12: syncline.v1.Timeline.others:type_name -> syncline.v1.Transmission
+	30, // 13: syncline.v1.Transmission.segment:type_name -> syncline.v1.Segment
+	32, // 14: syncline.v1.TimelineEvent.event:type_name -> syncline.v1.Event
+	33, // 15: syncline.v1.TimelineHost.host:type_name -> syncline.v1.RunHost
+	20, // 16: syncline.v1.GetClockResponse.report:type_name -> syncline.v1.ClockReport
+	20, // 17: syncline.v1.ProbeClocksResponse.report:type_name -> syncline.v1.ClockReport
+	21, // 18: syncline.v1.ClockReport.hosts:type_name -> syncline.v1.ClockHost
+	24, // 19: syncline.v1.ClockReport.pairs:type_name -> syncline.v1.ClockPair
+	22, // 20: syncline.v1.ClockHost.points:type_name -> syncline.v1.ClockPoint
+	32, // 21: syncline.v1.ClockHost.changes:type_name -> syncline.v1.Event
+	23, // 22: syncline.v1.ClockPoint.all:type_name -> syncline.v1.ClockBound
+	23, // 23: syncline.v1.ClockPoint.probes:type_name -> syncline.v1.ClockBound
+	23, // 24: syncline.v1.ClockPoint.segments:type_name -> syncline.v1.ClockBound
+	0,  // 25: syncline.v1.Moment.edge:type_name -> syncline.v1.Edge
+	27, // 26: syncline.v1.Connection.client:type_name -> syncline.v1.ConnectionEnd
+	27, // 27: syncline.v1.Connection.server:type_name -> syncline.v1.ConnectionEnd
+	30, // 28: syncline.v1.Connection.segments:type_name -> syncline.v1.Segment
+	29, // 29: syncline.v1.ConnectionEnd.states:type_name -> syncline.v1.State
+	28, // 30: syncline.v1.ConnectionEnd.names:type_name -> syncline.v1.SocketName
+	1,  // 31: syncline.v1.Verdict.ruling:type_name -> syncline.v1.Ruling
+	2,  // 32: syncline.v1.TimelineService.GetTimeline:input_type -> syncline.v1.GetTimelineRequest
+	4,  // 33: syncline.v1.TimelineService.ListVerdicts:input_type -> syncline.v1.ListVerdictsRequest
+	6,  // 34: syncline.v1.TimelineService.ListSummaries:input_type -> syncline.v1.ListSummariesRequest
+	16, // 35: syncline.v1.TimelineService.GetClock:input_type -> syncline.v1.GetClockRequest
+	18, // 36: syncline.v1.TimelineService.ProbeClocks:input_type -> syncline.v1.ProbeClocksRequest
+	3,  // 37: syncline.v1.TimelineService.GetTimeline:output_type -> syncline.v1.GetTimelineResponse
+	5,  // 38: syncline.v1.TimelineService.ListVerdicts:output_type -> syncline.v1.ListVerdictsResponse
+	7,  // 39: syncline.v1.TimelineService.ListSummaries:output_type -> syncline.v1.ListSummariesResponse
+	17, // 40: syncline.v1.TimelineService.GetClock:output_type -> syncline.v1.GetClockResponse
+	19, // 41: syncline.v1.TimelineService.ProbeClocks:output_type -> syncline.v1.ProbeClocksResponse
+	37, // [37:42] is the sub-list for method output_type
+	32, // [32:37] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_timeline_proto_init() }
@@ -2321,21 +2941,22 @@ func file_syncline_v1_timeline_proto_init() {
 	}
 	file_syncline_v1_event_proto_init()
 	file_syncline_v1_run_proto_init()
-	file_syncline_v1_timeline_proto_msgTypes[5].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[7].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[11].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[13].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[15].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[17].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[19].OneofWrappers = []any{}
-	file_syncline_v1_timeline_proto_msgTypes[20].OneofWrappers = []any{}
 	file_syncline_v1_timeline_proto_msgTypes[21].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[23].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[25].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[27].OneofWrappers = []any{}
+	file_syncline_v1_timeline_proto_msgTypes[28].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_timeline_proto_rawDesc), len(file_syncline_v1_timeline_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   23,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	TimelineService_GetTimeline_FullMethodName  = "/syncline.v1.TimelineService/GetTimeline"
-	TimelineService_ListVerdicts_FullMethodName = "/syncline.v1.TimelineService/ListVerdicts"
-	TimelineService_GetClock_FullMethodName     = "/syncline.v1.TimelineService/GetClock"
-	TimelineService_ProbeClocks_FullMethodName  = "/syncline.v1.TimelineService/ProbeClocks"
+	TimelineService_GetTimeline_FullMethodName   = "/syncline.v1.TimelineService/GetTimeline"
+	TimelineService_ListVerdicts_FullMethodName  = "/syncline.v1.TimelineService/ListVerdicts"
+	TimelineService_ListSummaries_FullMethodName = "/syncline.v1.TimelineService/ListSummaries"
+	TimelineService_GetClock_FullMethodName      = "/syncline.v1.TimelineService/GetClock"
+	TimelineService_ProbeClocks_FullMethodName   = "/syncline.v1.TimelineService/ProbeClocks"
 )
 
 // TimelineServiceClient is the client API for TimelineService service.
@@ -36,6 +37,9 @@ type TimelineServiceClient interface {
 	GetTimeline(ctx context.Context, in *GetTimelineRequest, opts ...grpc.CallOption) (*GetTimelineResponse, error)
 	// ListVerdicts judges every repetition of a run, in order.
 	ListVerdicts(ctx context.Context, in *ListVerdictsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListVerdictsResponse], error)
+	// ListSummaries tells every repetition of a run in short, in order, and how far each is
+	// from the others.
+	ListSummaries(ctx context.Context, in *ListSummariesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSummariesResponse], error)
 	// GetClock says how the clocks of a run were, at any moment of it.
 	GetClock(ctx context.Context, in *GetClockRequest, opts ...grpc.CallOption) (*GetClockResponse, error)
 	// ProbeClocks measures the clocks of agents now, without a run.
@@ -79,6 +83,25 @@ func (c *timelineServiceClient) ListVerdicts(ctx context.Context, in *ListVerdic
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TimelineService_ListVerdictsClient = grpc.ServerStreamingClient[ListVerdictsResponse]
 
+func (c *timelineServiceClient) ListSummaries(ctx context.Context, in *ListSummariesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListSummariesResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &TimelineService_ServiceDesc.Streams[1], TimelineService_ListSummaries_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ListSummariesRequest, ListSummariesResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TimelineService_ListSummariesClient = grpc.ServerStreamingClient[ListSummariesResponse]
+
 func (c *timelineServiceClient) GetClock(ctx context.Context, in *GetClockRequest, opts ...grpc.CallOption) (*GetClockResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetClockResponse)
@@ -110,6 +133,9 @@ type TimelineServiceServer interface {
 	GetTimeline(context.Context, *GetTimelineRequest) (*GetTimelineResponse, error)
 	// ListVerdicts judges every repetition of a run, in order.
 	ListVerdicts(*ListVerdictsRequest, grpc.ServerStreamingServer[ListVerdictsResponse]) error
+	// ListSummaries tells every repetition of a run in short, in order, and how far each is
+	// from the others.
+	ListSummaries(*ListSummariesRequest, grpc.ServerStreamingServer[ListSummariesResponse]) error
 	// GetClock says how the clocks of a run were, at any moment of it.
 	GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error)
 	// ProbeClocks measures the clocks of agents now, without a run.
@@ -129,6 +155,9 @@ func (UnimplementedTimelineServiceServer) GetTimeline(context.Context, *GetTimel
 }
 func (UnimplementedTimelineServiceServer) ListVerdicts(*ListVerdictsRequest, grpc.ServerStreamingServer[ListVerdictsResponse]) error {
 	return status.Error(codes.Unimplemented, "method ListVerdicts not implemented")
+}
+func (UnimplementedTimelineServiceServer) ListSummaries(*ListSummariesRequest, grpc.ServerStreamingServer[ListSummariesResponse]) error {
+	return status.Error(codes.Unimplemented, "method ListSummaries not implemented")
 }
 func (UnimplementedTimelineServiceServer) GetClock(context.Context, *GetClockRequest) (*GetClockResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetClock not implemented")
@@ -185,6 +214,17 @@ func _TimelineService_ListVerdicts_Handler(srv interface{}, stream grpc.ServerSt
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type TimelineService_ListVerdictsServer = grpc.ServerStreamingServer[ListVerdictsResponse]
+
+func _TimelineService_ListSummaries_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ListSummariesRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(TimelineServiceServer).ListSummaries(m, &grpc.GenericServerStream[ListSummariesRequest, ListSummariesResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type TimelineService_ListSummariesServer = grpc.ServerStreamingServer[ListSummariesResponse]
 
 func _TimelineService_GetClock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetClockRequest)
@@ -246,6 +286,11 @@ var TimelineService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ListVerdicts",
 			Handler:       _TimelineService_ListVerdicts_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ListSummaries",
+			Handler:       _TimelineService_ListSummaries_Handler,
 			ServerStreams: true,
 		},
 	},

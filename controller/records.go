@@ -1,0 +1,56 @@
+package controller
+
+import (
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"syncline/controller/store"
+	synclinev1 "syncline/proto/syncline/v1"
+)
+
+// keeper keeps runs and their events: the store of a controller, or a bundle.
+type keeper interface {
+	Run(id string) (store.Run, bool)
+	// Runs are all, the newest first.
+	Runs() []store.Run
+	// Chunks yields the chunks of a run in the order of (agent, incarnation, sequence).
+	Chunks(id string, yield func(store.Chunk) error) error
+}
+
+var _ keeper = (*store.Store)(nil)
+
+// records are runs as they are looked at, wherever they are kept. Its methods are safe
+// for concurrent use if those of the keeper are.
+type records struct {
+	keeper
+	cache *timelines
+	// version is that of this program, which bundles name as their writer.
+	version string
+}
+
+func newRecords(k keeper, version string) *records {
+	return &records{keeper: k, cache: newTimelines(k), version: version}
+}
+
+// find is a run, or the status that operators get if there is none.
+func (r *records) find(id string) (store.Run, error) {
+	run, ok := r.Run(id)
+	if !ok {
+		return store.Run{}, status.Errorf(codes.NotFound, "no run %q; `syncline get runs` lists them", id)
+	}
+	return run, nil
+}
+
+// runReader answers what operators ask of runs that exist: the part of RunService that
+// needs no agents.
+type runReader struct {
+	synclinev1.UnimplementedRunServiceServer
+	records *records
+}
+
+// timelineReader answers operators about runs as they are looked at: the part of
+// TimelineService that needs no agents.
+type timelineReader struct {
+	synclinev1.UnimplementedTimelineServiceServer
+	records *records
+}

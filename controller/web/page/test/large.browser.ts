@@ -1,0 +1,95 @@
+/**
+ * How long large pages take. The figures are printed; the limits are wide, because the
+ * machine may be busy with other things, and only tell when something is wrong.
+ */
+import { statSync } from 'node:fs';
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { launch, Opened } from './page';
+
+const reports = inject('reports');
+let browser: Browser;
+
+beforeAll(async () => {
+  browser = await launch();
+});
+afterAll(() => browser.close());
+
+function told(what: string, ms: number): void {
+  console.info(`${what}: ${ms.toFixed(0)} ms`);
+}
+
+/** How long frames take while a page scrolls, ms: the median and the 95th of a hundred. */
+async function frames(page: Page, selector: string): Promise<{ median: number; p95: number }> {
+  const times = await page.locator(selector).evaluate((el) => new Promise<number[]>((done) => {
+    const list: number[] = [];
+    let last = performance.now();
+    const step = () => {
+      const now = performance.now();
+      list.push(now - last);
+      last = now;
+      el.scrollTop += 97;
+      if (list.length < 100) requestAnimationFrame(step);
+      else done(list.sort((a, b) => a - b));
+    };
+    requestAnimationFrame(step);
+  }));
+  return { median: times[50]!, p95: times[95]! };
+}
+
+test('a run of 1,000 repetitions', async () => {
+  const open = await Opened.open(browser, reports.many);
+  const { page } = open;
+  told(`1,000 repetitions (${(statSync(reports.many).size / 1e6).toFixed(2)} MB) open`, open.took);
+  expect(open.took).toBeLessThan(10_000);
+  expect(await page.title()).toContain('@58');
+  await page.keyboard.press('r');
+  await expect.poll(() => page.locator('#panel-repetitions [role=option]').count()).toBeGreaterThan(5);
+  expect(await page.locator('#panel-repetitions [role=option]').count()).toBeLessThan(100);
+  const { median, p95 } = await frames(page, '#panel-repetitions [role=listbox]');
+  console.info(`scrolling them: ${median.toFixed(1)} ms a frame, 95 % under ${p95.toFixed(1)}`);
+  const began = performance.now();
+  await page.keyboard.press('p');
+  await page.locator('#panel-statistics svg.plot .curve').first().waitFor();
+  told('its statistics', performance.now() - began);
+  await page.keyboard.press('o');
+  await expect.poll(() => page.locator('#panel-compare .progress').textContent(), { timeout: 20_000 }).toMatch(/^\d+ of .*\d repetitions/);
+  await page.keyboard.press('c');
+  await page.locator('#panel-clocks svg.plot .band').waitFor();
+  expect(await page.locator('#panel-clocks svg.plot .sample').count()).toBeGreaterThan(100);
+  await page.getByText('less the steady rate').click();
+  expect(open.wrongs).toEqual([]);
+  await open.close();
+});
+
+test('a repetition of 100,000 events', async () => {
+  const open = await Opened.open(browser, reports.long);
+  const { page } = open;
+  told(`100,000 events (${(statSync(reports.long).size / 1e6).toFixed(2)} MB) open`, open.took);
+  expect(open.took).toBeLessThan(15_000);
+  await page.keyboard.press('e');
+  const rows = page.locator('#panel-events .sheet .line');
+  await expect.poll(() => rows.count()).toBeGreaterThan(8);
+  expect(await rows.count()).toBeLessThan(200);
+  const filter = async (text: string) => {
+    const began = performance.now();
+    await page.locator('#filter').fill(text);
+    await page.waitForFunction(() => /of 1\d\d,\d\d\d$/.test(document.querySelector('#filter-count')?.textContent ?? ''));
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+    return performance.now() - began;
+  };
+  const byFlags = await filter('flags:SYN');
+  told('the first filter', byFlags);
+  const byText = await filter('flags:SYN mss');
+  told('another, by text', byText);
+  expect(byFlags).toBeLessThan(15_000);
+  expect(byText).toBeLessThan(15_000);
+  await page.locator('#filter').fill('');
+  const { median, p95 } = await frames(page, '#panel-events [role=grid]');
+  console.info(`scrolling its table: ${median.toFixed(1)} ms a frame, 95 % under ${p95.toFixed(1)}`);
+  await page.locator('#panel-events [role=grid]').focus();
+  await page.keyboard.press('End');
+  await expect.poll(() => page.locator('#panel-events .line.selected').count()).toBe(1);
+  expect(open.wrongs).toEqual([]);
+  await open.close();
+});
