@@ -82,7 +82,7 @@ type clue struct {
 
 // inferStates fills in the states of every end.
 func (a *assembly) inferStates() {
-	a.dumps = a.lastDumps()
+	a.dumps, a.lastDumpOf = a.lastDumps()
 	a.blind = make([]string, len(a.t.Hosts))
 	for h := range a.blind {
 		a.blind[h] = a.blindness(h)
