@@ -21,7 +21,7 @@ type claims struct {
 	// births are when the sockets of accepted connections were born, as far as kernels traced
 	// that.
 	births map[dumpKey][]clock.Local
-	conns []*conn
+	conns  []*conn
 	// byFlow finds them by their addresses, in the order in which they were opened.
 	byFlow map[flowKey][]*conn
 	// of is the answer: the end that a call worked on.
