@@ -30,6 +30,8 @@ type assembly struct {
 	blindEnds  map[EndRef]string
 	dumps      []int
 	lastDumpOf map[dumpKey]int
+	// between lists the ends of a host by the two addresses that they are between.
+	between map[dumpKey][]EndRef
 	// disputed says of ends why nobody can tell which socket's traces are theirs.
 	disputed map[EndRef]string
 	// tracing is, by host, whether its kernel's transitions are on record.
