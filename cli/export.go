@@ -79,7 +79,7 @@ func (a *app) export(ctx context.Context, s *subject, opts exportOptions) error 
 		if err := s.download(ctx, f); err != nil {
 			return err
 		}
-		return readBack(f)
+		return readBack(ctx, f)
 	})
 	if err != nil {
 		return err
@@ -110,10 +110,13 @@ func (s *subject) download(ctx context.Context, w io.Writer) error {
 }
 
 // readBack opens what was written as any reader will.
-func readBack(f *os.File) error {
+func readBack(ctx context.Context, f *os.File) error {
 	info, err := f.Stat()
 	if err == nil {
-		_, err = controller.OpenArchive(f, info.Size(), Version)
+		_, err = controller.OpenArchive(&interruptible{ctx, f}, info.Size(), Version)
+	}
+	if err != nil && ctx.Err() != nil {
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted while what was written was read back")}
 	}
 	if err != nil {
 		return &exitError{code: exitInconclusive, err: fmt.Errorf("read back what was written: %w", err)}
