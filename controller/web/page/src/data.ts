@@ -48,7 +48,9 @@ export interface Run {
   experiment: string;
   /** The experiment's file, as text; empty if it is not on record. */
   source: string;
-  /** The command that shows this run on a terminal. */
+  /** How commands call it: by its id, or by the path of its bundle. Not quoted for a shell. */
+  name: string;
+  /** The command that shows this run on a terminal; a shell reads it as it is. */
   command: string;
   /** "sealed", "failed", "cancelled"; reason says why for the latter two. */
   state: string;

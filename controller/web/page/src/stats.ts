@@ -1,7 +1,7 @@
 /** The phases over all repetitions: a table of all, and a picture of the one that is chosen. */
 import type { App, Change, Panel } from './app';
 import type { PhaseStatistics, Ruling } from './data';
-import { make, tableOf } from './elements';
+import { make, say, tableOf } from './elements';
 import { plusMinus, span } from './time';
 import { fewest, intervalWords, pictureOf, type Series } from './stats_picture';
 import { hasInterval } from './stats_math';
@@ -97,8 +97,8 @@ export class StatisticsPanel implements Panel {
 
   private show(): void {
     const { group } = this;
-    this.heading.textContent = group?.title ?? (this.groups.length === 0 ? 'No phase of this run has a length.' : 'This variant has no phase of that name.');
-    this.meaning.textContent = group?.meaning ?? '';
+    say(this.heading, group?.title ?? (this.groups.length === 0 ? 'No phase of this run has a length.' : 'This variant has no phase of that name.'));
+    say(this.meaning, group?.meaning ?? '');
     this.asTable.hidden = group === undefined;
     if (group === undefined) {
       this.picture.replaceChildren();

@@ -114,8 +114,11 @@ export class Ladder implements Panel {
       this.refit();
     }
     const { range } = app.view;
-    if (change.has('range') && range !== this.ownRange && range !== null) {
-      this.showRange(range);
+    if (change.has('range') && range !== this.ownRange) {
+      // Someone else's: what is still to be told of an earlier move would undo it.
+      clearTimeout(this.rangeTimer);
+      this.ownRange = null;
+      this.start();
     }
     if (any('selected', 'data')) {
       this.followSelection(change.has('selected'));
