@@ -102,7 +102,7 @@ func readRun(ctx context.Context, s *subject) (*reported, error) {
 	r.head = web.Run{
 		ID: r.run.Id, Experiment: r.run.Experiment, Source: string(answer.Source), Name: s.name,
 		Command: shellCommand("syncline", "ladder", s.name),
-		State: enumWord(r.run.State.String(), "RUN_STATE_"), Reason: r.run.Reason,
+		State:   enumWord(r.run.State.String(), "RUN_STATE_"), Reason: r.run.Reason,
 		Incomplete: r.run.Incomplete, Warnings: r.run.Warnings, Reference: int(r.clock.GetReference()),
 		Ruling: r.ruling().String(), Hosts: r.hosts(),
 	}
