@@ -96,3 +96,33 @@ test('a repetition of 100,000 events', async () => {
   expect(open.wrongs).toEqual([]);
   await open.close();
 });
+
+test('eighty runs in one page', async () => {
+  const open = await Opened.open(browser, reports.runs, { counted: true });
+  const { page } = open;
+  const [began, busy] = [performance.now(), await open.cpu()];
+  await page.keyboard.press('p');
+  await page.locator('#panel-statistics table.long button').first().waitFor();
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  const own = (await open.cpu()) - busy;
+  console.info(`statistics of 80 runs: ${(performance.now() - began).toFixed(0)} ms, busy for ${own.toFixed(0)}`);
+  expect(own).toBeLessThan(1_500);
+  const table = page.locator('#panel-statistics table.long');
+  const rows = table.locator('tr[aria-rowindex]');
+  expect(await rows.count()).toBeLessThan(200);
+  const all = Number(await table.getAttribute('aria-rowcount'));
+  expect(all).toBeGreaterThan(500);
+  // All are as high as they are taken to be, and the last one comes into sight.
+  const heights = await rows.evaluateAll((list) => list.slice(1).map((r) => r.getBoundingClientRect().height));
+  expect([...new Set(heights.map((h) => Math.round(h * 4) / 4))]).toEqual([24]);
+  const panel = page.locator('#panel-statistics');
+  await panel.evaluate((el) => { el.scrollTop = el.scrollHeight; });
+  await expect.poll(() => rows.last().getAttribute('aria-rowindex')).toBe(String(all));
+  expect(await rows.count()).toBeLessThan(200);
+  const last = page.locator('#panel-statistics svg.plot .strip').last();
+  await last.scrollIntoViewIfNeeded();
+  await expect.poll(() => last.locator('.point').count()).toBe(100);
+  expect(await page.locator('#panel-statistics svg.plot .point').count()).toBeLessThan(80 * 100);
+  expect(open.wrongs).toEqual([]);
+  await open.close();
+});
