@@ -34,7 +34,11 @@ func (b *ladderer) summarize(causes *Causality) {
 		b.l.Summary = append(b.l.Summary, text+reset)
 	}
 	if more := told - summaryMost; more > 0 {
-		b.l.Summary = append(b.l.Summary, countOf(more, "more connection")+": choose with --conn.")
+		text := countOf(more, "more connection")
+		if b.opts.Choosing != "" {
+			text += ": " + b.opts.Choosing
+		}
+		b.l.Summary = append(b.l.Summary, text+".")
 	}
 	if text := b.longestBlocked(causes); text != "" {
 		b.l.Summary = append(b.l.Summary, text)

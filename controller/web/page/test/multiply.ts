@@ -80,6 +80,23 @@ export function farApart(html: string): string {
   return withBlocks(html, [{ ...head, runs: [{ ...head.runs[0]!, phases }] }, ...blocks.slice(1)]);
 }
 
+/** A page of so many runs: the one that there is, again and again, with lengths of its own each. */
+export function manyRuns(html: string, count: number): string {
+  const blocks = blocksOf(html);
+  const head = blocks[0] as PackedPage;
+  const [model] = head.runs;
+  const [read] = readPage(head).runs;
+  if (model === undefined || read === undefined) throw new Error('the page has no run');
+  const runs = Array.from({ length: count }, (_, k) => ({
+    ...model, id: `${model.id}-${k + 1}`, name: `${model.name}-${k + 1}`,
+    phases: read.phases.map((p, j) => {
+      const values = Array.from({ length: 100 }, (_, i) => ({ repetition: read.repetitions[i % read.repetitions.length]!.n, connection: 1, ns: Math.round((p.median + 1000) * (1 + 0.2 * noise(i + 131 * k + j))), err: p.err }));
+      return { ...p, n: values.length, values: tableOf(values) };
+    }),
+  }));
+  return withBlocks(html, [{ ...head, runs }, ...blocks.slice(1)]);
+}
+
 /** One repetition of so many moments: its own, one after the other, again and again. */
 export function longRepetition(html: string, count: number): string {
   const blocks = blocksOf(html);
