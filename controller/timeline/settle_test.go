@@ -17,7 +17,7 @@ func TestSettledTimelines(t *testing.T) {
 		RunID: tl.RunID, Repetition: tl.Repetition, Hosts: tl.Hosts, Reference: tl.Reference, Zero: tl.Zero, Clocks: tl.Clocks,
 		Moments: tl.Moments, Connections: tl.Connections, Others: tl.Others,
 	}
-	if hand.Causes() == hand.Causes() {
+	if first := hand.Causes(); first == hand.Causes() {
 		t.Error("who caused what in a timeline that may change is told from what it was before")
 	}
 	var before [][2]bool
