@@ -302,6 +302,8 @@ describe('names of others', () => {
         expect(seen.body).toBeGreaterThan(250);
         expect(seen.title.length).toBeLessThan(300);
       }
+      const heads = await page.locator('.lane-head').evaluateAll((all) => all.map((h) => h.getBoundingClientRect()).map((b) => [b.left, b.right] as const));
+      for (let i = 1; i < heads.length; i++) expect(heads[i]![0]).toBeGreaterThanOrEqual(heads[i - 1]![1]);
       // A command has the very name, for a shell.
       const command = await page.locator('#panel-copy code').first().textContent();
       expect(command).toContain(name.startsWith('\u202e') ? "$'\\342\\200\\256gnp.exe" : name);
