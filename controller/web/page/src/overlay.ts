@@ -2,6 +2,7 @@
 import type { App, Change, Panel } from './app';
 import type { Overview, Repetition, Run } from './data';
 import { make, say } from './elements';
+import { fitText } from './ladder/pack';
 import { Latest } from './latest';
 import { compare, type Line, mostChanges } from './overlay_diff';
 import { type Frame, frameOf, nearest, paintOverlay, type Trace, traceOf } from './overlay_picture';
@@ -38,7 +39,7 @@ export class ComparePanel implements Panel {
 
   mount(el: HTMLElement, app: App): void {
     this.app = app;
-    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${r.id} · ${r.experiment}`)));
+    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${fitText(r.id, 40)} · ${fitText(r.experiment, 40)}`)));
     this.run.hidden = app.page.runs.length < 2;
     el.append(
       make('h3', {}, 'All repetitions over each other'), this.canvas, this.progress, this.orders,

@@ -97,6 +97,22 @@ export function manyRuns(html: string, count: number): string {
   return withBlocks(html, [{ ...head, runs }, ...blocks.slice(1)]);
 }
 
+/** The same page, in which all that others have named is called so. */
+export function named(html: string, name: string): string {
+  const blocks = blocksOf(html);
+  const head = blocks[0] as PackedPage;
+  const run = head.runs[0]!;
+  const [o] = readPage(head).runs[0]!.repetitions;
+  const list = blocks[o!.block] as PackedRepetition[];
+  const all = (t: Table, columns: readonly string[]): Table => ({ ...t, columns: Object.fromEntries(Object.entries(t.columns).map(([k, v]) => [k, columns.includes(k) ? v.map(() => name) : v])) });
+  const changed = list.map((r) => ({
+    ...r, summary: [name, `${name}: 3 ms`], moments: all(r.moments, ['text', 'lane']),
+    layout: { ...r.layout, lanes: r.layout.lanes.map((l) => ({ ...l, name, agent: name, roles: [name] })), brackets: all(r.layout.brackets, ['call', 'result', 'role', 'remark']) },
+  }));
+  const runs = [{ ...run, id: name, name, experiment: name, reason: name, hosts: run.hosts.map((h) => ({ ...h, name, agent: name, kernel: name })) }];
+  return withBlocks(html, blocks.map((b, i) => (i === 0 ? { ...head, runs } : i === o!.block ? changed : b)));
+}
+
 /** One repetition of so many moments: its own, one after the other, again and again. */
 export function longRepetition(html: string, count: number): string {
   const blocks = blocksOf(html);

@@ -1,8 +1,9 @@
 /** What a person does with a page, step by step, and that it keeps to itself. */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { named as renamed } from './multiply';
 import { launch, Opened } from './page';
 
 const reports = inject('reports');
@@ -280,6 +281,38 @@ describe('two runs in one page', () => {
     expect(open.wrongs).toEqual([]);
     await open.close();
   });
+});
+
+describe('names of others', () => {
+  const names = { 'turns directions': '\u202egnp.exe \u2066x', 'is very long': 'long'.repeat(1250), 'runs from right to left': '\u05d0\u05d1\u05d2 7' };
+  for (const [what, name] of Object.entries(names)) {
+    test(`that one ${what} moves nothing`, async () => {
+      const file = join(dirname(reports.small), 'named.html');
+      writeFileSync(file, renamed(readFileSync(reports.small, 'utf8'), name));
+      open = await Opened.open(browser, file);
+      const { page } = open;
+      for (const key of ['e', 'r', 'p', 'm', 'o', 'c', 'C']) {
+        await page.keyboard.press(key);
+        const seen = await page.evaluate(() => ({
+          text: document.body.innerText, wide: document.documentElement.scrollWidth, room: innerWidth,
+          body: document.querySelector('.ladder-body')!.getBoundingClientRect().height, title: document.title,
+        }));
+        expect(seen.text + seen.title).not.toMatch(/[\u202a-\u202e\u2066\u2067]/);
+        expect(seen.wide).toBeLessThanOrEqual(seen.room);
+        expect(seen.body).toBeGreaterThan(250);
+        expect(seen.title.length).toBeLessThan(300);
+      }
+      const heads = await page.locator('.lane-head').evaluateAll((all) => all.map((h) => h.getBoundingClientRect()).map((b) => [b.left, b.right] as const));
+      for (let i = 1; i < heads.length; i++) expect(heads[i]![0]).toBeGreaterThanOrEqual(heads[i - 1]![1]);
+      // A command has the very name, for a shell.
+      const command = await page.locator('#panel-copy code').first().textContent();
+      expect(command).toContain(name.startsWith('\u202e') ? "$'\\342\\200\\256gnp.exe" : name);
+      if (name.startsWith('\u05d0')) expect(await page.locator('header .run bdi').first().textContent()).toBe('\u05d0\u05d1\u05d2');
+      await picture(`name-${what.replaceAll(' ', '-')}`);
+      expect(open.wrongs).toEqual([]);
+      await open.close();
+    });
+  }
 });
 
 describe('every phase has its picture', () => {
