@@ -23,7 +23,7 @@ var few = []string{"half-close", "nat-ports", "udp-refused"}
 // and drift as fast as any: every repetition passes as it does without, no packet of it
 // arrives before it left, and the truth is within the ± of every moment.
 func TestLibraryWithLyingClocks(t *testing.T) {
-	q := newQueue(side)
+	q := newQueue()
 	for _, s := range longestFirst() {
 		if *clocksLibrary == 0 && !slices.Contains(few, s.Name) {
 			continue

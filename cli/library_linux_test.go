@@ -31,10 +31,6 @@ var (
 // be enough in the test of every day: what takes long mostly waits.
 const slow = 3 * time.Second
 
-// patient is the time limit of a repetition from which on a scenario is one that waits for
-// timers.
-const patient = 10 * time.Second
-
 // wreck is one deliberate break of a scenario: a change of its file that must make it
 // fail or not be reproduced. testdata/breaks/NAME.yaml lists those of a scenario.
 type wreck struct {
@@ -71,13 +67,9 @@ func wrecks(t testing.TB, name string) []wreck {
 // in the middle, and its agents killed in the middle of another run, it is undone. After
 // each of these every host is as it was.
 func TestLibrary(t *testing.T) {
-	works, waits := newQueue(side), newQueue(beside)
+	q := newQueue()
 	for _, s := range longestFirst() {
 		t.Run(s.Name, func(t *testing.T) {
-			q := works
-			if limit(s.Name) >= patient {
-				q = waits
-			}
 			enter, leave := q.join()
 			t.Parallel()
 			enter()
@@ -128,19 +120,17 @@ func TestLibrary(t *testing.T) {
 // longestFirst are the scenarios of the library, those first that may take the longest:
 // they mostly wait, and the others run meanwhile.
 func longestFirst() []experiment.Scenario {
+	limit := func(name string) time.Duration {
+		source, _ := experiment.Open(name)
+		exp, err := experiment.Parse(source, experiment.Options{FileName: name})
+		if err != nil {
+			return 0 // the test of that scenario says so
+		}
+		return exp.Repeat.Timeout
+	}
 	all := experiment.Library()
 	slices.SortStableFunc(all, func(a, b experiment.Scenario) int { return cmp.Compare(limit(b.Name), limit(a.Name)) })
 	return all
-}
-
-// limit is that of a repetition of a scenario.
-func limit(name string) time.Duration {
-	source, _ := experiment.Open(name)
-	exp, err := experiment.Parse(source, experiment.Options{FileName: name})
-	if err != nil {
-		return 0 // the test of that scenario says so
-	}
-	return exp.Repeat.Timeout
 }
 
 // cancelled cancels a scenario in the middle.

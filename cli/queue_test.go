@@ -4,20 +4,16 @@ package cli
 // processors keep a lane waiting for as long as TCP waits before it sends again.
 const side = 4
 
-// beside is how many more may run along with those if they do little but wait, for timers of
-// TCP that take seconds.
-const beside = 3
-
 // queue lets tests that are parallel begin in the order in which they joined, so that
-// what takes long can be first, and no more than a number of them at once.
+// what takes long can be first, and no more than side of them at once.
 type queue struct {
 	slots chan struct{}
 	// tail is closed when whoever joined last has begun.
 	tail chan struct{}
 }
 
-func newQueue(atOnce int) *queue {
-	q := &queue{slots: make(chan struct{}, atOnce), tail: make(chan struct{})}
+func newQueue() *queue {
+	q := &queue{slots: make(chan struct{}, side), tail: make(chan struct{})}
 	close(q.tail)
 	return q
 }

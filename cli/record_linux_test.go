@@ -36,7 +36,7 @@ func TestRecordLibrary(t *testing.T) {
 		t.Fatal(err)
 	}
 	only := flag.Args()
-	q := newQueue(side)
+	q := newQueue()
 	for _, s := range longestFirst() {
 		if len(only) > 0 && !slices.Contains(only, s.Name) {
 			continue

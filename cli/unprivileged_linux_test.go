@@ -34,7 +34,7 @@ func TestUnprivilegedLibrary(t *testing.T) {
 		t.Skip("needs root, to become somebody who is not: run the tests as root")
 	}
 	program := readable(t)
-	q, ran := newQueue(side), 0
+	q, ran := newQueue(), 0
 	for _, s := range longestFirst() {
 		lacks := lacksOfNobody(t, s.Name)
 		if len(lacks) == 0 {
