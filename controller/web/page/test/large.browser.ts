@@ -70,6 +70,11 @@ test('a repetition of 100,000 events', async () => {
   told('its thread was busy for', opening);
   expect(opening).toBeLessThan(4_000);
   expect(open.took).toBeLessThan(15_000);
+  // The whole at a glance comes when the rest is there.
+  await expect.poll(() => page.locator('canvas.minimap').evaluate((el) => {
+    const c = el as HTMLCanvasElement;
+    return c.getContext('2d')!.getImageData(0, 0, c.width, c.height).data.some((v) => v !== 0);
+  })).toBe(true);
   await page.keyboard.press('e');
   const rows = page.locator('#panel-events .sheet .line');
   await expect.poll(() => rows.count()).toBeGreaterThan(8);
