@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// TestSettledTimelines: a timeline that was settled works out who caused what once, for whoever
+// TestSettledAtOnce: a timeline that was settled works out who caused what once, for whoever
 // asks, and answers what it would answer otherwise; a copy of it may be changed.
-func TestSettledTimelines(t *testing.T) {
+func TestSettledAtOnce(t *testing.T) {
 	tl, err := Build(story(t, openingLines), 1)
 	if err != nil {
 		t.Fatal(err)
