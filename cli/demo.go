@@ -91,8 +91,6 @@ type demoLab struct {
 	wire wireOptions
 	// keep leaves it up.
 	keep bool
-	// keepOrder is for those who rely on it that a busy machine reorders nothing.
-	keepOrder bool
 	// page is where the page of the run goes, if it is to be written.
 	page reportOptions
 }
@@ -203,7 +201,7 @@ func (a *app) makeLab(exp *experiment.Experiment, want demoLab) (*lab, error) {
 		cfg.Hosts = append(cfg.Hosts, name)
 	}
 	cfg.Hosts = append(cfg.Hosts, controllerHost)
-	cfg.Keep, cfg.KeepOrder = want.keep, want.keepOrder
+	cfg.Keep = want.keep
 	cfg.Wires = want.wire.wires(exp, l.bindings)
 	var err error
 	if l.hostArgs, err = want.wire.clockArgs(exp, l.bindings); err != nil {

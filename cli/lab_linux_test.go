@@ -39,9 +39,6 @@ func newLyingLab(t testing.TB, exp *experiment.Experiment, clocks ...string) *te
 func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab, agentArgs ...string) *testLab {
 	t.Helper()
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
-	// Benchmarks measure labs as users have them.
-	_, bench := t.(*testing.B)
-	want.keepOrder = !bench
 	l, err := a.makeLab(exp, want)
 	if err != nil {
 		t.Fatal(err)

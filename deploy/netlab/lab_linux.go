@@ -116,11 +116,6 @@ func (l *Lab) build() error {
 	if l.fabric, err = newFabric(sw, l.plan); err != nil {
 		return err
 	}
-	if l.plan.KeepOrder {
-		if err := l.keepOrder(sw); err != nil {
-			return err
-		}
-	}
 	if err := l.chooseMechanism(); err != nil {
 		return err
 	}
@@ -160,20 +155,6 @@ func (l *Lab) makeNamespaces() (sw *os.File, err error) {
 		return err
 	})
 	return sw, err
-}
-
-// keepOrder is for all links of the switch and the hosts; it comes before they are made.
-func (l *Lab) keepOrder(sw *os.File) error {
-	all := []*os.File{sw}
-	for _, h := range l.hosts {
-		all = append(all, h.ns)
-	}
-	for _, ns := range all {
-		if err := keepOrder(ns); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Host is the host of that name, nil if there is none.

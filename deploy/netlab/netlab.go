@@ -74,12 +74,6 @@ type Config struct {
 	// affected; bulk data is, and costs more CPU without offloads. A host with a Wire
 	// never has them, so that what is lost or waits is a packet.
 	NoOffloads bool
-	// KeepOrder keeps the packets of a connection in order whatever the machine is busy
-	// with, as network cards do. The zero value keeps what Linux does on a veth: a packet
-	// is received on the processor that sends it, and in rare cases one that was sent by
-	// another processor overtakes it. It costs some packets an interrupt of another
-	// processor, and needs Linux 6.3.
-	KeepOrder bool
 	// Wires are what lies between the named hosts and the switch: delay, loss, a rate.
 	// A host that is not named is plugged in directly. NewLoopback refuses them.
 	Wires map[string]Wire
