@@ -22,7 +22,7 @@ import (
 //   - over a Unix socket, it stays in plain text. Who may open the socket's file is an operator:
 //     permissions of files are what says who he is, and his name is uid-NUMBER.
 //
-// Callers who are refused are logged, at most one a second.
+// Callers who are refused are logged: ten, and then one a second.
 func (c *Credentials) Server() credentials.TransportCredentials {
 	return &serverCredentials{own: c, config: c.ServerConfig(GRPCProtocol), refused: &refusals{log: c.log}}
 }
@@ -96,12 +96,13 @@ var (
 	errNoNames = errors.New("identity: names of hosts are not looked at")
 )
 
-// refusals logs who is refused, so that a flood of strangers cannot fill a disk. Safe for
-// concurrent use.
+// refusals logs who is refused: ten, and then one a second, so that a flood of strangers
+// cannot fill a disk. Safe for concurrent use.
 type refusals struct {
-	log     *slog.Logger
-	mu      sync.Mutex
-	said    time.Time
+	log *slog.Logger
+	mu  sync.Mutex
+	// paid is until when lines are paid for; each costs a second, of which ten are lent.
+	paid    time.Time
 	skipped int
 }
 
@@ -109,12 +110,16 @@ func (r *refusals) tell(from net.Addr, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := time.Now()
-	if now.Sub(r.said) < time.Second {
+	if r.paid.Before(now) {
+		r.paid = now
+	}
+	if r.paid.Sub(now) > 9*time.Second {
 		r.skipped++
 		return
 	}
+	r.paid = r.paid.Add(time.Second)
 	r.log.Warn("a caller was refused", "from", from.String(), "cause", cause, "others_not_told", r.skipped)
-	r.said, r.skipped = now, 0
+	r.skipped = 0
 }
 
 // Client gives a gRPC client the handshake with a controller of the cluster: TLS, as

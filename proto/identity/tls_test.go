@@ -3,6 +3,7 @@ package identity_test
 import (
 	"crypto/tls"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -89,8 +90,7 @@ func TestOtherAuthority(t *testing.T) {
 	wantError(t, "server", serverErr, "refuses")
 
 	// A client that trusts the server's authority with a certificate of another one.
-	config := client.ClientConfig(identity.GRPC)
-	config.VerifyConnection = nil
+	config := trusting(client)
 	serverErr, clientErr = shake(t, server.ServerConfig(identity.GRPCProtocol), config, server, client)
 	wantError(t, "server", serverErr, "agent vm1 of cluster lab-1", "not signed by the authority in this side's ca.crt")
 	wantError(t, "client", clientErr, "does not know the authority that signed", "agent vm1")
@@ -108,8 +108,7 @@ func TestOtherCluster(t *testing.T) {
 	wantError(t, "client", clientErr, "controller ctl1 of cluster lab-1", "this side is of cluster lab-2")
 	wantError(t, "server", serverErr, "refuses")
 
-	config := client.ClientConfig(identity.GRPC)
-	config.VerifyConnection = nil
+	config := trusting(client)
 	serverErr, clientErr = shake(t, server.ServerConfig(identity.GRPCProtocol), config, server, client)
 	wantError(t, "server", serverErr, "agent vm1 of cluster lab-2", "this side is of cluster lab-1")
 	wantError(t, "client", clientErr, "refuses", "its role or its cluster")
@@ -129,8 +128,8 @@ func TestProtocolsMustBeNamed(t *testing.T) {
 	c := newCluster(t, "lab-1")
 	server, client := c.open(identity.Controller, "ctl1"), c.open(identity.Agent, "vm1")
 	for what, protocols := range map[string][]string{"none": nil, "another": {"http/1.1"}} {
-		config := client.ClientConfig(identity.GRPC)
-		config.NextProtos, config.VerifyConnection = protocols, nil
+		config := trusting(client)
+		config.NextProtos = protocols
 		serverErr, clientErr := shake(t, server.ServerConfig(identity.GRPCProtocol), config, server, client)
 		if serverErr == nil || clientErr == nil {
 			t.Errorf("%s: server %v, client %v, want both to fail", what, serverErr, clientErr)
@@ -181,14 +180,44 @@ func TestResumedSessionsAreChecked(t *testing.T) {
 	}
 }
 
-// BenchmarkHandshake is what both ends of one connection cost together.
+// BenchmarkHandshake is what both ends of one connection cost together, TCP included.
 func BenchmarkHandshake(b *testing.B) {
 	c := newCluster(b, "lab-1")
-	server, client := c.open(identity.Controller, "ctl1"), c.open(identity.Agent, "vm1")
-	serving, dialling := server.ServerConfig(identity.GRPCProtocol), client.ClientConfig(identity.GRPC)
-	for b.Loop() {
-		if serverErr, clientErr := shake(b, serving, dialling, nil, nil); serverErr != nil || clientErr != nil {
-			b.Fatal(serverErr, clientErr)
+	creds := map[identity.Role]*identity.Credentials{}
+	for _, role := range []identity.Role{identity.Controller, identity.Agent} {
+		files := c.issue(role, role.String(), time.Hour)
+		// Files that were written a moment ago are read at every handshake.
+		for _, name := range []string{files.Cert, files.Key, files.CA} {
+			if err := os.Chtimes(name, time.Time{}, time.Now().Add(-time.Minute)); err != nil {
+				b.Fatal(err)
+			}
 		}
+		creds[role] = openAt(b, files, discard(), time.Now)
 	}
+	b.Run("tls", func(b *testing.B) {
+		server, client := creds[identity.Controller].ServerConfig(identity.GRPCProtocol), creds[identity.Agent].ClientConfig(identity.GRPC)
+		for b.Loop() {
+			if serverErr, clientErr := shake(b, server, client, nil, nil); serverErr != nil || clientErr != nil {
+				b.Fatal(serverErr, clientErr)
+			}
+		}
+	})
+	b.Run("tcp-alone", func(b *testing.B) {
+		for b.Loop() {
+			near, far := loopback(b)
+			if _, err := far.Write([]byte{1}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := near.Read(make([]byte, 1)); err != nil {
+				b.Fatal(err)
+			}
+			near.Close()
+			far.Close()
+		}
+	})
+	b.Run("look-at-files", func(b *testing.B) {
+		for b.Loop() {
+			creds[identity.Agent].Expires()
+		}
+	})
 }
