@@ -63,8 +63,8 @@ type write struct {
 	data []byte
 }
 
-// sector is what a disk writes whole or not at all.
-const sector = 512
+// sector is what a disk writes whole or not at all: far less than any real one.
+const sector = 32
 
 func newFaulty() *faulty {
 	return &faulty{names: map[string]*disk{}, stable: map[string]*disk{}}

@@ -457,3 +457,52 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+// What is acknowledged while the watermark is being written is not below it: its files stay
+// until the next time.
+func TestReclaimGoesByTheMarkOnDisk(t *testing.T) {
+	fs := newFaulty()
+	s := mustOpen(t, Config{FS: fs, SegmentBytes: minSegment})
+	st := mustBegin(t, s, vm1)
+	var all []uint64
+	for n := uint64(1); n <= 12; n++ {
+		must(t, st.Append(chunkOf(n, 1000)))
+		all = append(all, n)
+	}
+	st.Acknowledge(5, 50)
+	fs.held = func() { st.Acknowledge(12, 120) }
+	must(t, st.Reclaim())
+	fs.held = nil
+	again := mustOpen(t, Config{FS: fs.killed()}).Streams()[0]
+	wantChunks(t, again, 1000, all[5:]...)
+	if len(again.Missing()) > 0 {
+		t.Errorf("missing %v", again.Missing())
+	}
+	must(t, s.Close())
+}
+
+// A watermark that was being written when the power went leaves the one before.
+func TestTornWatermark(t *testing.T) {
+	fs := newFaulty()
+	s := mustOpen(t, Config{FS: fs, SegmentBytes: minSegment})
+	st := mustBegin(t, s, vm1)
+	var all []uint64
+	for n := uint64(1); n <= 15; n++ {
+		must(t, st.Append(chunkOf(n, 1000)))
+		all = append(all, n)
+	}
+	for _, n := range []uint64{5, 10} {
+		st.Acknowledge(n, n*10)
+		must(t, st.keepMark())
+	}
+	for at := markPlace(st.counter); at < markPlace(st.counter)+48; at++ {
+		torn := fs.killed()
+		torn.names[headName(st.serial)].now[at] ^= 4
+		s := mustOpen(t, Config{FS: torn, SegmentBytes: minSegment})
+		st := s.Streams()[0]
+		if st.Acknowledged() != 5 || len(st.Missing()) > 0 || len(s.Holes()) != 1 {
+			t.Fatalf("byte %d: the watermark is %d, missing %v, holes %v", at, st.Acknowledged(), st.Missing(), s.Holes())
+		}
+		wantChunks(t, st, 1000, all[5:]...)
+	}
+}
