@@ -218,6 +218,10 @@ func (s *Store) Join(ctx context.Context, n Node) (cluster string, err error) {
 	if err := s.mayJoin(n); err != nil {
 		return "", fmt.Errorf("%s: %w", what, err)
 	}
+	// The leader's own disk must be in the log first, or another could take its id.
+	if err := s.settle(ctx); err != nil {
+		return "", fmt.Errorf("%s: %w", what, s.readError(err))
+	}
 	// The disk is in the log before the node is in the configuration, so no disk but this
 	// ever takes part under that id.
 	if err := s.putNode(ctx, n); err != nil {
