@@ -56,6 +56,8 @@ type stream struct {
 	size int64
 	// synced is how much of it is known to be on the disk.
 	synced int64
+	// hashed is how many of the chunks are in the run's chunkSum.
+	hashed int
 
 	events, bytes         uint64
 	contiguous, lastEvent uint64
