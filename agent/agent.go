@@ -2,8 +2,8 @@
 //
 // An Agent dials its controller and is told what to do: it runs lanes, listens to
 // the packets of a run's flows, joins both into one numbered stream of events per
-// run and sends that in chunks. It keeps a chunk until the controller has
-// committed it. It opens no port but those of clock probes, which answer nobody but
+// run and sends that in chunks. It keeps a chunk, on disk if that takes longer, until
+// the controller has committed it. It opens no port but those of clock probes, which answer nobody but
 // the other agents of a session, and connects its sockets to no address but those of
 // the run's own hosts.
 //
@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -52,14 +53,19 @@ type Config struct {
 	// above all. Empty: those of the host's interfaces.
 	Addresses []string
 	Version   string
-	// PendingBytes bounds the encoded events that wait for the controller;
-	// 0 is 64 MiB. What does not fit is counted and reported as lost.
+	// PendingBytes bounds the encoded events that wait in memory for the controller;
+	// 0 is 64 MiB. Those that are in the spool need not be there too. What does not fit is
+	// counted and reported as lost.
 	PendingBytes int
+	// SpoolBytes bounds what waits on the disk; 0 is 1 GiB. From 80 % on no run is begun,
+	// at 95 % the one at work is ended.
+	SpoolBytes int64
 	// RingBytes is the size of each interface's capture ring; 0 is that of package packet.
 	// What a ring has no room for is counted and reported as lost.
 	RingBytes int
 	// State is the directory of what must outlive the agent: the journal of changes to
-	// the host. Made if it is missing; two agents cannot share one.
+	// the host, and the spool of events that the controller does not have yet. Made if it
+	// is missing; two agents cannot share one.
 	State string
 	// TestClock is what the host's clocks are made to look like; nil leaves them as they are.
 	// It is refused outside of a lab made by deploy/netlab.
@@ -120,7 +126,20 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.runs.host = host
 	defer func() { err = errors.Join(err, host.Close()) }()
-	defer a.runs.close()
+	if err := a.runs.openSpool(); err != nil {
+		return fmt.Errorf("agent %s: %w", a.cfg.Name, err)
+	}
+	a.hello.Incarnation = a.runs.incarnation
+	// Not ctx: what runs leave when they are ended has to come to the disk.
+	spooling, stopSpooling := context.WithCancel(context.Background())
+	var spooled sync.WaitGroup
+	spooled.Go(func() { a.runs.keepSpooling(spooling) })
+	defer func() {
+		a.runs.close()
+		stopSpooling()
+		spooled.Wait()
+		err = errors.Join(err, a.runs.spool.Close())
+	}()
 	pause := newBackoff()
 	for {
 		welcomed, err := a.connect(ctx)

@@ -45,7 +45,7 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	r.finish("")
 	<-r.done
 	var samples, steps []*synclinev1.Event
-	for c := r.stream.unsent(1); c != nil; c = r.stream.unsent(1) {
+	for _, c := range unsentOf(r.stream, 1) {
 		events, err := chunk.Decode(c.Data)
 		if err != nil {
 			t.Fatal(err)

@@ -11,10 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"syncline/agent/clock"
 	"syncline/agent/kernel"
 	"syncline/agent/lane"
 	"syncline/agent/packet"
+	"syncline/agent/spool"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -81,6 +84,8 @@ type run struct {
 	sharing   *sharing
 	finishing bool
 	finished  *synclinev1.Finished
+	// gap is what was recorded and is lost, and why.
+	gap string
 
 	// early are packets of a repetition that this host has not heard of yet, and
 	// overlooked is how many more of them there were than could be kept for its watches.
@@ -119,8 +124,12 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		number: 1, sources: plan.Sources,
 		stream: &stream{
 			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
-			limit: rs.cfg.PendingBytes, wake: rs.notify, clock: rs.cfg.TestClock,
+			limit: rs.cfg.PendingBytes, clock: rs.cfg.TestClock,
 		},
+	}
+	r.stream.wake = func() {
+		rs.notify()
+		rs.pokeSpool(r.stream.urgentToSpool())
 	}
 	for _, h := range plan.Hosts {
 		address, err := netip.ParseAddr(h.Address)
@@ -163,6 +172,14 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 			return nil, fmt.Errorf("the plan names ports %d to %d", p.Low, p.High)
 		}
 		r.flows.Ranges = append(r.flows.Ranges, kernel.PortRange{Low: uint16(p.Low), High: uint16(p.High)})
+	}
+	if rs.spool != nil {
+		var err error
+		if r.stream.spool, err = rs.spool.Begin(spool.Identity{
+			ID: spool.ID{Run: plan.RunId, Incarnation: rs.incarnation}, Agent: rs.cfg.Name, Epoch: plan.Epoch,
+		}); err != nil {
+			return nil, fmt.Errorf("agent %s takes no new run: %w", rs.cfg.Name, err)
+		}
 	}
 	r.changes = r.newChanges()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -660,7 +677,22 @@ func (r *run) end(last *repetition, cause string) {
 	r.clocksKept()
 	final.LastEvent, final.LastChunk = r.stream.finish()
 	r.mu.Lock()
+	final.Gap = r.gap
 	r.finished = final
+	r.mu.Unlock()
+	r.repeatFinished()
+	r.runs.pokeSpool(false)
+}
+
+// lose notes that chunks which had been recorded cannot be read back.
+func (r *run) lose(cause error) {
+	r.log.Error("chunks of the spool cannot be read any more", "cause", cause)
+	r.mu.Lock()
+	r.gap = joined(r.gap, cause.Error())
+	if r.finished != nil {
+		r.finished = proto.CloneOf(r.finished)
+		r.finished.Gap = r.gap
+	}
 	r.mu.Unlock()
 	r.repeatFinished()
 }

@@ -10,10 +10,12 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	"syncline/agent/clock"
 	"syncline/agent/environment"
 	"syncline/agent/setup"
+	"syncline/agent/spool"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -35,10 +37,18 @@ type runs struct {
 	closed      bool
 	// leaving are runs that are forgotten as soon as they have ended.
 	leaving sync.WaitGroup
+
+	// spool is nil in tests that keep nothing. past is what earlier starts have left in it,
+	// gone what is to be dropped from it; both are guarded by mu.
+	spool *spool.Spool
+	past  []*past
+	gone  []*spool.Stream
+	// toSpool and spoolNow have room for one token each; see keepSpooling.
+	toSpool, spoolNow chan struct{}
 }
 
 func newRuns(cfg Config, incarnation uint64) *runs {
-	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{})}
+	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{}), toSpool: make(chan struct{}, 1), spoolNow: make(chan struct{}, 1)}
 	rs.probes = &probes{runs: rs, byName: map[string]*probeSession{}}
 	return rs
 }
@@ -80,7 +90,9 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Release:
 		rs.forget(m.Release.RunId)
 	case *synclinev1.ControlResponse_Cancel:
-		rs.do(m.Cancel.RunId, 0, func(r *run) { r.cancelled(m.Cancel) })
+		if !rs.cancelPast(m.Cancel) {
+			rs.do(m.Cancel.RunId, m.Cancel.Epoch, func(r *run) { r.cancelled(m.Cancel) })
+		}
 	default:
 		return fmt.Errorf("a message of kind %T is unknown to this agent, version %s", m, rs.cfg.Version)
 	}
@@ -111,7 +123,7 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 			return fmt.Errorf("agent %s is busy with run %s", rs.cfg.Name, id)
 		}
 	}
-	if rs.byID[p.RunId] != nil {
+	if rs.byID[p.RunId] != nil || len(rs.pastOf(p.RunId)) > 0 {
 		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
 	}
 	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
@@ -126,6 +138,16 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	}
 	rs.byID[p.RunId] = r
 	return nil
+}
+
+// cancelPast answers for a run of an earlier start: it is over, with so much.
+func (rs *runs) cancelPast(c *synclinev1.Cancel) bool {
+	rs.mu.Lock()
+	all := rs.pastOf(c.RunId)
+	known := rs.byID[c.RunId] != nil
+	rs.mu.Unlock()
+	rs.tellPast(all)
+	return len(all) > 0 && !known
 }
 
 // clean takes back what an earlier run could not: a run must not measure a host that
@@ -201,10 +223,12 @@ func (rs *runs) attach(l *link) {
 	rs.mu.Lock()
 	rs.link = l
 	all := rs.list()
+	past := rs.past
 	rs.mu.Unlock()
 	for _, r := range all {
 		r.repeatFinished()
 	}
+	rs.tellPast(past)
 }
 
 func (rs *runs) detach() {
@@ -244,6 +268,8 @@ func (rs *runs) close() {
 func (rs *runs) forget(id string) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	rs.forgetPast(id)
+	rs.pokeSpool(false)
 	r := rs.byID[id]
 	if r == nil {
 		return
@@ -254,7 +280,7 @@ func (rs *runs) forget(id string) {
 	r.finish("the controller is through with the run")
 	select {
 	case <-r.done:
-		delete(rs.byID, id)
+		rs.remove(r)
 		return
 	default:
 	}
@@ -263,8 +289,17 @@ func (rs *runs) forget(id string) {
 		<-r.done
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
-		delete(rs.byID, id)
+		rs.remove(r)
 	})
+}
+
+// remove forgets a run that has ended. The caller holds mu.
+func (rs *runs) remove(r *run) {
+	delete(rs.byID, r.plan.RunId)
+	if r.stream.spool != nil {
+		rs.gone = append(rs.gone, r.stream.spool)
+		rs.pokeSpool(false)
+	}
 }
 
 // list returns the runs in the order of their ids. The caller holds mu.
@@ -283,6 +318,9 @@ func (rs *runs) ids() []string {
 	var ids []string
 	for _, r := range rs.list() {
 		ids = append(ids, r.plan.RunId)
+	}
+	for _, p := range rs.past {
+		ids = append(ids, p.stream.run)
 	}
 	return ids
 }
@@ -308,28 +346,75 @@ func (rs *runs) newConnection() uint64 {
 	return rs.connections
 }
 
+// unsent is a chunk that was not sent on a connection yet, those of earlier starts first.
 func (rs *runs) unsent(connection uint64) *synclinev1.Chunk {
 	rs.mu.Lock()
 	all := rs.list()
+	past := rs.past
 	rs.mu.Unlock()
+	for _, p := range past {
+		c, damaged := p.stream.unsent(connection)
+		if damaged != nil {
+			rs.damaged(p, damaged)
+		}
+		if c != nil {
+			return c
+		}
+	}
 	for _, r := range all {
-		if c := r.stream.unsent(connection); c != nil {
+		c, damaged := r.stream.unsent(connection)
+		if damaged != nil {
+			r.lose(damaged)
+		}
+		if c != nil {
 			return c
 		}
 	}
 	return nil
 }
 
+// damaged says that chunks of an earlier start cannot be read after all.
+func (rs *runs) damaged(p *past, cause error) {
+	rs.cfg.Log.Error("chunks of the spool cannot be read any more", "run", p.stream.run, "cause", cause)
+	rs.mu.Lock()
+	p.finished = proto.CloneOf(p.finished)
+	p.finished.Gap = joined(p.finished.Gap, cause.Error())
+	rs.mu.Unlock()
+	rs.tellPast([]*past{p})
+}
+
 // acknowledged drops a chunk that the controller has, or will never take.
 func (rs *runs) acknowledged(ack *synclinev1.UploadResponse) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.byID[ack.RunId]
-	if r == nil || ack.Incarnation != rs.incarnation {
+	s := rs.streamOf(ack.RunId, ack.Incarnation)
+	if s == nil {
 		return
 	}
 	if ack.Rejected != "" {
 		rs.cfg.Log.Error("chunk rejected", "run", ack.RunId, "chunk", ack.Sequence, "cause", ack.Rejected)
 	}
-	r.stream.drop(ack.Sequence)
+	s.drop(ack.Sequence)
+	rs.pokeSpool(false)
+}
+
+// streamOf finds a stream; nil if there is none. The caller holds mu.
+func (rs *runs) streamOf(run string, incarnation uint64) *stream {
+	if r := rs.byID[run]; r != nil && incarnation == rs.incarnation {
+		return r.stream
+	}
+	for _, p := range rs.pastOf(run) {
+		if p.stream.incarnation == incarnation {
+			return p.stream
+		}
+	}
+	return nil
+}
+
+// joined puts one more cause behind others.
+func joined(text, more string) string {
+	if text == "" {
+		return more
+	}
+	return text + "; " + more
 }

@@ -166,12 +166,15 @@ func (r *runner) missing(cause error) []string {
 	for _, agent := range r.agents {
 		f := r.finished[agent]
 		s := streamOf(streams, agent, f.GetIncarnation())
+		if f.GetGap() != "" {
+			missing = append(missing, fmt.Sprintf("%s (%d events in %d chunks of it are stored)", clip(f.Gap), s.Events, s.Chunks))
+		}
 		switch {
 		case f == nil && r.run.State == store.Planned:
 		case f == nil:
 			missing = append(missing, fmt.Sprintf("agent %s never said how much it recorded", agent))
 		case s.Contiguous < f.LastChunk || s.LastEvent < f.LastEvent:
-			missing = append(missing, fmt.Sprintf("agent %s recorded %d events in %d chunks, %d in %d arrived", agent, f.LastEvent, f.LastChunk, s.LastEvent, s.Contiguous))
+			missing = append(missing, fmt.Sprintf("agent %s recorded %d events in %d chunks, %d in %d arrived", agent, f.LastEvent, f.LastChunk, s.Events, s.Chunks))
 		case f.Error != "" && cause == nil:
 			missing = append(missing, fmt.Sprintf("agent %s: %s", agent, f.Error))
 		}

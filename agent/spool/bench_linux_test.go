@@ -86,7 +86,7 @@ func BenchmarkOpen(b *testing.B) {
 	b.SetBytes(chunks * 256 << 10)
 	for b.Loop() {
 		s := mustOpen(b, Config{Dir: dir})
-		if got := len(s.Streams()[0].Sequences()); got != chunks {
+		if got := len(sequences(s.Streams()[0])); got != chunks {
 			b.Fatalf("%d chunks", got)
 		}
 		must(b, s.Close())

@@ -151,7 +151,7 @@ func (r *request) done() {
 			st.index[p.sequence] = p.entry
 		}
 		if p.sequence > st.highest.chunk {
-			st.highest = mark{p.sequence, max(st.highest.event, p.entry.last)}
+			st.highest = mark{p.sequence, max(st.highest.event, p.entry.first+uint64(p.entry.events)-1)}
 		}
 	}
 	if r.publish != nil {
@@ -372,7 +372,7 @@ func (b *batch) fill(r *request, g *segment, i int, acknowledged mark) (next int
 		at := g.size + int64(len(text))
 		body = chunkRecord{Chunk: c, acknowledged: acknowledged, durable: g.durable}.appendBody(body[:0])
 		text = appendFrame(text, body, g.serial, at)
-		r.placed = append(r.placed, placed{c.Sequence, entry{segment: g, offset: at, size: g.size + int64(len(text)) - at, last: c.lastEvent()}})
+		r.placed = append(r.placed, placed{c.Sequence, entry{segment: g, offset: at, size: g.size + int64(len(text)) - at, first: c.FirstEvent, events: c.Events, bytes: len(c.Data)}})
 	}
 	b.dirty[g.file], b.written[g] = g.name, true
 	if _, err := g.file.WriteAt(text, g.size); err != nil {

@@ -291,7 +291,7 @@ func (s *Spool) adoptSegments(st *Stream, l *left) error {
 				st.highest = mark{c.Sequence, max(st.highest.event, c.lastEvent())}
 			}
 			if _, twice := st.index[c.Sequence]; !twice && c.Sequence > st.mark.chunk {
-				st.index[c.Sequence] = entry{segment: own, offset: c.offset, size: c.size, last: c.lastEvent()}
+				st.index[c.Sequence] = entry{segment: own, offset: c.offset, size: c.size, first: c.FirstEvent, events: c.Events, bytes: c.bytes}
 			}
 		}
 		st.segments = append(st.segments, own)

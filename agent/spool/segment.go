@@ -24,8 +24,10 @@ type entry struct {
 	segment *segment
 	offset  int64
 	size    int64
-	// last is the number of its last event.
-	last uint64
+	first  uint64
+	events uint32
+	// bytes is the size of its data.
+	bytes int
 }
 
 // newSegment is the beginning of the file.
@@ -38,6 +40,8 @@ func newSegment(of Identity, serial uint64) []byte {
 type found struct {
 	chunkRecord
 	offset, size int64
+	// bytes is the size of its data.
+	bytes int
 }
 
 // scanned is what a segment holds.
@@ -116,8 +120,9 @@ func (s *scanned) take(body []byte, at, size int64) error {
 		if err != nil {
 			return err
 		}
+		bytes := len(c.Data)
 		c.Data = nil
-		s.chunks = append(s.chunks, found{c, at, size})
+		s.chunks = append(s.chunks, found{c, at, size, bytes})
 	default:
 		return fmt.Errorf("%w: a record of kind %d", ErrDamaged, body[0])
 	}

@@ -167,11 +167,24 @@ func (st *Stream) Missing() []Range {
 	return missing
 }
 
-// Sequences are the numbers of the chunks that can be read, in order.
-func (st *Stream) Sequences() []uint64 {
+// Content is a chunk without its data.
+type Content struct {
+	Sequence, FirstEvent uint64
+	Events               uint32
+	// Bytes is the size of its data.
+	Bytes int
+}
+
+// Contents are the chunks that can be read, in order.
+func (st *Stream) Contents() []Content {
 	st.spool.mu.Lock()
 	defer st.spool.mu.Unlock()
-	return slices.Sorted(maps.Keys(st.index))
+	all := make([]Content, 0, len(st.index))
+	for _, n := range slices.Sorted(maps.Keys(st.index)) {
+		e := st.index[n]
+		all = append(all, Content{Sequence: n, FirstEvent: e.first, Events: e.events, Bytes: e.bytes})
+	}
+	return all
 }
 
 // Read reads a chunk and verifies it. ErrNotKept: it is not there, or not any more.
