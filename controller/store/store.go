@@ -23,8 +23,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 )
 
 // Peer is a node of the cluster that a Store is first started with.
@@ -56,8 +54,17 @@ type Config struct {
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 10 s.
 	Stall time.Duration
-	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048.
+	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 64 MiB
+	// of chunks do too.
 	SnapshotEvery uint64
+	// Source gets chunks from other nodes. Nil: what this node lacks stays lacking.
+	Source Source
+	// ScrubRate is how many bytes a second of the files are read over again to find
+	// damage before it is all there is. Zero: 4 MiB. Negative: none.
+	ScrubRate int64
+
+	// disk is where the files are, but for the log. Nil: the file system.
+	disk disk
 }
 
 // Store is one node. Open makes it, Close ends it.
@@ -65,13 +72,21 @@ type Store struct {
 	id   string
 	fsm  *machine
 	raft *raft.Raft
-	logs *raftboltdb.BoltStore
+	logs *checkedLog
 	lock *os.File
 	// transport is that of the Config.
 	transport raft.Transport
 	fault     *fault
 	log       *slog.Logger
-	now       func() time.Time
+	snapshots *snapshotStore
+	source    Source
+
+	// life is done when the store closes; tasks are what goes on until then.
+	life    context.Context
+	endLife context.CancelFunc
+	tasks   sync.WaitGroup
+
+	now func() time.Time
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.
@@ -92,8 +107,9 @@ const (
 	drainTimeout    = 5 * time.Second
 )
 
-// Open starts the node in cfg.Dir. It refuses a directory that another Store uses,
-// and one whose snapshot refers to chunks that are not there.
+// Open starts the node in cfg.Dir. It refuses a directory that another Store uses, and
+// one with a log or a snapshot that is damaged. Chunks that are committed and not in it
+// are fetched from cfg.Source; see Store.Inventory.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, runsDir), 0o700); err != nil {
@@ -103,7 +119,8 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{lock: lock, transport: cfg.Transport, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log)}
+	s := &Store{lock: lock, transport: cfg.Transport, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log), source: cfg.Source}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	if err := s.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
@@ -126,27 +143,27 @@ func (cfg Config) withDefaults() Config {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
 	}
+	if cfg.disk == nil {
+		cfg.disk = systemDisk{}
+	}
 	return cfg
 }
 
 // start opens what is in the directory and joins it into a raft node.
 func (s *Store) start(cfg Config) error {
 	var err error
-	if s.id, err = nodeID(cfg.Dir, cfg.ID); err != nil {
+	if s.logs, err = openLog(cfg.Dir, s.fault); err != nil {
 		return err
 	}
-	s.logs, err = raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(cfg.Dir, "log.db"),
-		BoltOptions: &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType},
-	})
-	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+	if s.id, err = ownID(cfg.disk, cfg.Dir, cfg.ID, s.logs); err != nil {
+		return err
 	}
 	logger := newLogger(cfg.Log)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, snapshotsKept, logger)
+	snapshots, err := openSnapshots(cfg.disk, cfg.Dir, cfg.Log)
 	if err != nil {
 		return fmt.Errorf("open the snapshots: %w", err)
 	}
+	s.snapshots = snapshots
 	watched := &watchedLog{LogStore: s.logs, StableStore: s.logs, fault: s.fault, stall: cfg.Stall}
 	cache, err := raft.NewLogCache(logCacheEntries, watched)
 	if err != nil {
@@ -158,15 +175,20 @@ func (s *Store) start(cfg Config) error {
 	}
 	conf := raftConfig(cfg, s.id)
 	conf.Logger = logger
+	s.fsm = newMachineOn(cfg.disk, filepath.Join(cfg.Dir, runsDir), s.fault)
+	snapshots.broken, snapshots.fatal = s.fsm.notRestored, s.fault.fail
+	if err := s.fsm.startable(s.logs, snapshots); err != nil {
+		return err
+	}
 	if err := bootstrap(conf, cfg.Peers, cache, watched, snapshots, transport); err != nil {
 		return err
 	}
-	s.fsm = newMachine(filepath.Join(cfg.Dir, runsDir), s.fault)
 	s.raft, err = newRaft(conf, s.fsm, cache, watched, snapshots, transport)
 	if err != nil {
 		return err
 	}
 	s.fault.stops(s.raft)
+	s.beginUpkeep(cfg)
 	return nil
 }
 
@@ -242,7 +264,8 @@ func (s *Store) Err() error { return s.fault.Err() }
 
 // Close ends the node. It is idempotent. The order matters: no new proposal is
 // taken; those under way are given time to be answered, since raft forgets to
-// answer what its state machine had not reached when it is shut down; raft stops,
+// answer what its state machine had not reached when it is shut down; fetching and
+// reading over again end, since they ask raft for the other nodes; raft stops,
 // and with it the state machine, so that nothing writes any more; then the log and
 // the chunk files are closed; the directory is unlocked last.
 func (s *Store) Close() error {
@@ -271,6 +294,7 @@ func (s *Store) drain() {
 
 func (s *Store) release() error {
 	var errs []error
+	s.endUpkeep()
 	if s.raft != nil {
 		errs = append(errs, s.fault.shutdown(s.raft))
 	}
