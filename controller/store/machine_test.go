@@ -160,7 +160,7 @@ func filesIn(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == inventoryName {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), inventoryName) {
 			return err
 		}
 		b, err := os.ReadFile(name)

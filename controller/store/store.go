@@ -54,7 +54,7 @@ type Config struct {
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 10 s.
 	Stall time.Duration
-	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 64 MiB
+	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 32 MiB
 	// of chunks do too.
 	SnapshotEvery uint64
 	// Source gets chunks from other nodes. Nil: what this node lacks stays lacking.

@@ -11,9 +11,9 @@ import (
 const (
 	// snapshotBytes of chunks since the last snapshot make the next one due: they are
 	// what a restart reads from the log again.
-	snapshotBytes = 64 << 20
+	snapshotBytes = 32 << 20
 	// snapshotPause is the least time between two of them.
-	snapshotPause = time.Second
+	snapshotPause = time.Second / 4
 )
 
 // beginUpkeep starts what goes on beside raft for as long as the store is open: fetching
