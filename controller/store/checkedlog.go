@@ -40,7 +40,7 @@ const (
 // Keys beside those of raft.
 var (
 	keyCheckedFrom = []byte("syncline checked from")
-	keyNodeID      = []byte("syncline node id")
+	keyIdentity    = []byte("syncline identity")
 )
 
 // openLog opens the log in a directory, or makes it. The structure of bolt's pages is
@@ -119,17 +119,38 @@ func (l *checkedLog) begin() error {
 	return l.Set(keyCheckedFrom, binary.BigEndian.AppendUint64(nil, l.from))
 }
 
-// nodeID is the id of the node whose log this is, empty if it does not say.
-func (l *checkedLog) nodeID() (string, error) {
-	b, err := l.Get(keyNodeID)
+// isOf refuses a log that is marked as another node's, or of another disk or cluster
+// than the files beside it say: one of them is damaged or from elsewhere. What neither
+// knows yet is not compared.
+func (l *checkedLog) isOf(id Identity) error {
+	b, err := l.Get(keyIdentity)
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
-		return "", nil
+		return nil
 	}
-	return string(b), err
+	if err != nil {
+		return fmt.Errorf("whose log this is: %w", err)
+	}
+	if id.Cluster == "" {
+		return fmt.Errorf("%w: the log is marked %q, and the directory has no file %q; write it there again as on the other nodes, with the id in the mark", ErrDamaged, b, clusterFile)
+	}
+	if mark := markOf(id); mark != string(b) {
+		return fmt.Errorf("%w: the log is marked %q, and the files id, %s and %s say %q; one of them is damaged or belongs to another node: correct the file",
+			ErrDamaged, b, diskFile, clusterFile, mark)
+	}
+	return nil
 }
 
-// belongsTo marks the log as that of a node.
-func (l *checkedLog) belongsTo(id string) error { return l.Set(keyNodeID, []byte(id)) }
+// belongsTo marks the log, once.
+func (l *checkedLog) belongsTo(id Identity) error {
+	if _, err := l.Get(keyIdentity); !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return err
+	}
+	return l.Set(keyIdentity, []byte(markOf(id)))
+}
+
+func markOf(id Identity) string {
+	return fmt.Sprintf("node %s disk %s cluster %s", id.Node, id.Disk, id.Cluster)
+}
 
 // sumOf is the checksum of an entry.
 func sumOf(log *raft.Log, extensions []byte) uint32 {

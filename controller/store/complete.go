@@ -120,7 +120,7 @@ func (m *machine) lackingStreams() []*stream {
 func (s *Store) WaitComplete(ctx context.Context) error {
 	for {
 		changed := s.Changed()
-		if s.fsm.inventory().Complete() {
+		if s.fsm.complete() {
 			return nil
 		}
 		select {
@@ -153,6 +153,13 @@ func (m *machine) found(run string, key streamKey, sequence uint64, why error) b
 	m.fault.log.Error("a chunk is damaged; it is fetched from another node", "run", run, "agent", key.agent, "chunk", sequence, "reason", why)
 	m.wakeFiller()
 	return true
+}
+
+// complete reports whether this node has all that its state refers to.
+func (m *machine) complete() bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.incomplete) == 0
 }
 
 // filled notes that the bytes of chunks, by their places, are in the file and on the

@@ -65,8 +65,11 @@ func syncPath(d disk, name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// writeFile makes a file that is whole or not there after a crash.
-func writeFile(d disk, dir, name string, data []byte) error {
+// writeFile is putFile on the file system.
+func writeFile(dir, name string, data []byte) error { return putFile(systemDisk{}, dir, name, data) }
+
+// putFile makes a file that is whole or not there after a crash.
+func putFile(d disk, dir, name string, data []byte) error {
 	tmp := filepath.Join(dir, name+".tmp")
 	f, err := d.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

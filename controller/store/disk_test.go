@@ -124,7 +124,7 @@ func (f *badFile) Sync() error {
 // openOn starts a single node on a disk.
 func openOn(t testing.TB, dir string, d disk) *Store {
 	t.Helper()
-	s := must[*Store](t)(Open(Config{Dir: dir, disk: d, ScrubRate: -1, Log: testLog(t)}))
+	s := must[*Store](t)(Open(Config{Dir: dir, files: d, ScrubRate: -1, Log: testLog(t)}))
 	t.Cleanup(func() { s.Close() })
 	wait(t, s)
 	return s

@@ -41,7 +41,7 @@ func (f *filler) run(ctx context.Context) {
 		f.pass(ctx)
 		var again <-chan time.Time
 		var timer *time.Timer
-		if !m.inventory().Complete() {
+		if !m.complete() {
 			f.retry = min(max(2*f.retry, retryFirst), retryLast)
 			timer = time.NewTimer(f.retry)
 			again = timer.C

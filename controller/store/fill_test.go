@@ -5,37 +5,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/hashicorp/raft"
 )
 
-// otherStores is a Source of stores in this process.
-type otherStores struct {
-	mu     sync.Mutex
-	stores map[string]*Store
-	// change is what happens to chunks on their way.
-	change func(node string, c *Chunk) error
+// trio is nodes on disks that may fail, whose log keeps next to nothing behind a snapshot,
+// so that a node that was away is sent the snapshot. Their numbers are 0 to 2.
+type trio struct {
+	*cluster
+	disks [3]*badDisk
+
+	changing sync.Mutex
+	// change is what happens to chunks on their way from a node to another.
+	change func(from int, c *Chunk) error
 }
 
-func (o *otherStores) Fetch(ctx context.Context, node string, want Wanted, yield func(Chunk) error) error {
-	o.mu.Lock()
-	s, change := o.stores[node], o.change
-	o.mu.Unlock()
-	if s == nil {
-		return errors.New("it does not answer")
+// source gets chunks from the nodes of the same process.
+type source struct {
+	*trio
+	to int
+}
+
+func (s source) Fetch(ctx context.Context, from Peer, want Wanted, yield func(Chunk) error) error {
+	of, err := others{s.cluster, s.to}.at(from)
+	if err != nil {
+		return err
 	}
-	return s.Serve(ctx, want, func(c Chunk) error {
+	s.changing.Lock()
+	change := s.change
+	s.changing.Unlock()
+	return of.Serve(ctx, want, func(c Chunk) error {
 		c.Data = bytes.Clone(c.Data)
 		if change != nil {
-			if err := change(node, &c); err != nil {
+			if err := change(s.number(from.Address), &c); err != nil {
 				return err
 			}
 		}
@@ -43,320 +51,205 @@ func (o *otherStores) Fetch(ctx context.Context, node string, want Wanted, yield
 	})
 }
 
-// trio is three nodes whose log keeps next to nothing behind a snapshot, so that a node
-// that was away is sent the snapshot. The nodes are named n1, n2, n3.
-type trio struct {
-	t     testing.TB
-	peers []Peer
-	dirs  map[string]string
-	disks map[string]*badDisk
-	all   otherStores
-	first map[string]raft.Transport
+func (c *trio) changes(change func(from int, c *Chunk) error) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.change = change
 }
 
+// newTrio is two nodes that run, and the place for a third.
 func newTrio(t testing.TB) *trio {
-	c := &trio{t: t, dirs: map[string]string{}, disks: map[string]*badDisk{}, first: map[string]raft.Transport{}}
-	c.all.stores = map[string]*Store{}
-	for _, id := range []string{"n1", "n2", "n3"} {
-		tr := c.transport("127.0.0.1:0")
-		c.peers = append(c.peers, Peer{ID: id, Address: string(tr.LocalAddr())})
-		c.dirs[id], c.disks[id], c.first[id] = t.TempDir(), &badDisk{}, tr
-	}
-	t.Cleanup(func() {
-		for _, tr := range c.first {
-			tr.(io.Closer).Close()
-		}
+	c := &trio{disks: [3]*badDisk{{}, {}, {}}}
+	c.cluster = newTunedCluster(t, 2, func(i int, cfg *Config) {
+		cfg.SnapshotEvery, cfg.ScrubRate, cfg.files, cfg.Source = 1, -1, c.disks[i], source{c, i}
 	})
+	c.add()
 	return c
 }
 
-func (c *trio) transport(address string) raft.Transport {
-	c.t.Helper()
-	tr, err := raft.NewTCPTransportWithConfig(address, nil, &raft.NetworkTransportConfig{
-		MaxPool: 3, Timeout: 10 * time.Second, MaxRPCsInFlight: 1, MsgpackUseNewTimeFormat: true, Logger: newLogger(testLog(c.t)),
-	})
-	return must[raft.Transport](c.t)(tr, err)
-}
-
-// start opens a node, on its first transport or on a new one at the same address.
-func (c *trio) start(id string) *Store {
-	c.t.Helper()
-	tr := c.first[id]
-	delete(c.first, id)
-	for _, p := range c.peers {
-		if p.ID == id && tr == nil {
-			tr = c.transport(p.Address)
-		}
-	}
-	s := must[*Store](c.t)(Open(Config{
-		Dir: c.dirs[id], ID: id, Transport: tr, Peers: c.peers, Election: clusterElection, SnapshotEvery: 1, Source: &c.all,
-		ScrubRate: -1, Log: testLog(c.t).With("node", id), disk: c.disks[id],
-	}))
-	c.t.Cleanup(func() { s.Close() })
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	c.all.stores[id] = s
-	return s
-}
-
-func (c *trio) stop(id string) {
-	c.t.Helper()
-	c.all.mu.Lock()
-	s := c.all.stores[id]
-	delete(c.all.stores, id)
-	c.all.mu.Unlock()
-	if err := s.Close(); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *trio) store(id string) *Store {
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	return c.all.stores[id]
-}
-
-// leader waits until one of the nodes that run leads.
-func (c *trio) leader() *Store {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
-	defer cancel()
-	c.all.mu.Lock()
-	found := make(chan *Store, len(c.all.stores))
-	var wg sync.WaitGroup
-	for _, s := range c.all.stores {
-		wg.Go(func() {
-			if s.WaitLeader(ctx) == nil {
-				found <- s
-				cancel()
-			}
-		})
-	}
-	c.all.mu.Unlock()
-	wg.Wait()
-	if len(found) == 0 {
-		c.t.Fatal("no leader after 20 s")
-	}
-	return <-found
-}
-
 // complete waits until a node has applied n chunks of a run and has all of their bytes.
-func (c *trio) complete(id, run string, n uint64) {
+func (c *trio) complete(i int, run string, n uint64) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
-	defer cancel()
-	s := c.store(id)
-	for {
-		changed := s.Changed()
-		if r, _ := s.Run(run); r.Chunks == n {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			r, _ := s.Run(run)
-			c.t.Fatalf("node %s has %d of %d chunks after 20 s", id, r.Chunks, n)
-		}
-	}
-	if err := s.WaitComplete(ctx); err != nil {
-		c.t.Fatalf("node %s: %v; %+v", id, err, s.Lacking(3))
-	}
+	c.until(fmt.Sprintf("node %d has all of %d chunks", i+1, n), func() bool {
+		r, _ := c.nodes[i].Run(run)
+		return r.Chunks == n && c.nodes[i].Inventory().Complete()
+	})
 }
 
-// withRun is a trio of which n1 and n2 run and have chunks, and a log that does not.
+// withRun is a trio whose first two nodes have chunks, and a log that does not.
 func withRun(t testing.TB, agents, chunks int) (*trio, Run) {
 	t.Helper()
 	c := newTrio(t)
-	c.start("n1")
-	c.start("n2")
-	lead := c.leader()
+	lead := c.nodes[c.leader()]
 	run := createRun(t, lead)
 	for seq := 1; seq <= chunks; seq++ {
 		for a := range agents {
 			appendChunk(t, lead, chunk(run.ID, fmt.Sprint("vm", a+1), uint64(seq)))
 		}
 	}
-	for _, id := range []string{"n1", "n2"} {
-		c.complete(id, run.ID, uint64(agents*chunks))
-		if err := c.store(id).Snapshot(); err != nil {
+	for i := range 2 {
+		c.complete(i, run.ID, uint64(agents*chunks))
+		if err := c.nodes[i].Snapshot(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return c, run
 }
 
-func (c *trio) same(ids ...string) {
+// same compares nodes with the first.
+func (c *trio) same(nodes ...int) {
 	c.t.Helper()
-	want, files := contentOf(c.t, c.store("n1")), filesIn(c.t, c.dirs["n1"]+"/"+runsDir)
-	for _, id := range ids {
-		if diff := cmp.Diff(want, contentOf(c.t, c.store(id)), compareContent); diff != "" {
-			c.t.Errorf("n1 and %s differ:\n%s", id, diff)
+	want, files := contentOf(c.t, c.nodes[0]), filesIn(c.t, c.dirs[0]+"/"+runsDir)
+	for _, i := range nodes {
+		if diff := cmp.Diff(want, contentOf(c.t, c.nodes[i]), compareContent); diff != "" {
+			c.t.Errorf("nodes 1 and %d differ:\n%s", i+1, diff)
 		}
-		if diff := cmp.Diff(files, filesIn(c.t, c.dirs[id]+"/"+runsDir)); diff != "" {
-			c.t.Errorf("files of n1 and %s differ:\n%s", id, diff)
+		if diff := cmp.Diff(files, filesIn(c.t, c.dirs[i]+"/"+runsDir)); diff != "" {
+			c.t.Errorf("files of nodes 1 and %d differ:\n%s", i+1, diff)
 		}
 	}
 }
 
-// TestBlankNodeIsFilled: n3 begins with nothing, is sent a snapshot, and fetches the
+// TestBlankNodeIsFilled: a third node begins with nothing, is sent a snapshot, and fetches the
 // files; and knows after a restart that it has them, and after the loss of its inventory
 // finds out.
 func TestBlankNodeIsFilled(t *testing.T) {
 	c, run := withRun(t, 3, 20)
-	c.start("n3")
-	c.complete("n3", run.ID, 60)
-	c.same("n2", "n3")
-	if i := c.store("n3").Inventory(); i.Fetched == 0 || i.Damaged != 0 || i.Chunks != 60 {
+	c.join(2)
+	c.complete(2, run.ID, 60)
+	c.voters(3)
+	c.same(1, 2)
+	if i := c.nodes[2].Inventory(); i.Fetched == 0 || i.Damaged != 0 || i.Chunks != 60 {
 		t.Errorf("%+v, want 60 chunks, some of them fetched, none damaged", i)
 	}
 	for _, without := range []bool{false, true} {
-		c.stop("n3")
+		c.stop(2)
 		if without {
-			if err := os.Remove(c.dirs["n3"] + "/" + runsDir + "/" + inventoryName); err != nil {
+			if err := os.Remove(filepath.Join(c.dirs[2], runsDir, inventoryName)); err != nil {
 				t.Fatal(err)
 			}
 		}
-		c.start("n3")
-		c.complete("n3", run.ID, 60)
-		if i := c.store("n3").Inventory(); i.Fetched != 0 {
+		c.start(2)
+		c.complete(2, run.ID, 60)
+		if i := c.nodes[2].Inventory(); i.Fetched != 0 {
 			t.Errorf("inventory gone %v: it fetched %d chunks that it had", without, i.Fetched)
 		}
 	}
+	lead := c.nodes[c.leader()]
 	for seq := uint64(21); seq <= 25; seq++ {
-		appendChunk(t, c.leader(), chunk(run.ID, "vm1", seq))
+		appendChunk(t, lead, chunk(run.ID, "vm1", seq))
 	}
-	c.complete("n3", run.ID, 65)
-	c.complete("n2", run.ID, 65)
-	c.complete("n1", run.ID, 65)
-	c.same("n2", "n3")
+	for i := range 3 {
+		c.complete(i, run.ID, 65)
+	}
+	c.same(1, 2)
 }
 
-// TestReadsBeforeTheFilesAreThere: n3 has the index, and nobody gives it the files: a read
-// says so. Then n2 does: a read is answered with its bytes, while the disk of n3 takes
-// none, and n3 does not count them as there.
+// TestReadsBeforeTheFilesAreThere: a node has the index, and nobody gives it the files: a
+// read says so, and the node has no vote. Then the others do: a read is answered with
+// their bytes, while its disk takes none, and they do not count as there.
 func TestReadsBeforeTheFilesAreThere(t *testing.T) {
 	c, run := withRun(t, 2, 10)
-	var mu sync.Mutex
-	closed := true
-	c.all.change = func(node string, _ *Chunk) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if closed {
-			return errors.New("not now")
-		}
-		return nil
-	}
-	c.disks["n3"].on("write", ".chunks", syscall.ENOSPC)
-	s := c.start("n3")
-	for {
-		changed := s.Changed()
-		if r, _ := s.Run(run.ID); r.Chunks == 20 {
-			break
-		}
-		<-changed
-	}
+	c.changes(func(int, *Chunk) error { return errors.New("not now") })
+	c.disks[2].on("write", ".chunks", syscall.ENOSPC)
+	c.join(2)
+	s := c.nodes[2]
+	c.until("the third node has the index", func() bool { r, _ := s.Run(run.ID); return r.Chunks == 20 })
 	err := s.Chunks(run.ID, func(Chunk) error { return nil })
 	if !errors.Is(err, ErrAbsent) || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "not now") {
 		t.Errorf("%v, want ErrAbsent and what the nodes said", err)
 	}
-	mu.Lock()
-	closed = false
-	mu.Unlock()
+	c.changes(nil)
 	var got []Chunk
 	if err := s.Chunks(run.ID, func(c Chunk) error { got = append(got, c); return nil }); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(chunksOf(t, c.store("n1"), run.ID), got, compareContent); diff != "" {
-		t.Errorf("n3 gives other chunks:\n%s", diff)
+	if diff := cmp.Diff(chunksOf(t, c.nodes[0], run.ID), got, compareContent); diff != "" {
+		t.Errorf("it gives other chunks:\n%s", diff)
 	}
-	if i := s.Inventory(); i.LackingChunks != 20 || i.Complete() {
+	if i := s.Inventory(); i.LackingChunks != 20 || i.Complete() || s.Report().Complete {
 		t.Errorf("%+v: want all 20 chunks lacking", i)
+	}
+	if servers, _ := s.servers(); len(voters(servers)) != 2 {
+		t.Errorf("%v: a node without the files votes", servers)
 	}
 	if err := s.Err(); err != nil {
 		t.Errorf("the node stopped for a disk that could not take what it fetches: %v", err)
 	}
-	c.disks["n3"].set(nil)
+	c.disks[2].set(nil)
 	s.fsm.wakeFiller()
-	c.complete("n3", run.ID, 20)
-	c.same("n3")
+	c.complete(2, run.ID, 20)
+	c.voters(3)
+	c.same(2)
 }
 
 // TestLyingNode: a node that sends other bytes than were committed is not believed, and
 // the next one is asked.
 func TestLyingNode(t *testing.T) {
 	c, run := withRun(t, 1, 10)
-	lead := c.leader().ID()
-	c.all.change = func(node string, ch *Chunk) error {
-		if node == lead && ch.Sequence > 2 {
+	lead := c.leader()
+	c.changes(func(from int, ch *Chunk) error {
+		if from == lead && ch.Sequence > 2 {
 			ch.Data[0] ^= 1
 			ch.CRC32C = Checksum(ch.Data)
 		}
 		return nil
-	}
-	c.start("n3")
-	c.complete("n3", run.ID, 10)
-	c.same("n3")
+	})
+	c.join(2)
+	c.complete(2, run.ID, 10)
+	c.same(2)
 }
 
 // TestSnapshotsKeepWhatIsLacking: a node that lacks files takes snapshots and is started
 // again, and still knows what it lacks.
 func TestSnapshotsKeepWhatIsLacking(t *testing.T) {
 	c, run := withRun(t, 2, 10)
-	c.disks["n3"].on("write", "vm1-1.chunks", syscall.ENOSPC)
-	c.start("n3")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for {
-		s := c.store("n3")
-		changed := s.Changed()
-		if i := s.Inventory(); i.Chunks == 20 && i.LackingChunks == 10 {
-			break
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			t.Fatalf("%+v: want vm1's 10 chunks lacking and vm2's not", s.Inventory())
-		}
-	}
+	c.disks[2].on("write", "vm1-1.chunks", syscall.ENOSPC)
+	c.join(2)
+	c.until("the third node lacks vm1's 10 chunks, and has vm2's", func() bool {
+		i := c.nodes[2].Inventory()
+		return i.Chunks == 20 && i.LackingChunks == 10
+	})
 	for range 2 {
-		if err := c.store("n3").Snapshot(); err != nil {
-			t.Fatal(err)
-		}
-		c.stop("n3")
-		c.start("n3")
-		if i := c.store("n3").Inventory(); i.LackingChunks != 10 || i.Damaged != 0 {
+		// Raft takes no snapshot while the last entry is one of membership.
+		must[bool](t)(true, c.nodes[c.leader()].PutAgent(t.Context(), Agent{Name: "vm1"}))
+		c.until("the third node takes a snapshot", func() bool { return c.nodes[2].Snapshot() == nil })
+		c.stop(2)
+		c.start(2)
+		if i := c.nodes[2].Inventory(); i.LackingChunks != 10 || i.Damaged != 0 {
 			t.Errorf("%+v: want 10 chunks lacking after a restart, none damaged", i)
 		}
 	}
-	if got := c.store("n3").Lacking(100); len(got) != 10 || got[0].Agent != "vm1" || !strings.HasSuffix(got[0].File, "vm1-1.chunks") {
+	if got := c.nodes[2].Lacking(100); len(got) != 10 || got[0].Agent != "vm1" || !strings.HasSuffix(got[0].File, "vm1-1.chunks") {
 		t.Errorf("lacking: %+v", got)
 	}
-	c.disks["n3"].set(nil)
-	c.store("n3").fsm.wakeFiller()
-	c.complete("n3", run.ID, 20)
-	c.same("n3")
+	c.disks[2].set(nil)
+	c.nodes[2].fsm.wakeFiller()
+	c.complete(2, run.ID, 20)
+	c.same(2)
 }
 
 // TestNodeThatWasAway has chunks from before, which are not fetched again.
 func TestNodeThatWasAway(t *testing.T) {
 	c, run := withRun(t, 1, 10)
-	c.start("n3")
-	c.complete("n3", run.ID, 10)
-	c.stop("n3")
-	lead := c.leader()
+	c.join(2)
+	c.complete(2, run.ID, 10)
+	c.voters(3)
+	c.stop(2)
+	lead := c.nodes[c.leader()]
 	for seq := uint64(11); seq <= 30; seq++ {
 		appendChunk(t, lead, chunk(run.ID, "vm1", seq))
 	}
-	for _, id := range []string{"n1", "n2"} {
-		c.complete(id, run.ID, 30)
-		if err := c.store(id).Snapshot(); err != nil {
+	for i := range 2 {
+		c.complete(i, run.ID, 30)
+		if err := c.nodes[i].Snapshot(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	c.start("n3")
-	c.complete("n3", run.ID, 30)
-	c.same("n2", "n3")
-	if i := c.store("n3").Inventory(); i.Fetched == 0 || i.Fetched > 20 {
+	c.start(2)
+	c.complete(2, run.ID, 30)
+	c.same(1, 2)
+	if i := c.nodes[2].Inventory(); i.Fetched == 0 || i.Fetched > 20 {
 		t.Errorf("%+v: want at most the 20 new chunks fetched", i)
 	}
 }

@@ -181,7 +181,7 @@ func (m *machine) stock() stock {
 func (m *machine) saveStock() error {
 	m.stockMu.Lock()
 	defer m.stockMu.Unlock()
-	if err := writeFile(m.files.disk, m.files.dir, inventoryName, m.stock().format()); err != nil {
+	if err := putFile(m.files.disk, m.files.dir, inventoryName, m.stock().format()); err != nil {
 		return fmt.Errorf("write the inventory of chunk files: %w", err)
 	}
 	return nil

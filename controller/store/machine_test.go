@@ -35,11 +35,7 @@ func logOf(t testing.TB, index uint64, entry *logv1.Entry) *raft.Log {
 func digestOf(t testing.TB, m *machine) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	s := snapshot{machine: m, time: m.time, agents: m.sortedAgents()}
-	for _, id := range m.order {
-		s.runs = append(s.runs, *m.runs[id])
-	}
-	if err := s.write(&b); err != nil {
+	if err := m.capture().write(&b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -112,8 +108,8 @@ func TestSameEntriesSameState(t *testing.T) {
 				single = throughSnapshot(t, single, dirs[1])
 			}
 			got := single.Apply(log).(result)
-			if answer(got) != answer(want[i].(result)) {
-				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answer(got), answer(want[i].(result)))
+			if answerText(got) != answerText(want[i].(result)) {
+				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answerText(got), answerText(want[i].(result)))
 			}
 		}
 		state := digestOf(t, batch)
@@ -126,7 +122,7 @@ func TestSameEntriesSameState(t *testing.T) {
 	})
 }
 
-func answer(r result) string {
+func answerText(r result) string {
 	return fmt.Sprintf("%+v duplicate %v error %v", r.run, r.duplicate, r.err)
 }
 

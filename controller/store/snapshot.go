@@ -34,7 +34,12 @@ type snapshot struct {
 	machine *machine
 	time    int64
 	agents  []Agent
+	nodes   []Node
 	runs    []runRecord
+	answers []answer
+	cluster string
+	applied uint64
+	hash    stateHash
 	// unsynced are the files with chunks that the disk may not have, and how much of
 	// each the snapshot refers to.
 	unsynced map[*stream]int64
@@ -47,13 +52,22 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if err := m.fault.Err(); err != nil {
 		return nil, fmt.Errorf("no snapshot of a node that has stopped: %w", err)
 	}
-	m.mu.RLock()
-	defer m.mu.RUnlock()
 	if err := m.stillLogged(); err != nil {
 		return nil, err
 	}
 	m.unsnapped = 0
-	s := &snapshot{machine: m, time: m.time, agents: m.sortedAgents(), unsynced: map[*stream]int64{}, covers: map[*stream]int{}}
+	return m.capture(), nil
+}
+
+// capture copies what the state refers to. The hash of the state is brought up to date on
+// the way.
+func (m *machine) capture() *snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &snapshot{
+		machine: m, time: m.time, agents: m.sortedAgents(), nodes: m.sortedNodes(), answers: m.answers.all(),
+		cluster: m.cluster, applied: m.applied, hash: m.hash(), unsynced: map[*stream]int64{}, covers: map[*stream]int{},
+	}
 	for _, id := range m.order {
 		r := m.runs[id]
 		streams := make(map[streamKey]*stream, len(r.streams))
@@ -68,7 +82,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 		}
 		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams})
 	}
-	return s, nil
+	return s
 }
 
 // stillLogged refuses a snapshot that would let raft drop the entry of a chunk whose
@@ -148,6 +162,9 @@ func (s *snapshot) write(to io.Writer) error {
 	for _, a := range s.agents {
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Agent{Agent: agentToLog(a)}})
 	}
+	for _, n := range s.nodes {
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Node{Node: nodeToLog(n)}})
+	}
 	for i := range s.runs {
 		r := &s.runs[i]
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Run{Run: runToLog(r.Run)}})
@@ -155,7 +172,12 @@ func (s *snapshot) write(to io.Writer) error {
 			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Stream{Stream: r.streams[key].toLog()}})
 		}
 	}
-	return w.end(s.time)
+	for _, a := range s.answers {
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Request{Request: answerToLog(a)}})
+	}
+	return w.end(&logv1.SnapshotEnd{
+		TimeNs: s.time, ClusterId: s.cluster, AppliedIndex: s.applied, StateHash: s.hash[:], HashFormat: hashFormat,
+	})
 }
 
 func (s *stream) toLog() *logv1.Stream {
@@ -207,8 +229,9 @@ func (w *recordWriter) record(r *logv1.SnapshotRecord) {
 	w.count++
 }
 
-func (w *recordWriter) end(time int64) error {
-	w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_End{End: &logv1.SnapshotEnd{Records: w.count, TimeNs: time}}})
+func (w *recordWriter) end(end *logv1.SnapshotEnd) error {
+	end.Records = w.count
+	w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_End{End: end}})
 	w.bytes(binary.LittleEndian.AppendUint32(nil, w.crc.Sum32()))
 	if w.err == nil {
 		w.err = w.to.Flush()
@@ -246,6 +269,8 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	if len(incomplete) > 0 {
 		m.wakeFiller()
 	}
+	// What came of entries that this state already has is compared with nothing any more.
+	m.checked, m.checkpoints = state.applied/m.every*m.every, nil
 	close(m.changed)
 	m.changed = make(chan struct{})
 	return nil
@@ -294,7 +319,9 @@ func readSnapshot(from io.Reader) (state, error) {
 			if end.Records != n {
 				return state{}, fmt.Errorf("%w: %d records, it claims %d", ErrDamaged, n, end.Records)
 			}
-			s.time = end.TimeNs
+			if err := s.loadEnd(end); err != nil {
+				return state{}, err
+			}
 			return s, r.finish()
 		}
 		if err := s.load(record); err != nil {
@@ -303,8 +330,31 @@ func readSnapshot(from io.Reader) (state, error) {
 	}
 }
 
+// loadEnd takes what the end of a snapshot says, and checks that the state has become the one
+// that was written.
+func (s *state) loadEnd(end *logv1.SnapshotEnd) error {
+	s.time, s.cluster, s.applied = end.TimeNs, end.ClusterId, end.AppliedIndex
+	s.touchAll()
+	if len(end.StateHash) == 0 || end.HashFormat != hashFormat {
+		return nil
+	}
+	if got := s.hash(); string(got[:]) != string(end.StateHash) {
+		return fmt.Errorf("%w: the state has hash %x, it says %x", ErrDamaged, got[:8], end.StateHash)
+	}
+	return nil
+}
+
 func (s *state) load(record *logv1.SnapshotRecord) error {
 	switch r := record.Record.(type) {
+	case *logv1.SnapshotRecord_Node:
+		return s.putNode(nodeFromLog(r.Node))
+	case *logv1.SnapshotRecord_Request:
+		a := answerFromLog(r.Request)
+		if _, twice := s.answers.by[a.Request]; twice || len(s.answers.queue) >= maxRequests {
+			return fmt.Errorf("%w: request %q of %q, after %d others", ErrDamaged, a.ID, a.Client, len(s.answers.queue))
+		}
+		s.answers.add(a)
+		return nil
 	case *logv1.SnapshotRecord_Agent:
 		return s.putAgent(agentFromLog(r.Agent))
 	case *logv1.SnapshotRecord_Run:

@@ -322,7 +322,7 @@ func (k *snapshotSink) name() error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(d, k.dir, snapshotMeta, append(b, '\n')); err != nil {
+	if err := putFile(d, k.dir, snapshotMeta, append(b, '\n')); err != nil {
 		return err
 	}
 	if err := d.Rename(k.dir, filepath.Join(k.store.dir, k.meta.ID)); err != nil {

@@ -28,11 +28,11 @@ type Source interface {
 	// Fetch asks a node for chunks and gives yield those that it has, in any order, until
 	// yield returns an error. It returns when there are no more, and must return soon
 	// after ctx is done. It is called by several goroutines at once.
-	Fetch(ctx context.Context, node string, want Wanted, yield func(Chunk) error) error
+	Fetch(ctx context.Context, from Peer, want Wanted, yield func(Chunk) error) error
 }
 
-// patience is how long a node may be silent before another is asked.
-const patience = 10 * time.Second
+// silenceLimit is how long a node may be silent before another is asked.
+const silenceLimit = 10 * time.Second
 
 // Serve gives yield the chunks that another node asks for, those of them that are whole
 // here, read and compared with their checksums. It is the other end of a Source, and
@@ -85,21 +85,22 @@ func (m *machine) refsOf(want Wanted) (*stream, []chunkRef, error) {
 	return &stream{key: key, run: st.run, name: st.name}, refs, nil
 }
 
-// nodes are the other nodes, the leader first.
-func (s *Store) nodes() ([]string, error) {
+// others are the other nodes, the leader first.
+func (s *Store) others() ([]Peer, error) {
 	future := s.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return nil, fmt.Errorf("ask for the nodes of the cluster: %w", err)
 	}
 	leader := s.Leader()
-	var out []string
+	var out []Peer
 	for _, server := range future.Configuration().Servers {
-		switch id := string(server.ID); id {
+		p := Peer{ID: string(server.ID), Address: string(server.Address)}
+		switch p.ID {
 		case s.id:
 		case leader:
-			out = append([]string{id}, out...)
+			out = append([]Peer{p}, out...)
 		default:
-			out = append(out, id)
+			out = append(out, p)
 		}
 	}
 	return out, nil
@@ -108,10 +109,10 @@ func (s *Store) nodes() ([]string, error) {
 // fromNodes asks the other nodes, one after the other, for chunks, and gives yield each
 // once. It returns the references of those that nobody gave, and why.
 func (s *Store) fromNodes(ctx context.Context, st *stream, refs []chunkRef, yield func(chunkRef, Chunk) error) (rest []chunkRef, why error) {
-	if s.source == nil {
+	if s.cfg.Source == nil {
 		return refs, errors.New("this node knows no other node to fetch it from")
 	}
-	nodes, err := s.nodes()
+	nodes, err := s.others()
 	if err != nil {
 		return refs, err
 	}
@@ -127,9 +128,9 @@ func (s *Store) fromNodes(ctx context.Context, st *stream, refs []chunkRef, yiel
 			if fatal := (*yieldError)(nil); errors.As(err, &fatal) {
 				return refs, fatal.err
 			}
-			why = errors.Join(why, fmt.Errorf("node %s: %w", node, err))
+			why = errors.Join(why, fmt.Errorf("node %s: %w", node.ID, err))
 		} else if len(refs) > 0 {
-			why = errors.Join(why, fmt.Errorf("node %s: %w", node, ErrAbsent))
+			why = errors.Join(why, fmt.Errorf("node %s: %w", node.ID, ErrAbsent))
 		}
 	}
 	if len(refs) == 0 {
@@ -144,13 +145,13 @@ type yieldError struct{ err error }
 func (e *yieldError) Error() string { return e.err.Error() }
 func (e *yieldError) Unwrap() error { return e.err }
 
-var errSilent = fmt.Errorf("it was silent for %v", patience)
+var errSilent = fmt.Errorf("it was silent for %v", silenceLimit)
 
 // fromNode asks one node.
-func (s *Store) fromNode(ctx context.Context, node string, st *stream, refs []chunkRef, yield func(chunkRef, Chunk) error) (rest []chunkRef, err error) {
+func (s *Store) fromNode(ctx context.Context, node Peer, st *stream, refs []chunkRef, yield func(chunkRef, Chunk) error) (rest []chunkRef, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(patience, func() { cancel(errSilent) })
+	silence := time.AfterFunc(silenceLimit, func() { cancel(errSilent) })
 	defer silence.Stop()
 
 	missing := make(map[uint64]chunkRef, len(refs))
@@ -159,8 +160,8 @@ func (s *Store) fromNode(ctx context.Context, node string, st *stream, refs []ch
 		missing[ref.sequence] = ref
 		want.Sequences = append(want.Sequences, ref.sequence)
 	}
-	err = s.source.Fetch(ctx, node, want, func(c Chunk) error {
-		silence.Reset(patience)
+	err = s.cfg.Source.Fetch(ctx, node, want, func(c Chunk) error {
+		silence.Reset(silenceLimit)
 		ref, ok := missing[c.Sequence]
 		if !ok {
 			return fmt.Errorf("it sent chunk %d of %s, which nobody asked for", c.Sequence, st.key.agent)

@@ -73,6 +73,8 @@ type stream struct {
 	// logged is how many chunks the newest whole snapshot covers. The log may have those
 	// behind, and surely has them until there is another snapshot.
 	logged int
+	// hashed is how many of the chunks are in the run's chunkSum.
+	hashed int
 
 	events, bytes         uint64
 	contiguous, lastEvent uint64
