@@ -27,14 +27,27 @@ type machine struct {
 
 	mu sync.RWMutex
 	state
+	// incomplete are the streams that lack chunks on this node. Nothing that an entry
+	// does depends on it.
+	incomplete map[*stream]struct{}
 	// checked is the last entry after which a checkpoint was due, checkpoints are the
 	// newest of them.
 	checked     uint64
 	checkpoints []StateHash
-	// restoreErr has the errors of Restore.
+	// restoreErr has the errors of Restore, and those of reading a snapshot for it.
 	restoreErr error
 	// changed is closed, and replaced, whenever something was applied.
 	changed chan struct{}
+
+	// lack is sent to when there is something to fetch, due when there is enough for a
+	// snapshot; both hold one.
+	lack, due chan struct{}
+	// unsnapped is how many bytes of chunks were applied since the last snapshot began.
+	// Only the goroutine of the state machine uses it.
+	unsnapped int64
+	counts    counts
+	// stockMu is held while the inventory is written.
+	stockMu sync.Mutex
 }
 
 // state is what entries change.
@@ -79,13 +92,18 @@ func newState() state {
 	}
 }
 
-func newMachine(dir string, fault *fault) *machine {
+func newMachine(dir string, fault *fault) *machine { return newMachineOn(systemDisk{}, dir, fault) }
+
+func newMachineOn(d disk, dir string, fault *fault) *machine {
 	return &machine{
-		files:   newChunkFiles(dir),
-		fault:   fault,
-		every:   checkpointEvery,
-		state:   newState(),
-		changed: make(chan struct{}),
+		files:      newChunkFiles(d, dir),
+		fault:      fault,
+		every:      checkpointEvery,
+		state:      newState(),
+		incomplete: map[*stream]struct{}{},
+		changed:    make(chan struct{}),
+		lack:       make(chan struct{}, 1),
+		due:        make(chan struct{}, 1),
 	}
 }
 
@@ -466,18 +484,35 @@ func (m *machine) appendChunk(c Chunk) (result, error) {
 	if err != nil || known {
 		return result{duplicate: known, err: err}, nil
 	}
-	if err := m.files.append(st, &c); err != nil {
+	whole, err := m.files.append(st, &c)
+	if err != nil {
 		return result{}, fmt.Errorf("write chunk %d of %s: %w", c.Sequence, c.Agent, err)
 	}
+	m.wantSnapshot(len(c.Data))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.runs[c.RunID]
 	r.streams[st.key] = st
+	if whole < st.size {
+		m.shrunk(st, whole)
+	}
 	st.add(refOf(&c, st.size))
 	r.Chunks++
 	r.Events += uint64(c.Events)
 	r.Bytes += uint64(len(c.Data))
 	return result{}, nil
+}
+
+// wantSnapshot asks for a snapshot after snapshotBytes of chunks: what a restart reads
+// again is bounded by bytes then, and not by time or number of entries.
+func (m *machine) wantSnapshot(n int) {
+	if m.unsnapped += int64(n); m.unsnapped < snapshotBytes {
+		return
+	}
+	select {
+	case m.due <- struct{}{}:
+	default:
+	}
 }
 
 // admit finds the stream that a chunk goes to, or that holds it already. The stream

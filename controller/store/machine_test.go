@@ -150,12 +150,13 @@ func (*memorySink) ID() string    { return "memory" }
 func (*memorySink) Cancel() error { return nil }
 func (*memorySink) Close() error  { return nil }
 
-// filesIn returns every file below a directory by name.
+// filesIn returns every file below a directory by name, but the inventory: what a node
+// knows to be on its disk is its own.
 func filesIn(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), inventoryName) {
 			return err
 		}
 		b, err := os.ReadFile(name)

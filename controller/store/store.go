@@ -23,8 +23,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 )
 
 // Config says where a Store lives and how it reaches the others.
@@ -56,13 +54,21 @@ type Config struct {
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 5 s.
 	Stall time.Duration
-	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048.
+	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 32 MiB
+	// of chunks do too.
 	SnapshotEvery uint64
+	// Source gets chunks from other nodes. Nil: what this node lacks stays lacking.
+	Source Source
+	// ScrubRate is how many bytes a second of the files are read over again to find
+	// damage before it is all there is. Zero: 4 MiB. Negative: none.
+	ScrubRate int64
 
 	// checkpoints is how many entries lie between two checkpoints; zero: checkpointEvery.
 	checkpoints uint64
 	// disk is put between raft and its log; nil: nothing.
 	disk func(raft.LogStore) raft.LogStore
+	// files is where the files are, but for the log and the identity. Nil: the file system.
+	files disk
 }
 
 // Store is one node. Open makes it, Close ends it.
@@ -72,7 +78,7 @@ type Store struct {
 	cfg      Config
 	fsm      *machine
 	raft     *raft.Raft
-	logs     *raftboltdb.BoltStore
+	logs     *checkedLog
 	// entries is the log as raft reads it.
 	entries raft.LogStore
 	watched *watchedLog
@@ -81,8 +87,7 @@ type Store struct {
 	network  *network
 	wire     *transport
 	contacts *contacts
-	// complete reports whether every chunk that the index names lies on this disk. A node
-	// without one of them does not start, so it is always true.
+	// complete reports whether every chunk that the index names lies on this disk.
 	complete func() bool
 	fault    *fault
 	log      *slog.Logger
@@ -91,6 +96,12 @@ type Store struct {
 	// stopDuties ends the goroutine that does what a leader has to do.
 	stopDuties context.CancelFunc
 	duties     sync.WaitGroup
+
+	snapshots *snapshotStore
+	// life is done when the store closes; tasks are what goes on until then.
+	life    context.Context
+	endLife context.CancelFunc
+	tasks   sync.WaitGroup
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.
@@ -111,8 +122,9 @@ const (
 	drainTimeout    = 5 * time.Second
 )
 
-// Open starts the node in cfg.Dir. It refuses a directory that another Store uses,
-// and one whose snapshot refers to chunks that are not there.
+// Open starts the node in cfg.Dir. It refuses a directory that another Store uses, and
+// one with a log or a snapshot that is damaged. Chunks that are committed and not in it
+// are fetched from cfg.Source; see Store.Inventory.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, runsDir), 0o700); err != nil {
@@ -124,8 +136,10 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		lock: lock, cfg: cfg, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log),
-		contacts: newContacts(), complete: func() bool { return true },
+		contacts: newContacts(),
 	}
+	s.life, s.endLife = context.WithCancel(context.Background())
+	s.complete = func() bool { return s.fsm.complete() }
 	if err := s.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
@@ -152,6 +166,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
 	}
+	if cfg.files == nil {
+		cfg.files = systemDisk{}
+	}
 	return cfg
 }
 
@@ -168,29 +185,36 @@ func (s *Store) start(cfg Config) error {
 	if err := s.fault.keepsReasonIn(cfg.Dir, s.id); err != nil {
 		return err
 	}
-	s.logs, err = raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(cfg.Dir, "log.db"),
-		BoltOptions: &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType},
-	})
-	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+	if s.logs, err = openLog(cfg.Dir, s.fault); err != nil {
+		return err
+	}
+	if err := s.logs.isOf(s.identity); err != nil {
+		return err
 	}
 	logger := newLogger(cfg.Log)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, snapshotsKept, logger)
+	snapshots, err := openSnapshots(cfg.files, cfg.Dir, cfg.Log)
 	if err != nil {
 		return fmt.Errorf("open the snapshots: %w", err)
 	}
+	s.snapshots = snapshots
 	s.watched = newWatchedLog(s.logs, s.fault, cfg)
 	if s.entries, err = raft.NewLogCache(logCacheEntries, s.watched); err != nil {
 		return fmt.Errorf("cache of the log: %w", err)
 	}
 	conf := raftConfig(cfg, s.id)
 	conf.Logger = logger
+	s.fsm = newMachineOn(cfg.files, filepath.Join(cfg.Dir, runsDir), s.fault)
+	s.fsm.every = cfg.checkpoints
+	snapshots.broken, snapshots.fatal = s.fsm.notRestored, s.fault.fail
+	if err := s.fsm.startable(s.logs, snapshots); err != nil {
+		return err
+	}
 	if err := s.begin(conf, snapshots); err != nil {
 		return err
 	}
-	s.fsm = newMachine(filepath.Join(cfg.Dir, runsDir), s.fault)
-	s.fsm.every = cfg.checkpoints
+	if err := s.logs.belongsTo(s.identity); err != nil {
+		return err
+	}
 	s.raft, err = newRaft(conf, s.fsm, s.entries, s.watched, snapshots, s.transport(cfg))
 	if err != nil {
 		return err
@@ -202,6 +226,7 @@ func (s *Store) start(cfg Config) error {
 	ctx, stop := context.WithCancel(context.Background())
 	s.stopDuties = stop
 	s.duties.Go(func() { s.lead(ctx) })
+	s.beginUpkeep(cfg)
 	return nil
 }
 
@@ -313,7 +338,8 @@ func (s *Store) Err() error { return s.fault.Err() }
 // Close ends the node. It is idempotent. The order matters: no new proposal is
 // taken; those under way are given time to be answered, since raft forgets to
 // answer what its state machine had not reached when it is shut down; leadership is
-// handed over, so that the others need not wait for an election; raft stops,
+// handed over, so that the others need not wait for an election; fetching and reading
+// over again end, since they ask raft for the other nodes; raft stops,
 // and with it the state machine, so that nothing writes any more; then the log and
 // the chunk files are closed; the directory is unlocked last.
 func (s *Store) Close() error { return s.end(true) }
@@ -349,6 +375,7 @@ func (s *Store) drain() {
 
 func (s *Store) release() error {
 	var errs []error
+	s.endUpkeep()
 	if s.stopDuties != nil {
 		s.stopDuties()
 		s.duties.Wait()
