@@ -85,6 +85,9 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if made, ok := c.store.RunOf(q.RequestId); ok {
 		return &synclinev1.CreateRunResponse{Run: runToProto(made)}, nil
 	}
+	if err := c.keeping.admit(); err != nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "no new run is taken: %v", err)
+	}
 	bound, err := exp.Bind(c.candidates(), q.Bindings)
 	if err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())

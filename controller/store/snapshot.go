@@ -60,7 +60,7 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 				s.unsynced[st] = st.size
 			}
 		}
-		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams})
+		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams, left: r.left})
 	}
 	return s, nil
 }
@@ -116,6 +116,9 @@ func (s *snapshot) write(to io.Writer) error {
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Run{Run: runToLog(r.Run)}})
 		for _, key := range r.keys() {
 			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Stream{Stream: r.streams[key].toLog()}})
+		}
+		if d := r.departureToLog(); d != nil {
+			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Departure{Departure: d}})
 		}
 	}
 	return w.end(s.time)
@@ -271,6 +274,8 @@ func (s *state) load(record *logv1.SnapshotRecord) error {
 		return nil
 	case *logv1.SnapshotRecord_Stream:
 		return s.loadStream(r.Stream)
+	case *logv1.SnapshotRecord_Departure:
+		return s.loadDeparture(r.Departure)
 	}
 	return fmt.Errorf("%w: a record that this program does not know; start the version of the program that wrote it, or a newer one", ErrDamaged)
 }

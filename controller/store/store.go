@@ -72,6 +72,7 @@ type Store struct {
 	fault     *fault
 	log       *slog.Logger
 	now       func() time.Time
+	readers   readers
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.

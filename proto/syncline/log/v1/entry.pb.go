@@ -108,6 +108,8 @@ type Entry struct {
 	//	*Entry_AppendChunk
 	//	*Entry_SealRun
 	//	*Entry_PutEnvironment
+	//	*Entry_ArchiveRun
+	//	*Entry_RemoveRun
 	Command       isEntry_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -225,6 +227,24 @@ func (x *Entry) GetPutEnvironment() *PutEnvironment {
 	return nil
 }
 
+func (x *Entry) GetArchiveRun() *ArchiveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_ArchiveRun); ok {
+			return x.ArchiveRun
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRemoveRun() *RemoveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_RemoveRun); ok {
+			return x.RemoveRun
+		}
+	}
+	return nil
+}
+
 type isEntry_Command interface {
 	isEntry_Command()
 }
@@ -253,6 +273,14 @@ type Entry_PutEnvironment struct {
 	PutEnvironment *PutEnvironment `protobuf:"bytes,15,opt,name=put_environment,json=putEnvironment,proto3,oneof"`
 }
 
+type Entry_ArchiveRun struct {
+	ArchiveRun *ArchiveRun `protobuf:"bytes,30,opt,name=archive_run,json=archiveRun,proto3,oneof"`
+}
+
+type Entry_RemoveRun struct {
+	RemoveRun *RemoveRun `protobuf:"bytes,31,opt,name=remove_run,json=removeRun,proto3,oneof"`
+}
+
 func (*Entry_PutAgent) isEntry_Command() {}
 
 func (*Entry_CreateRun) isEntry_Command() {}
@@ -264,6 +292,10 @@ func (*Entry_AppendChunk) isEntry_Command() {}
 func (*Entry_SealRun) isEntry_Command() {}
 
 func (*Entry_PutEnvironment) isEntry_Command() {}
+
+func (*Entry_ArchiveRun) isEntry_Command() {}
+
+func (*Entry_RemoveRun) isEntry_Command() {}
 
 // PutAgent remembers an agent, in place of what was known of one of that name.
 type PutAgent struct {
@@ -847,6 +879,249 @@ func (x *PutEnvironment) GetEnvironment() *HostEnvironment {
 	return nil
 }
 
+// ArchiveRun says that the chunks of a sealed run are in an archive and were read back
+// from there. Every node forgets its own.
+type ArchiveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Must be the run's.
+	Seal          []byte   `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
+	Archive       *Archive `protobuf:"bytes,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRun) Reset() {
+	*x = ArchiveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRun) ProtoMessage() {}
+
+func (x *ArchiveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRun.ProtoReflect.Descriptor instead.
+func (*ArchiveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ArchiveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ArchiveRun) GetSeal() []byte {
+	if x != nil {
+		return x.Seal
+	}
+	return nil
+}
+
+func (x *ArchiveRun) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// RemoveRun forgets the chunks of a sealed run. What is said of the run beside them stays.
+type RemoveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Who wanted it and why: "quota", or what an operator wrote.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRun) Reset() {
+	*x = RemoveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRun) ProtoMessage() {}
+
+func (x *RemoveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRun.ProtoReflect.Descriptor instead.
+func (*RemoveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *RemoveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RemoveRun) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Archive is where the chunks of a run are, if they are in an archive.
+type Archive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bucket: "s3://lab?region=eu-west-1".
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The manifest's name in it, and the SHA-256 of its bytes.
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Sha256   []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When that was committed, nanoseconds since 1970.
+	ArchivedNs    int64 `protobuf:"varint,4,opt,name=archived_ns,json=archivedNs,proto3" json:"archived_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Archive) Reset() {
+	*x = Archive{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Archive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Archive) ProtoMessage() {}
+
+func (x *Archive) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Archive.ProtoReflect.Descriptor instead.
+func (*Archive) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Archive) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Archive) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Archive) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Archive) GetArchivedNs() int64 {
+	if x != nil {
+		return x.ArchivedNs
+	}
+	return 0
+}
+
+// Removal says that the chunks of a run are gone.
+type Removal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When that was committed, nanoseconds since 1970.
+	RemovedNs     int64  `protobuf:"varint,1,opt,name=removed_ns,json=removedNs,proto3" json:"removed_ns,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removal) Reset() {
+	*x = Removal{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removal) ProtoMessage() {}
+
+func (x *Removal) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removal.ProtoReflect.Descriptor instead.
+func (*Removal) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Removal) GetRemovedNs() int64 {
+	if x != nil {
+		return x.RemovedNs
+	}
+	return 0
+}
+
+func (x *Removal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // HostEnvironment is what a host of a run was like.
 type HostEnvironment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -860,7 +1135,7 @@ type HostEnvironment struct {
 
 func (x *HostEnvironment) Reset() {
 	*x = HostEnvironment{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1147,7 @@ func (x *HostEnvironment) String() string {
 func (*HostEnvironment) ProtoMessage() {}
 
 func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1160,7 @@ func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostEnvironment.ProtoReflect.Descriptor instead.
 func (*HostEnvironment) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HostEnvironment) GetHost() string {
@@ -923,7 +1198,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1210,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1223,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Agent) GetName() string {
@@ -1042,7 +1317,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1329,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1342,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Capability) GetSource() string {
@@ -1143,7 +1418,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1430,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1443,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Run) GetId() string {
@@ -1352,7 +1627,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +1639,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +1652,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Probing) GetOff() bool {
@@ -1418,7 +1693,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1705,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1718,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RunHost) GetName() string {
@@ -1506,7 +1781,7 @@ var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xe7\x03\n" +
+	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xe4\x04\n" +
 	"\x05Entry\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\fissued_at_ns\x18\x02 \x01(\x03R\n" +
@@ -1521,7 +1796,11 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"change_run\x18\f \x01(\v2\x1a.syncline.log.v1.ChangeRunH\x00R\tchangeRun\x12A\n" +
 	"\fappend_chunk\x18\r \x01(\v2\x1c.syncline.log.v1.AppendChunkH\x00R\vappendChunk\x125\n" +
 	"\bseal_run\x18\x0e \x01(\v2\x18.syncline.log.v1.SealRunH\x00R\asealRun\x12J\n" +
-	"\x0fput_environment\x18\x0f \x01(\v2\x1f.syncline.log.v1.PutEnvironmentH\x00R\x0eputEnvironmentB\t\n" +
+	"\x0fput_environment\x18\x0f \x01(\v2\x1f.syncline.log.v1.PutEnvironmentH\x00R\x0eputEnvironment\x12>\n" +
+	"\varchive_run\x18\x1e \x01(\v2\x1b.syncline.log.v1.ArchiveRunH\x00R\n" +
+	"archiveRun\x12;\n" +
+	"\n" +
+	"remove_run\x18\x1f \x01(\v2\x1a.syncline.log.v1.RemoveRunH\x00R\tremoveRunB\t\n" +
 	"\acommand\"8\n" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
@@ -1576,7 +1855,25 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x0ePutEnvironment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12B\n" +
-	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"9\n" +
+	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"k\n" +
+	"\n" +
+	"ArchiveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\x122\n" +
+	"\aarchive\x18\x03 \x01(\v2\x18.syncline.log.v1.ArchiveR\aarchive\":\n" +
+	"\tRemoveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"p\n" +
+	"\aArchive\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
+	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x1f\n" +
+	"\varchived_ns\x18\x04 \x01(\x03R\n" +
+	"archivedNs\"@\n" +
+	"\aRemoval\x12\x1d\n" +
+	"\n" +
+	"removed_ns\x18\x01 \x01(\x03R\tremovedNs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
 	"\x0fHostEnvironment\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x03\n" +
@@ -1679,7 +1976,7 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(RunState)(0),           // 0: syncline.log.v1.RunState
 	(*Entry)(nil),           // 1: syncline.log.v1.Entry
@@ -1691,15 +1988,19 @@ var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(*AppendChunk)(nil),     // 7: syncline.log.v1.AppendChunk
 	(*SealRun)(nil),         // 8: syncline.log.v1.SealRun
 	(*PutEnvironment)(nil),  // 9: syncline.log.v1.PutEnvironment
-	(*HostEnvironment)(nil), // 10: syncline.log.v1.HostEnvironment
-	(*Agent)(nil),           // 11: syncline.log.v1.Agent
-	(*Capability)(nil),      // 12: syncline.log.v1.Capability
-	(*Run)(nil),             // 13: syncline.log.v1.Run
-	(*Probing)(nil),         // 14: syncline.log.v1.Probing
-	(*RunHost)(nil),         // 15: syncline.log.v1.RunHost
-	nil,                     // 16: syncline.log.v1.Agent.LabelsEntry
-	nil,                     // 17: syncline.log.v1.Run.BindingsEntry
-	nil,                     // 18: syncline.log.v1.Run.SetEntry
+	(*ArchiveRun)(nil),      // 10: syncline.log.v1.ArchiveRun
+	(*RemoveRun)(nil),       // 11: syncline.log.v1.RemoveRun
+	(*Archive)(nil),         // 12: syncline.log.v1.Archive
+	(*Removal)(nil),         // 13: syncline.log.v1.Removal
+	(*HostEnvironment)(nil), // 14: syncline.log.v1.HostEnvironment
+	(*Agent)(nil),           // 15: syncline.log.v1.Agent
+	(*Capability)(nil),      // 16: syncline.log.v1.Capability
+	(*Run)(nil),             // 17: syncline.log.v1.Run
+	(*Probing)(nil),         // 18: syncline.log.v1.Probing
+	(*RunHost)(nil),         // 19: syncline.log.v1.RunHost
+	nil,                     // 20: syncline.log.v1.Agent.LabelsEntry
+	nil,                     // 21: syncline.log.v1.Run.BindingsEntry
+	nil,                     // 22: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	2,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
@@ -1708,29 +2009,32 @@ var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	7,  // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
 	8,  // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
 	9,  // 5: syncline.log.v1.Entry.put_environment:type_name -> syncline.log.v1.PutEnvironment
-	11, // 6: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
-	13, // 7: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
-	0,  // 8: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
-	6,  // 9: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
-	5,  // 10: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
-	15, // 11: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
-	0,  // 12: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
-	10, // 13: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
-	16, // 14: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
-	12, // 15: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
-	0,  // 16: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	15, // 17: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	17, // 18: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
-	5,  // 19: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
-	18, // 20: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
-	10, // 21: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
-	14, // 22: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
-	12, // 23: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	10, // 6: syncline.log.v1.Entry.archive_run:type_name -> syncline.log.v1.ArchiveRun
+	11, // 7: syncline.log.v1.Entry.remove_run:type_name -> syncline.log.v1.RemoveRun
+	15, // 8: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
+	17, // 9: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
+	0,  // 10: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
+	6,  // 11: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
+	5,  // 12: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
+	19, // 13: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	0,  // 14: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
+	14, // 15: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
+	12, // 16: syncline.log.v1.ArchiveRun.archive:type_name -> syncline.log.v1.Archive
+	20, // 17: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	16, // 18: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
+	0,  // 19: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
+	19, // 20: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	21, // 21: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	5,  // 22: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
+	22, // 23: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	14, // 24: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
+	18, // 25: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
+	16, // 26: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -1745,6 +2049,8 @@ func file_syncline_log_v1_entry_proto_init() {
 		(*Entry_AppendChunk)(nil),
 		(*Entry_SealRun)(nil),
 		(*Entry_PutEnvironment)(nil),
+		(*Entry_ArchiveRun)(nil),
+		(*Entry_RemoveRun)(nil),
 	}
 	file_syncline_log_v1_entry_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
@@ -1753,7 +2059,7 @@ func file_syncline_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
