@@ -51,13 +51,18 @@ const batch = 256
 // order.
 type writer struct {
 	columns []column
-	out     *parquet.Writer
+	// nulls is a row with nothing in it.
+	nulls parquet.Row
+	out   *parquet.Writer
 	rows    []parquet.Row
 	count   int64
 }
 
 func newWriter(w io.Writer, name string, columns []column) *writer {
-	out := &writer{columns: columns}
+	out := &writer{columns: columns, nulls: make(parquet.Row, len(columns)), rows: make([]parquet.Row, 0, batch)}
+	for i := range columns {
+		out.nulls[i] = parquet.NullValue().Level(0, 0, i)
+	}
 	out.out = parquet.NewWriter(w, parquet.NewSchema(name, rootOf(columns)),
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		// The name of the program would do, but the version of the library changes what is
@@ -71,20 +76,14 @@ func newWriter(w io.Writer, name string, columns []column) *writer {
 
 // row begins a row, with nothing in it yet. What is not set is null.
 func (w *writer) row() row {
-	if len(w.rows) < cap(w.rows) {
-		w.rows = w.rows[:len(w.rows)+1]
-	} else {
-		w.rows = append(w.rows, make(parquet.Row, len(w.columns)))
+	// The rows of the batch before are filled again.
+	w.rows = w.rows[:len(w.rows)+1]
+	last := &w.rows[len(w.rows)-1]
+	if *last == nil {
+		*last = make(parquet.Row, len(w.columns))
 	}
-	r := row{columns: w.columns, values: w.rows[len(w.rows)-1]}
-	if r.values == nil {
-		r.values = make(parquet.Row, len(w.columns))
-		w.rows[len(w.rows)-1] = r.values
-	}
-	for i := range r.values {
-		r.values[i] = parquet.NullValue().Level(0, 0, i)
-	}
-	return r
+	copy(*last, w.nulls)
+	return row{columns: w.columns, values: *last}
 }
 
 // end ends the row that row began.
