@@ -238,7 +238,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 			return err
 		}
 	}
-	return decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
+	err = decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
 		if q.Repetition != 0 {
 			events = ofRepetition(events, q.Repetition)
 		}
@@ -247,6 +247,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 		}
 		return stream.Send(&synclinev1.ListEventsResponse{Agent: c.Agent, Incarnation: c.Incarnation, Events: events})
 	})
+	return readStatus(err)
 }
 
 // hasRepetition refuses a repetition that a run was never to have; 0 is all.

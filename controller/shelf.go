@@ -24,6 +24,9 @@ const fetchLimit = 10 * time.Minute
 // bundlePart is the part of an archived run that it is read from.
 const bundlePart = "bundle"
 
+// errAway: the events of a run are in an archive that cannot be read now.
+var errAway = errors.New("the archive cannot be read")
+
 // shelf is a keeper: the runs of a store, whose chunks are read from where they are, on the
 // disk or in an archive. It is safe for concurrent use.
 type shelf struct {
@@ -76,7 +79,7 @@ func (s *shelf) Chunks(id string, yield func(store.Chunk) error) error {
 	}
 	at, err := s.take(run)
 	if err != nil {
-		return fmt.Errorf("run %s is archived: %w", id, err)
+		return fmt.Errorf("run %s is archived, and %w: %w", id, errAway, err)
 	}
 	defer s.release(at)
 	return at.Chunks(id, yield)
