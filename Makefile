@@ -10,8 +10,10 @@ SHELL       := bash
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BUF_VERSION := 1.75.0
+DUCKDB_VERSION := 1.5.6-r.1
 CLANG_MAJOR := 14
 BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
+DUCKDB      := $(CURDIR)/.tools/duckdb/node_modules/@duckdb/node-api/package.json
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 PAGE        := controller/web/page
 MODULES     := $(PAGE)/node_modules/.package-lock.json
@@ -55,7 +57,7 @@ test: tools lint cross unit web
 
 # As root: what the tests need from Debian and npm. Nothing else is downloaded but
 # Go modules.
-tools: $(if $(shell command -v npm),$(BUF))
+tools: $(if $(shell command -v npm),$(BUF) $(DUCKDB))
 	@missing=
 	for tool in tshark chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done
 	if [ -z "$$missing" ]; then exit 0; fi
@@ -69,6 +71,12 @@ tools: $(if $(shell command -v npm),$(BUF))
 $(BUF):
 	@mkdir -p .tools
 	npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
+
+# What reads an archive in a test.
+$(DUCKDB):
+	@mkdir -p .tools/duckdb
+	npm install --prefix .tools/duckdb --no-save --no-audit --no-fund --loglevel=error @duckdb/node-api@$(DUCKDB_VERSION)
 	@touch $@
 
 lint: format vet staticcheck contract bpf

@@ -176,6 +176,8 @@ func TestOnlyImporters(t *testing.T) {
 		{"github.com/spf13/cobra", "cli"},
 		{"charm.land/bubbletea", "cli"},
 		{"github.com/vishvananda/netns", "deploy/netlab"},
+		{"github.com/parquet-go/parquet-go", "controller/table"},
+		{"gocloud.dev", "controller/archive"},
 	} {
 		for dir, s := range all {
 			for i := range s.imports {

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -29,6 +30,7 @@ import (
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 
+	"syncline/controller/archive"
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -57,6 +59,15 @@ type Config struct {
 	Version string
 	// Log must not be nil.
 	Log *slog.Logger
+	// Archive is the URL of the bucket that runs are put into, see package archive; "": there
+	// is none.
+	Archive string
+	// Quota is how many bytes the chunks of all runs may have together before the oldest
+	// leave, into the archive or for good; 0: as many as there are.
+	Quota uint64
+	// CacheBytes is how much of archived runs is kept at hand on this node; 0:
+	// archive.DefaultCacheBytes.
+	CacheBytes int64
 }
 
 // Controller keeps the lab. Make it with Open, then call Serve once.
@@ -65,6 +76,10 @@ type Controller struct {
 	store    *store.Store
 	sessions *sessions
 	records  *records
+	shelf    *shelf
+	keeping  *retention
+	// archiving holds one token: that of whoever archives a run.
+	archiving chan struct{}
 
 	// life is the context of runs; it ends when Serve's does.
 	life    context.Context
@@ -83,20 +98,34 @@ type Controller struct {
 
 // Open opens what the controller keeps. The caller must call Serve or Close.
 func Open(cfg Config) (*Controller, error) {
+	if cfg.Archive != "" {
+		if err := archive.CheckURL(cfg.Archive); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = archive.DefaultCacheBytes
+	}
 	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
-	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}}
-	c.records = newRecords(st, cfg.Version)
+	cache, err := archive.OpenCache(filepath.Join(cfg.Dir, "cache"), cfg.CacheBytes)
+	if err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1)}
 	c.life, c.endLife = context.WithCancel(context.Background())
+	c.shelf = newShelf(c.life, st, cache, cfg.Archive, cfg.Version)
+	c.records = newRecords(c.shelf, cfg.Version)
+	c.keeping = &retention{controller: c, quota: cfg.Quota, log: cfg.Log}
 	return c, nil
 }
 
 // Close closes the store of a controller that never served.
 func (c *Controller) Close() error {
 	c.endLife()
-	return c.store.Close()
+	return errors.Join(c.shelf.close(), c.store.Close())
 }
 
 // Serve answers agents and operators on all listeners until ctx is done or one of
@@ -111,6 +140,7 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 		return errors.Join(err, c.Close())
 	}
 	c.resume()
+	c.working.Go(func() { c.keeping.run(c.life) })
 	server := c.server()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
@@ -131,7 +161,7 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 		c.shutdown(server)
 		return nil
 	})
-	return errors.Join(group.Wait(), c.store.Close())
+	return errors.Join(group.Wait(), c.shelf.close(), c.store.Close())
 }
 
 // stopped is what callers are told when the controller ends: the cause, if it is not

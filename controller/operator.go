@@ -85,6 +85,9 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	if made, ok := c.store.RunOf(q.RequestId); ok {
 		return &synclinev1.CreateRunResponse{Run: runToProto(made)}, nil
 	}
+	if err := c.keeping.admit(); err != nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "no new run is taken: %v", err)
+	}
 	bound, err := exp.Bind(c.candidates(), q.Bindings)
 	if err != nil {
 		return nil, status.Error(codes.FailedPrecondition, err.Error())
@@ -235,7 +238,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 			return err
 		}
 	}
-	return decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
+	err = decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
 		if q.Repetition != 0 {
 			events = ofRepetition(events, q.Repetition)
 		}
@@ -244,6 +247,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 		}
 		return stream.Send(&synclinev1.ListEventsResponse{Agent: c.Agent, Incarnation: c.Incarnation, Events: events})
 	})
+	return readStatus(err)
 }
 
 // hasRepetition refuses a repetition that a run was never to have; 0 is all.

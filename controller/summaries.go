@@ -155,7 +155,7 @@ func (s *timelineReader) ListSummaries(q *synclinev1.ListSummariesRequest, strea
 	}
 	b, err := s.records.cache.builder(run)
 	if err != nil {
-		return status.Error(codes.Internal, err.Error())
+		return readStatus(err)
 	}
 	all, err := b.digests(stream.Context())
 	if err != nil {

@@ -202,7 +202,7 @@ func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimel
 	}
 	b, err := s.records.cache.builder(run)
 	if err != nil {
-		return nil, status.Error(codes.Internal, err.Error())
+		return nil, readStatus(err)
 	}
 	if b, err = b.withReference(q.Reference); err != nil {
 		return nil, clockError(err)
@@ -276,7 +276,7 @@ func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream 
 	}
 	b, err := s.records.cache.builder(run)
 	if err != nil {
-		return status.Error(codes.Internal, err.Error())
+		return readStatus(err)
 	}
 	var all []*timeline.Digest
 	for n := 1; n <= run.RepetitionsDone; n++ {

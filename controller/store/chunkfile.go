@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -213,6 +214,19 @@ func (f *chunkFiles) closeAll() error {
 		errs = append(errs, f.close(f.order[0]))
 	}
 	return errors.Join(errs...)
+}
+
+// forget closes the files of a run that are open, if the state machine has none of its
+// chunks any more. What they hold is about to be removed, so an error is of no interest.
+func (f *chunkFiles) forget(run string) {
+	for _, name := range slices.Clone(f.order) {
+		if filepath.Dir(name) != run {
+			continue
+		}
+		_ = f.open[name].Close()
+		delete(f.open, name)
+		f.order = slices.DeleteFunc(f.order, func(n string) bool { return n == name })
+	}
 }
 
 // readChunk reads the chunk that ref points at, and checks that it is that one. Its

@@ -69,8 +69,10 @@ func (m *machine) inventory() Inventory {
 		Scrubbed: m.counts.scrubbed.Load(),
 	}
 	for _, r := range m.runs {
-		out.Chunks += r.Chunks
-		out.Bytes += r.Bytes
+		if r.Here() {
+			out.Chunks += r.Chunks
+			out.Bytes += r.Bytes
+		}
 	}
 	for st := range m.incomplete {
 		for i := st.lacking.next(0); i >= 0; i = st.lacking.next(i + 1) {

@@ -3,6 +3,7 @@ package store
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -123,15 +124,23 @@ func (s *state) partHash(key partKey) (stateHash, bool) {
 		}
 		r.hashChunks()
 		b = r.chunkSum.appendTo(b)
+		if d := r.departureToLog(); d != nil {
+			b = appendDigested(b, d)
+		}
 		m = runToLog(r.Run)
 	}
+	return sha256.Sum256(appendDigested(b, m)), true
+}
+
+// appendDigested appends a message as it goes into a digest.
+func appendDigested(b []byte, m proto.Message) []byte {
 	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, m)
 	if err != nil {
 		// Agents name themselves, and a text that is no UTF-8 cannot be marshalled. What the
 		// log carried can be, so this is a bug.
-		panic("store: digest of " + string(key.kind) + " " + key.name + ": " + err.Error())
+		panic(fmt.Sprintf("store: digest of %T: %v", m, err))
 	}
-	return sha256.Sum256(b), true
+	return b
 }
 
 // hashChunks adds the chunks that came since the last time.

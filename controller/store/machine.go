@@ -76,6 +76,8 @@ type runRecord struct {
 	streams map[streamKey]*stream
 	// chunkSum is of the chunks of all streams.
 	chunkSum setSum
+	// left is the index of the entry by which the chunks went, 0 as long as they are here.
+	left uint64
 }
 
 // result is what the state machine answers to the proposer.
@@ -169,7 +171,7 @@ func (m *machine) applyEntry(log *raft.Log) result {
 		m.advance(log.Index)
 		return res
 	}
-	res, err := m.apply(entry)
+	res, err := m.apply(log.Index, entry)
 	if err != nil {
 		return m.halt(log, err)
 	}
@@ -215,6 +217,10 @@ func (s *state) touch(entry *logv1.Entry) {
 		s.sums.touch('r', c.PutEnvironment.GetRunId())
 	case *logv1.Entry_TakeRun:
 		s.sums.touch('r', c.TakeRun.GetRunId())
+	case *logv1.Entry_ArchiveRun:
+		s.sums.touch('r', c.ArchiveRun.GetRunId())
+	case *logv1.Entry_RemoveRun:
+		s.sums.touch('r', c.RemoveRun.GetRunId())
 	case *logv1.Entry_PutNode:
 		s.sums.touch('n', c.PutNode.GetNode().GetId())
 	case *logv1.Entry_FoundCluster, *logv1.Entry_Checkpoint:
@@ -231,7 +237,7 @@ func (m *machine) halt(log *raft.Log, err error) result {
 
 // apply carries out one command. err is a fault of this node; what the command may
 // not do is in the result.
-func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
+func (m *machine) apply(index uint64, entry *logv1.Entry) (res result, err error) {
 	if c, ok := entry.Command.(*logv1.Entry_AppendChunk); ok {
 		return m.appendChunk(chunkFromLog(c.AppendChunk))
 	}
@@ -257,6 +263,13 @@ func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
 		res.err = m.putNode(nodeFromLog(c.PutNode.GetNode()))
 	case *logv1.Entry_Checkpoint:
 		return result{}, m.compare(c.Checkpoint)
+	case *logv1.Entry_ArchiveRun:
+		a := c.ArchiveRun
+		res.run, res.err = m.archiveRun(a.GetRunId(), a.GetSeal(), archiveFromLog(a.GetArchive()), index)
+		m.closeLeft(a.GetRunId())
+	case *logv1.Entry_RemoveRun:
+		res.run, res.err = m.removeRun(c.RemoveRun.GetRunId(), c.RemoveRun.GetReason(), index)
+		m.closeLeft(c.RemoveRun.GetRunId())
 	default:
 		return result{}, fmt.Errorf("command %T has no code; this is a bug of the store", c)
 	}
@@ -285,9 +298,13 @@ func (s *state) createRun(requestID string, run Run) (Run, error) {
 		return Run{}, fmt.Errorf("%w: %s", ErrExists, run.ID)
 	}
 	if len(s.runs) >= MaxRuns {
-		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most", ErrTooMany, MaxRuns)
+		s.forget()
+	}
+	if len(s.runs) >= MaxRuns {
+		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most; make place: syncline delete run RUN", ErrTooMany, MaxRuns)
 	}
 	run.State, run.Seal, run.Reason = Planned, nil, ""
+	run.Archive, run.Removed = Archive{}, Removal{}
 	run.Environments = nil
 	run.CreatedNs, run.EndedNs = s.time, 0
 	run.Epoch = max(run.Epoch, 1)

@@ -55,7 +55,7 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	agent := rapid.SampledFrom([]string{"vm1", "vm2", "../../x", ""}).Draw(t, "agent")
 	small := func(what string) uint64 { return rapid.Uint64Range(0, 4).Draw(t, what) }
 	e := &logv1.Entry{Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"), RequestId: rapid.SampledFrom([]string{"", "q1", "q2", "q3"}).Draw(t, "request")}
-	switch rapid.IntRange(0, 10).Draw(t, "command") {
+	switch rapid.IntRange(0, 12).Draw(t, "command") {
 	case 0:
 		e.Command = &logv1.Entry_PutAgent{PutAgent: &logv1.PutAgent{Agent: agentToLog(Agent{Name: agent, Incarnation: small("incarnation"), Labels: map[string]string{"a": "1", "b": "2", "c": "3"}})}}
 	case 1, 2:
@@ -65,6 +65,11 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	case 6:
 		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
 		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}
+	case 11:
+		// The seal of a run without chunks; of others it is refused.
+		e.Command = &logv1.Entry_ArchiveRun{ArchiveRun: &logv1.ArchiveRun{RunId: run, Seal: NewDigest().Sum(), Archive: archiveToLog(there)}}
+	case 12:
+		e.Command = &logv1.Entry_RemoveRun{RemoveRun: &logv1.RemoveRun{RunId: run, Reason: agent}}
 	case 5:
 		e.Command = &logv1.Entry_SealRun{SealRun: sealingToLog(run, Sealing{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state"))})}
 	default:

@@ -95,7 +95,11 @@ func (s *Store) Changed() <-chan struct{} {
 // to yield. A chunk whose bytes are not the committed ones is never given: it is got
 // from another node, or else the error has ErrDamaged in its chain, or ErrAbsent if it
 // was not fetched yet, names file and offset, and says what the other nodes answered.
+//
+// Of a run that has left there are none here; the error has ErrArchived or ErrRemoved in
+// its chain.
 func (s *Store) Chunks(runID string, yield func(Chunk) error) error {
+	defer s.readers.enter(runID)()
 	streams, err := s.fsm.chunksOf(runID)
 	if err != nil {
 		return err
@@ -115,6 +119,9 @@ func (m *machine) chunksOf(runID string) ([]*stream, error) {
 	r := m.runs[runID]
 	if r == nil {
 		return nil, fmt.Errorf("read chunks: %w: %s", ErrUnknownRun, runID)
+	}
+	if err := r.gone(); err != nil {
+		return nil, fmt.Errorf("read chunks of run %s: %w", runID, err)
 	}
 	return convertAll(r.keys(), func(key streamKey) *stream {
 		st := r.streams[key]

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -80,7 +81,7 @@ func (m *machine) capture() *snapshot {
 				s.unsynced[st] = st.size
 			}
 		}
-		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams})
+		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams, left: r.left})
 	}
 	return s
 }
@@ -136,7 +137,10 @@ func (s *snapshot) sync() error {
 	dirs := map[string]bool{}
 	for st := range s.unsynced {
 		name := s.machine.path(st)
-		if err := syncPath(disk, name); err != nil {
+		if err := syncPath(disk, name); errors.Is(err, fs.ErrNotExist) && !s.machine.keeps(st) {
+			// The run has left since the snapshot was captured, and the log says so.
+			continue
+		} else if err != nil {
 			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
 		}
 		dirs[filepath.Dir(name)] = true
@@ -157,6 +161,13 @@ func (s *snapshot) sync() error {
 	return nil
 }
 
+// keeps reports whether a stream is still part of the state.
+func (m *machine) keeps(st *stream) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.streamOf(st.run, st.key) != nil
+}
+
 func (s *snapshot) write(to io.Writer) error {
 	w := newRecordWriter(to)
 	for _, a := range s.agents {
@@ -170,6 +181,9 @@ func (s *snapshot) write(to io.Writer) error {
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Run{Run: runToLog(r.Run)}})
 		for _, key := range r.keys() {
 			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Stream{Stream: r.streams[key].toLog()}})
+		}
+		if d := r.departureToLog(); d != nil {
+			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Departure{Departure: d}})
 		}
 	}
 	for _, a := range s.answers {
@@ -369,6 +383,8 @@ func (s *state) load(record *logv1.SnapshotRecord) error {
 		return nil
 	case *logv1.SnapshotRecord_Stream:
 		return s.loadStream(r.Stream)
+	case *logv1.SnapshotRecord_Departure:
+		return s.loadDeparture(r.Departure)
 	}
 	return fmt.Errorf("%w: a record that this program does not know; start the version of the program that wrote it, or a newer one", ErrDamaged)
 }

@@ -102,6 +102,7 @@ type Store struct {
 	life    context.Context
 	endLife context.CancelFunc
 	tasks   sync.WaitGroup
+	readers readers
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.

@@ -12,12 +12,15 @@ import (
 //
 //	1  agents, runs, chunks
 //	2  nodes, the cluster's id, taking a run over, checkpoints; request ids of every command
-const entryVersion = 2
+//	3  runs leave for an archive, or for good
+const entryVersion = 3
 
 // versionOf is the version of entries that a program must know to apply this one. What old
 // programs know keeps its old version, so that they go on during an upgrade.
 func versionOf(entry *logv1.Entry) uint32 {
 	switch entry.Command.(type) {
+	case *logv1.Entry_ArchiveRun, *logv1.Entry_RemoveRun:
+		return 3
 	case *logv1.Entry_FoundCluster, *logv1.Entry_PutNode, *logv1.Entry_TakeRun, *logv1.Entry_Checkpoint:
 		return 2
 	}

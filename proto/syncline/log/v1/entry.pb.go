@@ -121,6 +121,8 @@ type Entry struct {
 	//	*Entry_PutNode
 	//	*Entry_TakeRun
 	//	*Entry_Checkpoint
+	//	*Entry_ArchiveRun
+	//	*Entry_RemoveRun
 	Command       isEntry_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -295,6 +297,24 @@ func (x *Entry) GetCheckpoint() *Checkpoint {
 	return nil
 }
 
+func (x *Entry) GetArchiveRun() *ArchiveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_ArchiveRun); ok {
+			return x.ArchiveRun
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRemoveRun() *RemoveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_RemoveRun); ok {
+			return x.RemoveRun
+		}
+	}
+	return nil
+}
+
 type isEntry_Command interface {
 	isEntry_Command()
 }
@@ -339,6 +359,14 @@ type Entry_Checkpoint struct {
 	Checkpoint *Checkpoint `protobuf:"bytes,19,opt,name=checkpoint,proto3,oneof"`
 }
 
+type Entry_ArchiveRun struct {
+	ArchiveRun *ArchiveRun `protobuf:"bytes,30,opt,name=archive_run,json=archiveRun,proto3,oneof"`
+}
+
+type Entry_RemoveRun struct {
+	RemoveRun *RemoveRun `protobuf:"bytes,31,opt,name=remove_run,json=removeRun,proto3,oneof"`
+}
+
 func (*Entry_PutAgent) isEntry_Command() {}
 
 func (*Entry_CreateRun) isEntry_Command() {}
@@ -358,6 +386,10 @@ func (*Entry_PutNode) isEntry_Command() {}
 func (*Entry_TakeRun) isEntry_Command() {}
 
 func (*Entry_Checkpoint) isEntry_Command() {}
+
+func (*Entry_ArchiveRun) isEntry_Command() {}
+
+func (*Entry_RemoveRun) isEntry_Command() {}
 
 // FoundCluster gives the cluster its id. The first one counts.
 type FoundCluster struct {
@@ -1239,6 +1271,249 @@ func (x *PutEnvironment) GetEnvironment() *HostEnvironment {
 	return nil
 }
 
+// ArchiveRun says that the chunks of a sealed run are in an archive and were read back
+// from there. Every node forgets its own.
+type ArchiveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Must be the run's.
+	Seal          []byte   `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
+	Archive       *Archive `protobuf:"bytes,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRun) Reset() {
+	*x = ArchiveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRun) ProtoMessage() {}
+
+func (x *ArchiveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRun.ProtoReflect.Descriptor instead.
+func (*ArchiveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ArchiveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ArchiveRun) GetSeal() []byte {
+	if x != nil {
+		return x.Seal
+	}
+	return nil
+}
+
+func (x *ArchiveRun) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// RemoveRun forgets the chunks of a sealed run. What is said of the run beside them stays.
+type RemoveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Who wanted it and why: "quota", or what an operator wrote.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRun) Reset() {
+	*x = RemoveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRun) ProtoMessage() {}
+
+func (x *RemoveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRun.ProtoReflect.Descriptor instead.
+func (*RemoveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RemoveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RemoveRun) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Archive is where the chunks of a run are, if they are in an archive.
+type Archive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bucket: "s3://lab?region=eu-west-1".
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The manifest's name in it, and the SHA-256 of its bytes.
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Sha256   []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When that was committed, nanoseconds since 1970.
+	ArchivedNs    int64 `protobuf:"varint,4,opt,name=archived_ns,json=archivedNs,proto3" json:"archived_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Archive) Reset() {
+	*x = Archive{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Archive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Archive) ProtoMessage() {}
+
+func (x *Archive) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Archive.ProtoReflect.Descriptor instead.
+func (*Archive) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Archive) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Archive) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Archive) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Archive) GetArchivedNs() int64 {
+	if x != nil {
+		return x.ArchivedNs
+	}
+	return 0
+}
+
+// Removal says that the chunks of a run are gone.
+type Removal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When that was committed, nanoseconds since 1970.
+	RemovedNs     int64  `protobuf:"varint,1,opt,name=removed_ns,json=removedNs,proto3" json:"removed_ns,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removal) Reset() {
+	*x = Removal{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removal) ProtoMessage() {}
+
+func (x *Removal) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removal.ProtoReflect.Descriptor instead.
+func (*Removal) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Removal) GetRemovedNs() int64 {
+	if x != nil {
+		return x.RemovedNs
+	}
+	return 0
+}
+
+func (x *Removal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // HostEnvironment is what a host of a run was like.
 type HostEnvironment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1252,7 +1527,7 @@ type HostEnvironment struct {
 
 func (x *HostEnvironment) Reset() {
 	*x = HostEnvironment{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1539,7 @@ func (x *HostEnvironment) String() string {
 func (*HostEnvironment) ProtoMessage() {}
 
 func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1552,7 @@ func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostEnvironment.ProtoReflect.Descriptor instead.
 func (*HostEnvironment) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HostEnvironment) GetHost() string {
@@ -1315,7 +1590,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1602,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1615,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{15}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Agent) GetName() string {
@@ -1434,7 +1709,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1721,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1734,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{16}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Capability) GetSource() string {
@@ -1535,7 +1810,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1822,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1835,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{17}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetId() string {
@@ -1744,7 +2019,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +2031,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2044,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{18}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Probing) GetOff() bool {
@@ -1810,7 +2085,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1822,7 +2097,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1835,7 +2110,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{19}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RunHost) GetName() string {
@@ -1898,7 +2173,7 @@ var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xbc\x06\n" +
+	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xb9\a\n" +
 	"\x05Entry\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\fissued_at_ns\x18\x02 \x01(\x03R\n" +
@@ -1922,7 +2197,11 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\btake_run\x18\x12 \x01(\v2\x18.syncline.log.v1.TakeRunH\x00R\atakeRun\x12=\n" +
 	"\n" +
 	"checkpoint\x18\x13 \x01(\v2\x1b.syncline.log.v1.CheckpointH\x00R\n" +
-	"checkpointB\t\n" +
+	"checkpoint\x12>\n" +
+	"\varchive_run\x18\x1e \x01(\v2\x1b.syncline.log.v1.ArchiveRunH\x00R\n" +
+	"archiveRun\x12;\n" +
+	"\n" +
+	"remove_run\x18\x1f \x01(\v2\x1a.syncline.log.v1.RemoveRunH\x00R\tremoveRunB\t\n" +
 	"\acommand\"-\n" +
 	"\fFoundCluster\x12\x1d\n" +
 	"\n" +
@@ -1997,7 +2276,25 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x0ePutEnvironment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12B\n" +
-	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"9\n" +
+	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"k\n" +
+	"\n" +
+	"ArchiveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\x122\n" +
+	"\aarchive\x18\x03 \x01(\v2\x18.syncline.log.v1.ArchiveR\aarchive\":\n" +
+	"\tRemoveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"p\n" +
+	"\aArchive\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
+	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x1f\n" +
+	"\varchived_ns\x18\x04 \x01(\x03R\n" +
+	"archivedNs\"@\n" +
+	"\aRemoval\x12\x1d\n" +
+	"\n" +
+	"removed_ns\x18\x01 \x01(\x03R\tremovedNs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
 	"\x0fHostEnvironment\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x03\n" +
@@ -2100,7 +2397,7 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(RunState)(0),           // 0: syncline.log.v1.RunState
 	(*Entry)(nil),           // 1: syncline.log.v1.Entry
@@ -2117,15 +2414,19 @@ var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(*AppendChunk)(nil),     // 12: syncline.log.v1.AppendChunk
 	(*SealRun)(nil),         // 13: syncline.log.v1.SealRun
 	(*PutEnvironment)(nil),  // 14: syncline.log.v1.PutEnvironment
-	(*HostEnvironment)(nil), // 15: syncline.log.v1.HostEnvironment
-	(*Agent)(nil),           // 16: syncline.log.v1.Agent
-	(*Capability)(nil),      // 17: syncline.log.v1.Capability
-	(*Run)(nil),             // 18: syncline.log.v1.Run
-	(*Probing)(nil),         // 19: syncline.log.v1.Probing
-	(*RunHost)(nil),         // 20: syncline.log.v1.RunHost
-	nil,                     // 21: syncline.log.v1.Agent.LabelsEntry
-	nil,                     // 22: syncline.log.v1.Run.BindingsEntry
-	nil,                     // 23: syncline.log.v1.Run.SetEntry
+	(*ArchiveRun)(nil),      // 15: syncline.log.v1.ArchiveRun
+	(*RemoveRun)(nil),       // 16: syncline.log.v1.RemoveRun
+	(*Archive)(nil),         // 17: syncline.log.v1.Archive
+	(*Removal)(nil),         // 18: syncline.log.v1.Removal
+	(*HostEnvironment)(nil), // 19: syncline.log.v1.HostEnvironment
+	(*Agent)(nil),           // 20: syncline.log.v1.Agent
+	(*Capability)(nil),      // 21: syncline.log.v1.Capability
+	(*Run)(nil),             // 22: syncline.log.v1.Run
+	(*Probing)(nil),         // 23: syncline.log.v1.Probing
+	(*RunHost)(nil),         // 24: syncline.log.v1.RunHost
+	nil,                     // 25: syncline.log.v1.Agent.LabelsEntry
+	nil,                     // 26: syncline.log.v1.Run.BindingsEntry
+	nil,                     // 27: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	7,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
@@ -2138,30 +2439,33 @@ var file_syncline_log_v1_entry_proto_depIdxs = []int32{
 	3,  // 7: syncline.log.v1.Entry.put_node:type_name -> syncline.log.v1.PutNode
 	5,  // 8: syncline.log.v1.Entry.take_run:type_name -> syncline.log.v1.TakeRun
 	6,  // 9: syncline.log.v1.Entry.checkpoint:type_name -> syncline.log.v1.Checkpoint
-	4,  // 10: syncline.log.v1.PutNode.node:type_name -> syncline.log.v1.Node
-	16, // 11: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
-	18, // 12: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
-	0,  // 13: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
-	11, // 14: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
-	10, // 15: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
-	20, // 16: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
-	0,  // 17: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
-	15, // 18: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
-	21, // 19: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
-	17, // 20: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
-	0,  // 21: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	20, // 22: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	22, // 23: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
-	10, // 24: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
-	23, // 25: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
-	15, // 26: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
-	19, // 27: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
-	17, // 28: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	15, // 10: syncline.log.v1.Entry.archive_run:type_name -> syncline.log.v1.ArchiveRun
+	16, // 11: syncline.log.v1.Entry.remove_run:type_name -> syncline.log.v1.RemoveRun
+	4,  // 12: syncline.log.v1.PutNode.node:type_name -> syncline.log.v1.Node
+	20, // 13: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
+	22, // 14: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
+	0,  // 15: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
+	11, // 16: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
+	10, // 17: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
+	24, // 18: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	0,  // 19: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
+	19, // 20: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
+	17, // 21: syncline.log.v1.ArchiveRun.archive:type_name -> syncline.log.v1.Archive
+	25, // 22: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	21, // 23: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
+	0,  // 24: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
+	24, // 25: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	26, // 26: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	10, // 27: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
+	27, // 28: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	19, // 29: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
+	23, // 30: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
+	21, // 31: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -2180,6 +2484,8 @@ func file_syncline_log_v1_entry_proto_init() {
 		(*Entry_PutNode)(nil),
 		(*Entry_TakeRun)(nil),
 		(*Entry_Checkpoint)(nil),
+		(*Entry_ArchiveRun)(nil),
+		(*Entry_RemoveRun)(nil),
 	}
 	file_syncline_log_v1_entry_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
@@ -2188,7 +2494,7 @@ func file_syncline_log_v1_entry_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,7 +23,8 @@ const (
 
 // SnapshotRecord is one record of a snapshot: first all agents by name, then the
 // nodes by id, then each run in the order of creation followed by its streams by
-// (agent, incarnation), then the requests in the order in which they were applied.
+// (agent, incarnation), or by its departure if the nodes keep no chunks of it, then the
+// requests in the order in which they were applied.
 type SnapshotRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Record:
@@ -34,6 +35,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_End
 	//	*SnapshotRecord_Node
 	//	*SnapshotRecord_Request
+	//	*SnapshotRecord_Departure
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -130,6 +132,15 @@ func (x *SnapshotRecord) GetRequest() *Request {
 	return nil
 }
 
+func (x *SnapshotRecord) GetDeparture() *Departure {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Departure); ok {
+			return x.Departure
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -158,6 +169,10 @@ type SnapshotRecord_Request struct {
 	Request *Request `protobuf:"bytes,11,opt,name=request,proto3,oneof"`
 }
 
+type SnapshotRecord_Departure struct {
+	Departure *Departure `protobuf:"bytes,30,opt,name=departure,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Run) isSnapshotRecord_Record() {}
@@ -169,6 +184,8 @@ func (*SnapshotRecord_End) isSnapshotRecord_Record() {}
 func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Request) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Departure) isSnapshotRecord_Record() {}
 
 // Request is a command that was carried out, so that a retry of it gets the same
 // answer. They come in the order in which they were applied.
@@ -379,6 +396,104 @@ func (x *Stream) GetDigests() []byte {
 	return nil
 }
 
+// Departure says where the chunks of a run went. It is a record of its own so that a
+// program that does not know it stops, and takes no run for one without events.
+type Departure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The entry of the log by which they went.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Set if they are in an archive.
+	Archive *Archive `protobuf:"bytes,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Set if they were removed, from here or, as far as this cluster knows, from the archive.
+	Removal *Removal `protobuf:"bytes,4,opt,name=removal,proto3" json:"removal,omitempty"`
+	// What there was.
+	Chunks        uint64 `protobuf:"varint,5,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Events        uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Bytes         uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Departure) Reset() {
+	*x = Departure{}
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Departure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Departure) ProtoMessage() {}
+
+func (x *Departure) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Departure.ProtoReflect.Descriptor instead.
+func (*Departure) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Departure) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Departure) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Departure) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+func (x *Departure) GetRemoval() *Removal {
+	if x != nil {
+		return x.Removal
+	}
+	return nil
+}
+
+func (x *Departure) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *Departure) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Departure) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // SnapshotEnd is the last record, so that a snapshot cut short is noticed.
 type SnapshotEnd struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -398,7 +513,7 @@ type SnapshotEnd struct {
 
 func (x *SnapshotEnd) Reset() {
 	*x = SnapshotEnd{}
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +525,7 @@ func (x *SnapshotEnd) String() string {
 func (*SnapshotEnd) ProtoMessage() {}
 
 func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +538,7 @@ func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{3}
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SnapshotEnd) GetRecords() uint64 {
@@ -472,7 +587,7 @@ var File_syncline_log_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1esyncline/log/v1/snapshot.proto\x12\x0fsyncline.log.v1\x1a\x1bsyncline/log/v1/entry.proto\"\xbc\x02\n" +
+	"\x1esyncline/log/v1/snapshot.proto\x12\x0fsyncline.log.v1\x1a\x1bsyncline/log/v1/entry.proto\"\xf8\x02\n" +
 	"\x0eSnapshotRecord\x12.\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentH\x00R\x05agent\x12(\n" +
 	"\x03run\x18\x02 \x01(\v2\x14.syncline.log.v1.RunH\x00R\x03run\x121\n" +
@@ -480,7 +595,8 @@ const file_syncline_log_v1_snapshot_proto_rawDesc = "" +
 	"\x03end\x18\x04 \x01(\v2\x1c.syncline.log.v1.SnapshotEndH\x00R\x03end\x12+\n" +
 	"\x04node\x18\n" +
 	" \x01(\v2\x15.syncline.log.v1.NodeH\x00R\x04node\x124\n" +
-	"\arequest\x18\v \x01(\v2\x18.syncline.log.v1.RequestH\x00R\arequestB\b\n" +
+	"\arequest\x18\v \x01(\v2\x18.syncline.log.v1.RequestH\x00R\arequest\x12:\n" +
+	"\tdeparture\x18\x1e \x01(\v2\x1a.syncline.log.v1.DepartureH\x00R\tdepartureB\b\n" +
 	"\x06record\"\xbd\x01\n" +
 	"\aRequest\x12\x1b\n" +
 	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1d\n" +
@@ -500,7 +616,15 @@ const file_syncline_log_v1_snapshot_proto_rawDesc = "" +
 	"\x06events\x18\x06 \x03(\rR\x06events\x12\x18\n" +
 	"\alengths\x18\a \x03(\rR\alengths\x12\x18\n" +
 	"\acrc32cs\x18\b \x03(\aR\acrc32cs\x12\x18\n" +
-	"\adigests\x18\t \x01(\fR\adigests\"\xc4\x01\n" +
+	"\adigests\x18\t \x01(\fR\adigests\"\xe6\x01\n" +
+	"\tDeparture\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x122\n" +
+	"\aarchive\x18\x03 \x01(\v2\x18.syncline.log.v1.ArchiveR\aarchive\x122\n" +
+	"\aremoval\x18\x04 \x01(\v2\x18.syncline.log.v1.RemovalR\aremoval\x12\x16\n" +
+	"\x06chunks\x18\x05 \x01(\x04R\x06chunks\x12\x16\n" +
+	"\x06events\x18\x06 \x01(\x04R\x06events\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\"\xc4\x01\n" +
 	"\vSnapshotEnd\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x17\n" +
 	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x1d\n" +
@@ -525,28 +649,34 @@ func file_syncline_log_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_syncline_log_v1_snapshot_proto_rawDescData
 }
 
-var file_syncline_log_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_syncline_log_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_syncline_log_v1_snapshot_proto_goTypes = []any{
 	(*SnapshotRecord)(nil), // 0: syncline.log.v1.SnapshotRecord
 	(*Request)(nil),        // 1: syncline.log.v1.Request
 	(*Stream)(nil),         // 2: syncline.log.v1.Stream
-	(*SnapshotEnd)(nil),    // 3: syncline.log.v1.SnapshotEnd
-	(*Agent)(nil),          // 4: syncline.log.v1.Agent
-	(*Run)(nil),            // 5: syncline.log.v1.Run
-	(*Node)(nil),           // 6: syncline.log.v1.Node
+	(*Departure)(nil),      // 3: syncline.log.v1.Departure
+	(*SnapshotEnd)(nil),    // 4: syncline.log.v1.SnapshotEnd
+	(*Agent)(nil),          // 5: syncline.log.v1.Agent
+	(*Run)(nil),            // 6: syncline.log.v1.Run
+	(*Node)(nil),           // 7: syncline.log.v1.Node
+	(*Archive)(nil),        // 8: syncline.log.v1.Archive
+	(*Removal)(nil),        // 9: syncline.log.v1.Removal
 }
 var file_syncline_log_v1_snapshot_proto_depIdxs = []int32{
-	4, // 0: syncline.log.v1.SnapshotRecord.agent:type_name -> syncline.log.v1.Agent
-	5, // 1: syncline.log.v1.SnapshotRecord.run:type_name -> syncline.log.v1.Run
+	5, // 0: syncline.log.v1.SnapshotRecord.agent:type_name -> syncline.log.v1.Agent
+	6, // 1: syncline.log.v1.SnapshotRecord.run:type_name -> syncline.log.v1.Run
 	2, // 2: syncline.log.v1.SnapshotRecord.stream:type_name -> syncline.log.v1.Stream
-	3, // 3: syncline.log.v1.SnapshotRecord.end:type_name -> syncline.log.v1.SnapshotEnd
-	6, // 4: syncline.log.v1.SnapshotRecord.node:type_name -> syncline.log.v1.Node
+	4, // 3: syncline.log.v1.SnapshotRecord.end:type_name -> syncline.log.v1.SnapshotEnd
+	7, // 4: syncline.log.v1.SnapshotRecord.node:type_name -> syncline.log.v1.Node
 	1, // 5: syncline.log.v1.SnapshotRecord.request:type_name -> syncline.log.v1.Request
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	3, // 6: syncline.log.v1.SnapshotRecord.departure:type_name -> syncline.log.v1.Departure
+	8, // 7: syncline.log.v1.Departure.archive:type_name -> syncline.log.v1.Archive
+	9, // 8: syncline.log.v1.Departure.removal:type_name -> syncline.log.v1.Removal
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_snapshot_proto_init() }
@@ -562,6 +692,7 @@ func file_syncline_log_v1_snapshot_proto_init() {
 		(*SnapshotRecord_End)(nil),
 		(*SnapshotRecord_Node)(nil),
 		(*SnapshotRecord_Request)(nil),
+		(*SnapshotRecord_Departure)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -569,7 +700,7 @@ func file_syncline_log_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_snapshot_proto_rawDesc), len(file_syncline_log_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
