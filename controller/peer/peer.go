@@ -55,14 +55,14 @@ func Leader(err error) (store.Peer, bool) {
 	return store.Peer{}, false
 }
 
-// Client asks other controllers. It keeps one connection to each address; it is safe for
-// concurrent use. It implements store.Others.
+// Client asks other controllers. It keeps one connection to each address for calls, and
+// one for files; it is safe for concurrent use. It implements store.Others and store.Source.
 type Client struct {
 	credentials credentials.TransportCredentials
 	options     []grpc.DialOption
 
 	mu     sync.Mutex
-	conns  map[string]*grpc.ClientConn
+	conns  map[target]*grpc.ClientConn
 	closed bool
 }
 
@@ -71,7 +71,7 @@ var _ store.Others = (*Client)(nil)
 // NewClient returns a client with the credentials of this node, whose server side must have the
 // role of a controller. More options may say how to dial.
 func NewClient(c credentials.TransportCredentials, more ...grpc.DialOption) *Client {
-	return &Client{credentials: c, options: more, conns: map[string]*grpc.ClientConn{}}
+	return &Client{credentials: c, options: more, conns: map[target]*grpc.ClientConn{}}
 }
 
 // Close closes all connections. Calls that are under way fail.
@@ -88,21 +88,43 @@ func (c *Client) Close() error {
 }
 
 func (c *Client) at(address string) (synclinev1.PeerServiceClient, error) {
+	conn, err := c.conn(calls, address)
+	if err != nil {
+		return nil, err
+	}
+	return synclinev1.NewPeerServiceClient(conn), nil
+}
+
+// purpose is what a connection is for: files have one of their own, so that a gigabyte of
+// them delays no call.
+type purpose int
+
+const (
+	calls purpose = iota
+	bulk
+)
+
+type target struct {
+	purpose
+	address string
+}
+
+func (c *Client) conn(p purpose, address string) (*grpc.ClientConn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, errors.New("the connections to the other controllers are closed")
 	}
-	conn := c.conns[address]
+	conn := c.conns[target{p, address}]
 	if conn == nil {
 		var err error
 		// "passthrough" leaves the address as it is: no proxy, no service configuration.
 		if conn, err = grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{grpc.WithTransportCredentials(c.credentials)}, c.options...)...); err != nil {
 			return nil, fmt.Errorf("connect to %s: %w", address, err)
 		}
-		c.conns[address] = conn
+		c.conns[target{p, address}] = conn
 	}
-	return synclinev1.NewPeerServiceClient(conn), nil
+	return conn, nil
 }
 
 // Report asks a node about itself.

@@ -42,7 +42,7 @@ func listen(t *testing.T, id string) (cfg store.Config, client *peer.Client, ser
 	go func() { ran <- p.Run() }()
 	client = peer.NewClient(insecure.NewCredentials())
 	cfg = store.Config{
-		Dir: t.TempDir(), ID: id, Election: 300 * time.Millisecond, Others: client, Version: "v" + id,
+		Dir: t.TempDir(), ID: id, Election: 300 * time.Millisecond, Others: client, Source: client, Version: "v" + id,
 		Network:   &store.Network{Listener: p.Raft(), Address: l.Addr().String()},
 		Promotion: store.Promotion{Stable: 50 * time.Millisecond},
 	}

@@ -22,6 +22,7 @@ type Server struct {
 // Register makes a gRPC server answer other controllers.
 func (s Server) Register(to grpc.ServiceRegistrar) {
 	synclinev1.RegisterPeerServiceServer(to, service{Server: s})
+	synclinev1.RegisterPeerFilesServiceServer(to, files{Server: s})
 }
 
 type service struct {

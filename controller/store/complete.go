@@ -55,17 +55,14 @@ type counts struct {
 }
 
 // Inventory says what this node has.
-func (s *Store) Inventory() Inventory {
-	i := s.fsm.inventory()
-	i.AppliedIndex = s.raft.AppliedIndex()
-	return i
-}
+func (s *Store) Inventory() Inventory { return s.fsm.inventory() }
 
 func (m *machine) inventory() Inventory {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	out := Inventory{
-		Fetched: m.counts.fetched.Load(), Damaged: m.counts.damaged.Load(), Repaired: m.counts.repaired.Load(),
+		AppliedIndex: m.applied,
+		Fetched:      m.counts.fetched.Load(), Damaged: m.counts.damaged.Load(), Repaired: m.counts.repaired.Load(),
 		Scrubbed: m.counts.scrubbed.Load(),
 	}
 	for _, r := range m.runs {
@@ -155,6 +152,21 @@ func (m *machine) found(run string, key streamKey, sequence uint64, why error) b
 	m.fault.log.Error("a chunk is damaged; it is fetched from another node", "run", run, "agent", key.agent, "chunk", sequence, "reason", why)
 	m.wakeFiller()
 	return true
+}
+
+// standing is the last entry applied, and whether this node has all that its state refers to
+// then: of one moment, since a snapshot may be restored between any two.
+func (m *machine) standing() (applied uint64, complete bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.applied, len(m.incomplete) == 0
+}
+
+// snappedIndex is what the newest snapshot had applied.
+func (m *machine) snappedIndex() uint64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.snapped
 }
 
 // complete reports whether this node has all that its state refers to.

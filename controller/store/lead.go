@@ -233,6 +233,9 @@ func (s *Store) unfit(now *reign, id raft.ServerID) string {
 		return fmt.Sprintf("it has %d of %d entries", match, last)
 	case !answered:
 		return "it does not say how it is"
+	case r.Applied < s.fsm.snappedIndex():
+		// It may be sent the snapshot yet, and with it an index of chunks that it lacks.
+		return fmt.Sprintf("it has applied entry %d, and the snapshot is of %d", r.Applied, s.fsm.snappedIndex())
 	case !r.Complete:
 		return "it does not have all chunks yet"
 	case r.Failure != "":

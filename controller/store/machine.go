@@ -27,6 +27,8 @@ type machine struct {
 
 	mu sync.RWMutex
 	state
+	// snapped is what the newest snapshot had applied.
+	snapped uint64
 	// incomplete are the streams that lack chunks on this node. Nothing that an entry
 	// does depends on it.
 	incomplete map[*stream]struct{}

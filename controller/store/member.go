@@ -45,7 +45,8 @@ type Report struct {
 	Commit, Applied uint64
 	// State is "leader", "follower", "candidate" or "stopped".
 	State string
-	// Complete: every chunk that its index names lies on its own disk.
+	// Complete: every chunk that its index names lies on its own disk, after the entry
+	// Applied. A node that has applied nothing is complete.
 	Complete    bool
 	Checkpoints []StateHash
 	// Failure is why it has failed; empty: it has not.
@@ -54,10 +55,11 @@ type Report struct {
 
 // Report is how this node sees itself.
 func (s *Store) Report() Report {
+	applied, complete := s.fsm.standing()
 	r := Report{
 		Identity: s.identity, Version: s.cfg.Version, EntryVersion: entryVersion, Term: s.raft.CurrentTerm(),
-		Commit: s.raft.CommitIndex(), Applied: s.fsm.appliedIndex(), State: stateName(s.raft.State()),
-		Complete: s.complete(), Checkpoints: s.fsm.stateHashes(),
+		Commit: s.raft.CommitIndex(), Applied: applied, State: stateName(s.raft.State()),
+		Complete: complete, Checkpoints: s.fsm.stateHashes(),
 	}
 	if err := s.Err(); err != nil {
 		r.Failure = err.Error()

@@ -69,6 +69,7 @@ func (m *machine) capture() *snapshot {
 		machine: m, time: m.time, agents: m.sortedAgents(), nodes: m.sortedNodes(), answers: m.answers.all(),
 		cluster: m.cluster, applied: m.applied, hash: m.hash(), unsynced: map[*stream]int64{}, covers: map[*stream]int{},
 	}
+	m.snapped = m.applied
 	for _, id := range m.order {
 		r := m.runs[id]
 		streams := make(map[streamKey]*stream, len(r.streams))
@@ -279,7 +280,7 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state, m.incomplete = state, incomplete
+	m.state, m.incomplete, m.snapped = state, incomplete, state.applied
 	if len(incomplete) > 0 {
 		m.wakeFiller()
 	}

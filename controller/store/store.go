@@ -87,8 +87,6 @@ type Store struct {
 	network  *network
 	wire     *transport
 	contacts *contacts
-	// complete reports whether every chunk that the index names lies on this disk.
-	complete func() bool
 	fault    *fault
 	log      *slog.Logger
 	now      func() time.Time
@@ -140,7 +138,6 @@ func Open(cfg Config) (*Store, error) {
 		contacts: newContacts(),
 	}
 	s.life, s.endLife = context.WithCancel(context.Background())
-	s.complete = func() bool { return s.fsm.complete() }
 	if err := s.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
