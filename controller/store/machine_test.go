@@ -54,8 +54,21 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	run := rapid.SampledFrom([]string{"r-1", "r-1", "r-2", "R 3"}).Draw(t, "run")
 	agent := rapid.SampledFrom([]string{"vm1", "vm2", "../../x", ""}).Draw(t, "agent")
 	small := func(what string) uint64 { return rapid.Uint64Range(0, 4).Draw(t, what) }
-	e := &logv1.Entry{Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"), RequestId: rapid.SampledFrom([]string{"", "q1", "q2", "q3"}).Draw(t, "request")}
-	switch rapid.IntRange(0, 10).Draw(t, "command") {
+	e := &logv1.Entry{
+		Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"),
+		RequestId: rapid.SampledFrom([]string{"", "", "", "q1", "q2", "q3"}).Draw(t, "request"), ClientId: rapid.SampledFrom([]string{"", "c"}).Draw(t, "client"),
+	}
+	if rapid.IntRange(0, 19).Draw(t, "a day later") == 0 {
+		e.IssuedAtNs += int64(requestLife)
+	}
+	switch rapid.IntRange(0, 13).Draw(t, "command") {
+	case 11:
+		e.Command = &logv1.Entry_TakeRun{TakeRun: &logv1.TakeRun{RunId: run}}
+	case 12:
+		disk := rapid.SampledFrom([]string{"11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222", "x"}).Draw(t, "disk")
+		e.Command = &logv1.Entry_PutNode{PutNode: &logv1.PutNode{Node: &logv1.Node{Id: rapid.SampledFrom([]string{"n1", "n2", "N"}).Draw(t, "node"), Disk: disk, EntryVersion: uint32(small("version"))}}}
+	case 13:
+		e.Command = &logv1.Entry_FoundCluster{FoundCluster: &logv1.FoundCluster{ClusterId: rapid.SampledFrom([]string{"c1", "c2", "C"}).Draw(t, "cluster")}}
 	case 0:
 		e.Command = &logv1.Entry_PutAgent{PutAgent: &logv1.PutAgent{Agent: agentToLog(Agent{Name: agent, Incarnation: small("incarnation"), Labels: map[string]string{"a": "1", "b": "2", "c": "3"}})}}
 	case 1, 2:
