@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "syncline/proto/syncline/log/v1"
@@ -291,24 +292,33 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	return nil
 }
 
-// startable refuses a directory whose snapshots are gone: one with an inventory, which
-// is written before a snapshot, with neither a snapshot nor the log from its first entry
-// on. Raft would begin as a new node, and have forgotten what it acknowledged.
-func (m *machine) startable(logs raft.LogStore, snapshots *snapshotStore) error {
-	have, err := m.loadStock()
-	if err != nil || len(have) == 0 {
+// startable refuses a directory that has lost its log or its snapshots: one with a
+// snapshot and a log in which no vote was ever cast, or with an inventory, which is
+// written before a snapshot, and neither a snapshot nor the log from its first entry on.
+// Raft would go on, and have forgotten what it acknowledged and for whom it voted.
+func (m *machine) startable(logs *checkedLog, snapshots *snapshotStore) error {
+	const remedy = "remove this node from the cluster and join again with an empty directory, or restore a backup"
+	names, err := snapshots.names()
+	if err != nil {
 		return err
 	}
-	names, err := snapshots.names()
-	if err != nil || len(names) > 0 {
+	if len(names) > 0 {
+		_, err := logs.GetUint64([]byte("CurrentTerm"))
+		if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+			return fmt.Errorf("%w: %s has a snapshot, and the log beside it is new: it was lost, with entries and votes; %s", ErrDamaged, filepath.Join(snapshots.dir, names[0].name), remedy)
+		}
+		return err
+	}
+	have, err := m.loadStock()
+	if err != nil || len(have) == 0 {
 		return err
 	}
 	first, err := logs.FirstIndex()
 	if err != nil || first == 1 {
 		return err
 	}
-	return fmt.Errorf("%s: %w: there is no snapshot, the log begins at entry %d, and %s lists %d chunk files; remove this node from the cluster and join again with an empty directory, or restore a backup",
-		snapshots.dir, ErrDamaged, first, filepath.Join(m.files.dir, inventoryName), len(have))
+	return fmt.Errorf("%s: %w: there is no snapshot, the log begins at entry %d, and %s lists %d chunk files; %s",
+		snapshots.dir, ErrDamaged, first, filepath.Join(m.files.dir, inventoryName), len(have), remedy)
 }
 
 // notRestored keeps a reason why a snapshot could not be restored.

@@ -46,10 +46,49 @@ const (
 
 var crc64Table = crc64.MakeTable(crc64.ECMA)
 
-// storedMeta is meta.json.
+// storedMeta is meta.json. Sum is the CRC-32C of the same text with Sum empty, since the
+// members of the cluster stand in it; snapshots that raft.FileSnapshotStore wrote have
+// none.
 type storedMeta struct {
 	raft.SnapshotMeta
 	CRC []byte
+	Sum string `json:",omitempty"`
+}
+
+// format is meta.json, its checksum made anew.
+func (m storedMeta) format() ([]byte, error) {
+	m.Sum = ""
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	m.Sum = fmt.Sprintf("%08x", Checksum(b))
+	if b, err = json.Marshal(m); err != nil {
+		return nil, err
+	}
+	return append(b, '\n'), nil
+}
+
+// parseMeta reads meta.json. It takes exactly what format writes, and what was written
+// before there was a checksum.
+func parseMeta(b []byte) (*storedMeta, error) {
+	meta := new(storedMeta)
+	from := json.NewDecoder(bytes.NewReader(b))
+	from.DisallowUnknownFields()
+	if err := from.Decode(meta); err != nil {
+		return nil, err
+	}
+	if meta.Sum == "" {
+		return meta, nil
+	}
+	again, err := meta.format()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, b) {
+		return nil, errors.New("it does not match its CRC-32C")
+	}
+	return meta, nil
 }
 
 // openSnapshots makes the directory and removes what a crash left half written.
@@ -131,8 +170,8 @@ func (s *snapshotStore) meta(id string) (*storedMeta, error) {
 	if err != nil {
 		return nil, s.damaged(id, err)
 	}
-	meta := new(storedMeta)
-	if err := json.Unmarshal(b, meta); err != nil {
+	meta, err := parseMeta(b)
+	if err != nil {
 		return nil, s.damaged(id, fmt.Errorf("%s: %w", name, err))
 	}
 	if meta.Version < raft.SnapshotVersionMin || meta.Version > raft.SnapshotVersionMax {
@@ -318,11 +357,11 @@ func (k *snapshotSink) Close() error {
 func (k *snapshotSink) name() error {
 	d := k.store.disk
 	k.meta.CRC = k.sum.Sum(nil)
-	b, err := json.Marshal(k.meta)
+	b, err := k.meta.format()
 	if err != nil {
 		return err
 	}
-	if err := putFile(d, k.dir, snapshotMeta, append(b, '\n')); err != nil {
+	if err := putFile(d, k.dir, snapshotMeta, b); err != nil {
 		return err
 	}
 	if err := d.Rename(k.dir, filepath.Join(k.store.dir, k.meta.ID)); err != nil {

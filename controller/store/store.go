@@ -318,7 +318,8 @@ func newRaft(conf *raft.Config, fsm *machine, logs raft.LogStore, stable raft.St
 		return nil, bad
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start raft: %w", err)
+		// Raft's error has lost the one that it is about.
+		return nil, errors.Join(fmt.Errorf("start raft: %w", err), fsm.fault.Err())
 	}
 	return node, nil
 }
