@@ -24,9 +24,11 @@ type fault struct {
 	mu sync.Mutex
 	// dir is where the reason is left for the next start, by the node called name.
 	dir, name string
-	err       error
-	node      *raft.Raft
-	shutting  raft.Future
+	// left is closed when it is there; nil before there is one.
+	left     chan struct{}
+	err      error
+	node     *raft.Raft
+	shutting raft.Future
 	// wire is closed by a fault: raft's heartbeats end with its main goroutine only, which
 	// may be the one that hangs.
 	wire io.Closer
@@ -69,8 +71,12 @@ func (f *fault) fail(err error) {
 	f.err = err
 	f.log.Error("the store stops", "reason", err)
 	if f.dir != "" {
-		// The disk may be what hangs, and nobody waits for it.
-		go f.leaveReason(f.dir, f.name, err)
+		// The disk may be what hangs, so nobody waits for it but for a while; see leave.
+		f.left = make(chan struct{})
+		go func() {
+			defer close(f.left)
+			f.leaveReason(f.dir, f.name, err)
+		}()
 	}
 	f.silence()
 	close(f.failed)
@@ -158,6 +164,22 @@ func (f *fault) keepsReasonIn(dir, node string) error {
 	defer f.mu.Unlock()
 	f.dir, f.name = dir, node
 	return nil
+}
+
+// leave waits until the reason of a failure is written down, for stuckLimit at most.
+func (f *fault) leave() {
+	f.mu.Lock()
+	left := f.left
+	f.mu.Unlock()
+	if left == nil {
+		return
+	}
+	limit := time.NewTimer(stuckLimit)
+	defer limit.Stop()
+	select {
+	case <-left:
+	case <-limit.C:
+	}
 }
 
 func (f *fault) leaveReason(dir, node string, reason error) {

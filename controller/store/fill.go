@@ -114,6 +114,10 @@ func (m *machine) explain(st *stream, why error) {
 // fill gets what a stream lacks, and returns how many chunks that were.
 func (f *filler) fill(ctx context.Context, st *stream) (filled int, err error) {
 	m := f.store.fsm
+	b, from := m.batch(st, 0)
+	if len(b.refs) == 0 {
+		return 0, nil
+	}
 	into, err := openChunkFile(m.files.disk, m.files.dir, st)
 	if err != nil {
 		return 0, fmt.Errorf("open the file of chunks to fetch: %w", err)
@@ -125,17 +129,16 @@ func (f *filler) fill(ctx context.Context, st *stream) (filled int, err error) {
 		}
 	}
 	var why error
-	for from := 0; from >= 0 && ctx.Err() == nil; {
-		var b batch
-		b, from = m.batch(st, from)
-		if len(b.refs) == 0 {
-			break
-		}
+	for len(b.refs) > 0 && ctx.Err() == nil {
 		n, err := f.fillBatch(ctx, into, b)
 		filled += n
 		if err != nil {
 			why = err
 		}
+		if from < 0 {
+			break
+		}
+		b, from = m.batch(st, from)
 	}
 	return filled, why
 }

@@ -99,6 +99,11 @@ func withRun(t testing.TB, agents, chunks int) (*trio, Run) {
 // same compares nodes with the first.
 func (c *trio) same(nodes ...int) {
 	c.t.Helper()
+	for _, i := range nodes {
+		c.until(fmt.Sprintf("node %d has applied what node 1 has", i+1), func() bool {
+			return c.nodes[i].fsm.appliedIndex() >= c.nodes[0].fsm.appliedIndex()
+		})
+	}
 	want, files := contentOf(c.t, c.nodes[0]), filesIn(c.t, c.dirs[0]+"/"+runsDir)
 	for _, i := range nodes {
 		if diff := cmp.Diff(want, contentOf(c.t, c.nodes[i]), compareContent); diff != "" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +18,6 @@ func limited(t testing.TB, d time.Duration) context.Context {
 }
 
 func TestNodeWithoutVoteIsPromotedWhenItIsFit(t *testing.T) {
-	var complete sync.Map
 	c := newTunedCluster(t, 1, func(i int, cfg *Config) { cfg.Promotion = Promotion{Stable: 100 * time.Millisecond} })
 	i := c.add()
 	if err := c.tryJoin(i); err != nil {
@@ -34,7 +32,16 @@ func TestNodeWithoutVoteIsPromotedWhenItIsFit(t *testing.T) {
 		t.Errorf("%+v", cl)
 	}
 	s := must[*Store](t)(Open(c.config(i)))
-	s.complete = func() bool { _, ok := complete.Load("all"); return ok }
+	missing := newStream("r-none", streamKey{"vm1", 1})
+	lack := func(does bool) {
+		s.fsm.mu.Lock()
+		defer s.fsm.mu.Unlock()
+		delete(s.fsm.incomplete, missing)
+		if does {
+			s.fsm.incomplete[missing] = struct{}{}
+		}
+	}
+	lack(true)
 	c.set(i, s)
 	c.until("the node has caught up", func() bool {
 		match, _ := c.nodes[0].progress("n2", c.nodes[0].raft.CurrentTerm())
@@ -44,7 +51,7 @@ func TestNodeWithoutVoteIsPromotedWhenItIsFit(t *testing.T) {
 	if servers, _ := s.servers(); len(voters(servers)) != 1 {
 		t.Error("a node that lacks chunks was given a vote")
 	}
-	complete.Store("all", true)
+	lack(false)
 	c.voters(2)
 	if w := c.nodes[0].Cluster(t.Context()).Warnings; len(w) != 1 || !strings.Contains(w[0], "2 voters") {
 		t.Errorf("warnings of two voters: %q", w)

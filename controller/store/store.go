@@ -376,7 +376,10 @@ func (s *Store) drain() {
 
 func (s *Store) release() error {
 	var errs []error
-	s.endUpkeep()
+	defer s.fault.leave()
+	if err := s.endUpkeep(); err != nil {
+		errs = append(errs, err)
+	}
 	if s.stopDuties != nil {
 		s.stopDuties()
 		s.duties.Wait()

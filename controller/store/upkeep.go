@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,10 +30,24 @@ func (s *Store) beginUpkeep(cfg Config) {
 	}
 }
 
-// endUpkeep returns when all of it has stopped.
-func (s *Store) endUpkeep() {
+// endUpkeep returns when all of it has stopped. After a fault it waits for stuckLimit at
+// most: what failed may be a disk that hangs.
+func (s *Store) endUpkeep() error {
 	s.endLife()
-	s.tasks.Wait()
+	if s.Err() == nil {
+		s.tasks.Wait()
+		return nil
+	}
+	done := make(chan struct{})
+	go func() { s.tasks.Wait(); close(done) }()
+	limit := time.NewTimer(stuckLimit)
+	defer limit.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-limit.C:
+		return fmt.Errorf("stop what goes on beside raft: %w", errStuck)
+	}
 }
 
 // snapWhenDue takes a snapshot when enough bytes were applied.
