@@ -84,7 +84,7 @@ func join(t *testing.T, ctx context.Context, id string, at string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := client.Join(ctx, at, store.Node{ID: id, Disk: own.Disk, Address: cfg.Network.Address, EntryVersion: 2, Version: cfg.Version})
+	cluster, err := client.Join(ctx, at, store.Node{ID: id, Disk: own.Disk, Address: cfg.Network.Address, EntryVersion: store.EntryVersion, Version: cfg.Version})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,10 +158,10 @@ func TestJoinIsRefusedWithAReason(t *testing.T) {
 		code codes.Code
 		says string
 	}{
-		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: 2}, codes.InvalidArgument, "node id"},
-		"no disk":        {store.Node{ID: "n2", Address: "127.0.0.1:1", EntryVersion: 2}, codes.InvalidArgument, "no UUID"},
-		"another's disk": {store.Node{ID: "n1", Disk: disk, Address: "127.0.0.1:1", EntryVersion: 2}, codes.FailedPrecondition, "under a new id"},
-		"its address":    {store.Node{ID: "n2", Disk: disk, Address: first.peer.Address, EntryVersion: 2}, codes.InvalidArgument, "is the address of node n1"},
+		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "node id"},
+		"no disk":        {store.Node{ID: "n2", Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "no UUID"},
+		"another's disk": {store.Node{ID: "n1", Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.FailedPrecondition, "under a new id"},
+		"its address":    {store.Node{ID: "n2", Disk: disk, Address: first.peer.Address, EntryVersion: store.EntryVersion}, codes.InvalidArgument, "is the address of node n1"},
 		"an old program": {store.Node{ID: "n2", Disk: disk, Address: "127.0.0.1:1", EntryVersion: 1}, codes.InvalidArgument, "install the version"},
 	} {
 		_, err := client.Join(ctx, first.peer.Address, tc.node)

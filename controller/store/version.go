@@ -15,6 +15,9 @@ import (
 //	3  runs leave for an archive, or for good
 const entryVersion = 3
 
+// EntryVersion is entryVersion, for a node that introduces itself.
+const EntryVersion = entryVersion
+
 // versionOf is the version of entries that a program must know to apply this one. What old
 // programs know keeps its old version, so that they go on during an upgrade.
 func versionOf(entry *logv1.Entry) uint32 {
