@@ -38,7 +38,9 @@ import (
 //	1  the first
 //	2  chunks of version 4; Arm says which repetition comes next
 //	3  chunks of version 5; clock probes, and what happens to the clocks of a host
-const Protocol = 3
+//	4  control streams that go on where they broke, and leases; what an earlier start of
+//	   an agent has left
+const Protocol = 4
 
 // oldestProtocol is the oldest version that it speaks. An agent of version 2 takes part in
 // runs without clock probes.
@@ -55,6 +57,9 @@ type Config struct {
 	// Dir holds all that the controller keeps.
 	Dir     string
 	Version string
+	// Lease is how long agents go on with a run without word of the controller, and how
+	// long a run waits for an agent that was lost; 0 is 15 s.
+	Lease time.Duration
 	// Log must not be nil.
 	Log *slog.Logger
 }
@@ -87,6 +92,9 @@ func Open(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Lease <= 0 {
+		cfg.Lease = defaultLease
+	}
 	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}}
 	c.records = newRecords(st, cfg.Version)
 	c.life, c.endLife = context.WithCancel(context.Background())
@@ -113,6 +121,7 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 	c.resume()
 	server := c.server()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { c.keepLeases(ctx); return nil })
 	for _, l := range listeners {
 		group.Go(func() error {
 			if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -254,17 +263,16 @@ func (c *Controller) player(agent string) (id string, over <-chan struct{}) {
 // tell brings news of an agent to every run it plays in, and to the session of clock probes
 // that they are of.
 func (c *Controller) tell(n news) {
+	c.tellListeners(n)
+	c.tellRuns(n)
+}
+
+func (c *Controller) tellListeners(n news) {
 	c.mu.Lock()
 	var listening []*probeListener
 	for _, l := range c.listeners {
 		if l.concerns(n) {
 			listening = append(listening, l)
-		}
-	}
-	var concerned []*runner
-	for _, r := range c.runners {
-		if r.plays(n.agent) {
-			concerned = append(concerned, r)
 		}
 	}
 	c.mu.Unlock()
@@ -274,6 +282,17 @@ func (c *Controller) tell(n news) {
 		case <-l.over:
 		}
 	}
+}
+
+func (c *Controller) tellRuns(n news) {
+	c.mu.Lock()
+	var concerned []*runner
+	for _, r := range c.runners {
+		if r.plays(n.agent) {
+			concerned = append(concerned, r)
+		}
+	}
+	c.mu.Unlock()
 	for _, r := range concerned {
 		r.hear(n)
 	}
