@@ -10,7 +10,8 @@
 // Shutdown, in order: lanes are cancelled first, since they open sockets; then the
 // captures close, since what the lanes did last is still in their rings; then the
 // streams are cut into their last chunks; then the streams to the controller end.
-// A lost controller does the first three and keeps the chunks for the next one.
+// A controller that is lost for longer than it has leased a run does the first three and keeps
+// the chunks for the next one.
 package agent
 
 import (
@@ -39,7 +40,7 @@ import (
 // Versions of the protocol that this agent speaks.
 const (
 	protocolMin = 3
-	protocolMax = 3
+	protocolMax = 4
 )
 
 // Config is what an agent is told at its start.
@@ -131,19 +132,20 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.hello.Incarnation = a.runs.incarnation
 	// Not ctx: what runs leave when they are ended has to come to the disk.
-	spooling, stopSpooling := context.WithCancel(context.Background())
-	var spooled sync.WaitGroup
-	spooled.Go(func() { a.runs.keepSpooling(spooling) })
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	var kept sync.WaitGroup
+	kept.Go(func() { a.runs.keepSpooling(keeping) })
+	kept.Go(func() { a.runs.keepLeases(keeping) })
 	defer func() {
 		a.runs.close()
-		stopSpooling()
-		spooled.Wait()
+		stopKeeping()
+		kept.Wait()
 		err = errors.Join(err, a.runs.spool.Close())
 	}()
 	pause := newBackoff()
 	for {
 		welcomed, err := a.connect(ctx)
-		a.runs.abandon("the connection to the controller was lost")
+		a.runs.disconnected()
 		if ctx.Err() != nil {
 			return nil
 		}

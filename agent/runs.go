@@ -31,10 +31,16 @@ type runs struct {
 	mu          sync.Mutex
 	byID        map[string]*run
 	link        *link
+	line        *controlLine
 	incarnation uint64
 	connections uint64
 	wake        chan struct{}
 	closed      bool
+	// ended are the epochs of runs that were here, by id, and endedIDs their order.
+	ended    map[string]uint64
+	endedIDs []string
+	// boot is CLOCK_BOOTTIME; tests have another one.
+	boot func() int64
 	// leaving are runs that are forgotten as soon as they have ended.
 	leaving sync.WaitGroup
 
@@ -48,7 +54,7 @@ type runs struct {
 }
 
 func newRuns(cfg Config, incarnation uint64) *runs {
-	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{}), toSpool: make(chan struct{}, 1), spoolNow: make(chan struct{}, 1)}
+	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, ended: map[string]uint64{}, boot: bootNow, wake: make(chan struct{}), toSpool: make(chan struct{}, 1), spoolNow: make(chan struct{}, 1)}
 	rs.probes = &probes{runs: rs, byName: map[string]*probeSession{}}
 	return rs
 }
@@ -64,13 +70,13 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Start:
 		rs.do(m.Start.RunId, m.Start.Epoch, func(r *run) { r.start(m.Start) })
 	case *synclinev1.ControlResponse_Signal:
-		rs.do(m.Signal.RunId, 0, func(r *run) { r.signal(m.Signal) })
+		rs.do(m.Signal.RunId, m.Signal.Epoch, func(r *run) { r.signal(m.Signal) })
 	case *synclinev1.ControlResponse_LaneEnded:
-		rs.do(m.LaneEnded.RunId, 0, func(r *run) { r.laneEnded(m.LaneEnded) })
+		rs.do(m.LaneEnded.RunId, m.LaneEnded.Epoch, func(r *run) { r.laneEnded(m.LaneEnded) })
 	case *synclinev1.ControlResponse_Configure:
 		rs.do(m.Configure.RunId, m.Configure.Epoch, func(r *run) { r.configure(m.Configure) })
 	case *synclinev1.ControlResponse_Meeting:
-		rs.do(m.Meeting.RunId, 0, func(r *run) { r.meeting(m.Meeting) })
+		rs.do(m.Meeting.RunId, m.Meeting.Epoch, func(r *run) { r.meeting(m.Meeting) })
 	case *synclinev1.ControlResponse_ClockPing:
 		rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
 			Id: m.ClockPing.Id, TimeNs: clock.Now(),
@@ -88,7 +94,9 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Finish:
 		rs.do(m.Finish.RunId, m.Finish.Epoch, func(r *run) { r.finish("") })
 	case *synclinev1.ControlResponse_Release:
-		rs.forget(m.Release.RunId)
+		rs.released(m.Release)
+	case *synclinev1.ControlResponse_Lease:
+		rs.do(m.Lease.RunId, m.Lease.Epoch, func(r *run) { r.renew(m.Lease) })
 	case *synclinev1.ControlResponse_Cancel:
 		if !rs.cancelPast(m.Cancel) {
 			rs.do(m.Cancel.RunId, m.Cancel.Epoch, func(r *run) { r.cancelled(m.Cancel) })
@@ -125,6 +133,9 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	}
 	if rs.byID[p.RunId] != nil || len(rs.pastOf(p.RunId)) > 0 {
 		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
+	}
+	if epoch, was := rs.ended[p.RunId]; was {
+		return fmt.Errorf("agent %s has had run %s already, in epoch %d, and begins it once", rs.cfg.Name, p.RunId, epoch)
 	}
 	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
 		return err
@@ -167,6 +178,16 @@ func (rs *runs) clean() error {
 	return nil
 }
 
+// released forgets a run that is sealed, if whoever says so may still lead it.
+func (rs *runs) released(m *synclinev1.Release) {
+	rs.mu.Lock()
+	r := rs.byID[m.RunId]
+	rs.mu.Unlock()
+	if r == nil || r.lead(m.Epoch) {
+		rs.forget(m.RunId)
+	}
+}
+
 // do finds a run and acts on it. A message for a run that is unknown, or of an
 // older epoch, came from a controller that no longer leads; it is logged and left.
 func (rs *runs) do(id string, epoch uint64, act func(*run)) {
@@ -176,20 +197,23 @@ func (rs *runs) do(id string, epoch uint64, act func(*run)) {
 	switch {
 	case r == nil:
 		rs.cfg.Log.Warn("message for an unknown run", "run", id)
-	case epoch != 0 && epoch != r.plan.Epoch:
-		rs.cfg.Log.Warn("message of another epoch", "run", id, "epoch", epoch, "ours", r.plan.Epoch)
-	default:
+	case r.lead(epoch):
 		act(r)
 	}
 }
 
-// send hands a message to the controller, if there is one.
+// send hands a message to the controller, now or as soon as the connection is back. It is
+// dropped if there was none yet, or if the controller keeps no line and there is none now.
 func (rs *runs) send(m *synclinev1.ControlRequest) {
 	rs.mu.Lock()
-	l := rs.link
+	l, line := rs.link, rs.line
 	rs.mu.Unlock()
-	if l != nil {
-		l.send(outgoing(rs.cfg.TestClock, m))
+	m = outgoing(rs.cfg.TestClock, m)
+	switch {
+	case line != nil:
+		line.say(m)
+	case l != nil:
+		l.send(m)
 	}
 }
 
@@ -236,6 +260,18 @@ func (rs *runs) detach() {
 	rs.link = nil
 	rs.mu.Unlock()
 	rs.probes.abandon()
+}
+
+// disconnected ends the runs that have no lease to go on with.
+func (rs *runs) disconnected() {
+	rs.mu.Lock()
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		if r.plan.LeaseNs <= 0 {
+			r.finish("the connection to the controller was lost")
+		}
+	}
 }
 
 // abandon ends the work of every run, and keeps what they recorded.
@@ -293,9 +329,18 @@ func (rs *runs) forget(id string) {
 	})
 }
 
+// maxEnded bounds the runs of which the agent remembers that it had them.
+const maxEnded = 4096
+
 // remove forgets a run that has ended. The caller holds mu.
 func (rs *runs) remove(r *run) {
 	delete(rs.byID, r.plan.RunId)
+	rs.ended[r.plan.RunId] = r.newestEpoch()
+	rs.endedIDs = append(rs.endedIDs, r.plan.RunId)
+	if len(rs.endedIDs) > maxEnded {
+		delete(rs.ended, rs.endedIDs[0])
+		rs.endedIDs = rs.endedIDs[1:]
+	}
 	if r.stream.spool != nil {
 		rs.gone = append(rs.gone, r.stream.spool)
 		rs.pokeSpool(false)

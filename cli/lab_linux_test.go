@@ -149,23 +149,28 @@ func await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// replace starts the i-th process anew, in the place of one that has ended.
+func (l *testLab) replace(i int) {
+	l.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old := l.processes[i]
+	if err := l.launch(l.Host(old.name), exec.Command(self, old.args...)); err != nil {
+		l.t.Fatal(err)
+	}
+	last := len(l.processes) - 1
+	l.processes[i], l.processes = l.processes[last], l.processes[:last]
+}
+
 // replaceController starts another controller where one was, on the same data.
 func (l *testLab) replaceController() {
 	l.t.Helper()
 	if err := os.Remove(filepath.Join(l.Dir(), "controller.sock")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		l.t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	host := l.Host(controllerHost)
-	old := l.processes[0]
-	if err := l.launch(host, exec.Command(self, old.args...)); err != nil {
-		l.t.Fatal(err)
-	}
-	last := len(l.processes) - 1
-	l.processes[0], l.processes = l.processes[last], l.processes[:last]
+	l.replace(0)
 	if err := l.awaitSocket(context.Background()); err != nil {
 		l.t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (r *runner) bring(ctx context.Context, cause error) {
 		case <-time.After(time.Second):
 		}
 	}
-	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID}}})
+	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID, Epoch: r.epoch}}})
 }
 
 // collecting is the change that says how far the run came. One that never ran its
@@ -74,7 +74,7 @@ func (r *runner) endParts(cause error) {
 		r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Finish{Finish: &synclinev1.Finish{RunId: r.run.ID, Epoch: r.run.Epoch}}})
 		return
 	}
-	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: cause.Error()}}})
+	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Epoch: r.epoch, Reason: cause.Error()}}})
 }
 
 func (r *runner) sendConnected(m *synclinev1.ControlResponse) {
@@ -118,7 +118,7 @@ func (r *runner) await(ctx context.Context, limit time.Duration, done func() boo
 func (r *runner) note(n news) {
 	switch {
 	case n.back && r.finished[n.agent] == nil:
-		r.controller.sessions.send(n.agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: "the run is over"}}})
+		r.controller.sessions.send(n.agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Epoch: r.epoch, Reason: "the run is over"}}})
 	case n.message.GetFinished().GetRunId() == r.run.ID:
 		r.finished[n.agent] = n.message.GetFinished()
 	}

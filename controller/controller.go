@@ -40,7 +40,9 @@ import (
 //	1  the first
 //	2  chunks of version 4; Arm says which repetition comes next
 //	3  chunks of version 5; clock probes, and what happens to the clocks of a host
-const Protocol = 3
+//	4  control streams that go on where they broke, and leases; what an earlier start of
+//	   an agent has left
+const Protocol = 4
 
 // oldestProtocol is the oldest version that it speaks. An agent of version 2 takes part in
 // runs without clock probes.
@@ -57,6 +59,9 @@ type Config struct {
 	// Dir holds all that the controller keeps.
 	Dir     string
 	Version string
+	// Lease is how long agents go on with a run without word of the controller, and how
+	// long a run waits for an agent that was lost; 0 is 15 s.
+	Lease time.Duration
 	// Log must not be nil.
 	Log *slog.Logger
 	// Archive is the URL of the bucket that runs are put into, see package archive; "": there
@@ -110,6 +115,9 @@ func Open(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Lease <= 0 {
+		cfg.Lease = defaultLease
+	}
 	cache, err := archive.OpenCache(filepath.Join(cfg.Dir, "cache"), cfg.CacheBytes)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
@@ -143,6 +151,7 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 	c.working.Go(func() { c.keeping.run(c.life) })
 	server := c.server()
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { c.keepLeases(ctx); return nil })
 	for _, l := range listeners {
 		group.Go(func() error {
 			if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -284,17 +293,16 @@ func (c *Controller) player(agent string) (id string, over <-chan struct{}) {
 // tell brings news of an agent to every run it plays in, and to the session of clock probes
 // that they are of.
 func (c *Controller) tell(n news) {
+	c.tellListeners(n)
+	c.tellRuns(n)
+}
+
+func (c *Controller) tellListeners(n news) {
 	c.mu.Lock()
 	var listening []*probeListener
 	for _, l := range c.listeners {
 		if l.concerns(n) {
 			listening = append(listening, l)
-		}
-	}
-	var concerned []*runner
-	for _, r := range c.runners {
-		if r.plays(n.agent) {
-			concerned = append(concerned, r)
 		}
 	}
 	c.mu.Unlock()
@@ -304,6 +312,17 @@ func (c *Controller) tell(n news) {
 		case <-l.over:
 		}
 	}
+}
+
+func (c *Controller) tellRuns(n news) {
+	c.mu.Lock()
+	var concerned []*runner
+	for _, r := range c.runners {
+		if r.plays(n.agent) {
+			concerned = append(concerned, r)
+		}
+	}
+	c.mu.Unlock()
 	for _, r := range concerned {
 		r.hear(n)
 	}

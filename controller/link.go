@@ -64,26 +64,55 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	if err := c.store.PutAgent(stream.Context(), agentFromHello(hello, time.Now())); err != nil {
 		return storeStatus(err)
 	}
-	// The welcome is the first message out, before anything else can find the session.
-	session.out <- &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: c.welcome(hello)}}
 	if err := c.sessions.add(session); err != nil {
 		return status.Error(codes.AlreadyExists, err.Error())
 	}
-	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel)
-	c.tell(news{agent: hello.Name, back: true})
-	err = s.serve(stream, session)
+	l, resumed, replaced := c.sessions.lineFor(hello)
+	if replaced != nil {
+		c.cfg.Log.Warn("agent does not go on where it was", "agent", hello.Name)
+		c.tellRuns(news{agent: hello.Name, gone: true})
+	}
+	welcome := c.welcome(hello)
+	if l != nil {
+		session.line, session.sent = l, hello.Received
+		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
+	}
+	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
+	if !resumed {
+		c.tell(news{agent: hello.Name, back: true})
+	}
+	err = stream.Send(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: welcome}})
+	if err == nil {
+		c.renew(hello.Name)
+		err = s.serve(stream, session)
+	}
 	if c.sessions.remove(session) {
-		c.cfg.Log.Info("agent gone", "agent", hello.Name, "cause", status.Convert(err).Message())
-		c.tell(news{agent: hello.Name, gone: true})
+		c.gone(session, err)
 	}
 	return err
+}
+
+// gone tells that an agent is no longer connected: at once to whoever needs it connected, and
+// to its runs when it has been away for a lease.
+func (c *Controller) gone(session *session, cause error) {
+	agent := session.name
+	c.cfg.Log.Info("agent gone", "agent", agent, "cause", status.Convert(cause).Message())
+	c.tellListeners(news{agent: agent, gone: true})
+	if session.line == nil {
+		c.tellRuns(news{agent: agent, gone: true})
+		return
+	}
+	c.sessions.leave(session.line, agent, c.cfg.Lease, func() {
+		c.cfg.Log.Warn("agent lost", "agent", agent, "away_for", c.cfg.Lease.String())
+		c.tellRuns(news{agent: agent, gone: true})
+	})
 }
 
 // serve carries messages both ways until the stream or the session ends.
 func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	ended := make(chan error, 2)
 	// Both return when this handler has: gRPC ends the stream's context then.
-	go func() { ended <- s.receive(stream, session.name) }()
+	go func() { ended <- s.receive(stream, session) }()
 	go func() { ended <- transmit(stream, session) }()
 	select {
 	case err := <-ended:
@@ -93,21 +122,45 @@ func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRe
 	}
 }
 
-// transmit is the only writer of the stream.
+// transmit is the only writer of the stream, once the welcome is sent.
 func transmit(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	for {
-		select {
-		case <-session.gone:
-			return nil
-		case m := <-session.out:
-			if err := stream.Send(m); err != nil {
-				return err
+		m, more := session.next()
+		if m == nil {
+			select {
+			case <-session.gone:
+				return nil
+			case m = <-session.out:
+			case <-more:
+				continue
 			}
+		}
+		if err := stream.Send(m); err != nil {
+			return err
 		}
 	}
 }
 
-func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], agent string) error {
+// next is the next message of the session's line; nil if there is none yet, and then more is
+// closed when there is. A lease does not wait behind what the line has.
+func (s *session) next() (m *synclinev1.ControlResponse, more <-chan struct{}) {
+	select {
+	case m := <-s.out:
+		return m, nil
+	default:
+	}
+	if s.line == nil {
+		return nil, nil
+	}
+	m, ok, more := s.line.out.After(s.sent)
+	if !ok {
+		return nil, more
+	}
+	s.sent = m.Number
+	return m, nil
+}
+
+func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -116,9 +169,32 @@ func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.Control
 		if err != nil {
 			return err
 		}
-		s.controller.sessions.saw(agent, time.Now())
-		s.controller.tell(news{agent: agent, message: m})
+		s.controller.sessions.saw(session.name, time.Now())
+		if err := s.heard(m, session); err != nil {
+			return status.Errorf(codes.InvalidArgument, "agent %s: %v", session.name, err)
+		}
 	}
+}
+
+// heard acts on one message of an agent, once.
+func (s *linkService) heard(m *synclinev1.ControlRequest, session *session) error {
+	act := func() { s.controller.tell(news{agent: session.name, message: m}) }
+	l := session.line
+	if l == nil {
+		act()
+		return nil
+	}
+	if r := m.GetReceipt(); r != nil {
+		return l.out.Received(r.Received)
+	}
+	if b := m.GetHeartbeat(); b != nil {
+		return l.out.Received(b.Received)
+	}
+	receipt, err := l.take(m.Number, act)
+	if receipt > 0 {
+		s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: receipt}}})
+	}
+	return err
 }
 
 // welcome tells an agent which of its runs nobody waits for any more.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"syncline/controller/experiment"
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -63,8 +65,10 @@ func (e *cancelledError) Error() string { return e.reason }
 type runner struct {
 	controller *Controller
 	log        *slog.Logger
-	// run as it was last committed. Its ID and Hosts' agents are fixed.
-	run store.Run
+	// run as it was last committed. Its ID and Hosts' agents are fixed; epoch is that in
+	// which this runner has it, and is fixed.
+	run   store.Run
+	epoch uint64
 	// experiment is the first variant in its first repetition.
 	experiment *experiment.Experiment
 	agents     []string
@@ -113,7 +117,7 @@ type runner struct {
 // brought to its end.
 func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner {
 	r := &runner{
-		controller: c, run: run, experiment: exp,
+		controller: c, run: run, epoch: run.Epoch, experiment: exp,
 		log:      c.cfg.Log.With("run", run.ID),
 		inbox:    make(chan news, 1024),
 		over:     make(chan struct{}),
@@ -298,6 +302,9 @@ func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
 		p.Flows.Ranges = append(p.Flows.Ranges, &synclinev1.PortRange{Low: uint32(rg.Low), High: uint32(rg.High)})
 	}
 	p.Prompt = r.waitsForPackets()
+	if r.controller.sessions.hasLine(h.Agent) {
+		p.LeaseNs = int64(r.controller.cfg.Lease)
+	}
 	p.Requirements = part{exp: r.experiment, role: h.Name}.requirements()
 	return p
 }
@@ -390,7 +397,7 @@ func (r *runner) lanes(ctx context.Context, exp *experiment.Experiment, n int) e
 	defer timeout.Stop()
 	cancelled := false
 	cancel := func(reason string, grace time.Duration) {
-		r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Repetition: uint32(n), Reason: reason}}})
+		r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Epoch: r.epoch, Repetition: uint32(n), Reason: reason}}})
 		cancelled = true
 		timeout.Reset(grace)
 	}
@@ -463,9 +470,12 @@ func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[strin
 	var on *synclinev1.ControlResponse
 	switch {
 	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n) && r.signals(exp, m.agent, m.message.GetSignal()):
-		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
+		signal := proto.CloneOf(m.message.GetSignal())
+		signal.Epoch = r.epoch
+		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: signal}}
 	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(exp, m.agent, m.message.GetLaneEnded().GetLane()):
-		ended := m.message.GetLaneEnded()
+		ended := proto.CloneOf(m.message.GetLaneEnded())
+		ended.Epoch = r.epoch
 		delete(left, ended.Lane)
 		if failed = ended.Failure != ""; failed && r.failure == "" {
 			r.failure = clip(fmt.Sprintf("lane %s: %s", ended.Lane, ended.Failure))

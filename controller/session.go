@@ -19,6 +19,10 @@ type session struct {
 	out  chan *synclinev1.ControlResponse
 	gone chan struct{}
 	once sync.Once
+	// line is nil for an agent of an older version. The agent has its messages up to sent,
+	// which belongs to the stream's writer.
+	line *controlLine
+	sent uint64
 	// patience is how long a send may wait for room in out.
 	patience time.Duration
 }
@@ -42,15 +46,17 @@ func (s *session) end() { s.once.Do(func() { close(s.gone) }) }
 
 // sessions are the agents that are connected. Safe for concurrent use.
 type sessions struct {
-	mu      sync.Mutex
-	byName  map[string]*session
+	mu     sync.Mutex
+	byName map[string]*session
+	// lines are those that go on, or wait for their agent, by its name.
+	lines   map[string]*controlLine
 	seen    map[string]time.Time
 	changed chan struct{}
 	ended   bool
 }
 
 func newSessions() *sessions {
-	return &sessions{byName: map[string]*session{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
+	return &sessions{byName: map[string]*session{}, lines: map[string]*controlLine{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
 // add makes s the session of its agent. The same start of an agent that comes
@@ -109,8 +115,11 @@ func (ss *sessions) get(name string) *session {
 	return ss.byName[name]
 }
 
-// send hands a message to an agent, if it is connected.
+// send hands a message to an agent, if it is connected, or away for less than a lease.
 func (ss *sessions) send(agent string, m *synclinev1.ControlResponse) bool {
+	if said, ok := ss.say(agent, m); ok {
+		return said
+	}
 	s := ss.get(agent)
 	if s == nil {
 		return false
@@ -148,6 +157,9 @@ func (ss *sessions) end() {
 	ss.ended = true
 	for _, s := range ss.byName {
 		s.end()
+	}
+	for _, l := range ss.lines {
+		l.back()
 	}
 }
 

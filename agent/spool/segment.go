@@ -24,8 +24,8 @@ type entry struct {
 	segment *segment
 	offset  int64
 	size    int64
-	first  uint64
-	events uint32
+	first   uint64
+	events  uint32
 	// bytes is the size of its data.
 	bytes int
 }
