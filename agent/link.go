@@ -25,7 +25,7 @@ type link struct {
 }
 
 // open says hello and waits for the welcome.
-func (a *Agent) open(ctx context.Context, client synclinev1.LinkServiceClient) (*link, error) {
+func (a *Agent) open(ctx context.Context, controller string, client synclinev1.LinkServiceClient) (*link, error) {
 	stream, err := client.Control(ctx)
 	if err != nil {
 		return nil, err
@@ -41,14 +41,14 @@ func (a *Agent) open(ctx context.Context, client synclinev1.LinkServiceClient) (
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return nil, status.Errorf(codes.Internal, "controller %s did not answer hello with a welcome", a.cfg.Controller)
+		return nil, status.Errorf(codes.Internal, "controller %s did not answer hello with a welcome", controller)
 	}
 	for _, id := range welcome.ForgetRunIds {
 		a.runs.forget(id)
 	}
 	beat := time.Duration(welcome.HeartbeatNs)
 	if beat <= 0 {
-		return nil, status.Errorf(codes.Internal, "controller %s named no heartbeat", a.cfg.Controller)
+		return nil, status.Errorf(codes.Internal, "controller %s named no heartbeat", controller)
 	}
 	return &link{
 		stream:    stream,

@@ -59,7 +59,7 @@ func (l *testLog) String() string {
 func newTestController(t *testing.T) *testController {
 	t.Helper()
 	dir, log := t.TempDir(), &testLog{}
-	c, err := Open(Config{Dir: dir, Version: "test", Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c, err := Open(Config{Dir: dir, Version: "test", Dev: true, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}

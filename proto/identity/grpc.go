@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -118,7 +119,12 @@ func (r *refusals) tell(from net.Addr, cause error) {
 		return
 	}
 	r.paid = r.paid.Add(time.Second)
-	r.log.Warn("a caller was refused", "from", from.String(), "cause", cause, "others_not_told", r.skipped)
+	level := slog.LevelWarn
+	if errors.Is(cause, io.EOF) {
+		// Somebody looked if the port is open.
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, "a caller was refused", "from", from.String(), "cause", cause, "others_not_told", r.skipped)
 	r.skipped = 0
 }
 

@@ -43,7 +43,7 @@ func TestWhoMaySpeakWhat(t *testing.T) {
 				continue
 			}
 			wantError(t, what+": server", serverErr, role.String()+" peer-", "of cluster lab-1", "for the role controller")
-			wantError(t, what+": client", clientErr, "refuses", "its role or its cluster")
+			wantError(t, what+": client", clientErr, "refuses", "by its role, its cluster or its authority")
 		}
 		// As a server: only a controller is one.
 		if role == identity.Controller {
@@ -111,7 +111,7 @@ func TestOtherCluster(t *testing.T) {
 	config := trusting(client)
 	serverErr, clientErr = shake(t, server.ServerConfig(identity.GRPCProtocol), config, server, client)
 	wantError(t, "server", serverErr, "agent vm1 of cluster lab-2", "this side is of cluster lab-1")
-	wantError(t, "client", clientErr, "refuses", "its role or its cluster")
+	wantError(t, "client", clientErr, "refuses", "by its role, its cluster or its authority")
 }
 
 func TestNoCertificate(t *testing.T) {
