@@ -271,11 +271,7 @@ func await(t testing.TB, what string, holds func() bool) {
 
 // agent is a fake agent that shows a certificate.
 func (g *guarded) agent(creds credentials.TransportCredentials, name string) *fakeAgent {
-	t, ok := g.t.(*testing.T)
-	if !ok {
-		g.t.Fatal("fake agents are for tests")
-	}
-	f := (&testController{t: t, conn: g.dial(g.address, creds)}).newFake("client", "10.0.0.1")
+	f := (&testController{t: g.t, conn: g.dial(g.address, creds)}).newFake("client", "10.0.0.1")
 	f.hello.Name = name
 	return f
 }

@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"testing"
@@ -220,4 +221,52 @@ func BenchmarkHandshake(b *testing.B) {
 			creds[identity.Agent].Expires()
 		}
 	})
+}
+
+// BenchmarkBytes is what encryption costs of a stream of bytes over loopback, beside plain TCP.
+func BenchmarkBytes(b *testing.B) {
+	c := newCluster(b, "lab-1")
+	server, client := c.open(identity.Controller, "ctl1"), c.open(identity.Agent, "vm1")
+	const size = 32 << 20
+	var times [2]time.Duration
+	for b.Loop() {
+		for i := range times {
+			near, far := loopback(b)
+			if i == 1 {
+				near, far = tls.Client(near, client.ClientConfig(identity.GRPC)), tls.Server(far, server.ServerConfig(identity.GRPCProtocol))
+			}
+			ended := make(chan error, 1)
+			go func() {
+				_, err := io.CopyN(far, far, 1)
+				if err == nil {
+					_, err = io.CopyN(io.Discard, far, size)
+				}
+				ended <- err
+			}()
+			// The handshake is no part of it.
+			if _, err := near.Write([]byte{1}); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := near.Read(make([]byte, 1)); err != nil {
+				b.Fatal(err)
+			}
+			began, block := time.Now(), make([]byte, 64<<10)
+			for range size / len(block) {
+				if _, err := near.Write(block); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := <-ended; err != nil {
+				b.Fatal(err)
+			}
+			times[i] += time.Since(began)
+			near.Close()
+			far.Close()
+		}
+	}
+	for i, what := range []string{"plain-MB/s", "tls-MB/s"} {
+		b.ReportMetric(size*float64(b.N)/1e6/times[i].Seconds(), what)
+	}
+	b.ReportMetric(times[1].Seconds()/times[0].Seconds(), "tls/plain")
+	b.ReportMetric(0, "ns/op")
 }
