@@ -158,6 +158,10 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, errOutdated) {
+			a.cfg.Log.Info("connecting again with the new certificate", "controller", controller)
+			continue
+		}
 		switch status.Code(err) {
 		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
 			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
