@@ -18,8 +18,8 @@ import (
 // each call. Of connections:
 //
 //   - over TCP, it makes the handshake with ServerConfig(GRPCProtocol);
-//   - *tls.Conn, whose handshake a listener of several protocols has made or will have made,
-//     stays as it is;
+//   - a *tls.Conn, or what wraps one, stays as it is: a listener of several protocols has made
+//     its handshake;
 //   - over a Unix socket, it stays in plain text. Who may open the socket's file is an operator:
 //     permissions of files are what says who he is, and his name is uid-NUMBER.
 //
@@ -40,7 +40,7 @@ func (s *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		who := Identity{Cluster: s.own.Identity().Cluster, Role: Operator, Name: userOf(socket)}
 		return raw, infoOf(Caller{Identity: who}), nil
 	}
-	conn, ok := raw.(*tls.Conn)
+	conn, ok := raw.(secured)
 	if !ok {
 		conn = tls.Server(raw, s.config)
 	}
@@ -52,7 +52,14 @@ func (s *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	return conn, info, nil
 }
 
-func (s *serverCredentials) shake(conn *tls.Conn) (credentials.AuthInfo, error) {
+// secured is what is asked of a *tls.Conn.
+type secured interface {
+	net.Conn
+	Handshake() error
+	ConnectionState() tls.ConnectionState
+}
+
+func (s *serverCredentials) shake(conn secured) (credentials.AuthInfo, error) {
 	if err := conn.Handshake(); err != nil {
 		return nil, s.own.Explain(err)
 	}
@@ -60,7 +67,7 @@ func (s *serverCredentials) shake(conn *tls.Conn) (credentials.AuthInfo, error) 
 }
 
 // peerOf is who a handshake found at the other end.
-func peerOf(conn *tls.Conn) (credentials.AuthInfo, error) {
+func peerOf(conn secured) (credentials.AuthInfo, error) {
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != GRPC {
 		return nil, fmt.Errorf("a connection for %q came to gRPC", state.NegotiatedProtocol)
