@@ -196,6 +196,9 @@ func (c *Controller) shutdown(server *grpc.Server) {
 // handshakeLimit bounds how long a stranger can keep a connection that says nothing.
 const handshakeLimit = 5 * time.Second
 
+// maxHeaders bounds the headers of a call; ours have some hundred bytes.
+const maxHeaders = 16 << 10
+
 func (c *Controller) server() *grpc.Server {
 	creds, guard := identity.Dev(), guard{log: c.cfg.Log}
 	if !c.cfg.Dev {
@@ -204,6 +207,7 @@ func (c *Controller) server() *grpc.Server {
 	server := grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.MaxHeaderListSize(maxHeaders),
 		grpc.UnaryInterceptor(guard.unary),
 		grpc.StreamInterceptor(guard.stream),
 		// The agents' keepalive is every 10 s, idle or not; dead agents are noticed

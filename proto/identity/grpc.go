@@ -21,12 +21,16 @@ import (
 //   - a *tls.Conn, or what wraps one, stays as it is: a listener of several protocols has made
 //     its handshake;
 //   - over a Unix socket, it stays in plain text. Who may open the socket's file is an operator:
-//     permissions of files are what says who he is, and his name is uid-NUMBER.
+//     permissions of files are what says who he is, and his name is SocketPrefix and his uid.
 //
 // Callers who are refused are logged: ten, and then one a second.
 func (c *Credentials) Server() credentials.TransportCredentials {
 	return &serverCredentials{own: c, config: c.ServerConfig(GRPCProtocol), refused: &refusals{log: c.log}}
 }
+
+// SocketPrefix begins the names of operators who come over a Unix socket; nobody is issued
+// a certificate with such a name.
+const SocketPrefix = "uid-"
 
 type serverCredentials struct {
 	own     *Credentials
