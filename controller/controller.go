@@ -32,6 +32,7 @@ import (
 
 	"syncline/controller/archive"
 	"syncline/controller/store"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -62,6 +63,12 @@ type Config struct {
 	// Lease is how long agents go on with a run without word of the controller, and how
 	// long a run waits for an agent that was lost; 0 is 15 s.
 	Lease time.Duration
+	// Identity is the controller's certificate, by which it knows its callers over TCP. Who may open
+	// the file of a Unix socket that it serves on is an operator.
+	Identity *identity.Credentials
+	// Dev is in the place of Identity: plain text, on loopback addresses and Unix sockets only,
+	// and nobody is asked who he is.
+	Dev bool
 	// Log must not be nil.
 	Log *slog.Logger
 	// Archive is the URL of the bucket that runs are put into, see package archive; "": there
@@ -111,6 +118,14 @@ func Open(cfg Config) (*Controller, error) {
 	if cfg.CacheBytes == 0 {
 		cfg.CacheBytes = archive.DefaultCacheBytes
 	}
+	switch {
+	case cfg.Dev == (cfg.Identity != nil):
+		return nil, errors.New("a controller has either a certificate or --dev, plain text on this machine alone")
+	case cfg.Identity != nil:
+		if err := cfg.Identity.Require(identity.Controller); err != nil {
+			return nil, err
+		}
+	}
 	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log})
 	if err != nil {
 		return nil, err
@@ -140,8 +155,8 @@ func (c *Controller) Close() error {
 // them fails; it closes them and the store before it returns. Runs that an earlier
 // controller left unfinished are brought to an honest end.
 func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error {
-	if err := c.store.WaitLeader(ctx); err != nil {
-		err = fmt.Errorf("wait until the store can commit: %w", err)
+	server, err := c.prepare(ctx, listeners)
+	if err != nil {
 		for _, l := range listeners {
 			err = errors.Join(err, l.Close())
 		}
@@ -149,7 +164,6 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 	}
 	c.resume()
 	c.working.Go(func() { c.keeping.run(c.life) })
-	server := c.server()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { c.keepLeases(ctx); return nil })
 	for _, l := range listeners {
@@ -171,6 +185,25 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 		return nil
 	})
 	return errors.Join(group.Wait(), c.shelf.close(), c.store.Close())
+}
+
+// prepare makes the server, and waits until the store can commit. Nothing is served yet.
+func (c *Controller) prepare(ctx context.Context, listeners []net.Listener) (*grpc.Server, error) {
+	if c.cfg.Dev {
+		for _, l := range listeners {
+			if err := identity.CheckDev(l.Addr()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	server := c.server()
+	if err := checkAccess(server.GetServiceInfo()); err != nil {
+		return nil, err
+	}
+	if err := c.store.WaitLeader(ctx); err != nil {
+		return nil, fmt.Errorf("wait until the store can commit: %w", err)
+	}
+	return server, nil
 }
 
 // stopped is what callers are told when the controller ends: the cause, if it is not
@@ -199,8 +232,23 @@ func (c *Controller) shutdown(server *grpc.Server) {
 	}
 }
 
+// handshakeLimit bounds how long a stranger can keep a connection that says nothing.
+const handshakeLimit = 5 * time.Second
+
+// maxHeaders bounds the headers of a call; ours have some hundred bytes.
+const maxHeaders = 16 << 10
+
 func (c *Controller) server() *grpc.Server {
+	creds, guard := identity.Dev(), guard{log: c.cfg.Log}
+	if !c.cfg.Dev {
+		creds = c.cfg.Identity.Server()
+	}
 	server := grpc.NewServer(
+		grpc.Creds(creds),
+		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.UnaryInterceptor(guard.unary),
+		grpc.StreamInterceptor(guard.stream),
 		// The agents' keepalive is every 10 s, idle or not; dead agents are noticed
 		// within 15 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"syncline/proto/identity"
@@ -169,8 +170,11 @@ func (a *Authority) Issue(r Request) (*Issued, error) {
 	if err := who.Check(); err != nil {
 		return nil, err
 	}
-	if r.Name == "ca" {
+	switch {
+	case r.Name == "ca":
 		return nil, errors.New(`nobody can be called "ca": that is the name of the authority's own files`)
+	case strings.HasPrefix(r.Name, identity.SocketPrefix):
+		return nil, fmt.Errorf("nobody can be called %s: names that begin with %s are those of users who come over a Unix socket", r.Name, identity.SocketPrefix)
 	}
 	if r.Lifetime == 0 {
 		r.Lifetime = Lifetime(r.Role)

@@ -179,6 +179,7 @@ func TestIssueRefuses(t *testing.T) {
 		"no role":          {Request{Name: "vm1"}, "no role"},
 		"a path":           {Request{Role: identity.Agent, Name: "../vm1"}, "name"},
 		"the authority":    {Request{Role: identity.Agent, Name: "ca"}, "authority's own files"},
+		"a user":           {Request{Role: identity.Operator, Name: "uid-0"}, "over a Unix socket"},
 		"too long":         {Request{Role: identity.Agent, Name: "vm1", Lifetime: 11 * 365 * day}, "after that of the authority"},
 		"in the past":      {Request{Role: identity.Agent, Name: "vm1", Lifetime: -time.Hour}, "a minute at least"},
 		"another key type": {Request{Role: identity.Agent, Name: "vm1", PublicKey: "secret"}, "ECDSA P-256"},

@@ -15,8 +15,11 @@ type Caller struct {
 	Identity
 	// Dev is true for plain text: nobody has shown who he is.
 	Dev bool
+	// Via is the controller that forwarded the call; "" if it came from the caller himself.
+	Via string
 	// Expires is until when the certificate is valid, by the wall clock; zero for those
-	// without one (Dev, and operators on the Unix socket).
+	// without one (Dev, and operators on the Unix socket). Of a forwarded call it is the
+	// forwarding controller's.
 	Expires time.Time
 }
 
@@ -29,7 +32,7 @@ type authInfo struct {
 // AuthType is the name of this way of knowing each other.
 func (authInfo) AuthType() string { return "syncline" }
 
-// CallerOf is who makes the call that ctx is of. It fails for connections that were not
+// CallerOf is who makes the call that ctx is of, also if a controller has forwarded it. It fails for connections that were not
 // made with the credentials of this package.
 func CallerOf(ctx context.Context) (Caller, error) {
 	p, ok := peer.FromContext(ctx)
@@ -40,13 +43,17 @@ func CallerOf(ctx context.Context) (Caller, error) {
 	if !ok {
 		return Caller{}, errors.New("the connection says nothing about who is at its other end")
 	}
-	return info.caller, nil
+	return forwarded(ctx, info.caller)
 }
 
 // String is the caller as a log names him.
 func (c Caller) String() string {
+	who := c.Identity.String()
 	if c.Dev {
-		return "somebody on this machine (--dev)"
+		who = "somebody on this machine (--dev)"
 	}
-	return c.Identity.String()
+	if c.Via != "" {
+		who += " by way of controller " + c.Via
+	}
+	return who
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"google.golang.org/grpc/credentials"
 )
@@ -21,7 +22,29 @@ func Socket() credentials.TransportCredentials { return plain{socketOnly: true} 
 type plain struct{ socketOnly bool }
 
 func (p plain) ClientHandshake(_ context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return p.shake(conn)
+	conn, info, err := p.shake(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &plainConn{Conn: conn}, info, nil
+}
+
+// plainConn knows what a server of TLS does with plain text: it hangs up without a word.
+// One of HTTP/2 speaks at once (RFC 9113, 3.4).
+type plainConn struct {
+	net.Conn
+	heard bool
+}
+
+func (c *plainConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.heard = true
+	}
+	if err != nil && !c.heard && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		err = fmt.Errorf("the other side hangs up on plain text (%w): if it speaks TLS, give a certificate with --tls-cert and leave out --dev", err)
+	}
+	return n, err
 }
 
 func (p plain) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {

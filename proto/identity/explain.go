@@ -50,7 +50,7 @@ func (c *Credentials) alert(text string) (said string, ok bool) {
 	case "unknown certificate authority":
 		return fmt.Sprintf("the other side does not know the authority that signed %s: both sides need certificates of one syncline pki init", mine), true
 	case "bad certificate":
-		return fmt.Sprintf("the other side refuses %s: its role or its cluster may not come there; the log of the other side says which", mine), true
+		return fmt.Sprintf("the other side refuses %s: by its role, its cluster or its authority; what the other side says itself tells which", mine), true
 	case "certificate required":
 		return noCertificate, true
 	case "no application protocol":

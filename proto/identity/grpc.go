@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,15 +18,19 @@ import (
 // each call. Of connections:
 //
 //   - over TCP, it makes the handshake with ServerConfig(GRPCProtocol);
-//   - *tls.Conn, whose handshake a listener of several protocols has made or will have made,
-//     stays as it is;
+//   - a *tls.Conn, or what wraps one, stays as it is: a listener of several protocols has made
+//     its handshake;
 //   - over a Unix socket, it stays in plain text. Who may open the socket's file is an operator:
-//     permissions of files are what says who he is, and his name is uid-NUMBER.
+//     permissions of files are what says who he is, and his name is SocketPrefix and his uid.
 //
 // Callers who are refused are logged: ten, and then one a second.
 func (c *Credentials) Server() credentials.TransportCredentials {
 	return &serverCredentials{own: c, config: c.ServerConfig(GRPCProtocol), refused: &refusals{log: c.log}}
 }
+
+// SocketPrefix begins the names of operators who come over a Unix socket; nobody is issued
+// a certificate with such a name.
+const SocketPrefix = "uid-"
 
 type serverCredentials struct {
 	own     *Credentials
@@ -39,7 +44,7 @@ func (s *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		who := Identity{Cluster: s.own.Identity().Cluster, Role: Operator, Name: userOf(socket)}
 		return raw, infoOf(Caller{Identity: who}), nil
 	}
-	conn, ok := raw.(*tls.Conn)
+	conn, ok := raw.(secured)
 	if !ok {
 		conn = tls.Server(raw, s.config)
 	}
@@ -51,7 +56,14 @@ func (s *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	return conn, info, nil
 }
 
-func (s *serverCredentials) shake(conn *tls.Conn) (credentials.AuthInfo, error) {
+// secured is what is asked of a *tls.Conn.
+type secured interface {
+	net.Conn
+	Handshake() error
+	ConnectionState() tls.ConnectionState
+}
+
+func (s *serverCredentials) shake(conn secured) (credentials.AuthInfo, error) {
 	if err := conn.Handshake(); err != nil {
 		return nil, s.own.Explain(err)
 	}
@@ -59,7 +71,7 @@ func (s *serverCredentials) shake(conn *tls.Conn) (credentials.AuthInfo, error) 
 }
 
 // peerOf is who a handshake found at the other end.
-func peerOf(conn *tls.Conn) (credentials.AuthInfo, error) {
+func peerOf(conn secured) (credentials.AuthInfo, error) {
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != GRPC {
 		return nil, fmt.Errorf("a connection for %q came to gRPC", state.NegotiatedProtocol)
@@ -118,7 +130,12 @@ func (r *refusals) tell(from net.Addr, cause error) {
 		return
 	}
 	r.paid = r.paid.Add(time.Second)
-	r.log.Warn("a caller was refused", "from", from.String(), "cause", cause, "others_not_told", r.skipped)
+	level := slog.LevelWarn
+	if errors.Is(cause, io.EOF) {
+		// Somebody looked if the port is open.
+		level = slog.LevelDebug
+	}
+	r.log.Log(context.Background(), level, "a caller was refused", "from", from.String(), "cause", cause, "others_not_told", r.skipped)
 	r.skipped = 0
 }
 

@@ -129,7 +129,7 @@ func TestRefusalsReachTheCaller(t *testing.T) {
 	if !strings.Contains(log.String(), "agent vm1 of cluster lab-1 has expired") {
 		t.Errorf("the server's log: %s", log.String())
 	}
-	wantError(t, "plain text to TLS", ask(t, dial(t, s.address, identity.Dev())), "Unavailable")
+	wantError(t, "plain text to TLS", ask(t, dial(t, s.address, identity.Dev())), "hangs up on plain text", "--tls-cert")
 
 	dev := serve(t, listen(t, "tcp", "127.0.0.1:0"), identity.Dev())
 	wantError(t, "TLS to plain text", ask(t, dial(t, dev.address, agent.Client())), "does not speak TLS", "--dev")

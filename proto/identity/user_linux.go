@@ -10,7 +10,7 @@ import (
 // userOf names the user who opened a Unix socket (SO_PEERCRED, unix(7)), as the kernel
 // knows him.
 func userOf(conn *net.UnixConn) string {
-	const unknown = "uid-unknown"
+	const unknown = SocketPrefix + "unknown"
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return unknown
@@ -22,5 +22,5 @@ func userOf(conn *net.UnixConn) string {
 	}); err != nil || gotErr != nil {
 		return unknown
 	}
-	return "uid-" + strconv.FormatUint(uint64(who.Uid), 10)
+	return SocketPrefix + strconv.FormatUint(uint64(who.Uid), 10)
 }
