@@ -31,19 +31,25 @@ func (a *app) controllerCommand() *cobra.Command {
 
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
+	var keep keepOptions
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
 		Example: `  syncline controller serve
-  syncline controller serve --listen 10.0.0.10:7443 --data /var/lib/syncline`,
+  syncline controller serve --listen 10.0.0.10:7443 --data /var/lib/syncline
+  syncline controller serve --quota 20GiB --archive file:///srv/archive`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := logger(a.Err)
+			cfg := controller.Config{Dir: dir, Version: Version, Log: log}
+			if err := keep.into(&cfg); err != nil {
+				return err
+			}
 			listeners, err := a.listen(listen, socket)
 			if err != nil {
 				return err
 			}
-			ctl, err := controller.Open(controller.Config{Dir: dir, Version: Version, Log: log})
+			ctl, err := controller.Open(cfg)
 			if err != nil {
 				for _, l := range listeners {
 					err = errors.Join(err, l.Close())
@@ -65,6 +71,7 @@ func (a *app) controllerServeCommand() *cobra.Command {
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	keep.flags(c)
 	return c
 }
 

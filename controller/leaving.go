@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,6 +18,9 @@ func (s *runService) ArchiveRun(ctx context.Context, q *synclinev1.ArchiveRunReq
 	run, err := s.mayLeave(q.Id)
 	if err != nil {
 		return nil, err
+	}
+	if run.Removed.AtNs != 0 {
+		return nil, leaveStatus(fmt.Errorf("archive run %s: %w: %s", run.ID, store.ErrRemoved, run.Removed.Reason))
 	}
 	if run.Here() {
 		if run, err = s.controller.archiveRun(ctx, q.Id); err != nil {
