@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 
 	logv1 "syncline/proto/syncline/log/v1"
@@ -92,17 +93,19 @@ func (s *state) sealed(id string) (*runRecord, error) {
 	return r, nil
 }
 
-// closeLeft closes the files of a run if it has left.
-func (m *machine) closeLeft(id string) {
-	if r := m.runs[id]; r != nil && !r.Here() {
-		m.files.forget(id)
+// letGo closes the files of a run if it has left, and asks nobody for its chunks any more.
+func (m *machine) letGo(id string) {
+	if r := m.runs[id]; r == nil || r.Here() {
+		return
 	}
+	m.files.forget(id)
+	maps.DeleteFunc(m.incomplete, func(st *stream, _ struct{}) bool { return st.run == id })
 }
 
 // leave makes a run one without chunks. Its counts stay.
 func (r *runRecord) leave(run Run, index uint64) {
 	r.Run, r.left = run, index
-	r.streams = map[streamKey]*stream{}
+	r.streams, r.chunkSum = map[streamKey]*stream{}, setSum{}
 }
 
 // forget drops the oldest of the runs that were removed, to make place for a new one.
@@ -113,6 +116,7 @@ func (s *state) forget() {
 			continue
 		}
 		delete(s.runs, id)
+		s.sums.touch('r', id)
 		if s.requests[r.requestID] == id {
 			delete(s.requests, r.requestID)
 		}

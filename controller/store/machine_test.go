@@ -35,11 +35,7 @@ func logOf(t testing.TB, index uint64, entry *logv1.Entry) *raft.Log {
 func digestOf(t testing.TB, m *machine) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	s := snapshot{machine: m, time: m.time, agents: m.sortedAgents()}
-	for _, id := range m.order {
-		s.runs = append(s.runs, *m.runs[id])
-	}
-	if err := s.write(&b); err != nil {
+	if err := m.capture().write(&b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -117,8 +113,8 @@ func TestSameEntriesSameState(t *testing.T) {
 				single = throughSnapshot(t, single, dirs[1])
 			}
 			got := single.Apply(log).(result)
-			if answer(got) != answer(want[i].(result)) {
-				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answer(got), answer(want[i].(result)))
+			if answerText(got) != answerText(want[i].(result)) {
+				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answerText(got), answerText(want[i].(result)))
 			}
 		}
 		state := digestOf(t, batch)
@@ -131,7 +127,7 @@ func TestSameEntriesSameState(t *testing.T) {
 	})
 }
 
-func answer(r result) string {
+func answerText(r result) string {
 	return fmt.Sprintf("%+v duplicate %v error %v", r.run, r.duplicate, r.err)
 }
 
@@ -159,12 +155,13 @@ func (*memorySink) ID() string    { return "memory" }
 func (*memorySink) Cancel() error { return nil }
 func (*memorySink) Close() error  { return nil }
 
-// filesIn returns every file below a directory by name.
+// filesIn returns every file below a directory by name, but the inventory: what a node
+// knows to be on its disk is its own.
 func filesIn(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), inventoryName) {
 			return err
 		}
 		b, err := os.ReadFile(name)

@@ -54,6 +54,10 @@ var (
 	ErrArchived = errors.New("the run is archived")
 	// ErrRemoved: the chunks of the run are gone.
 	ErrRemoved = errors.New("the run was removed")
+	// ErrReused: the request id was used for something else.
+	ErrReused = errors.New("this request id was used for another request")
+	// ErrOtherDisk: the node is known with another disk.
+	ErrOtherDisk = errors.New("the node has lost its disk")
 	// ErrDamaged: bytes do not match their checksum.
 	ErrDamaged = errors.New("damaged")
 )
