@@ -212,24 +212,28 @@ func (p *Port) dispatch(conn net.Conn, from netip.Addr) {
 	ready, protocol, err := p.handshake(ctx, conn)
 	p.finish(from)
 	if err != nil {
-		conn.Close()
 		if p.stop.Err() == nil {
 			p.refuse(conn, err)
 		}
+		conn.Close()
 		return
 	}
 	to, count := p.grpc, &p.counts.GRPC
 	if protocol == Raft {
 		to, count = p.raft, &p.counts.Raft
 	}
-	if !to.offer(ready) {
-		ready.Close()
-		count = &p.counts.Unclaimed
-		p.report("nobody accepts it", conn, nil)
-	}
+	// Counted before anybody can have used it.
 	p.mu.Lock()
+	taken := to.offer(ready)
+	if !taken {
+		count = &p.counts.Unclaimed
+	}
 	*count++
 	p.mu.Unlock()
+	if !taken {
+		p.report("nobody accepts it", conn, nil)
+		ready.Close()
+	}
 }
 
 func (p *Port) handshake(ctx context.Context, conn net.Conn) (net.Conn, string, error) {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -26,19 +27,34 @@ type fault struct {
 	err       error
 	node      *raft.Raft
 	shutting  raft.Future
+	// wire is closed by a fault: raft's heartbeats end with its main goroutine only, which
+	// may be the one that hangs.
+	wire io.Closer
 }
 
 func newFault(log *slog.Logger) *fault {
 	return &fault{log: log, failed: make(chan struct{})}
 }
 
-// stops names the node that a fault ends, now if there was one already.
-func (f *fault) stops(node *raft.Raft) {
+// stops names the node that a fault ends, now if there was one already, and its way to the others;
+// nil: it has none.
+func (f *fault) stops(node *raft.Raft, wire io.Closer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.node = node
+	f.node, f.wire = node, wire
 	if f.err != nil {
-		f.begin(node)
+		f.silence()
+	}
+}
+
+// silence begins to stop the node, and cuts it off.
+func (f *fault) silence() {
+	if f.node != nil {
+		f.begin(f.node)
+	}
+	if f.wire != nil {
+		// It waits for connections to end, and fail must not.
+		go f.wire.Close()
 	}
 }
 
@@ -56,9 +72,7 @@ func (f *fault) fail(err error) {
 		// The disk may be what hangs, and nobody waits for it.
 		go f.leaveReason(f.dir, f.name, err)
 	}
-	if f.node != nil {
-		f.begin(f.node)
-	}
+	f.silence()
 	close(f.failed)
 }
 

@@ -42,7 +42,7 @@ type cluster struct {
 }
 
 const (
-	clusterElection = 300 * time.Millisecond
+	clusterElection = 500 * time.Millisecond
 	// patience is how long a test waits for what should come much sooner.
 	patience = 30 * time.Second
 )
@@ -90,6 +90,7 @@ func (c *cluster) config(i int) Config {
 	c.serving.Go(func() { p.Run() })
 	cfg := Config{
 		Dir: c.dirs[i], ID: c.peers[i].ID, Election: clusterElection, Cluster: c.pki.cluster, Version: "test",
+		Log:       testLog(c.t).With("node", c.peers[i].ID),
 		Promotion: Promotion{Stable: 50 * time.Millisecond},
 		Network: &Network{
 			Listener: p.Raft(), Address: c.peers[i].Address, Node: c.pki.node,
@@ -171,6 +172,16 @@ func (c *cluster) all() []*Store {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.nodes)
+}
+
+// append keeps a chunk on whichever node leads, as an agent does: again until it is acknowledged.
+func (c *cluster) append(ch Chunk) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	if err := c.onLeader(ctx, func(s *Store) error { _, err := s.AppendChunk(ctx, ch); return err }); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // voters waits until n nodes have a vote.

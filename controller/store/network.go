@@ -67,6 +67,10 @@ type network struct {
 	members membership
 	streams map[net.Conn]struct{}
 	done    bool
+	// refused is the last reason that was logged, and when: a node that is refused comes
+	// again many times a second.
+	refused   string
+	refusedAt time.Time
 }
 
 func newNetwork(n Network, self Identity, log *slog.Logger) *network {
@@ -148,7 +152,9 @@ func (n *network) welcome(conn net.Conn) {
 	reason := n.refusal(conn, h)
 	err = writeAnswer(conn, reason)
 	if reason != "" || err != nil {
-		n.log.Warn("a connection for raft is refused", "node", h.from, "from", conn.RemoteAddr(), "reason", reason, "error", err)
+		if n.isNews(h.from + ": " + reason) {
+			n.log.Warn("a connection for raft is refused", "node", h.from, "from", conn.RemoteAddr(), "reason", reason, "error", err)
+		}
 		n.drop(conn)
 		return
 	}
@@ -158,6 +164,17 @@ func (n *network) welcome(conn net.Conn) {
 	case <-n.closed:
 		n.drop(conn)
 	}
+}
+
+// isNews reports whether a refusal is another one than the last, or that was long ago.
+func (n *network) isNews(refusal string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if refusal == n.refused && time.Since(n.refusedAt) < 10*time.Second {
+		return false
+	}
+	n.refused, n.refusedAt = refusal, time.Now()
+	return true
 }
 
 // refusal says why a connection is not taken; empty: it is.

@@ -220,8 +220,10 @@ func (s *Store) start(cfg Config) error {
 	if err != nil {
 		return err
 	}
-	s.fault.stops(s.raft)
-	if s.network != nil {
+	if s.network == nil {
+		s.fault.stops(s.raft, nil)
+	} else {
+		s.fault.stops(s.raft, s.wire)
 		s.network.serves(s)
 	}
 	ctx, stop := context.WithCancel(context.Background())
