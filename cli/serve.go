@@ -32,6 +32,7 @@ func (a *app) controllerCommand() *cobra.Command {
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
 	var keep keepOptions
+	var metrics string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
@@ -62,6 +63,16 @@ func (a *app) controllerServeCommand() *cobra.Command {
 			for _, l := range listeners {
 				log.Info("serving", "address", l.Addr().String(), "data", dir)
 			}
+			if metrics != "" {
+				stop, err := a.serveStatus(metrics, ctl.StatusHandler(), log)
+				if err != nil {
+					for _, l := range listeners {
+						err = errors.Join(err, l.Close())
+					}
+					return errors.Join(err, ctl.Close())
+				}
+				defer stop()
+			}
 			if err := ctl.Serve(c.Context(), listeners...); err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
@@ -72,6 +83,7 @@ func (a *app) controllerServeCommand() *cobra.Command {
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
 	keep.flags(c)
+	c.Flags().StringVar(&metrics, "metrics", "", "also serve /metrics (Prometheus), /healthz and /readyz over plain HTTP on this address, as in 127.0.0.1:9464; it asks nobody who they are (default: off)")
 	return c
 }
 

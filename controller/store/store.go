@@ -54,6 +54,9 @@ type Config struct {
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 5 s.
 	Stall time.Duration
+	// Wrote, if it is set, is told how long every write to the log took, with its fsyncs. It
+	// must return at once.
+	Wrote func(took time.Duration)
 	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 32 MiB
 	// of chunks do too.
 	SnapshotEvery uint64
@@ -180,6 +183,9 @@ func (s *Store) start(cfg Config) error {
 		return err
 	}
 	s.id = s.identity.Node
+	// Logs of several nodes are read together.
+	cfg.Log = cfg.Log.With("node", s.id)
+	s.log, s.fault.log = cfg.Log, cfg.Log
 	if cfg.Network != nil && cfg.Others == nil {
 		return errors.New("a network without a way to ask the other nodes: set Config.Others")
 	}
