@@ -77,7 +77,7 @@ honest error bar on every time that crosses hosts.`,
 		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
 		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.explainCommand(), a.clockCommand(),
 		a.describeCommand(), a.exportCommand(), a.openCommand(), a.reportCommand(), a.statsCommand(), a.diffCommand(), a.planCommand(), a.doctorCommand(),
-		a.controllerCommand(), a.agentCommand(), a.pkiCommand(), a.versionCommand(), languageTopic(),
+		a.archiveCommand(), a.deleteCommand(), a.controllerCommand(), a.agentCommand(), a.pkiCommand(), a.versionCommand(), languageTopic(),
 	)
 	return root
 }

@@ -32,6 +32,8 @@ func (a *app) controllerCommand() *cobra.Command {
 
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
+	var keep keepOptions
+	var metrics string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
@@ -45,11 +47,15 @@ the user that the controller runs as, and nobody else may open it.
 
 ` + devHelp,
 		Example: `  syncline controller serve --listen 10.0.0.10:7443 --tls-cert /etc/syncline/tls.crt --data /var/lib/syncline
+  syncline controller serve --quota 20GiB --archive file:///srv/archive --tls-cert /etc/syncline/tls.crt
   syncline controller serve --dev`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log := logger(a.Err)
 			cfg := controller.Config{Dir: dir, Version: Version, Log: log}
+			if err := keep.into(&cfg); err != nil {
+				return err
+			}
 			var err error
 			if cfg.Identity, err = a.who.own(identity.Controller, log); err != nil {
 				return err
@@ -73,6 +79,16 @@ the user that the controller runs as, and nobody else may open it.
 				log.Info("serving", "address", l.Addr().String(), "data", dir)
 			}
 			sayWho(log, cfg.Identity)
+			if metrics != "" {
+				stop, err := a.serveStatus(metrics, ctl.StatusHandler(), log)
+				if err != nil {
+					for _, l := range listeners {
+						err = errors.Join(err, l.Close())
+					}
+					return errors.Join(err, ctl.Close())
+				}
+				defer stop()
+			}
 			if err := ctl.Serve(c.Context(), listeners...); err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
@@ -82,6 +98,8 @@ the user that the controller runs as, and nobody else may open it.
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT; none with --socket alone: \"\"")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	keep.flags(c)
+	c.Flags().StringVar(&metrics, "metrics", "", "also serve /metrics (Prometheus), /healthz and /readyz over plain HTTP on this address, as in 127.0.0.1:9464; it asks nobody who they are (default: off)")
 	return c
 }
 

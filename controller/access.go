@@ -44,6 +44,8 @@ var access = map[string][]identity.Role{
 	synclinev1.RunService_PlanExperiment_FullMethodName: forOperators,
 	synclinev1.RunService_CreateRun_FullMethodName:      forOperators,
 	synclinev1.RunService_CancelRun_FullMethodName:      forOperators,
+	synclinev1.RunService_ArchiveRun_FullMethodName:     forOperators,
+	synclinev1.RunService_DeleteRun_FullMethodName:      forOperators,
 
 	synclinev1.AgentService_ListAgents_FullMethodName:  forPeople,
 	synclinev1.AgentService_WatchAgents_FullMethodName: forPeople,

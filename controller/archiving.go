@@ -55,7 +55,11 @@ func (c *Controller) archiveRun(ctx context.Context, id string) (store.Run, erro
 	if err := c.readBack(ctx, run, where); err != nil {
 		return run, fmt.Errorf("read run %s back from the archive before it is forgotten here: %w", id, err)
 	}
-	return c.store.ArchiveRun(ctx, id, run.Seal, where)
+	left, err := c.store.ArchiveRun(ctx, id, run.Seal, where)
+	if err == nil {
+		c.metrics.archived.Inc()
+	}
+	return left, err
 }
 
 // readBack opens a run from the archive, which holds its events against its seal.

@@ -70,7 +70,7 @@ func chunkFiles(t *testing.T, c *Controller) []string {
 // the bundle that is exported is the one that is in the bucket.
 func TestArchivedRunsAnswerAlike(t *testing.T) {
 	bucket, dir := t.TempDir(), t.TempDir()
-	names := []string{"handshake-and-teardown", "syn-cookies", "reuse-port", "udp-refused"}
+	names := []string{"handshake-and-teardown", "backlog-values", "udp-refused"}
 	want, runs := map[string]map[string][]byte{}, map[string]store.Run{}
 	ask := func(c *Controller, when string) {
 		t.Helper()

@@ -24,7 +24,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
@@ -92,6 +91,8 @@ type Controller struct {
 	keeping  *retention
 	// archiving holds one token: that of whoever archives a run.
 	archiving chan struct{}
+	readiness *readiness
+	metrics   *metrics
 
 	// life is the context of runs; it ends when Serve's does.
 	life    context.Context
@@ -126,22 +127,27 @@ func Open(cfg Config) (*Controller, error) {
 			return nil, err
 		}
 	}
-	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log})
-	if err != nil {
-		return nil, err
-	}
 	if cfg.Lease <= 0 {
 		cfg.Lease = defaultLease
 	}
+	c := &Controller{sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1)}
+	c.metrics = newMetrics(c)
+	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log, Wrote: func(took time.Duration) { c.metrics.logWrites.Observe(took.Seconds()) }})
+	if err != nil {
+		return nil, err
+	}
+	// Logs of several nodes are read together.
+	cfg.Log = cfg.Log.With("node", st.ID())
 	cache, err := archive.OpenCache(filepath.Join(cfg.Dir, "cache"), cfg.CacheBytes)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	c := &Controller{cfg: cfg, store: st, sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1)}
+	c.cfg, c.store = cfg, st
 	c.life, c.endLife = context.WithCancel(context.Background())
 	c.shelf = newShelf(c.life, st, cache, cfg.Archive, cfg.Version)
 	c.records = newRecords(c.shelf, cfg.Version)
 	c.keeping = &retention{controller: c, quota: cfg.Quota, log: cfg.Log}
+	c.readiness = &readiness{probe: c.ready, log: cfg.Log, life: c.life}
 	return c, nil
 }
 
@@ -261,11 +267,7 @@ func (c *Controller) server() *grpc.Server {
 	synclinev1.RegisterRunServiceServer(server, &runService{runReader: runReader{records: c.records}, controller: c})
 	synclinev1.RegisterAgentServiceServer(server, &agentService{controller: c})
 	synclinev1.RegisterTimelineServiceServer(server, &timelineService{timelineReader: timelineReader{records: c.records}, controller: c})
-	healthy := health.NewServer()
-	for name := range server.GetServiceInfo() {
-		healthy.SetServingStatus(name, healthv1.HealthCheckResponse_SERVING)
-	}
-	healthv1.RegisterHealthServer(server, healthy)
+	healthv1.RegisterHealthServer(server, newHealthService(c, server))
 	reflection.Register(server)
 	return server
 }

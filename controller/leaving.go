@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -18,6 +19,9 @@ func (s *runService) ArchiveRun(ctx context.Context, q *synclinev1.ArchiveRunReq
 	if err != nil {
 		return nil, err
 	}
+	if run.Removed.AtNs != 0 {
+		return nil, leaveStatus(fmt.Errorf("archive run %s: %w: %s", run.ID, store.ErrRemoved, run.Removed.Reason))
+	}
 	if run.Here() {
 		if run, err = s.controller.archiveRun(ctx, q.Id); err != nil {
 			return nil, leaveStatus(err)
@@ -29,7 +33,8 @@ func (s *runService) ArchiveRun(ctx context.Context, q *synclinev1.ArchiveRunReq
 
 // DeleteRun removes the events of a run.
 func (s *runService) DeleteRun(ctx context.Context, q *synclinev1.DeleteRunRequest) (*synclinev1.DeleteRunResponse, error) {
-	if _, err := s.mayLeave(q.Id); err != nil {
+	was, err := s.mayLeave(q.Id)
+	if err != nil {
 		return nil, err
 	}
 	reason := q.Reason
@@ -40,7 +45,10 @@ func (s *runService) DeleteRun(ctx context.Context, q *synclinev1.DeleteRunReque
 	if err != nil {
 		return nil, leaveStatus(err)
 	}
-	s.controller.cfg.Log.Info("run removed", "run", run.ID, "reason", run.Removed.Reason, "bytes", run.Bytes)
+	if was.Removed.AtNs == 0 {
+		s.controller.metrics.removed.Inc()
+		s.controller.cfg.Log.Info("run removed", "run", run.ID, "reason", run.Removed.Reason, "bytes", run.Bytes)
+	}
 	return &synclinev1.DeleteRunResponse{Run: runToProto(run)}, nil
 }
 

@@ -330,7 +330,11 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	ack := &synclinev1.UploadResponse{RunId: c.GetRunId(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence()}
 	err := s.controller.checkChunk(c)
 	if err == nil {
-		_, err = s.controller.store.AppendChunk(ctx, chunkFromProto(c))
+		var known bool
+		native := chunkFromProto(c)
+		if known, err = s.controller.store.AppendChunk(ctx, native); err == nil && !known {
+			s.controller.metrics.committed(&native)
+		}
 	}
 	switch {
 	case errors.Is(err, store.ErrDamaged):

@@ -130,6 +130,7 @@ func (r *retention) leave(ctx context.Context, run store.Run) error {
 		if _, err := r.controller.store.RemoveRun(ctx, run.ID, quotaReason); err != nil {
 			return err
 		}
+		r.controller.metrics.removed.Inc()
 		log.Warn("run removed to keep to the quota")
 		return nil
 	}

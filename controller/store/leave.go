@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 
 	logv1 "syncline/proto/syncline/log/v1"
@@ -92,18 +93,13 @@ func (s *state) sealed(id string) (*runRecord, error) {
 	return r, nil
 }
 
-// closeLeft closes the files of a run if it has left, and fetches no more of them.
-func (m *machine) closeLeft(id string) {
-	r := m.runs[id]
-	if r == nil || r.Here() {
+// letGo closes the files of a run if it has left, and asks nobody for its chunks any more.
+func (m *machine) letGo(id string) {
+	if r := m.runs[id]; r == nil || r.Here() {
 		return
 	}
 	m.files.forget(id)
-	for st := range m.incomplete {
-		if st.run == id {
-			delete(m.incomplete, st)
-		}
-	}
+	maps.DeleteFunc(m.incomplete, func(st *stream, _ struct{}) bool { return st.run == id })
 }
 
 // leave makes a run one without chunks. Its counts stay.
@@ -120,10 +116,10 @@ func (s *state) forget() {
 			continue
 		}
 		delete(s.runs, id)
+		s.sums.touch('r', id)
 		if s.requests[r.requestID] == id {
 			delete(s.requests, r.requestID)
 		}
-		s.sums.touch('r', id)
 		s.order = slices.Delete(slices.Clone(s.order), i, i+1)
 		return
 	}

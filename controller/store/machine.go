@@ -76,10 +76,10 @@ type state struct {
 type runRecord struct {
 	Run
 	streams map[streamKey]*stream
-	// chunkSum is of the chunks of all streams.
-	chunkSum setSum
 	// left is the index of the entry by which the chunks went, 0 as long as they are here.
 	left uint64
+	// chunkSum is of the chunks of all streams.
+	chunkSum setSum
 }
 
 // result is what the state machine answers to the proposer.
@@ -257,6 +257,13 @@ func (m *machine) apply(index uint64, entry *logv1.Entry) (res result, err error
 		res.err = m.putEnvironment(p.GetRunId(), p.GetEpoch(), environmentFromLog(p.GetEnvironment()))
 	case *logv1.Entry_SealRun:
 		res.run, res.err = m.sealRun(c.SealRun.GetRunId(), sealingFromLog(c.SealRun))
+	case *logv1.Entry_ArchiveRun:
+		a := c.ArchiveRun
+		res.run, res.err = m.archiveRun(a.GetRunId(), a.GetSeal(), archiveFromLog(a.GetArchive()), index)
+		m.letGo(a.GetRunId())
+	case *logv1.Entry_RemoveRun:
+		res.run, res.err = m.removeRun(c.RemoveRun.GetRunId(), c.RemoveRun.GetReason(), index)
+		m.letGo(c.RemoveRun.GetRunId())
 	case *logv1.Entry_TakeRun:
 		res.run, res.err = m.takeRun(c.TakeRun.GetRunId())
 	case *logv1.Entry_FoundCluster:
@@ -265,13 +272,6 @@ func (m *machine) apply(index uint64, entry *logv1.Entry) (res result, err error
 		res.err = m.putNode(nodeFromLog(c.PutNode.GetNode()))
 	case *logv1.Entry_Checkpoint:
 		return result{}, m.compare(c.Checkpoint)
-	case *logv1.Entry_ArchiveRun:
-		a := c.ArchiveRun
-		res.run, res.err = m.archiveRun(a.GetRunId(), a.GetSeal(), archiveFromLog(a.GetArchive()), index)
-		m.closeLeft(a.GetRunId())
-	case *logv1.Entry_RemoveRun:
-		res.run, res.err = m.removeRun(c.RemoveRun.GetRunId(), c.RemoveRun.GetReason(), index)
-		m.closeLeft(c.RemoveRun.GetRunId())
 	default:
 		return result{}, fmt.Errorf("command %T has no code; this is a bug of the store", c)
 	}

@@ -75,14 +75,14 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}, Hosts: []RunHost{{Name: "A"}, {Name: "B"}}, Probing: Probing{Rate: int(small("rate"))}})}}
 	case 3, 4:
 		e.Command = &logv1.Entry_ChangeRun{ChangeRun: changeToLog(run, RunChange{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state")), RepetitionsDone: int(small("done")), Incomplete: []string{"x"}, Warnings: []string{"w"}})}
-	case 6:
-		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
-		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}
 	case 14:
 		// The seal of a run without chunks; of others it is refused.
 		e.Command = &logv1.Entry_ArchiveRun{ArchiveRun: &logv1.ArchiveRun{RunId: run, Seal: NewDigest().Sum(), Archive: archiveToLog(there)}}
 	case 15:
 		e.Command = &logv1.Entry_RemoveRun{RemoveRun: &logv1.RemoveRun{RunId: run, Reason: agent}}
+	case 6:
+		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
+		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}
 	case 5:
 		e.Command = &logv1.Entry_SealRun{SealRun: sealingToLog(run, Sealing{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state"))})}
 	default:

@@ -96,8 +96,8 @@ func (s *Store) Changed() <-chan struct{} {
 // from another node, or else the error has ErrDamaged in its chain, or ErrAbsent if it
 // was not fetched yet, names file and offset, and says what the other nodes answered.
 //
-// Of a run that has left there are none here; the error has ErrArchived or ErrRemoved in
-// its chain.
+// Of a run that has left there are none on any node; the error has ErrArchived or
+// ErrRemoved in its chain.
 func (s *Store) Chunks(runID string, yield func(Chunk) error) error {
 	defer s.readers.enter(runID)()
 	streams, err := s.fsm.chunksOf(runID)

@@ -54,6 +54,9 @@ type Config struct {
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 5 s.
 	Stall time.Duration
+	// Wrote, if it is set, is told how long every write to the log took, with its fsyncs. It
+	// must return at once.
+	Wrote func(took time.Duration)
 	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 32 MiB
 	// of chunks do too.
 	SnapshotEvery uint64
@@ -90,6 +93,7 @@ type Store struct {
 	fault    *fault
 	log      *slog.Logger
 	now      func() time.Time
+	readers  readers
 
 	// stopDuties ends the goroutine that does what a leader has to do.
 	stopDuties context.CancelFunc
@@ -100,7 +104,6 @@ type Store struct {
 	life    context.Context
 	endLife context.CancelFunc
 	tasks   sync.WaitGroup
-	readers readers
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.
@@ -177,6 +180,9 @@ func (s *Store) start(cfg Config) error {
 		return err
 	}
 	s.id = s.identity.Node
+	// Logs of several nodes are read together.
+	cfg.Log = cfg.Log.With("node", s.id)
+	s.log, s.fault.log = cfg.Log, cfg.Log
 	if cfg.Network != nil && cfg.Others == nil {
 		return errors.New("a network without a way to ask the other nodes: set Config.Others")
 	}

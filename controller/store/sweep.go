@@ -80,7 +80,7 @@ func (m *machine) markOne(id string, snapshot uint64, readers *readers) (waiting
 		return true, nil
 	}
 	return false, readers.unlessRead(id, func() error {
-		return os.Rename(filepath.Join(m.files.dir, id), filepath.Join(m.files.dir, gonePrefix+id))
+		return m.files.disk.Rename(filepath.Join(m.files.dir, id), filepath.Join(m.files.dir, gonePrefix+id))
 	})
 }
 
@@ -95,7 +95,7 @@ func (m *machine) removeMarked() (freed int64, err error) {
 		name := filepath.Join(m.files.dir, e.Name())
 		size, err := sizeBelow(name)
 		errs = append(errs, err)
-		if err := os.RemoveAll(name); err != nil {
+		if err := m.files.disk.RemoveAll(name); err != nil {
 			errs = append(errs, err)
 			continue
 		}

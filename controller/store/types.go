@@ -50,14 +50,14 @@ var (
 	ErrSealed = errors.New("the run is sealed")
 	// ErrConflict: another chunk of that number is stored.
 	ErrConflict = errors.New("another chunk has this number")
-	// ErrReused: the request id was used for something else.
-	ErrReused = errors.New("this request id was used for another request")
-	// ErrOtherDisk: the node is known with another disk.
-	ErrOtherDisk = errors.New("the node has lost its disk")
 	// ErrArchived: the nodes keep no chunks of the run; Run.Archive says where they are.
 	ErrArchived = errors.New("the run is archived")
 	// ErrRemoved: the chunks of the run are gone.
 	ErrRemoved = errors.New("the run was removed")
+	// ErrReused: the request id was used for something else.
+	ErrReused = errors.New("this request id was used for another request")
+	// ErrOtherDisk: the node is known with another disk.
+	ErrOtherDisk = errors.New("the node has lost its disk")
 	// ErrDamaged: bytes do not match their checksum.
 	ErrDamaged = errors.New("damaged")
 )

@@ -36,6 +36,8 @@ type watchedLog struct {
 	fault *fault
 	log   *slog.Logger
 	stall time.Duration
+	// wrote is Config.Wrote.
+	wrote func(time.Duration)
 
 	mu     sync.Mutex
 	writes Writes
@@ -45,7 +47,7 @@ func newWatchedLog(logs interface {
 	raft.LogStore
 	raft.StableStore
 }, fault *fault, cfg Config) *watchedLog {
-	w := &watchedLog{LogStore: logs, StableStore: logs, fault: fault, log: cfg.Log, stall: cfg.Stall}
+	w := &watchedLog{LogStore: logs, StableStore: logs, fault: fault, log: cfg.Log, stall: cfg.Stall, wrote: cfg.Wrote}
 	if cfg.disk != nil {
 		w.LogStore = cfg.disk(logs)
 	}
@@ -77,6 +79,9 @@ func (w *watchedLog) count(what string, took time.Duration) {
 	}
 	n := w.writes.Slow
 	w.mu.Unlock()
+	if w.wrote != nil {
+		w.wrote(took)
+	}
 	if slow {
 		w.log.Warn("the disk is slow", "what", what, "took", took, "limit", slowWrite, "times", n)
 	}

@@ -54,8 +54,8 @@ type writer struct {
 	// nulls is a row with nothing in it.
 	nulls parquet.Row
 	out   *parquet.Writer
-	rows    []parquet.Row
-	count   int64
+	rows  []parquet.Row
+	count int64
 }
 
 func newWriter(w io.Writer, name string, columns []column) *writer {
