@@ -23,6 +23,8 @@ import (
 var (
 	forAgents    = []identity.Role{identity.Agent}
 	forOperators = []identity.Role{identity.Operator}
+	// Controllers ask each other in their own names; what they forward has the caller's.
+	forControllers = []identity.Role{identity.Controller}
 	// People look; what has an effect on a host or on what is kept is for operators.
 	forPeople = []identity.Role{identity.Operator, identity.Viewer}
 )
@@ -55,6 +57,11 @@ var access = map[string][]identity.Role{
 	synclinev1.TimelineService_ListSummaries_FullMethodName: forPeople,
 	synclinev1.TimelineService_GetClock_FullMethodName:      forPeople,
 	synclinev1.TimelineService_ProbeClocks_FullMethodName:   forOperators,
+
+	synclinev1.PeerService_Report_FullMethodName:           forControllers,
+	synclinev1.PeerService_ReadIndex_FullMethodName:        forControllers,
+	synclinev1.PeerService_Join_FullMethodName:             forControllers,
+	synclinev1.PeerFilesService_FetchChunks_FullMethodName: forControllers,
 
 	healthv1.Health_Check_FullMethodName: identity.Roles,
 	healthv1.Health_List_FullMethodName:  identity.Roles,

@@ -5,10 +5,14 @@
 // lost goes through package store before anyone is told that it is safe; who is
 // connected right now stays in memory.
 //
-// Shutdown, in order: the runs at work stop first, and are left unfinished for the
-// next start to end; then the streams end, which makes agents end their parts and
+// Every controller of a cluster answers; the one that leads has the agents, and runs the
+// runs. See DESIGN.md, and reign for what that means.
+//
+// Shutdown, in order: the leadership is handed over, if there is anybody to take it; the
+// runs at work stop, and are left unfinished for the next leader, or the next start, to end;
+// then the streams end, which makes agents go to the next leader, or end their parts and
 // keep what they recorded; then the store closes, after the last one that could
-// write to it.
+// write to it; the port it shares with the other controllers closes last.
 package controller
 
 import (
@@ -30,6 +34,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"syncline/controller/archive"
+	"syncline/controller/peer"
+	"syncline/controller/port"
 	"syncline/controller/store"
 	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -68,6 +74,16 @@ type Config struct {
 	// Dev is in the place of Identity: plain text, on loopback addresses and Unix sockets only,
 	// and nobody is asked who he is.
 	Dev bool
+	// Advertise is where the other controllers of the cluster reach this one, HOST:PORT; "":
+	// this one stands alone. Dir must have been given to a cluster before, see
+	// store.BeginCluster and store.JoinCluster.
+	Advertise string
+	// Listener is the port that agents, operators and, with Advertise, the other controllers
+	// dial. Nil: only those of Serve. The controller closes it.
+	Listener net.Listener
+	// Election and Promotion are as in store.Config.
+	Election  time.Duration
+	Promotion store.Promotion
 	// Log must not be nil.
 	Log *slog.Logger
 	// Archive is the URL of the bucket that runs are put into, see package archive; "": there
@@ -94,15 +110,27 @@ type Controller struct {
 	readiness *readiness
 	metrics   *metrics
 
-	// life is the context of runs; it ends when Serve's does.
+	// life ends when Serve's context does.
 	life    context.Context
 	endLife context.CancelFunc
 	working sync.WaitGroup
+	// serving is closed, by served, when agents may come for the first time.
+	serving chan struct{}
+	served  sync.Once
+	// peers are the other controllers; port is what this node shares with them. Both are nil
+	// where there are none.
+	peers *peer.Client
+	port  *port.Port
+	// portEnded is closed when the port accepts no more, and has an error before if that was
+	// not wanted. It is nil where there is no port.
+	portEnded chan error
 
 	// creating makes the look for busy agents and the start of a run one step.
 	creating sync.Mutex
 
-	mu      sync.Mutex
+	mu sync.Mutex
+	// reign is nil while this node does not lead.
+	reign   *reign
 	runners map[string]*runner
 	// listeners are of the sessions of clock probes that belong to no run.
 	listeners []*probeListener
@@ -130,17 +158,23 @@ func Open(cfg Config) (*Controller, error) {
 	if cfg.Lease <= 0 {
 		cfg.Lease = defaultLease
 	}
-	c := &Controller{sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1)}
+	c := &Controller{sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1), serving: make(chan struct{})}
 	c.metrics = newMetrics(c)
-	st, err := store.Open(store.Config{Dir: cfg.Dir, Log: cfg.Log, Wrote: func(took time.Duration) { c.metrics.logWrites.Observe(took.Seconds()) }})
+	storeConfig, err := c.storeConfig(cfg)
 	if err != nil {
 		return nil, err
+	}
+	// The port has to accept before the store can reach the others.
+	c.open()
+	st, err := store.Open(storeConfig)
+	if err != nil {
+		return nil, errors.Join(err, c.closePort())
 	}
 	// Logs of several nodes are read together.
 	cfg.Log = cfg.Log.With("node", st.ID())
 	cache, err := archive.OpenCache(filepath.Join(cfg.Dir, "cache"), cfg.CacheBytes)
 	if err != nil {
-		return nil, errors.Join(err, st.Close())
+		return nil, errors.Join(err, st.Close(), c.closePort())
 	}
 	c.cfg, c.store = cfg, st
 	c.life, c.endLife = context.WithCancel(context.Background())
@@ -154,48 +188,107 @@ func Open(cfg Config) (*Controller, error) {
 // Close closes the store of a controller that never served.
 func (c *Controller) Close() error {
 	c.endLife()
-	return errors.Join(c.shelf.close(), c.store.Close())
+	return errors.Join(c.shelf.close(), c.store.Close(), c.closePort())
 }
 
-// Serve answers agents and operators on all listeners until ctx is done or one of
-// them fails; it closes them and the store before it returns. Runs that an earlier
-// controller left unfinished are brought to an honest end.
+// Serve answers agents and operators on all listeners, and Config.Listener, until ctx is
+// done or one of them fails; it closes them and the store before it returns. Runs that an
+// earlier leader left unfinished are brought to an honest end when this node leads.
 func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error {
-	server, err := c.prepare(ctx, listeners)
+	server, err := c.prepare(listeners)
 	if err != nil {
 		for _, l := range listeners {
 			err = errors.Join(err, l.Close())
 		}
 		return errors.Join(err, c.Close())
 	}
-	c.resume()
+	switch {
+	case c.port != nil:
+		listeners = append(listeners, c.port.GRPC())
+	case c.cfg.Listener != nil:
+		listeners = append(listeners, c.cfg.Listener)
+	}
+	leading := make(chan error, 1)
+	c.working.Go(func() { leading <- c.store.Lead(c.life, c.lead) })
 	c.working.Go(func() { c.keeping.run(c.life) })
+	c.working.Go(func() { c.keepLeases(c.life) })
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { c.keepLeases(ctx); return nil })
 	for _, l := range listeners {
 		group.Go(func() error {
+			// Who stands alone leads in a moment, and nobody needs to hear that it does not yet.
+			if c.port == nil && !c.awaitServing(ctx) {
+				return l.Close()
+			}
 			if err := server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 				return fmt.Errorf("serve on %s: %w", l.Addr(), err)
 			}
 			return nil
 		})
 	}
-	group.Go(func() error {
-		select {
-		case <-ctx.Done():
-		case <-c.store.Failed():
-			c.shutdown(server)
-			return fmt.Errorf("the store failed, and nothing can be kept any more: %w", c.store.Err())
-		}
-		c.shutdown(server)
-		return nil
-	})
-	return errors.Join(group.Wait(), c.shelf.close(), c.store.Close())
+	group.Go(func() error { return c.end(ctx, server, leading) })
+	return errors.Join(group.Wait(), c.shelf.close(), c.store.Close(), c.closePort())
 }
 
-// prepare makes the server, and waits until the store can commit. Nothing is served yet.
-func (c *Controller) prepare(ctx context.Context, listeners []net.Listener) (*grpc.Server, error) {
+// awaitServing reports whether this node came to lead, before ctx was done or the store failed.
+func (c *Controller) awaitServing(ctx context.Context) bool {
+	select {
+	case <-c.serving:
+		return true
+	case <-c.store.Failed():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// end shuts the server down when it is time to, and says why if nobody wanted it.
+func (c *Controller) end(ctx context.Context, server *grpc.Server, leading <-chan error) error {
+	var cause error
+	select {
+	case <-ctx.Done():
+	case <-c.store.Failed():
+		cause = fmt.Errorf("the store failed, and nothing can be kept any more: %w", c.store.Err())
+	case cause = <-leading:
+		if err := c.store.Err(); err != nil {
+			cause = fmt.Errorf("the store failed, and nothing can be kept any more: %w", err)
+		}
+	case cause = <-c.portEnded:
+	}
+	c.shutdown(server)
+	return cause
+}
+
+// open begins to accept on the port that is shared with the other controllers.
+func (c *Controller) open() {
+	if c.port == nil {
+		return
+	}
+	c.portEnded = make(chan error, 1)
+	go func() {
+		defer close(c.portEnded)
+		if err := c.port.Run(); err != nil {
+			c.portEnded <- err
+		}
+	}()
+}
+
+// closePort closes what is shared with the other controllers, after the last one that uses it.
+func (c *Controller) closePort() error {
+	if c.port == nil {
+		return nil
+	}
+	err := errors.Join(c.port.Close(), c.peers.Close())
+	// An error of it was taken before, or is of no interest any more.
+	for range c.portEnded {
+	}
+	return err
+}
+
+// prepare makes the server. Nothing is served yet.
+func (c *Controller) prepare(listeners []net.Listener) (*grpc.Server, error) {
 	if c.cfg.Dev {
+		if c.cfg.Listener != nil {
+			listeners = append(listeners, c.cfg.Listener)
+		}
 		for _, l := range listeners {
 			if err := identity.CheckDev(l.Addr()); err != nil {
 				return nil, err
@@ -203,13 +296,8 @@ func (c *Controller) prepare(ctx context.Context, listeners []net.Listener) (*gr
 		}
 	}
 	server := c.server()
-	if err := checkAccess(server.GetServiceInfo()); err != nil {
-		return nil, err
-	}
-	if err := c.store.WaitLeader(ctx); err != nil {
-		return nil, fmt.Errorf("wait until the store can commit: %w", err)
-	}
-	return server, nil
+	served := server.GetServiceInfo()
+	return server, errors.Join(checkAccess(served), checkAnswers(served))
 }
 
 // stopped is what callers are told when the controller ends: the cause, if it is not
@@ -218,6 +306,9 @@ func (c *Controller) stopped() error {
 	if err := c.store.Err(); err != nil {
 		return status.Errorf(codes.Unavailable, "the controller stops, because its store failed: %v", err)
 	}
+	if err := c.leads(); err != nil {
+		return err
+	}
 	return status.Error(codes.Unavailable, "the controller is shutting down")
 }
 
@@ -225,6 +316,8 @@ func (c *Controller) shutdown(server *grpc.Server) {
 	c.mu.Lock()
 	c.closing = true
 	c.mu.Unlock()
+	// The others then need not notice first that this one is gone.
+	c.store.HandOver()
 	c.endLife()
 	c.working.Wait()
 	c.sessions.end()
@@ -253,8 +346,8 @@ func (c *Controller) server() *grpc.Server {
 		grpc.Creds(creds),
 		grpc.ConnectionTimeout(handshakeLimit),
 		grpc.MaxHeaderListSize(maxHeaders),
-		grpc.UnaryInterceptor(guard.unary),
-		grpc.StreamInterceptor(guard.stream),
+		grpc.ChainUnaryInterceptor(guard.unary, c.answerUnary),
+		grpc.ChainStreamInterceptor(guard.stream, c.answerStream),
 		// The agents' keepalive is every 10 s, idle or not; dead agents are noticed
 		// within 15 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
@@ -263,6 +356,7 @@ func (c *Controller) server() *grpc.Server {
 		grpc.ForceServerCodecV2(newBoundedCodec()),
 		grpc.MaxConcurrentStreams(1000),
 	)
+	c.peerServer().Register(server)
 	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
 	synclinev1.RegisterRunServiceServer(server, &runService{runReader: runReader{records: c.records}, controller: c})
 	synclinev1.RegisterAgentServiceServer(server, &agentService{controller: c})
@@ -270,34 +364,6 @@ func (c *Controller) server() *grpc.Server {
 	healthv1.RegisterHealthServer(server, newHealthService(c, server))
 	reflection.Register(server)
 	return server
-}
-
-// resume brings runs that no one works on any more to an end.
-func (c *Controller) resume() {
-	for _, r := range c.store.Runs() {
-		if !r.State.Final() {
-			c.launch(newRunner(c, r, nil), (*runner).bury)
-		}
-	}
-}
-
-// launch gives a run its goroutine. It fails if the controller is closing.
-func (c *Controller) launch(r *runner, life func(*runner, context.Context)) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closing {
-		return false
-	}
-	c.runners[r.run.ID] = r
-	c.hush(r)
-	c.working.Go(func() {
-		defer close(r.over)
-		life(r, c.life)
-		c.mu.Lock()
-		delete(c.runners, r.run.ID)
-		c.mu.Unlock()
-	})
-	return true
 }
 
 // runner finds the goroutine of a run; nil if none works on it.

@@ -20,11 +20,11 @@ func (s *runService) ArchiveRun(ctx context.Context, q *synclinev1.ArchiveRunReq
 		return nil, err
 	}
 	if run.Removed.AtNs != 0 {
-		return nil, leaveStatus(fmt.Errorf("archive run %s: %w: %s", run.ID, store.ErrRemoved, run.Removed.Reason))
+		return nil, s.controller.leaveStatus(fmt.Errorf("archive run %s: %w: %s", run.ID, store.ErrRemoved, run.Removed.Reason))
 	}
 	if run.Here() {
 		if run, err = s.controller.archiveRun(ctx, q.Id); err != nil {
-			return nil, leaveStatus(err)
+			return nil, s.controller.leaveStatus(err)
 		}
 		s.controller.cfg.Log.Info("run archived", "run", run.ID, "archive", run.Archive.URL, "bytes", run.Bytes)
 	}
@@ -43,7 +43,7 @@ func (s *runService) DeleteRun(ctx context.Context, q *synclinev1.DeleteRunReque
 	}
 	run, err := s.controller.store.RemoveRun(ctx, q.Id, clip(reason))
 	if err != nil {
-		return nil, leaveStatus(err)
+		return nil, s.controller.leaveStatus(err)
 	}
 	if was.Removed.AtNs == 0 {
 		s.controller.metrics.removed.Inc()
@@ -65,7 +65,7 @@ func (s *runService) mayLeave(id string) (store.Run, error) {
 }
 
 // leaveStatus is an error of a run's leaving as gRPC names it.
-func leaveStatus(err error) error {
+func (c *Controller) leaveStatus(err error) error {
 	switch {
 	case errors.Is(err, errNoArchive):
 		return status.Error(codes.FailedPrecondition, err.Error())
@@ -76,5 +76,5 @@ func leaveStatus(err error) error {
 	case errors.Is(err, archive.ErrDamaged), errors.Is(err, store.ErrDamaged):
 		return status.Error(codes.DataLoss, err.Error())
 	}
-	return storeStatus(err)
+	return c.storeStatus(err)
 }

@@ -46,6 +46,9 @@ type linkService struct {
 // Control serves one agent until its stream ends.
 func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse]) error {
 	c := s.controller
+	if err := c.leads(); err != nil {
+		return err
+	}
 	first, err := stream.Recv()
 	if err != nil {
 		return err
@@ -63,13 +66,13 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 		patience: answerLimit,
 	}
 	if err := c.sessions.mayAdd(session); err != nil {
-		return status.Error(codes.AlreadyExists, err.Error())
+		return c.refused(err)
 	}
 	if err := c.store.PutAgent(stream.Context(), agentFromHello(hello, time.Now())); err != nil {
-		return storeStatus(err)
+		return c.storeStatus(err)
 	}
 	if err := c.sessions.add(session); err != nil {
-		return status.Error(codes.AlreadyExists, err.Error())
+		return c.refused(err)
 	}
 	l, resumed, replaced := c.sessions.lineFor(hello)
 	if replaced != nil {
@@ -122,6 +125,9 @@ func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRe
 	case err := <-ended:
 		return err
 	case <-session.gone:
+		if err := s.controller.leads(); err != nil {
+			return err
+		}
 		return status.Error(codes.Unavailable, "the controller has ended this stream")
 	}
 }
@@ -274,6 +280,9 @@ func remoteOf(ctx context.Context) string {
 // Upload commits chunks and acknowledges them in the order in which they came.
 // Several are on their way through raft at once.
 func (s *linkService) Upload(stream grpc.BidiStreamingServer[synclinev1.UploadRequest, synclinev1.UploadResponse]) error {
+	if err := s.controller.leads(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	// inFlight holds one future a chunk, in order. The receiver closes it.
@@ -342,7 +351,7 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	case errors.Is(err, store.ErrUnknownRun), errors.Is(err, store.ErrSealed), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTooMany):
 		ack.Rejected = err.Error()
 	case err != nil:
-		return result{err: storeStatus(err)}
+		return result{err: s.controller.storeStatus(err)}
 	}
 	if r := s.controller.runner(c.GetRunId()); r != nil {
 		r.stored()
@@ -385,10 +394,20 @@ func (c *Controller) checkChunk(m *synclinev1.Chunk) error {
 	return nil
 }
 
+// refused is why a session did not begin, as gRPC names it.
+func (c *Controller) refused(err error) error {
+	if errors.Is(err, errNotServed) {
+		return c.notLeader(err)
+	}
+	return status.Error(codes.AlreadyExists, err.Error())
+}
+
 // storeStatus is a store's error as gRPC names it.
-func storeStatus(err error) error {
+func (c *Controller) storeStatus(err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
+	case errors.Is(err, store.ErrNotLeader):
+		return c.notLeader(err)
+	case errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, store.ErrTooMany):
 		return status.Error(codes.ResourceExhausted, err.Error())

@@ -36,6 +36,9 @@ const (
 	undoLimit = 40 * time.Second
 	// lostLimit is how long a lost agent may take to come back with its events.
 	lostLimit = 10 * time.Second
+	// returnLimit is how long agents may take to find the next leader: one that lost the last
+	// leader without a word notices after 15 s.
+	returnLimit = 20 * time.Second
 	// collectLimit bounds the arrival of chunks after every agent has finished.
 	collectLimit = 60 * time.Second
 	// progressEvery is how often the count of repetitions is committed.
@@ -81,6 +84,10 @@ type runner struct {
 	cancels chan string
 
 	finished map[string]*synclinev1.Finished
+	// ending is what the agents were told to end their parts with; nil before.
+	ending *synclinev1.ControlResponse
+	// taken is set if an earlier leader, or an earlier start, had the run.
+	taken bool
 	// prepared are the agents that keep the run until it is ended there.
 	prepared map[string]bool
 	// absent is an agent that something could not be sent to.
@@ -182,9 +189,21 @@ func (r *runner) live(ctx context.Context) {
 	r.bring(ctx, err)
 }
 
-// bury brings a run to its end that an earlier controller left unfinished.
+// bury brings a run to its end that an earlier leader, or an earlier start of the controller,
+// left unfinished. Lanes are never started again, so a run whose lanes were at work has
+// failed. One whose events were being collected lacks nothing but those.
 func (r *runner) bury(ctx context.Context) {
-	r.bring(ctx, fmt.Errorf("the controller restarted in repetition %d of %d", r.run.RepetitionsDone+1, r.run.Repetitions))
+	r.taken = true
+	cause := left(r.run)
+	if cause == nil && r.run.State != store.Collecting {
+		what := "the controller restarted"
+		if r.controller.port != nil {
+			what = fmt.Sprintf("its controller was lost, and %s took over,", r.controller.store.ID())
+		}
+		cause = fmt.Errorf("%s in repetition %d of %d", what, min(r.run.RepetitionsDone+1, r.run.Repetitions), r.run.Repetitions)
+	}
+	r.log.Info("run taken over", "state", r.run.State.String(), "epoch", r.epoch, "cause", cause)
+	r.bring(ctx, cause)
 }
 
 // play runs every repetition of every variant, and then those that measure what that

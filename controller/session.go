@@ -9,6 +9,9 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
+// errNotServed: agents are not served here, or not any more.
+var errNotServed = errors.New("this controller does not serve agents now")
+
 // session is one agent's open control stream.
 type session struct {
 	name   string
@@ -56,7 +59,7 @@ type sessions struct {
 }
 
 func newSessions() *sessions {
-	return &sessions{byName: map[string]*session{}, lines: map[string]*controlLine{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
+	return &sessions{ended: true, byName: map[string]*session{}, lines: map[string]*controlLine{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
 // add makes s the session of its agent. The same start of an agent that comes
@@ -89,7 +92,7 @@ func (ss *sessions) refuse(s *session) error {
 	old := ss.byName[s.name]
 	switch {
 	case ss.ended:
-		return errors.New("the controller is shutting down")
+		return errNotServed
 	case old != nil && old.hello.Incarnation != s.hello.Incarnation:
 		return fmt.Errorf("an agent named %s is connected already, from %s; stop that one, or choose another --name", s.name, old.remote)
 	}
@@ -150,7 +153,16 @@ func (ss *sessions) watch() <-chan struct{} {
 	return ss.changed
 }
 
-// end ends every session and lets no other begin.
+// begin lets sessions begin.
+func (ss *sessions) begin() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.ended = false
+}
+
+// end ends every session, gives up all lines, and lets no other begin. What agents and this
+// controller had to say to each other is of no use to the next leader, which hears of all
+// that counts by the log.
 func (ss *sessions) end() {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -160,7 +172,11 @@ func (ss *sessions) end() {
 	}
 	for _, l := range ss.lines {
 		l.back()
+		l.lost = true
 	}
+	clear(ss.byName)
+	clear(ss.lines)
+	ss.notify()
 }
 
 // notify wakes watchers. The caller holds mu.

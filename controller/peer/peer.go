@@ -15,8 +15,10 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"syncline/controller/store"
@@ -102,7 +104,18 @@ type purpose int
 const (
 	calls purpose = iota
 	bulk
+	forwarded
 )
+
+// maxForwarded bounds one message of a call that was forwarded.
+const maxForwarded = 16 << 20
+
+// Conn is the connection to a controller for calls that are forwarded to it. Close of the
+// Client closes it.
+func (c *Client) Conn(address string) (*grpc.ClientConn, error) { return c.conn(forwarded, address) }
+
+// redial is how often a node is dialled that does not answer.
+var redial = backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second}
 
 type target struct {
 	purpose
@@ -119,7 +132,13 @@ func (c *Client) conn(p purpose, address string) (*grpc.ClientConn, error) {
 	if conn == nil {
 		var err error
 		// "passthrough" leaves the address as it is: no proxy, no service configuration.
-		if conn, err = grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{grpc.WithTransportCredentials(c.credentials)}, c.options...)...); err != nil {
+		if conn, err = grpc.NewClient("passthrough:///"+address, append([]grpc.DialOption{
+			grpc.WithTransportCredentials(c.credentials),
+			// A node that comes back is asked soon, and one that is gone without a word is noticed.
+			grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: 2 * time.Second}),
+			grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second}),
+			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxForwarded)),
+		}, c.options...)...); err != nil {
 			return nil, fmt.Errorf("connect to %s: %w", address, err)
 		}
 		c.conns[target{p, address}] = conn

@@ -16,7 +16,7 @@ import (
 // nodeID returns the id this directory belongs to. The first start decides: a node
 // that came back under another name could vote twice in a term.
 func nodeID(dir, want string) (string, error) {
-	name := filepath.Join(dir, "id")
+	name := filepath.Join(dir, nodeFile)
 	b, err := readFile(systemDisk{}, name, maxIDBytes)
 	if err == nil {
 		have := strings.TrimSpace(string(b))
@@ -38,7 +38,7 @@ func nodeID(dir, want string) (string, error) {
 		}
 		want = "n-" + randomHex(6)
 	}
-	if err := writeFile(dir, "id", []byte(want+"\n")); err != nil {
+	if err := writeFile(dir, nodeFile, []byte(want+"\n")); err != nil {
 		return "", fmt.Errorf("keep the node's id: %w", err)
 	}
 	return want, nil

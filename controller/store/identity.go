@@ -25,8 +25,9 @@ type Identity struct {
 	Joined bool
 }
 
-// Files of the identity, beside id.
+// Files of the identity.
 const (
+	nodeFile    = "id"
 	diskFile    = "disk.uuid"
 	clusterFile = "cluster"
 	// clusterMagic is the first line of the file cluster, with the version of its format.
@@ -183,3 +184,40 @@ func parseCluster(text string) (cluster string, joined bool, err error) {
 
 // validClusterID admits what can be the host part of a URI.
 func validClusterID(id string) bool { return ValidNodeID(id) }
+
+// ReadIdentity returns what a directory knows of itself, and makes nothing: a directory that
+// is new, or not there, has the zero Identity.
+func ReadIdentity(dir string) (Identity, error) {
+	if _, err := os.Stat(filepath.Join(dir, nodeFile)); errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, nil
+	} else if err != nil {
+		return Identity{}, fmt.Errorf("read the node's id: %w", err)
+	}
+	return Identify(dir, "")
+}
+
+// BeginCluster makes a directory that is of no cluster yet the first node of one. node and
+// cluster are the ids; empty ones are made up.
+func BeginCluster(dir, node, cluster string) (Identity, error) {
+	id, err := Identify(dir, node)
+	if err != nil {
+		return Identity{}, err
+	}
+	if id.Cluster != "" {
+		return Identity{}, fmt.Errorf("%s belongs to cluster %s already, as node %s: take an empty directory for another cluster", dir, id.Cluster, id.Node)
+	}
+	if _, err := os.Stat(filepath.Join(dir, logName)); !errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, fmt.Errorf("%s has a log, and belongs to no cluster: it is of before there were clusters; start it once by itself", dir)
+	}
+	if cluster == "" {
+		cluster = "c-" + randomHex(16)
+	}
+	if !validClusterID(cluster) {
+		return Identity{}, fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", cluster, MaxNameBytes)
+	}
+	if err := writeCluster(dir, cluster, false); err != nil {
+		return Identity{}, err
+	}
+	id.Cluster = cluster
+	return id, nil
+}
