@@ -35,6 +35,8 @@ type app struct {
 	// who is how this process shows who it is.
 	who     whoOptions
 	noColor bool
+	// stale takes what a controller knows, however old that is.
+	stale bool
 }
 
 // Main runs the command that args name and returns its exit code. It writes only to
@@ -70,6 +72,7 @@ honest error bar on every time that crosses hosts.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{code: exitUsage, err: fmt.Errorf("%w\nTry: %s --help", err, c.CommandPath())}
 	})
+	root.PersistentFlags().BoolVar(&a.stale, "stale", false, "show what the asked controller knows, though it may be old; it needs no other controller")
 	root.PersistentFlags().StringVar(&a.controller, "controller", envOr("SYNCLINE_CONTROLLER", "127.0.0.1:7443"), "the controller, HOST:PORT or unix:PATH; of several, with commas between, the first that answers (SYNCLINE_CONTROLLER)")
 	a.who.flags(root)
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
@@ -77,7 +80,7 @@ honest error bar on every time that crosses hosts.`,
 		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
 		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.explainCommand(), a.clockCommand(),
 		a.describeCommand(), a.exportCommand(), a.openCommand(), a.reportCommand(), a.statsCommand(), a.diffCommand(), a.planCommand(), a.doctorCommand(),
-		a.archiveCommand(), a.deleteCommand(), a.controllerCommand(), a.agentCommand(), a.pkiCommand(), a.versionCommand(), languageTopic(),
+		a.archiveCommand(), a.deleteCommand(), a.controllerCommand(), a.clusterCommand(), a.agentCommand(), a.pkiCommand(), a.versionCommand(), languageTopic(),
 	)
 	return root
 }

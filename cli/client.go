@@ -13,6 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	synclinev1 "syncline/proto/syncline/v1"
@@ -27,6 +29,9 @@ type client struct {
 	runs      synclinev1.RunServiceClient
 	agents    synclinev1.AgentServiceClient
 	timelines synclinev1.TimelineServiceClient
+	cluster   synclinev1.ClusterServiceClient
+	// again is nil if there is nobody else to ask.
+	again *again
 	// stop ends who answers, if it is this process.
 	stop func()
 }
@@ -38,6 +43,7 @@ func newClient(conn *grpc.ClientConn) *client {
 	return &client{
 		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
 		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
+		cluster: synclinev1.NewClusterServiceClient(conn),
 	}
 }
 
@@ -62,7 +68,7 @@ func (a *app) dial(ctx context.Context) (*client, error) {
 			return nil, err
 		}
 		if err := reach(ctx, target, creds); err == nil {
-			return connect(target, creds)
+			return a.connect(firstOf(targets, target), creds)
 		} else if ctx.Err() != nil {
 			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted")}
 		} else {
@@ -81,14 +87,49 @@ func failure(target string, err error) string {
 	return fmt.Sprintf("no controller at %s (%s).\nIs it running there? Start one with: syncline controller serve", target, plainCause(err))
 }
 
-func connect(target string, creds credentials.TransportCredentials) (*client, error) {
-	conn, err := grpc.NewClient(target,
-		grpc.WithTransportCredentials(creds),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", target, err)}
+// firstOf is a list of addresses that begins with one of them. A Unix socket stands alone: it
+// has other credentials than the rest.
+func firstOf(targets []string, first string) []string {
+	list := []string{first}
+	for _, target := range targets {
+		if target != first && !isSocket(target) && !isSocket(first) {
+			list = append(list, target)
+		}
 	}
-	return newClient(conn), nil
+	return list
+}
+
+func isSocket(target string) bool { return strings.HasPrefix(target, "unix:") }
+
+// connect makes the client of a command. It stays with one controller for as long as that
+// answers, and goes on with another of them if not.
+func (a *app) connect(targets []string, creds credentials.TransportCredentials) (*client, error) {
+	again := &again{several: len(targets) > 1, say: a.Err}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: reachLimit}),
+		grpc.WithChainUnaryInterceptor(again.unary, a.asStale),
+		grpc.WithChainStreamInterceptor(a.asStaleStream),
+	}
+	target := targets[0]
+	if len(targets) > 1 {
+		known := manual.NewBuilderWithScheme("controllers")
+		var state resolver.State
+		for _, t := range targets {
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: t, ServerName: "controller"}}})
+		}
+		known.InitialState(state)
+		options = append(options, grpc.WithResolvers(known))
+		target = "controllers:///any"
+	}
+	conn, err := grpc.NewClient(target, options...)
+	if err != nil {
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", strings.Join(targets, ","), err)}
+	}
+	c := newClient(conn)
+	c.again = again
+	return c, nil
 }
 
 // ask dials the controller for one command.

@@ -33,7 +33,7 @@ func (a *app) controllerCommand() *cobra.Command {
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
 	var keep keepOptions
-	var metrics string
+	var metrics, advertise string
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
@@ -61,21 +61,27 @@ the user that the controller runs as, and nobody else may open it.
 				return err
 			}
 			cfg.Dev = cfg.Identity == nil
+			cfg.Advertise = advertise
 			listeners, err := listenOn(listen, socket, cfg.Dev)
 			if err != nil {
 				return err
 			}
+			all := listeners
+			if advertise != "" {
+				if listen == "" {
+					return errors.Join(usage("--advertise is the address of the port that --listen opens: give --listen HOST:PORT"), closeAll(all))
+				}
+				cfg.Listener, listeners = listeners[0], listeners[1:]
+			}
 			ctl, err := controller.Open(cfg)
 			if err != nil {
-				for _, l := range listeners {
-					err = errors.Join(err, l.Close())
-				}
+				err = errors.Join(err, closeAll(all))
 				if errors.Is(err, os.ErrPermission) {
 					err = fmt.Errorf("%w\nAnother directory: --data DIR", err)
 				}
 				return &exitError{code: exitRefused, err: err}
 			}
-			for _, l := range listeners {
+			for _, l := range all {
 				log.Info("serving", "address", l.Addr().String(), "data", dir)
 			}
 			sayWho(log, cfg.Identity)
@@ -98,9 +104,20 @@ the user that the controller runs as, and nobody else may open it.
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT; none with --socket alone: \"\"")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	c.Flags().StringVar(&advertise, "advertise", "", "where the other controllers of the cluster reach this one, HOST:PORT; the directory was given to a cluster before (syncline cluster init, or join); without it this controller stands alone")
 	keep.flags(c)
 	c.Flags().StringVar(&metrics, "metrics", "", "also serve /metrics (Prometheus), /healthz and /readyz over plain HTTP on this address, as in 127.0.0.1:9464; it asks nobody who they are (default: off)")
 	return c
+}
+
+// closeAll closes listeners that nobody will serve on.
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		if closeErr := l.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	return err
 }
 
 // defaultData is the state directory of systemd's unit, else the user's own.

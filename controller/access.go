@@ -58,6 +58,10 @@ var access = map[string][]identity.Role{
 	synclinev1.TimelineService_GetClock_FullMethodName:      forPeople,
 	synclinev1.TimelineService_ProbeClocks_FullMethodName:   forOperators,
 
+	synclinev1.ClusterService_GetCluster_FullMethodName:         forPeople,
+	synclinev1.ClusterService_RemoveNode_FullMethodName:         forOperators,
+	synclinev1.ClusterService_TransferLeadership_FullMethodName: forOperators,
+
 	synclinev1.PeerService_Report_FullMethodName:           forControllers,
 	synclinev1.PeerService_ReadIndex_FullMethodName:        forControllers,
 	synclinev1.PeerService_Join_FullMethodName:             forControllers,

@@ -65,7 +65,11 @@ var answeredBy = map[string]answering{
 	synclinev1.TimelineService_GetClock_FullMethodName:      fresh,
 	synclinev1.TimelineService_ProbeClocks_FullMethodName:   byLeader,
 
+	synclinev1.ClusterService_RemoveNode_FullMethodName:         byLeader,
+	synclinev1.ClusterService_TransferLeadership_FullMethodName: byLeader,
+
 	// Each node speaks for itself.
+	synclinev1.ClusterService_GetCluster_FullMethodName:    here,
 	synclinev1.PeerService_Report_FullMethodName:           here,
 	synclinev1.PeerService_ReadIndex_FullMethodName:        here,
 	synclinev1.PeerService_Join_FullMethodName:             here,

@@ -357,6 +357,7 @@ func (c *Controller) server() *grpc.Server {
 		grpc.MaxConcurrentStreams(1000),
 	)
 	c.peerServer().Register(server)
+	synclinev1.RegisterClusterServiceServer(server, &clusterService{controller: c})
 	synclinev1.RegisterLinkServiceServer(server, &linkService{controller: c})
 	synclinev1.RegisterRunServiceServer(server, &runService{runReader: runReader{records: c.records}, controller: c})
 	synclinev1.RegisterAgentServiceServer(server, &agentService{controller: c})

@@ -51,6 +51,9 @@ func (s service) ReadIndex(ctx context.Context, _ *synclinev1.ReadIndexRequest) 
 }
 
 func (s service) Join(ctx context.Context, r *synclinev1.JoinRequest) (*synclinev1.JoinResponse, error) {
+	if r.NodeId == "" {
+		return nil, status.Error(codes.InvalidArgument, "the request to join names no node")
+	}
 	if s.Caller != nil {
 		name, err := s.Caller(ctx)
 		if err != nil {

@@ -184,6 +184,12 @@ func (s *Store) servers() ([]raft.Server, uint64) {
 	return future.Configuration().Servers, future.Index()
 }
 
+// Member reports whether a node belongs to the present configuration, as far as this one knows.
+func (s *Store) Member(id string) bool {
+	is, _ := s.member(id)
+	return is
+}
+
 func (s *Store) member(id string) (is, known bool) {
 	servers, _ := s.servers()
 	_, is = find(servers, id)
