@@ -34,6 +34,7 @@ import (
 	"syncline/agent/clock"
 	"syncline/agent/packet"
 	"syncline/agent/setup"
+	"syncline/agent/spool"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -95,6 +96,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.RingBytes != 0 && (cfg.RingBytes < packet.MinRingBytes || cfg.RingBytes > packet.MaxRingBytes) {
 		return nil, fmt.Errorf("a capture ring of %d bytes; it can have %d to %d", cfg.RingBytes, packet.MinRingBytes, packet.MaxRingBytes)
+	}
+	if cfg.SpoolBytes != 0 && cfg.SpoolBytes < spool.MinQuota {
+		return nil, fmt.Errorf("a spool of %d bytes; it needs %d at least", cfg.SpoolBytes, spool.MinQuota)
 	}
 	if cfg.TestClock != nil {
 		if err := inLab(); err != nil {

@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"syncline/agent"
 	"syncline/agent/clock"
+	"syncline/agent/spool"
 	"syncline/controller"
 )
 
@@ -31,6 +33,7 @@ func (a *app) controllerCommand() *cobra.Command {
 
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
+	var lease time.Duration
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
@@ -38,12 +41,15 @@ func (a *app) controllerServeCommand() *cobra.Command {
   syncline controller serve --listen 10.0.0.10:7443 --data /var/lib/syncline`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if lease < minLease || lease > maxLease {
+				return &exitError{code: exitUsage, err: fmt.Errorf("--lease %v: %v to %v will do", lease, minLease, maxLease)}
+			}
 			log := logger(a.Err)
 			listeners, err := a.listen(listen, socket)
 			if err != nil {
 				return err
 			}
-			ctl, err := controller.Open(controller.Config{Dir: dir, Version: Version, Log: log})
+			ctl, err := controller.Open(controller.Config{Dir: dir, Version: Version, Lease: lease, Log: log})
 			if err != nil {
 				for _, l := range listeners {
 					err = errors.Join(err, l.Close())
@@ -65,8 +71,16 @@ func (a *app) controllerServeCommand() *cobra.Command {
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	c.Flags().DurationVar(&lease, "lease", 15*time.Second, "how long agents go on with a run while they do not hear of the controller, and a run waits for an agent that was lost; after twice that an agent has closed the run's sockets and taken back what the run changed on its host")
 	return c
 }
+
+// Bounds of a lease: shorter than a busy machine may stop for a moment, or so long that nobody
+// would wait for it.
+const (
+	minLease = time.Second
+	maxLease = 10 * time.Minute
+)
 
 // defaultData is the state directory of systemd's unit, else the user's own.
 func defaultData() string {
@@ -132,6 +146,7 @@ func (a *app) agentCommand() *cobra.Command {
 func (a *app) agentServeCommand() *cobra.Command {
 	var name, state, testClock string
 	var ring int
+	var spooled int64
 	var labels, addresses []string
 	c := &cobra.Command{
 		Use:     "serve",
@@ -161,14 +176,15 @@ func (a *app) agentServeCommand() *cobra.Command {
 				state = filepath.Join(defaultData(), "agent-"+name)
 			}
 			return a.serveAgent(c.Context(), agent.Config{
-				RingBytes: ring, State: state, TestClock: test, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
+				RingBytes: ring, SpoolBytes: spooled, State: state, TestClock: test, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
 			})
 		},
 	}
 	host, _ := os.Hostname()
 	c.Flags().StringVar(&name, "name", host, "name of this host in the lab")
-	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, above all what it has changed on this host and must take back (default: agent-NAME in the directory of the user's or the unit's state)")
+	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent: what it has changed on this host and must take back, and events that the controller does not have yet (default: agent-NAME in the directory of the user's or the unit's state)")
 	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
+	c.Flags().Int64Var(&spooled, "spool-bytes", spool.DefaultQuota, "how much of the disk events may take that the controller does not have yet; from 80 % on no run is begun, at 95 % the one at work is ended")
 	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100,wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
