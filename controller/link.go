@@ -74,7 +74,10 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	}
 	welcome := c.welcome(hello)
 	if l != nil {
-		session.line, session.sent = l, hello.Received
+		session.line = l
+		if resumed {
+			session.sent = hello.Received
+		}
 		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
 	}
 	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
