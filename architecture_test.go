@@ -147,6 +147,7 @@ func TestArrows(t *testing.T) {
 		{"controller", "syncline/cli", "the command line wires, nothing builds on it"},
 		{"agent", "syncline/deploy", "the product does not know how it was deployed"},
 		{"controller", "syncline/deploy", "the product does not know how it was deployed"},
+		{"agent/spool", "syncline/proto", "a spool keeps bytes, whatever they say"},
 		{"proto", "syncline/agent", "the contract depends on neither side"},
 		{"proto", "syncline/controller", "the contract depends on neither side"},
 		{"proto", "syncline/cli", "the contract depends on neither side"},

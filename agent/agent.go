@@ -33,6 +33,7 @@ import (
 	"syncline/agent/clock"
 	"syncline/agent/packet"
 	"syncline/agent/setup"
+	"syncline/agent/spool"
 	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -101,6 +102,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.RingBytes != 0 && (cfg.RingBytes < packet.MinRingBytes || cfg.RingBytes > packet.MaxRingBytes) {
 		return nil, fmt.Errorf("a capture ring of %d bytes; it can have %d to %d", cfg.RingBytes, packet.MinRingBytes, packet.MaxRingBytes)
+	}
+	if cfg.SpoolBytes != 0 && cfg.SpoolBytes < spool.MinQuota {
+		return nil, fmt.Errorf("a spool of %d bytes; it needs %d at least", cfg.SpoolBytes, spool.MinQuota)
 	}
 	if cfg.TestClock != nil {
 		if err := inLab(); err != nil {
@@ -187,9 +191,11 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
 			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
 		}
-		if welcomed {
+		if welcomed || fromController(err) {
+			// Somebody is there, and there will be a leader in a moment.
 			pause = newBackoff()
-		} else {
+		}
+		if !welcomed || fromController(err) {
 			known.failed(err)
 		}
 		wait := pause.next()

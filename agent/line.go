@@ -38,9 +38,13 @@ func (l *controlLine) say(m *synclinev1.ControlRequest) {
 		// The message may be said again, with another number.
 		return &synclinev1.ControlRequest{Message: m.Message, Number: number}
 	})
-	if err == nil {
-		return
+	if err != nil {
+		l.giveUp()
 	}
+}
+
+// giveUp says that the line cannot go on.
+func (l *controlLine) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.over {
@@ -107,6 +111,8 @@ func (rs *runs) welcomed(w *synclinev1.Welcome) error {
 	rs.mu.Unlock()
 	if resumed {
 		if err := old.out.Received(w.Received); err != nil {
+			// The next hello offers nothing.
+			old.giveUp()
 			return status.Errorf(codes.Internal, "line %s: %v", w.Line, err)
 		}
 		return nil

@@ -47,8 +47,10 @@ type runs struct {
 	// spool is nil in tests that keep nothing. past is what earlier starts have left in it,
 	// gone what is to be dropped from it; both are guarded by mu.
 	spool *spool.Spool
-	past  []*past
-	gone  []*spool.Stream
+	// spoolFS is the file system of a test's spool; nil is that of the process.
+	spoolFS spool.FS
+	past    []*past
+	gone    []*spool.Stream
 	// toSpool and spoolNow have room for one token each; see keepSpooling.
 	toSpool, spoolNow chan struct{}
 }

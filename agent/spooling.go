@@ -19,7 +19,7 @@ const spoolEvery = 250 * time.Millisecond
 // openSpool opens the spool of this agent and takes over what earlier starts have left in
 // it. It comes before the first connection.
 func (rs *runs) openSpool() error {
-	kept, err := spool.Open(spool.Config{Dir: filepath.Join(rs.cfg.State, "spool"), Quota: rs.cfg.SpoolBytes})
+	kept, err := spool.Open(spool.Config{Dir: filepath.Join(rs.cfg.State, "spool"), Quota: rs.cfg.SpoolBytes, FS: rs.spoolFS})
 	if err != nil {
 		return err
 	}

@@ -94,6 +94,9 @@ type demoLab struct {
 	keep bool
 	// page is where the page of the run goes, if it is to be written.
 	page reportOptions
+	// controllerArgs and agentArgs are given to the controller, and to every agent, besides
+	// what they are told of their host.
+	controllerArgs, agentArgs []string
 }
 
 func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, want demoLab) (err error) {
@@ -176,8 +179,8 @@ type lab struct {
 	bindings map[string]string
 	// local is true if the hosts are addresses of one machine.
 	local bool
-	// agentArgs are given to every agent besides what it is told of its host.
-	agentArgs []string
+	// controllerArgs and agentArgs are as in demoLab.
+	controllerArgs, agentArgs []string
 	// hostArgs are given to the agent of one host, by the host's name in the lab.
 	hostArgs  map[string][]string
 	processes []member
@@ -194,7 +197,7 @@ const controllerHost = "controller"
 
 // makeLab makes a host for each role, and one for the controller.
 func (a *app) makeLab(exp *experiment.Experiment, want demoLab) (*lab, error) {
-	l := &lab{app: a, exp: exp, bindings: map[string]string{}}
+	l := &lab{app: a, exp: exp, bindings: map[string]string{}, controllerArgs: want.controllerArgs, agentArgs: want.agentArgs}
 	var cfg netlab.Config
 	for i, h := range exp.Hosts {
 		name := fmt.Sprintf("vm%d", i+1)
@@ -249,7 +252,7 @@ func (l *lab) start(ctx context.Context) error {
 		address, listen = l.socket(), ""
 	}
 	args := append([]string{"controller", "serve", "--listen", listen,
-		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")}, l.whoArgs(controllerHost)...)
+		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")}, append(l.whoArgs(controllerHost), l.controllerArgs...)...)
 	if err := l.launch(host, exec.Command(self, args...)); err != nil {
 		return err
 	}

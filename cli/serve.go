@@ -12,11 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"syncline/agent"
 	"syncline/agent/clock"
+	"syncline/agent/spool"
 	"syncline/controller"
 	"syncline/proto/identity"
 )
@@ -34,6 +36,7 @@ func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
 	var keep keepOptions
 	var metrics, advertise string
+	var lease time.Duration
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
@@ -51,6 +54,9 @@ the user that the controller runs as, and nobody else may open it.
   syncline controller serve --dev`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if lease < minLease || lease > maxLease {
+				return &exitError{code: exitUsage, err: fmt.Errorf("--lease %v: %v to %v will do", lease, minLease, maxLease)}
+			}
 			log := logger(a.Err)
 			cfg := controller.Config{Dir: dir, Version: Version, Log: log}
 			if err := keep.into(&cfg); err != nil {
@@ -61,7 +67,7 @@ the user that the controller runs as, and nobody else may open it.
 				return err
 			}
 			cfg.Dev = cfg.Identity == nil
-			cfg.Advertise = advertise
+			cfg.Advertise, cfg.Lease = advertise, lease
 			listeners, err := listenOn(listen, socket, cfg.Dev)
 			if err != nil {
 				return err
@@ -104,6 +110,7 @@ the user that the controller runs as, and nobody else may open it.
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT; none with --socket alone: \"\"")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	c.Flags().DurationVar(&lease, "lease", 15*time.Second, "how long agents go on with a run while they do not hear of the controller, and a run waits for an agent that was lost; after twice that an agent has closed the run's sockets and taken back what the run changed on its host")
 	c.Flags().StringVar(&advertise, "advertise", "", "where the other controllers of the cluster reach this one, HOST:PORT; the directory was given to a cluster before (syncline cluster init, or join); without it this controller stands alone")
 	keep.flags(c)
 	c.Flags().StringVar(&metrics, "metrics", "", "also serve /metrics (Prometheus), /healthz and /readyz over plain HTTP on this address, as in 127.0.0.1:9464; it asks nobody who they are (default: off)")
@@ -119,6 +126,13 @@ func closeAll(listeners []net.Listener) (err error) {
 	}
 	return err
 }
+
+// Bounds of a lease: shorter than a busy machine may stop for a moment, or so long that nobody
+// would wait for it.
+const (
+	minLease = time.Second
+	maxLease = 10 * time.Minute
+)
 
 // defaultData is the state directory of systemd's unit, else the user's own.
 func defaultData() string {
@@ -195,6 +209,7 @@ func (a *app) agentCommand() *cobra.Command {
 func (a *app) agentServeCommand() *cobra.Command {
 	var name, state, testClock string
 	var ring int
+	var spooled int64
 	var labels, addresses []string
 	c := &cobra.Command{
 		Use:   "serve",
@@ -231,6 +246,7 @@ read again without a restart. Of several controllers it stays with the one that 
 			cfg := agent.Config{
 				RingBytes: ring, State: state, TestClock: test, Controllers: targets, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
 			}
+			cfg.SpoolBytes = spooled
 			if err := a.identifyAgent(&cfg); err != nil {
 				return err
 			}
@@ -241,8 +257,9 @@ read again without a restart. Of several controllers it stays with the one that 
 		},
 	}
 	c.Flags().StringVar(&name, "name", "", "name of this host in the lab (default: that of the certificate; with --dev the host's own)")
-	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, above all what it has changed on this host and must take back (default: agent-NAME in the directory of the user's or the unit's state)")
+	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, what it has changed on this host and must take back, and events that the controller does not have yet (default: agent-NAME in the directory of the user's or the unit's state)")
 	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
+	c.Flags().Int64Var(&spooled, "spool-bytes", spool.DefaultQuota, "how much of the disk events may take that the controller does not have yet; from 80 % on no run is begun, at 95 % the one at work is ended")
 	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100,wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")

@@ -24,7 +24,7 @@ func TestKilledAgentSendsItsSpool(t *testing.T) {
 		t.Fatal(err)
 	}
 	state := filepath.Join(l.Dir(), "agent-vm2", "spool")
-	await(t, "chunks in the spool of vm2", func() bool { return len(l.spooled(state)) >= 2 })
+	await(t, "chunks in the spool of vm2", func() bool { return len(l.spooled(state)) > 0 })
 	if err := vm2.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

@@ -29,11 +29,11 @@ func (c *Controller) keepLeases(ctx context.Context) {
 func (c *Controller) renew(agent string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, r := range c.runners {
+	for id, r := range c.runners {
 		for _, a := range r.agents {
 			if agent == "" || a == agent {
 				c.sessions.hint(a, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Lease{Lease: &synclinev1.Lease{
-					RunId: r.run.ID, Epoch: r.epoch, DurationNs: int64(c.cfg.Lease),
+					RunId: id, Epoch: r.epoch, DurationNs: int64(c.cfg.Lease),
 				}}})
 			}
 		}

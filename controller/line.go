@@ -3,7 +3,6 @@ package controller
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"sync"
 	"time"
 
@@ -78,31 +77,31 @@ func (l *controlLine) received() uint64 {
 	return l.in.Received()
 }
 
-// lineFor is the line that an agent's new stream is to carry: the one it would go on with, or
-// a new one. replaced is one that does not go on: whoever waits for that agent waits in vain.
-func (ss *sessions) lineFor(hello *synclinev1.Hello) (l *controlLine, resumed bool, replaced *controlLine) {
-	ss.mu.Lock()
-	defer ss.mu.Unlock()
-	old := ss.lines[hello.Name]
-	if old != nil && !old.lost && old.id == hello.Line && old.incarnation == hello.Incarnation && old.out.Holds(hello.Received) {
-		if err := old.out.Received(hello.Received); err == nil {
-			old.back()
-			return old, true, nil
-		}
-	}
+// join gives a session the line that it is to carry: the one that the agent would go on with,
+// or a new one; none if the agent is too old. replaced is one that does not go on: whoever
+// waits for that agent waits in vain. The caller holds mu.
+func (ss *sessions) join(s *session) (resumed bool, replaced *controlLine) {
+	old := ss.lines[s.name]
 	if old != nil {
 		old.back()
-		if !old.lost {
-			old.lost, replaced = true, old
+		if old.goesOn(s.hello) {
+			s.line, s.sent = old, s.hello.Received
+			return true, nil
 		}
-		delete(ss.lines, hello.Name)
+		old.lost = true
+		delete(ss.lines, s.name)
 	}
-	if min(Protocol, hello.ProtocolMax) < lineProtocol {
-		return nil, false, replaced
+	if min(Protocol, s.hello.ProtocolMax) >= lineProtocol {
+		s.line = newControlLine(s.hello.Incarnation)
+		ss.lines[s.name] = s.line
 	}
-	l = newControlLine(hello.Incarnation)
-	ss.lines[hello.Name] = l
-	return l, false, replaced
+	return false, old
+}
+
+// goesOn reports whether an agent can go on with the line, and forgets what it has of it.
+// The caller holds sessions.mu.
+func (l *controlLine) goesOn(hello *synclinev1.Hello) bool {
+	return !l.lost && l.id == hello.Line && l.incarnation == hello.Incarnation && l.out.Holds(hello.Received) && l.out.Received(hello.Received) == nil
 }
 
 // back stops the time that an agent is away. The caller holds sessions.mu.
@@ -113,18 +112,17 @@ func (l *controlLine) back() {
 	}
 }
 
-// leave begins the time that an agent may be away. Over is called if it passes, unless the
-// line was given up before; at once, if it is lost already.
-func (ss *sessions) leave(l *controlLine, agent string, grace time.Duration, over func()) {
+// leave begins the time that an agent may be away; over is called if it passes. lost is true
+// if the line cannot go on anyway.
+func (ss *sessions) leave(l *controlLine, agent string, grace time.Duration, over func()) (lost bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if ss.ended || ss.lines[agent] != l || ss.byName[agent] != nil {
-		return
+		return false
 	}
 	if l.lost {
 		delete(ss.lines, agent)
-		go over()
-		return
+		return true
 	}
 	l.back()
 	l.away = time.AfterFunc(grace, func() {
@@ -132,6 +130,7 @@ func (ss *sessions) leave(l *controlLine, agent string, grace time.Duration, ove
 			over()
 		}
 	})
+	return false
 }
 
 // giveUp ends a line whose agent was away for too long. It reports whether it was still to be
@@ -139,7 +138,7 @@ func (ss *sessions) leave(l *controlLine, agent string, grace time.Duration, ove
 func (ss *sessions) giveUp(l *controlLine, agent string) bool {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.ended || l.lost || ss.lines[agent] != l || ss.byName[agent] != nil {
+	if ss.ended || ss.lines[agent] != l || ss.byName[agent] != nil {
 		return false
 	}
 	l.lost = true
@@ -189,5 +188,3 @@ func (ss *sessions) hint(agent string, m *synclinev1.ControlResponse) {
 	default:
 	}
 }
-
-func (l *controlLine) String() string { return fmt.Sprintf("line %s", l.id) }

@@ -71,17 +71,16 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	if err := c.store.PutAgent(stream.Context(), agentFromHello(hello, time.Now())); err != nil {
 		return c.storeStatus(err)
 	}
-	if err := c.sessions.add(session); err != nil {
+	resumed, replaced, err := c.sessions.add(session)
+	if err != nil {
 		return c.refused(err)
 	}
-	l, resumed, replaced := c.sessions.lineFor(hello)
 	if replaced != nil {
 		c.cfg.Log.Warn("agent does not go on where it was", "agent", hello.Name)
 		c.tellRuns(news{agent: hello.Name, gone: true})
 	}
 	welcome := c.welcome(hello)
-	if l != nil {
-		session.line, session.sent = l, hello.Received
+	if l := session.line; l != nil {
 		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
 	}
 	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
@@ -109,10 +108,14 @@ func (c *Controller) gone(session *session, cause error) {
 		c.tellRuns(news{agent: agent, gone: true})
 		return
 	}
-	c.sessions.leave(session.line, agent, c.cfg.Lease, func() {
+	over := func() {
 		c.cfg.Log.Warn("agent lost", "agent", agent, "away_for", c.cfg.Lease.String())
 		c.tellRuns(news{agent: agent, gone: true})
-	})
+	}
+	if c.sessions.leave(session.line, agent, c.cfg.Lease, over) {
+		c.cfg.Log.Warn("agent lost: it has not taken what it was told", "agent", agent)
+		c.tellRuns(news{agent: agent, gone: true})
+	}
 }
 
 // serve carries messages both ways until the stream or the session ends.
@@ -181,7 +184,7 @@ func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.Control
 		}
 		s.controller.sessions.saw(session.name, time.Now())
 		if err := s.heard(m, session); err != nil {
-			return status.Errorf(codes.InvalidArgument, "agent %s: %v", session.name, err)
+			return status.Errorf(codes.Aborted, "agent %s: %v", session.name, err)
 		}
 	}
 }

@@ -64,19 +64,20 @@ func newSessions() *sessions {
 
 // add makes s the session of its agent. The same start of an agent that comes
 // again replaces its old stream; another one of the same name is refused, since
-// nobody could tell the two apart.
-func (ss *sessions) add(s *session) error {
+// nobody could tell the two apart. resumed and replaced are as in join.
+func (ss *sessions) add(s *session) (resumed bool, replaced *controlLine, err error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := ss.refuse(s); err != nil {
-		return err
+		return false, nil, err
 	}
 	if old := ss.byName[s.name]; old != nil {
 		old.end()
 	}
 	ss.byName[s.name] = s
+	resumed, replaced = ss.join(s)
 	ss.notify()
-	return nil
+	return resumed, replaced, nil
 }
 
 // mayAdd says what add would, so that nothing of an agent that is to be refused is

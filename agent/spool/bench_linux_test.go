@@ -14,7 +14,7 @@ func BenchmarkAppend(b *testing.B) {
 	for _, appenders := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("appenders=%d", appenders), func(b *testing.B) {
 			dir := b.TempDir()
-			system, err := openSystem(dir)
+			system, err := OpenDir(dir)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -13,8 +13,9 @@ type system struct {
 	root *os.Root
 }
 
-// openSystem makes the directory, for the process's user alone, and opens it.
-func openSystem(dir string) (*system, error) {
+// OpenDir makes a directory, for the process's user alone, and opens it: the FS that a spool
+// has if it is told no other.
+func OpenDir(dir string) (FS, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}

@@ -153,7 +153,7 @@ func Open(cfg Config) (*Spool, error) {
 		return nil, fmt.Errorf("spool %s: segments of %d bytes; they can have %d to %d", s.dir, s.segment, minSegment, maxSegment-MaxChunk-chunkOverhead)
 	}
 	if s.fs == nil {
-		system, err := openSystem(cfg.Dir)
+		system, err := OpenDir(cfg.Dir)
 		if err != nil {
 			return nil, fmt.Errorf("spool %s: %w", s.dir, err)
 		}
