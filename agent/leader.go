@@ -12,9 +12,6 @@ type controllers struct {
 	next int
 	// leader is what the last one that was asked has named; "" if it has not.
 	leader string
-	// silent is the one that could not be dialled last; "" if one answered since that knows
-	// another leader. Who names it has not noticed yet that it is gone.
-	silent string
 }
 
 // current is the one to dial.
@@ -27,17 +24,8 @@ func (c *controllers) current() string {
 
 // failed takes note that a connection could not be made, or was refused.
 func (c *controllers) failed(err error) {
-	if !fromController(err) {
-		c.silent = c.current()
-	}
 	was := c.leader != ""
-	if c.leader = leaderOf(err); c.leader == c.silent {
-		c.leader = ""
-	} else if c.leader != "" {
-		c.silent = ""
-		return
-	}
-	if was && !fromController(err) {
+	if c.leader = leaderOf(err); c.leader != "" || was {
 		// A leader that is not there says nothing about those of the list.
 		return
 	}
