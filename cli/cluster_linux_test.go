@@ -159,6 +159,7 @@ func (c *clusterLab) begin() {
 	first := c.controllers[0]
 	c.finish(first, "cluster", "init", "--data", c.data(first))
 	c.serve(first)
+	c.leader(first)
 	for _, name := range c.controllers[1:] {
 		c.finish(name, "cluster", "join", c.address(first), "--advertise", c.address(name), "--data", c.data(name))
 		c.serve(name)
