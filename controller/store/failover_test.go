@@ -119,7 +119,9 @@ func (c *cluster) putBut(but int, n uint64) {
 func report(t *testing.T, what string, all []time.Duration, limit time.Duration) {
 	t.Helper()
 	slices.Sort(all)
-	at := func(p float64) time.Duration { return all[min(int(p*float64(len(all))), len(all)-1)].Round(time.Millisecond) }
+	at := func(p float64) time.Duration {
+		return all[min(int(p*float64(len(all))), len(all)-1)].Round(time.Millisecond)
+	}
 	t.Logf("%-24s %d trials: p50 %v, p90 %v, p99 %v, longest %v", what, len(all), at(.5), at(.9), at(.99), at(1))
 	// A machine that runs other tests beside is slow, and not wrong: one trial is to show it.
 	if all[0] > limit {

@@ -221,6 +221,20 @@ func TestTransfer(t *testing.T) {
 	if err := c.nodes[c.leader()].Transfer(limited(t, patience), "n9"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a transfer to nobody: %v", err)
 	}
+	// With one of two dead, it goes to the one that answers.
+	lead := c.leader()
+	dead, alive := (lead+1)%3, (lead+2)%3
+	c.kill(dead)
+	c.until("the leader misses it", func() bool {
+		_, contact := c.nodes[lead].progress(raft.ServerID(c.peers[dead].ID), c.nodes[lead].raft.CurrentTerm())
+		return contact > clusterElection
+	})
+	if err := c.nodes[lead].Transfer(limited(t, patience), ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.leader(); got != alive {
+		t.Errorf("node %d leads, and %d was dead, %d alive", got+1, dead+1, alive+1)
+	}
 }
 
 // TestSingleNodeBecomesACluster gives a node of before there were clusters a network.
