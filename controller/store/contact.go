@@ -1,8 +1,11 @@
 package store
 
 import (
+	"errors"
 	"io"
+	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -48,17 +51,34 @@ func (t *transport) InstallSnapshot(id raft.ServerID, address raft.ServerAddress
 
 // RequestVote asks for a vote.
 func (t *transport) RequestVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.NetworkTransport.RequestVote(id, target(id, address), args, resp)
+	return again(func() error { return t.NetworkTransport.RequestVote(id, target(id, address), args, resp) })
 }
 
 // RequestPreVote asks if there would be a vote.
 func (t *transport) RequestPreVote(id raft.ServerID, address raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.NetworkTransport.RequestPreVote(id, target(id, address), args, resp)
+	return again(func() error { return t.NetworkTransport.RequestPreVote(id, target(id, address), args, resp) })
 }
 
 // TimeoutNow hands leadership over.
 func (t *transport) TimeoutNow(id raft.ServerID, address raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
-	return t.NetworkTransport.TimeoutNow(id, target(id, address), args, resp)
+	return again(func() error { return t.NetworkTransport.TimeoutNow(id, target(id, address), args, resp) })
+}
+
+// again repeats a call for as long as it meets connections that the other end has closed. A node
+// that was started anew leaves such ones in the pools of the others, and the library gives a
+// call up with the first: a candidate lost the vote it would have had, and waited for
+// another election time-out. Each of these calls may come twice.
+func again(call func() error) error {
+	for range maxPool {
+		if err := call(); !isHungUp(err) {
+			return err
+		}
+	}
+	return call()
+}
+
+func isHungUp(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // contacts are what the calls of this node, as leader, showed of the others.

@@ -144,12 +144,12 @@ func (r *runRecord) hashChunks() {
 	}
 }
 
-func (ref *chunkRef) hash(key streamKey) stateHash {
+func (r *chunkRef) hash(key streamKey) stateHash {
 	b := appendText(make([]byte, 0, 160), key.agent)
-	for _, v := range []uint64{key.incarnation, ref.sequence, ref.firstEvent, uint64(ref.events), uint64(ref.length), uint64(ref.crc)} {
+	for _, v := range []uint64{key.incarnation, r.sequence, r.firstEvent, uint64(r.events), uint64(r.length), uint64(r.crc)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
-	return sha256.Sum256(append(b, ref.digest[:]...))
+	return sha256.Sum256(append(b, r.digest[:]...))
 }
 
 func appendText(b []byte, text string) []byte {
