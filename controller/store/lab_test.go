@@ -52,6 +52,10 @@ func newCluster(t testing.TB, n int) *cluster { return newTunedCluster(t, n, nil
 
 func newTunedCluster(t testing.TB, n int, tune func(i int, cfg *Config)) *cluster {
 	t.Helper()
+	if t, ok := t.(*testing.T); ok {
+		// Such tests wait more than they work.
+		t.Parallel()
+	}
 	c := &cluster{t: t, pki: newTestPKI(t), wires: newWires(), tune: tune}
 	t.Cleanup(c.close)
 	for range n {
