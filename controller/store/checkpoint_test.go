@@ -18,12 +18,15 @@ import (
 func TestHashIsOfTheState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := machineIn(t, t.TempDir())
-		for i, e := range entries.Draw(rt, "all") {
-			before := m.hash()
-			was := digestOf(t, m)
+		all := entries.Draw(rt, "all")
+		for i, e := range all {
+			before, last := m.hash(), i == len(all)-1
+			var was []byte
+			if last {
+				was = digestOf(t, m)
+			}
 			m.Apply(logOf(t, uint64(i+1), e))
 			kept := m.hash()
-			now := digestOf(t, m)
 			m.touchAll()
 			for _, r := range m.runs {
 				r.chunkSum = setSum{}
@@ -34,7 +37,7 @@ func TestHashIsOfTheState(t *testing.T) {
 			if whole := m.hash(); kept != whole {
 				rt.Fatalf("entry %d (%v): the hash was kept as %x, and is %x", i, e, kept, whole)
 			}
-			if before == kept && string(withoutApplied(was)) != string(withoutApplied(now)) {
+			if last && before == kept && string(withoutApplied(was)) != string(withoutApplied(digestOf(t, m))) {
 				rt.Fatalf("entry %d (%v) changed the state, and not its hash", i, e)
 			}
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	failovers        = flag.Int("store.failovers", 2, "trials of TestFailover")
+	failovers        = flag.Int("store.failovers", 1, "trials of TestFailover")
 	failoverElection = flag.Duration("store.election", time.Second, "election time-out of TestFailover")
 )
 
@@ -18,7 +18,7 @@ var (
 // leader is gone: from the end of the leader, without a word to the others, or from the call
 // that hands leadership over, to the first write that another node acknowledges.
 func TestFailover(t *testing.T) {
-	if *failovers > 2 {
+	if *failovers > 1 {
 		t.Logf("election time-out %v", *failoverElection)
 	}
 	c := newTunedCluster(t, 3, func(_ int, cfg *Config) { cfg.Election = *failoverElection })
@@ -60,9 +60,10 @@ func TestFailover(t *testing.T) {
 		c.start(lead)
 		c.ready()
 	}
-	report(t, "leader killed", killed, 5*time.Second)
-	report(t, "leadership transferred", handed, 500*time.Millisecond)
-	report(t, "leader closed", closed, 500*time.Millisecond)
+	report(t, "leader killed", killed, 10**failoverElection)
+	// Without handing over, no write is taken before the election time-out.
+	report(t, "leadership transferred", handed, *failoverElection)
+	report(t, "leader closed", closed, *failoverElection)
 }
 
 // silence ends a node's part in the cluster at once, as kill -9 does: its sockets are closed, and
@@ -122,8 +123,8 @@ func report(t *testing.T, what string, all []time.Duration, limit time.Duration)
 		return all[min(int(p*float64(len(all))), len(all)-1)].Round(time.Millisecond)
 	}
 	t.Logf("%-24s %d trials: p50 %v, p90 %v, p99 %v, longest %v", what, len(all), at(.5), at(.9), at(.99), at(1))
-	// A machine that runs other tests beside is slow, and not wrong.
-	if at(.5) > 10*limit {
-		t.Errorf("%s: half of the trials took longer than %v", what, at(.5))
+	// A machine that runs other tests beside is slow, and not wrong: one trial is to show it.
+	if all[0] > limit {
+		t.Errorf("%s: the shortest of %d trials took %v, at most %v is right", what, len(all), all[0], limit)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-var linearFor = flag.Duration("store.linear", 4*time.Second, "for how long TestControlIsLinearizable disturbs the cluster")
+var linearFor = flag.Duration("store.linear", 2*time.Second, "for how long TestControlIsLinearizable disturbs the cluster")
 
 // controlInput is one call of the control API about one thing: an agent, which is a register,
 // or a run, whose epoch is a counter.

@@ -348,7 +348,7 @@ const (
 	handOverLimit = 5 * time.Second
 )
 
-// Transfer hands the leadership over to a node, or to the one that is furthest if to is empty, and
+// Transfer hands the leadership over to a node, or to the best there is if to is empty, and
 // returns when this node does not lead any more.
 func (s *Store) Transfer(ctx context.Context, to string) error {
 	what := "transfer the leadership"
@@ -357,13 +357,11 @@ func (s *Store) Transfer(ctx context.Context, to string) error {
 	}
 	servers, _ := s.servers()
 	if to == "" {
-		if len(voters(servers)) < 2 {
-			return fmt.Errorf("%s: %w: there is no other node with a vote", what, ErrRefused)
-		}
-		if err := s.await(ctx, s.raft.LeadershipTransfer()); err != nil {
+		heir, err := s.heir(servers)
+		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		return nil
+		to = heir
 	}
 	server, is := find(servers, to)
 	switch {
@@ -378,6 +376,24 @@ func (s *Store) Transfer(ctx context.Context, to string) error {
 		return fmt.Errorf("%s to node %s: %w", what, to, err)
 	}
 	return nil
+}
+
+// heir is the node to hand the leadership to: of those with a vote that answer, the one that has the
+// most. The library's own choice may be one that has been dead for a while.
+func (s *Store) heir(servers []raft.Server) (string, error) {
+	var best raft.Server
+	var most uint64
+	term := s.raft.CurrentTerm()
+	for _, v := range voters(servers) {
+		match, contact := s.progress(v.ID, term)
+		if string(v.ID) != s.id && contact >= 0 && contact < s.cfg.Election && (best.ID == "" || match > most) {
+			best, most = v, match
+		}
+	}
+	if best.ID == "" {
+		return "", fmt.Errorf("%w: no other node with a vote has answered in the last %v", ErrRefused, s.cfg.Election)
+	}
+	return string(best.ID), nil
 }
 
 // handOver is Transfer to anybody, for a node that ends.

@@ -90,7 +90,10 @@ func TestWipedDisk(t *testing.T) {
 		for n := uint64(2); n < 20; n++ {
 			c.append(chunk(run.ID, "vm1", n))
 		}
-		time.Sleep(2 * clusterElection)
+		failed(t, s)
+		if err := s.Err(); !errors.Is(err, ErrOtherDisk) || !strings.Contains(err.Error(), "under a new id") {
+			t.Errorf("it stopped with %v", err)
+		}
 		if _, ok := s.Run(run.ID); ok {
 			t.Error("a wiped node was given entries")
 		}
@@ -204,7 +207,7 @@ func TestRemovedLeaderHandsOver(t *testing.T) {
 	}
 }
 
-func TestTransferAndClose(t *testing.T) {
+func TestTransfer(t *testing.T) {
 	c := newCluster(t, 3)
 	for range 3 {
 		lead := c.leader()
@@ -225,15 +228,20 @@ func TestTransferAndClose(t *testing.T) {
 	if err := c.nodes[c.leader()].Transfer(limited(t, patience), "n9"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a transfer to nobody: %v", err)
 	}
-	// Close hands over: no election time-out passes.
+	// With one of two dead, it goes to the one that answers.
 	lead := c.leader()
-	c.stop(lead)
-	for i, s := range c.nodes {
-		if s != nil && s.raft.Stats()["state"] == "Candidate" {
-			t.Errorf("node %d stands for election after an orderly end", i+1)
-		}
+	dead, alive := (lead+1)%3, (lead+2)%3
+	c.kill(dead)
+	c.until("the leader misses it", func() bool {
+		_, contact := c.nodes[lead].progress(raft.ServerID(c.peers[dead].ID), c.nodes[lead].raft.CurrentTerm())
+		return contact > clusterElection
+	})
+	if err := c.nodes[lead].Transfer(limited(t, patience), ""); err != nil {
+		t.Fatal(err)
 	}
-	c.leader()
+	if got := c.leader(); got != alive {
+		t.Errorf("node %d leads, and %d was dead, %d alive", got+1, dead+1, alive+1)
+	}
 }
 
 // TestSingleNodeBecomesACluster gives a node of before there were clusters a network.

@@ -58,6 +58,8 @@ type network struct {
 	Network
 	self Identity
 	log  *slog.Logger
+	// lost is told why this node must not go on: the cluster knows it with another disk.
+	lost func(error)
 
 	accepted chan net.Conn
 	closed   chan struct{} // closed by Close
@@ -73,9 +75,9 @@ type network struct {
 	refusedAt time.Time
 }
 
-func newNetwork(n Network, self Identity, log *slog.Logger) *network {
+func newNetwork(n Network, self Identity, log *slog.Logger, lost func(error)) *network {
 	return &network{
-		Network: n, self: self, log: log.With("component", "network"),
+		Network: n, self: self, log: log.With("component", "network"), lost: lost,
 		accepted: make(chan net.Conn), closed: make(chan struct{}), streams: map[net.Conn]struct{}{},
 	}
 }
@@ -156,6 +158,9 @@ func (n *network) welcome(conn net.Conn) {
 			n.log.Warn("a connection for raft is refused", "node", h.from, "from", conn.RemoteAddr(), "reason", reason, "error", err)
 		}
 		n.drop(conn)
+		if n.isLost(h, reason) {
+			n.lost(fmt.Errorf("%w: node %s says: %s", ErrOtherDisk, h.from, reason))
+		}
 		return
 	}
 	conn.SetDeadline(time.Time{})
@@ -177,6 +182,20 @@ func (n *network) isNews(refusal string) bool {
 	return true
 }
 
+// isLost reports whether a node of this very cluster looks for this very node on another disk. Who
+// that is, the certificate has said.
+func (n *network) isLost(h hello, refusal string) bool {
+	return refusal == n.lostReason(h) && refusal != ""
+}
+
+// lostReason is why a node that lost its disk takes no part; empty: it has not.
+func (n *network) lostReason(h hello) string {
+	if h.cluster != n.self.Cluster || h.to != n.self.Node || h.toDisk == "" || h.toDisk == n.self.Disk {
+		return ""
+	}
+	return fmt.Sprintf("node %s has lost its disk: the cluster knows %s, and this is %s; remove it from the cluster, and join with an empty directory under a new id", n.self.Node, h.toDisk, n.self.Disk)
+}
+
 // refusal says why a connection is not taken; empty: it is.
 func (n *network) refusal(conn net.Conn, h hello) string {
 	if n.Node != nil {
@@ -193,8 +212,9 @@ func (n *network) refusal(conn net.Conn, h hello) string {
 		return fmt.Sprintf("this node belongs to cluster %s, not to %s", n.self.Cluster, h.cluster)
 	case h.to != n.self.Node:
 		return fmt.Sprintf("this is node %s, not %s: two nodes have one address", n.self.Node, h.to)
-	case h.toDisk != "" && h.toDisk != n.self.Disk:
-		return fmt.Sprintf("node %s has lost its disk: the cluster knows %s, and this is %s; remove it from the cluster, and join with an empty directory under a new id", n.self.Node, h.toDisk, n.self.Disk)
+	}
+	if reason := n.lostReason(h); reason != "" {
+		return reason
 	}
 	members := n.membership()
 	if members == nil {

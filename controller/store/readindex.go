@@ -45,7 +45,8 @@ func (s *Store) readIndex(ctx context.Context) (uint64, error) {
 // what an earlier leader acknowledged. Then the commit index, and after it a majority that
 // still takes this node for the leader. The library's VerifyLeader alone does not prove that:
 // it counts an answer to a heartbeat that was sent before, so a leader that was stopped for
-// a while and finds old answers waiting would read the past. So each of the majority must
+// a while and finds old answers waiting would read the past; and it counts nodes without a
+// vote. So each of the majority must
 // have answered a call that began after this one.
 func (s *Store) LeaderReadIndex(ctx context.Context) (uint64, error) {
 	began := time.Now()

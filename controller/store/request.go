@@ -82,18 +82,20 @@ type answer struct {
 type answers struct {
 	by    map[Request]answer
 	queue []Request
+	// most is how many are remembered.
+	most int
 	// sum is of all answers.
 	sum setSum
 }
 
-func newAnswers() answers { return answers{by: map[Request]answer{}} }
+func newAnswers() answers { return answers{by: map[Request]answer{}, most: maxRequests} }
 
 // add remembers an answer, and forgets the oldest if there are too many.
 func (a *answers) add(new answer) {
 	if _, ok := a.by[new.Request]; ok {
 		return
 	}
-	if len(a.queue) >= maxRequests {
+	if len(a.queue) >= a.most {
 		a.drop()
 	}
 	a.by[new.Request] = new

@@ -107,15 +107,19 @@ func TestRequestsAreForgottenByTheTimeOfTheLog(t *testing.T) {
 
 func TestRequestsAreBounded(t *testing.T) {
 	a := newAnswers()
+	if a.most != maxRequests {
+		t.Errorf("%d are remembered, want %d", a.most, maxRequests)
+	}
+	a.most = 100
 	var last setSum
-	for i := range maxRequests + 3 {
+	for i := range a.most + 3 {
 		if i == 3 {
 			last = a.sum
 		}
 		a.add(answer{Request: Request{ID: fmt.Sprint(i)}, time: int64(i)})
 	}
-	if len(a.by) != maxRequests || len(a.queue) != maxRequests {
-		t.Fatalf("%d are remembered, at most %d should be", len(a.by), maxRequests)
+	if len(a.by) != a.most || len(a.queue) != a.most {
+		t.Fatalf("%d are remembered, at most %d should be", len(a.by), a.most)
 	}
 	if _, ok := a.by[Request{ID: "2"}]; ok {
 		t.Error("an old one was kept")

@@ -236,7 +236,7 @@ func (s *Store) transport(cfg Config) raft.Transport {
 		_, t := raft.NewInmemTransport(raft.ServerAddress(s.id))
 		return t
 	}
-	s.network = newNetwork(*cfg.Network, s.identity, cfg.Log)
+	s.network = newNetwork(*cfg.Network, s.identity, cfg.Log, s.fault.fail)
 	s.wire = s.network.transport(cfg.Log, s.contacts)
 	return s.wire
 }
