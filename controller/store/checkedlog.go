@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 )
 
 // checkedLog is the log with a checksum for every entry, and for what raft keeps beside
@@ -47,7 +49,11 @@ var (
 // checked first: bolt itself panics at what is wrong with them, when it comes to it.
 func openLog(dir string, fault *fault) (*checkedLog, error) {
 	name := filepath.Join(dir, logName)
-	if err := checkBolt(name); err != nil {
+	err := checkBolt(name)
+	if cannot := (*fs.PathError)(nil); errors.As(err, &cannot) || errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("open the log: %s: %w", name, err)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open the log: %s: %w: %w; remove this node from the cluster and join again with an empty directory, or restore a backup", name, ErrDamaged, err)
 	}
 	bolt, err := raftboltdb.New(raftboltdb.Options{

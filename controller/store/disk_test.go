@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // badDisk is the file system with faults. A fault is asked before each operation that
@@ -286,5 +287,36 @@ func TestSlowDisk(t *testing.T) {
 	}
 	if got := chunksOf(t, s, run.ID); !slices.ContainsFunc(got, func(c Chunk) bool { return c.Sequence == 2 }) {
 		t.Error("the chunk is not there")
+	}
+}
+
+// TestDiskThatHangs: a write of a chunk that does not return stops the node, which would
+// else lead on and apply nothing.
+func TestDiskThatHangs(t *testing.T) {
+	dir, d := t.TempDir(), &badDisk{}
+	s := must[*Store](t)(Open(Config{Dir: dir, files: d, ScrubRate: -1, Stall: 200 * time.Millisecond}))
+	wait(t, s)
+	run := createRun(t, s)
+	release := make(chan struct{})
+	d.set(func(op, name string, n int) (int, error) {
+		if op == "write" && strings.HasSuffix(name, ".chunks") {
+			<-release
+		}
+		return n, nil
+	})
+	if _, err := s.AppendChunk(t.Context(), chunk(run.ID, "vm1", 1)); !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("%v, want ErrUnknownOutcome", err)
+	}
+	failed(t, s)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "vm1-1.chunks: the disk has not answered") {
+		t.Errorf("the reason is %v", err)
+	}
+	close(release)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	s = openOn(t, dir, &badDisk{})
+	if got := len(chunksOf(t, s, run.ID)); got != 1 {
+		t.Errorf("%d chunks after a restart, want the one in the log", got)
 	}
 }

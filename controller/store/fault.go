@@ -166,6 +166,14 @@ func (f *fault) keepsReasonIn(dir, node string) error {
 	return nil
 }
 
+// expect fails the node if the timer that it returns is not stopped in time: a disk that
+// does not answer holds up everything behind it, and heartbeats would go on.
+func (f *fault) expect(what string, limit time.Duration) *time.Timer {
+	return time.AfterFunc(limit, func() {
+		f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+	})
+}
+
 // leave waits until the reason of a failure is written down, for stuckLimit at most.
 func (f *fault) leave() {
 	f.mu.Lock()

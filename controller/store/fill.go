@@ -211,11 +211,21 @@ func (f *filler) fillBatch(ctx context.Context, into file, b batch) (int, error)
 		return 0, why
 	}
 	if err := f.sync(into, b.stream); err != nil {
+		if m.left(b.stream) {
+			return 0, nil // Its files are being removed.
+		}
 		m.fault.fail(err)
 		return 0, err
 	}
 	m.filled(b.stream, got)
 	return len(got), why
+}
+
+// left reports whether a stream is no part of the state any more.
+func (m *machine) left(st *stream) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.streamOf(st.run, st.key) != st
 }
 
 // sync makes what was written durable. As with all fsyncs here, there is no second try.

@@ -84,6 +84,9 @@ func parseInventory(b []byte) (stock, error) {
 	if version != inventoryVersion {
 		return nil, fmt.Errorf("its version is %d, and this program reads %d", version, inventoryVersion)
 	}
+	if len(lines) == 1 {
+		return nil, fmt.Errorf("%w: it has no end", ErrDamaged)
+	}
 	s := stock{}
 	for _, line := range lines[1 : len(lines)-1] {
 		name, spans, err := parseInventoryLine(line)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,8 @@ import (
 type machine struct {
 	files *chunkFiles
 	fault *fault
+	// stall is how long a write to a chunk file may take.
+	stall time.Duration
 	// every is how many entries lie between two checkpoints, on all nodes alike.
 	every uint64
 
@@ -102,6 +105,7 @@ func newMachineOn(d disk, dir string, fault *fault) *machine {
 	return &machine{
 		files:      newChunkFiles(d, dir),
 		fault:      fault,
+		stall:      defaultStall,
 		every:      checkpointEvery,
 		state:      newState(),
 		incomplete: map[*stream]struct{}{},
@@ -503,7 +507,9 @@ func (m *machine) appendChunk(c Chunk) (result, error) {
 	if err != nil || known {
 		return result{duplicate: known, err: err}, nil
 	}
+	stalled := m.fault.expect(fmt.Sprintf("write a chunk to %s", m.path(st)), m.stall)
 	whole, err := m.files.append(st, &c)
+	stalled.Stop()
 	if err != nil {
 		return result{}, fmt.Errorf("write chunk %d of %s: %w", c.Sequence, c.Agent, err)
 	}

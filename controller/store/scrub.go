@@ -21,10 +21,15 @@ type scrubber struct {
 	store *Store
 	// rate is in bytes a second; 0 means scrubRate, less than that not at all.
 	rate int64
+	// owed is how many bytes were read since the last pause.
+	owed int64
 }
 
 const (
 	scrubRate = 4 << 20
+	// scrubBurst is how much is read between two pauses: few wake-ups disturb a
+	// measurement less than many.
+	scrubBurst = 1 << 20
 	// scrubRest is between two passes.
 	scrubRest = time.Minute
 )
@@ -105,11 +110,22 @@ func (s *scrubber) stream(ctx context.Context, st *stream) error {
 			m.found(st.run, st.key, ref.sequence, err)
 		}
 		m.counts.scrubbed.Add(uint64(n))
-		if !pause(ctx, time.Duration(n*int64(time.Second)/s.rate)) {
+		if !s.spend(ctx, n) {
 			return ctx.Err()
 		}
 	}
 	return nil
+}
+
+// spend pauses for as long as what was read takes at the rate, and reports whether ctx is
+// not done.
+func (s *scrubber) spend(ctx context.Context, n int64) bool {
+	if s.owed += n; s.owed < scrubBurst {
+		return ctx.Err() == nil
+	}
+	d := time.Duration(float64(s.owed) / float64(s.rate) * float64(time.Second))
+	s.owed = 0
+	return pause(ctx, d)
 }
 
 // putHeader writes the header of a stream's file over what is there.

@@ -54,7 +54,10 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	if err := m.fault.Err(); err != nil {
 		return nil, fmt.Errorf("no snapshot of a node that has stopped: %w", err)
 	}
-	if err := m.stillLogged(); err != nil {
+	m.mu.RLock()
+	err := m.stillLogged()
+	m.mu.RUnlock()
+	if err != nil {
 		return nil, err
 	}
 	m.unsnapped = 0
@@ -68,7 +71,7 @@ func (m *machine) capture() *snapshot {
 	defer m.mu.Unlock()
 	s := &snapshot{
 		machine: m, time: m.time, agents: m.sortedAgents(), nodes: m.sortedNodes(), answers: m.answers.all(),
-		cluster: m.cluster, applied: m.applied, hash: m.hash(), unsynced: map[*stream]int64{}, covers: map[*stream]int{},
+		cluster: m.cluster, applied: m.applied, hash: m.hash(), unsynced: m.unsynced(), covers: map[*stream]int{},
 	}
 	m.snapped = m.applied
 	for _, id := range m.order {
@@ -79,9 +82,6 @@ func (m *machine) capture() *snapshot {
 			// it is.
 			streams[key] = &stream{key: key, run: id, chunks: st.chunks[:len(st.chunks):len(st.chunks)]}
 			s.covers[st] = len(st.chunks)
-			if st.synced < st.size {
-				s.unsynced[st] = st.size
-			}
 		}
 		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams, left: r.left})
 	}
@@ -106,7 +106,7 @@ func (m *machine) stillLogged() error {
 // Persist fsyncs the chunk files and writes down what of them is here, then writes the
 // snapshot: raft drops the entries that hold the chunks as soon as it returns.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	if err := s.sync(); err != nil {
+	if err := s.machine.syncFiles(s.unsynced); err != nil {
 		s.machine.fault.fail(err)
 		return err
 	}
@@ -131,33 +131,31 @@ func (s *snapshot) covered() {
 // Release has nothing to free.
 func (s *snapshot) Release() {}
 
-// sync makes every chunk that the snapshot refers to durable, and the names of the
-// files. An fsync that fails is not tried again: the kernel may have dropped the
-// pages and would then report success.
-func (s *snapshot) sync() error {
-	disk := s.machine.files.disk
+// syncFiles makes streams durable as far as it is told, and the names of their files. An
+// fsync that fails is not tried again: the kernel may have dropped the pages and would
+// then report success.
+func (m *machine) syncFiles(unsynced map[*stream]int64) error {
 	dirs := map[string]bool{}
-	for st := range s.unsynced {
-		name := s.machine.path(st)
-		if err := syncPath(disk, name); errors.Is(err, fs.ErrNotExist) && !s.machine.keeps(st) {
-			// The run has left since the snapshot was captured, and the log says so.
+	for st := range unsynced {
+		if err := syncPath(m.files.disk, m.path(st)); errors.Is(err, fs.ErrNotExist) && !m.keeps(st) {
+			// The run has left since, and the log says so.
 			continue
 		} else if err != nil {
-			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+			return fmt.Errorf("fsync chunks before the log may drop them: %w", err)
 		}
-		dirs[filepath.Dir(name)] = true
+		dirs[filepath.Dir(m.path(st))] = true
 	}
 	if len(dirs) > 0 {
-		dirs[s.machine.files.dir] = true
+		dirs[m.files.dir] = true
 	}
 	for dir := range dirs {
-		if err := syncPath(disk, dir); err != nil {
-			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+		if err := syncPath(m.files.disk, dir); err != nil {
+			return fmt.Errorf("fsync chunks before the log may drop them: %w", err)
 		}
 	}
-	s.machine.mu.Lock()
-	defer s.machine.mu.Unlock()
-	for st, size := range s.unsynced {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for st, size := range unsynced {
 		st.synced = max(st.synced, size)
 	}
 	return nil
@@ -168,6 +166,19 @@ func (m *machine) keeps(st *stream) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return m.streamOf(st.run, st.key) != nil
+}
+
+// unsynced are the streams with chunks that the disk may not have. The caller holds mu.
+func (m *machine) unsynced() map[*stream]int64 {
+	out := map[*stream]int64{}
+	for _, r := range m.runs {
+		for _, st := range r.streams {
+			if st.synced < st.size {
+				out[st] = st.size
+			}
+		}
+	}
+	return out
 }
 
 func (s *snapshot) write(to io.Writer) error {
@@ -266,6 +277,15 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	var incomplete map[*stream]struct{}
 	state, err := readSnapshot(from)
 	if err == nil {
+		// Raft drops the entries that this node has. What it acknowledged with them has
+		// to be in the files as surely as it was in the log.
+		m.mu.RLock()
+		unsynced := m.unsynced()
+		m.mu.RUnlock()
+		if err := m.syncFiles(unsynced); err != nil {
+			m.fault.fail(err)
+			return errors.Join(err, from.Close())
+		}
 		incomplete, err = m.takeStock(&state)
 	}
 	err = errors.Join(err, from.Close())

@@ -85,22 +85,21 @@ func (m *machine) refsOf(want Wanted) (*stream, []chunkRef, error) {
 	return &stream{key: key, run: st.run, name: st.name}, refs, nil
 }
 
-// others are the other nodes, the leader first.
+// others are the other nodes, the leader first. A node that is just being sent its first
+// snapshot knows its leader and not yet the members.
 func (s *Store) others() ([]Peer, error) {
 	future := s.raft.GetConfiguration()
 	if err := future.Error(); err != nil {
 		return nil, fmt.Errorf("ask for the nodes of the cluster: %w", err)
 	}
-	leader := s.Leader()
 	var out []Peer
+	leader := s.LeaderPeer()
+	if leader.ID != "" && leader.ID != s.id {
+		out = append(out, leader)
+	}
 	for _, server := range future.Configuration().Servers {
-		p := Peer{ID: string(server.ID), Address: string(server.Address)}
-		switch p.ID {
-		case s.id:
-		case leader:
-			out = append([]Peer{p}, out...)
-		default:
-			out = append(out, p)
+		if id := string(server.ID); id != s.id && id != leader.ID {
+			out = append(out, Peer{ID: id, Address: string(server.Address)})
 		}
 	}
 	return out, nil

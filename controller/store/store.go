@@ -50,7 +50,7 @@ type Config struct {
 	// election, and the base of all other time-outs. Zero: 1 s with a Network,
 	// 50 ms without, where there is nobody to wait for.
 	Election time.Duration
-	// Stall is how long a write to the log may take before the node gives up: a
+	// Stall is how long a write to the log or a chunk file may take before the node gives up: a
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
 	// Zero: 5 s.
 	Stall time.Duration
@@ -122,6 +122,7 @@ const (
 	openTimeout     = time.Second
 	proposeTimeout  = 10 * time.Second
 	drainTimeout    = 5 * time.Second
+	defaultStall    = 5 * time.Second
 )
 
 // Open starts the node in cfg.Dir. It refuses a directory that another Store uses, and
@@ -158,7 +159,7 @@ func (cfg Config) withDefaults() Config {
 		}
 	}
 	if cfg.Stall == 0 {
-		cfg.Stall = 5 * time.Second
+		cfg.Stall = defaultStall
 	}
 	if cfg.checkpoints == 0 {
 		cfg.checkpoints = checkpointEvery
@@ -208,7 +209,7 @@ func (s *Store) start(cfg Config) error {
 	conf := raftConfig(cfg, s.id)
 	conf.Logger = logger
 	s.fsm = newMachineOn(cfg.files, filepath.Join(cfg.Dir, runsDir), s.fault)
-	s.fsm.every = cfg.checkpoints
+	s.fsm.every, s.fsm.stall = cfg.checkpoints, cfg.Stall
 	snapshots.broken, snapshots.fatal = s.fsm.notRestored, s.fault.fail
 	if err := s.fsm.startable(s.logs, snapshots); err != nil {
 		return err
