@@ -25,13 +25,13 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"syncline/agent/clock"
 	"syncline/agent/packet"
 	"syncline/agent/setup"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -43,9 +43,15 @@ const (
 
 // Config is what an agent is told at its start.
 type Config struct {
-	// Controller is where to dial, as gRPC names targets: "HOST:PORT" or "unix:PATH".
-	Controller string
-	// Name of this host in the lab; unique.
+	// Controllers are where to dial, as gRPC names targets: "HOST:PORT" or, in development,
+	// "unix:PATH". Of several the next one is tried when one cannot be reached.
+	Controllers []string
+	// Identity is the agent's certificate, which says its name.
+	Identity *identity.Credentials
+	// Dev is in the place of Identity: plain text, over loopback and Unix sockets only.
+	Dev bool
+	// Name of this host in the lab; unique. Empty: that of the certificate, which it must be
+	// in any case if there is one.
 	Name   string
 	Labels map[string]string
 	// Addresses are what experiments mean by this host, the first of each family
@@ -77,10 +83,10 @@ type Agent struct {
 
 // New checks the configuration and reads what the host is.
 func New(cfg Config) (*Agent, error) {
-	if cfg.Name == "" {
-		return nil, errors.New("an agent needs a name")
+	if err := cfg.identify(); err != nil {
+		return nil, err
 	}
-	if cfg.Controller == "" {
+	if len(cfg.Controllers) == 0 {
 		return nil, errors.New("an agent needs the address of its controller")
 	}
 	if cfg.State == "" {
@@ -107,6 +113,28 @@ func New(cfg Config) (*Agent, error) {
 	return &Agent{cfg: cfg, hello: hello, runs: newRuns(cfg, hello.Incarnation)}, nil
 }
 
+// identify checks who the agent is, and gives it the name that its certificate has.
+func (cfg *Config) identify() error {
+	if cfg.Dev == (cfg.Identity != nil) {
+		return errors.New("an agent has either a certificate or --dev, plain text on this machine alone")
+	}
+	if cfg.Dev {
+		if cfg.Name == "" {
+			return errors.New("an agent needs a name")
+		}
+		return nil
+	}
+	if err := cfg.Identity.Require(identity.Agent); err != nil {
+		return err
+	}
+	who := cfg.Identity.Identity()
+	if cfg.Name != "" && cfg.Name != who.Name {
+		return fmt.Errorf("the certificate is of %v, and the agent is to be called %s: leave out --name, or issue a certificate for it (syncline pki issue agent %[2]s)", who, cfg.Name)
+	}
+	cfg.Name = who.Name
+	return nil
+}
+
 // Run keeps the agent connected until ctx is done, and returns nil then. It dials
 // again after a lost connection, with growing pauses; it gives up only when the
 // controller refuses this agent for good.
@@ -122,20 +150,29 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, host.Close()) }()
 	defer a.runs.close()
 	pause := newBackoff()
+	known := controllers{all: a.cfg.Controllers}
 	for {
-		welcomed, err := a.connect(ctx)
+		controller := known.current()
+		welcomed, err := a.connect(ctx, controller)
 		a.runs.abandon("the connection to the controller was lost")
 		if ctx.Err() != nil {
 			return nil
 		}
-		if status.Code(err) == codes.InvalidArgument || status.Code(err) == codes.FailedPrecondition {
-			return fmt.Errorf("controller %s refuses agent %s: %s", a.cfg.Controller, a.cfg.Name, status.Convert(err).Message())
+		if errors.Is(err, errOutdated) {
+			a.cfg.Log.Info("connecting again with the new certificate", "controller", controller)
+			continue
+		}
+		switch status.Code(err) {
+		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
+			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
 		}
 		if welcomed {
 			pause = newBackoff()
+		} else {
+			known.failed(err)
 		}
 		wait := pause.next()
-		a.cfg.Log.Warn("not connected", "controller", a.cfg.Controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
+		a.cfg.Log.Warn("not connected", "controller", controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -147,25 +184,25 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // connect serves one connection to the controller until it ends. Control and
 // Upload each get a TCP connection of their own, so that the flow control of a
 // flood of events never holds back a start, a signal or a cancel.
-func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
-	control, err := a.dial()
+func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, err error) {
+	control, err := a.dial(controller)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, control.Close()) }()
-	upload, err := a.dial()
+	upload, err := a.dial(controller)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, upload.Close()) }()
 
 	group, ctx := errgroup.WithContext(ctx)
-	l, err := a.open(ctx, synclinev1.NewLinkServiceClient(control))
+	l, err := a.open(ctx, controller, synclinev1.NewLinkServiceClient(control))
 	if err != nil {
 		group.Go(func() error { return err })
 		return false, group.Wait()
 	}
-	a.cfg.Log.Info("connected", "controller", a.cfg.Controller, "as", a.cfg.Name)
+	a.cfg.Log.Info("connected", "controller", controller, "as", a.cfg.Name)
 	group.Go(func() error { return l.transmit(ctx) })
 	// Before anything is received that wants an answer.
 	a.runs.attach(l)
@@ -175,15 +212,19 @@ func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
 	return true, group.Wait()
 }
 
-func (a *Agent) dial() (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(a.cfg.Controller,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
+	creds := identity.Dev()
+	if !a.cfg.Dev {
+		creds = a.cfg.Identity.Client()
+	}
+	conn, err := grpc.NewClient(controller,
+		grpc.WithTransportCredentials(creds),
 		// A dead peer is noticed within 15 s even when no packet comes back.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("dial controller %s: %w", a.cfg.Controller, err)
+		return nil, fmt.Errorf("dial controller %s: %w", controller, err)
 	}
 	return conn, nil
 }
@@ -195,8 +236,10 @@ func plainCause(err error) string {
 		return err.Error()
 	}
 	text := st.GRPCStatus().Message()
-	if _, dialing, ok := strings.Cut(text, "while dialing: "); ok {
-		return strings.TrimSuffix(dialing, `"`)
+	for _, wrapping := range []string{"while dialing: ", "authentication handshake failed: "} {
+		if _, inner, ok := strings.Cut(text, wrapping); ok {
+			return strings.TrimSuffix(inner, `"`)
+		}
 	}
 	return text
 }

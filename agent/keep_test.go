@@ -203,7 +203,7 @@ func TestTestClocksAreForLabs(t *testing.T) {
 	if !errors.Is(err, errNoLab) || !strings.Contains(err.Error(), "ens3 52:54:00:12:34:56") {
 		t.Errorf("on a host that is in use: %v", err)
 	}
-	if _, err := New(Config{Name: "vm1", Controller: "c", State: t.TempDir(), Log: slog.New(slog.DiscardHandler), TestClock: &clock.Test{}}); !errors.Is(err, errNoLab) {
+	if _, err := New(Config{Name: "vm1", Controllers: []string{"c"}, Dev: true, State: t.TempDir(), Log: slog.New(slog.DiscardHandler), TestClock: &clock.Test{}}); !errors.Is(err, errNoLab) {
 		t.Errorf("an agent of this machine with a test clock: %v", err)
 	}
 }

@@ -18,6 +18,8 @@ import (
 type link struct {
 	stream    grpc.BidiStreamingClient[synclinev1.ControlRequest, synclinev1.ControlResponse]
 	heartbeat time.Duration
+	// outdated says, at every heartbeat, if the connection is to be made anew.
+	outdated func() bool
 	// out is written by anyone through send and read by transmit alone. It is never
 	// closed; gone is, by transmit, when nothing reads out any more.
 	out  chan *synclinev1.ControlRequest
@@ -25,7 +27,7 @@ type link struct {
 }
 
 // open says hello and waits for the welcome.
-func (a *Agent) open(ctx context.Context, client synclinev1.LinkServiceClient) (*link, error) {
+func (a *Agent) open(ctx context.Context, controller string, client synclinev1.LinkServiceClient) (*link, error) {
 	stream, err := client.Control(ctx)
 	if err != nil {
 		return nil, err
@@ -41,21 +43,36 @@ func (a *Agent) open(ctx context.Context, client synclinev1.LinkServiceClient) (
 	}
 	welcome := first.GetWelcome()
 	if welcome == nil {
-		return nil, status.Errorf(codes.Internal, "controller %s did not answer hello with a welcome", a.cfg.Controller)
+		return nil, status.Errorf(codes.Internal, "controller %s did not answer hello with a welcome", controller)
 	}
 	for _, id := range welcome.ForgetRunIds {
 		a.runs.forget(id)
 	}
 	beat := time.Duration(welcome.HeartbeatNs)
 	if beat <= 0 {
-		return nil, status.Errorf(codes.Internal, "controller %s named no heartbeat", a.cfg.Controller)
+		return nil, status.Errorf(codes.Internal, "controller %s named no heartbeat", controller)
 	}
 	return &link{
 		stream:    stream,
 		heartbeat: beat,
+		outdated:  a.outdated(),
 		out:       make(chan *synclinev1.ControlRequest, 4096),
 		gone:      make(chan struct{}),
 	}, nil
+}
+
+// errOutdated ends a connection that was made with a certificate which has been renewed since.
+var errOutdated = errors.New("the certificate was renewed")
+
+// outdated tells of a connection that is made now when its certificate has been renewed: the
+// controller would end it when the old one expires, whatever goes on then. While there
+// are runs it stays.
+func (a *Agent) outdated() func() bool {
+	if a.cfg.Dev {
+		return func() bool { return false }
+	}
+	made := a.cfg.Identity.Expires()
+	return func() bool { return !a.cfg.Identity.Expires().Equal(made) && len(a.runs.ids()) == 0 }
 }
 
 // send hands one message to the stream. It blocks while the controller is slow,
@@ -78,6 +95,9 @@ func (l *link) transmit(ctx context.Context) error {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), l.stream.CloseSend())
 		case <-tick.C:
+			if l.outdated() {
+				return errors.Join(errOutdated, l.stream.CloseSend())
+			}
 			m = &synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Heartbeat{Heartbeat: &synclinev1.Heartbeat{}}}
 		case m = <-l.out:
 		}

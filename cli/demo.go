@@ -18,6 +18,7 @@ import (
 
 	"syncline/controller/experiment"
 	"syncline/deploy/netlab"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -237,19 +238,20 @@ func (l *lab) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)
 	}
-	host := l.Host(controllerHost)
-	address := netip.AddrPortFrom(host.Control, 7443).String()
-	if l.local {
-		// The port may be taken on a machine that the lab shares; the socket is not.
-		address = netip.AddrPortFrom(host.Address, 0).String()
-	}
-	err = l.launch(host, exec.Command(self, "controller", "serve", "--listen", address,
-		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")))
-	if err != nil {
+	if err := l.issue(); err != nil {
 		return err
 	}
+	host := l.Host(controllerHost)
+	address := netip.AddrPortFrom(host.Control, 7443).String()
+	listen := address
 	if l.local {
-		address = l.socket()
+		// A port could be taken on a machine that the lab shares, and anybody could dial it.
+		address, listen = l.socket(), ""
+	}
+	args := append([]string{"controller", "serve", "--listen", listen,
+		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")}, l.whoArgs(controllerHost)...)
+	if err := l.launch(host, exec.Command(self, args...)); err != nil {
+		return err
 	}
 	for _, h := range l.exp.Hosts {
 		host := l.Host(l.bindings[h.Name])
@@ -260,7 +262,7 @@ func (l *lab) start(ctx context.Context) error {
 		for k, v := range h.Pick {
 			args = append(args, "--label", k+"="+v)
 		}
-		args = append(append(args, l.agentArgs...), l.hostArgs[host.Name]...)
+		args = slices.Concat(args, l.whoArgs(host.Name), l.agentArgs, l.hostArgs[host.Name])
 		if err := l.launch(host, exec.Command(self, args...)); err != nil {
 			return err
 		}
@@ -276,6 +278,7 @@ func (l *lab) launch(h *netlab.Host, cmd *exec.Cmd) error {
 	}
 	defer f.Close()
 	cmd.Stderr = f
+	cmd.Env = labEnvironment()
 	p, err := h.Start(cmd)
 	if err != nil {
 		return err
@@ -293,7 +296,7 @@ func (l *lab) awaitSocket(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if reach(ctx, l.socket()) == nil {
+		if reach(ctx, l.socket(), identity.Socket()) == nil {
 			return nil
 		}
 		select {

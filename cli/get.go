@@ -75,7 +75,7 @@ func writeItems[M proto.Message](a *app, output string, whole proto.Message, ite
 
 func (a *app) agentTable(agents []*synclinev1.Agent) error {
 	if len(agents) == 0 {
-		fmt.Fprintf(a.Err, "no agents yet; on each machine: syncline agent serve --controller HOST:PORT --name NAME --label role=client\n")
+		fmt.Fprintf(a.Err, "no agents yet; on each machine: syncline agent serve --controller HOST:PORT --tls-cert FILE --label role=client\n")
 		return nil
 	}
 	t := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)

@@ -31,6 +31,7 @@ import (
 
 	"syncline/controller/archive"
 	"syncline/controller/store"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -56,6 +57,12 @@ type Config struct {
 	// Dir holds all that the controller keeps.
 	Dir     string
 	Version string
+	// Identity is the controller's certificate, by which it knows its callers over TCP. Who may open
+	// the file of a Unix socket that it serves on is an operator.
+	Identity *identity.Credentials
+	// Dev is in the place of Identity: plain text, on loopback addresses and Unix sockets only,
+	// and nobody is asked who he is.
+	Dev bool
 	// Log must not be nil.
 	Log *slog.Logger
 	// Archive is the URL of the bucket that runs are put into, see package archive; "": there
@@ -99,6 +106,14 @@ type Controller struct {
 
 // Open opens what the controller keeps. The caller must call Serve or Close.
 func Open(cfg Config) (*Controller, error) {
+	switch {
+	case cfg.Dev == (cfg.Identity != nil):
+		return nil, errors.New("a controller has either a certificate or --dev, plain text on this machine alone")
+	case cfg.Identity != nil:
+		if err := cfg.Identity.Require(identity.Controller); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Archive != "" {
 		if err := archive.CheckURL(cfg.Archive); err != nil {
 			return nil, err
@@ -138,8 +153,8 @@ func (c *Controller) Close() error {
 // them fails; it closes them and the store before it returns. Runs that an earlier
 // controller left unfinished are brought to an honest end.
 func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error {
-	if err := c.store.WaitLeader(ctx); err != nil {
-		err = fmt.Errorf("wait until the store can commit: %w", err)
+	server, err := c.prepare(ctx, listeners)
+	if err != nil {
 		for _, l := range listeners {
 			err = errors.Join(err, l.Close())
 		}
@@ -147,7 +162,6 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 	}
 	c.resume()
 	c.working.Go(func() { c.keeping.run(c.life) })
-	server := c.server()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
 		group.Go(func() error {
@@ -168,6 +182,25 @@ func (c *Controller) Serve(ctx context.Context, listeners ...net.Listener) error
 		return nil
 	})
 	return errors.Join(group.Wait(), c.shelf.close(), c.store.Close())
+}
+
+// prepare makes the server, and waits until the store can commit. Nothing is served yet.
+func (c *Controller) prepare(ctx context.Context, listeners []net.Listener) (*grpc.Server, error) {
+	if c.cfg.Dev {
+		for _, l := range listeners {
+			if err := identity.CheckDev(l.Addr()); err != nil {
+				return nil, err
+			}
+		}
+	}
+	server := c.server()
+	if err := checkAccess(server.GetServiceInfo()); err != nil {
+		return nil, err
+	}
+	if err := c.store.WaitLeader(ctx); err != nil {
+		return nil, fmt.Errorf("wait until the store can commit: %w", err)
+	}
+	return server, nil
 }
 
 // stopped is what callers are told when the controller ends: the cause, if it is not
@@ -196,8 +229,23 @@ func (c *Controller) shutdown(server *grpc.Server) {
 	}
 }
 
+// handshakeLimit bounds how long a stranger can keep a connection that says nothing.
+const handshakeLimit = 5 * time.Second
+
+// maxHeaders bounds the headers of a call; ours have some hundred bytes.
+const maxHeaders = 16 << 10
+
 func (c *Controller) server() *grpc.Server {
+	creds, guard := identity.Dev(), guard{log: c.cfg.Log}
+	if !c.cfg.Dev {
+		creds = c.cfg.Identity.Server()
+	}
 	server := grpc.NewServer(
+		grpc.Creds(creds),
+		grpc.ConnectionTimeout(handshakeLimit),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.UnaryInterceptor(guard.unary),
+		grpc.StreamInterceptor(guard.stream),
 		// The agents' keepalive is every 10 s, idle or not; dead agents are noticed
 		// within 15 s.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),

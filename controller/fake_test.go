@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testController is a real controller on loopback, asked and dialled through gRPC.
 type testController struct {
-	t *testing.T
+	t testing.TB
 	// dir holds all that the controller keeps, log all that it says.
 	dir       string
 	log       *testLog
@@ -56,10 +56,10 @@ func (l *testLog) String() string {
 	return l.said.String()
 }
 
-func newTestController(t *testing.T) *testController {
+func newTestController(t testing.TB) *testController {
 	t.Helper()
 	dir, log := t.TempDir(), &testLog{}
-	c, err := Open(Config{Dir: dir, Version: "test", Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c, err := Open(Config{Dir: dir, Version: "test", Dev: true, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"syncline/controller/store"
 	"syncline/proto/chunk"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -51,6 +52,9 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	}
 	hello := first.GetHello()
 	if err := checkHello(hello); err != nil {
+		return err
+	}
+	if err := checkName(stream.Context(), hello.Name); err != nil {
 		return err
 	}
 	session := &session{
@@ -171,6 +175,19 @@ func checkHello(h *synclinev1.Hello) error {
 	return nil
 }
 
+// checkName holds the name that an agent gives itself against that of its certificate,
+// which is what it is: nothing is done in another one's name.
+func checkName(ctx context.Context, name string) error {
+	caller, err := identity.CallerOf(ctx)
+	switch {
+	case err != nil:
+		return status.Error(codes.Unauthenticated, err.Error())
+	case !caller.Dev && name != caller.Name:
+		return status.Errorf(codes.PermissionDenied, "the agent calls itself %q, and its certificate is of %v: leave out --name, or give it the certificate of that name", name, caller)
+	}
+	return nil
+}
+
 func remoteOf(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
 		return p.Addr.String()
@@ -213,6 +230,9 @@ func (s *linkService) take(ctx context.Context, stream grpc.BidiStreamingServer[
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err == nil {
+			err = checkName(ctx, m.GetChunk().GetAgent())
 		}
 		if err != nil {
 			return err
