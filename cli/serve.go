@@ -50,7 +50,7 @@ the user that the controller runs as, and nobody else may open it.
 
 ` + devHelp,
 		Example: `  syncline controller serve --listen 10.0.0.10:7443 --tls-cert /etc/syncline/tls.crt --data /var/lib/syncline
-  syncline controller serve --quota 20GiB --archive file:///srv/archive --tls-cert /etc/syncline/tls.crt
+  syncline controller serve --tls-cert /etc/syncline/tls.crt --quota 20GiB --archive file:///srv/archive
   syncline controller serve --dev`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {

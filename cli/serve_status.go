@@ -10,6 +10,12 @@ import (
 	"time"
 )
 
+// loopback reports whether only this machine reaches an address.
+func loopback(a net.Addr) bool {
+	t, ok := a.(*net.TCPAddr)
+	return ok && t.IP.IsLoopback()
+}
+
 // serveStatus serves what a controller says of itself over HTTP until stop is called, which
 // returns when nobody is answered any more.
 func (a *app) serveStatus(address string, handler http.Handler, log *slog.Logger) (stop func(), err error) {
@@ -37,9 +43,4 @@ func (a *app) serveStatus(address string, handler http.Handler, log *slog.Logger
 		}
 		<-over
 	}, nil
-}
-
-func loopback(a net.Addr) bool {
-	t, ok := a.(*net.TCPAddr)
-	return ok && t.IP.IsLoopback()
 }

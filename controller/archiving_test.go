@@ -304,7 +304,7 @@ func TestLeavingRefused(t *testing.T) {
 	refused("look at a deleted run", err, codes.FailedPrecondition, "wrong port")
 	err = s.ExportRun(&synclinev1.ExportRunRequest{RunId: run.ID}, collector[synclinev1.ExportRunResponse]{ctx: ctx, take: func(*synclinev1.ExportRunResponse) {}})
 	refused("export a deleted run", err, codes.FailedPrecondition, "wrong port")
-	if _, err := Open(Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler), Dev: true, Archive: "/srv"}); !errors.Is(err, archive.ErrURL) {
+	if _, err := Open(Config{Dir: t.TempDir(), Dev: true, Log: slog.New(slog.DiscardHandler), Archive: "/srv"}); !errors.Is(err, archive.ErrURL) {
 		t.Errorf("an archive that is none: %v", err)
 	}
 }

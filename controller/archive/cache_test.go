@@ -94,7 +94,7 @@ func TestCacheTidiesUp(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, unfinished+"1"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c, err = OpenCache(dir, 100); err != nil {
+	if _, err = OpenCache(dir, 100); err != nil {
 		t.Fatal(err)
 	}
 	if got := names(t, dir); len(got) != 1 || got[0] != p.SHA256 {

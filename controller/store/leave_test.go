@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -216,5 +217,44 @@ func TestSweepTouchesNothingUnknown(t *testing.T) {
 	}
 	if freed, err := s.Sweep(); err != nil || freed != 0 || !filesOf(t, dir, "r-77") {
 		t.Errorf("a sweep freed %d bytes: %v", freed, err)
+	}
+}
+
+// TestEveryNodeLetsGo archives a run while one of three nodes lacks half of its chunks and
+// cannot write them. All nodes come to the same state and free their disks, the one that
+// lacked some asks for them no more, and nobody takes another for one whose state differs.
+func TestEveryNodeLetsGo(t *testing.T) {
+	c, run := withRun(t, 2, 10)
+	c.disks[2].on("write", "vm1-1.chunks", syscall.ENOSPC)
+	c.join(2)
+	c.until("the third node lacks vm1's chunks", func() bool { return c.nodes[2].Inventory().LackingChunks == 10 })
+	ctx := t.Context()
+	lead := c.nodes[c.leader()]
+	sealed := must[Run](t)(lead.Seal(ctx, run.ID, Sealing{Epoch: run.Epoch, State: Failed}))
+	must[Run](t)(lead.ArchiveRun(ctx, run.ID, sealed.Seal, there))
+	for i, s := range c.nodes[:3] {
+		c.until(fmt.Sprintf("node %d knows that the run left, and lacks nothing", i+1), func() bool {
+			r, _ := s.Run(run.ID)
+			return !r.Here() && s.Inventory().Complete()
+		})
+		// Raft takes no snapshot while the last entry is one of membership.
+		c.until(fmt.Sprintf("node %d has freed its disk", i+1), func() bool {
+			must[bool](t)(true, c.nodes[c.leader()].PutAgent(ctx, Agent{Name: "vm1"}))
+			_, err := s.Sweep()
+			return err == nil && !filesOf(t, c.dirs[i], run.ID)
+		})
+		noChunks(t, s, run.ID, ErrArchived)
+	}
+	c.voters(3)
+	index := must[uint64](t)(c.nodes[c.leader()].ReadIndex(ctx))
+	var hashes [3]stateHash
+	for i, s := range c.nodes[:3] {
+		c.until(fmt.Sprintf("node %d has applied entry %d", i+1, index), func() bool { return s.fsm.appliedIndex() >= index })
+		s.fsm.mu.Lock()
+		hashes[i] = s.fsm.hash()
+		s.fsm.mu.Unlock()
+	}
+	if hashes[0] != hashes[1] || hashes[0] != hashes[2] {
+		t.Errorf("the states are %x", hashes)
 	}
 }

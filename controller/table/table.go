@@ -53,7 +53,7 @@ type writer struct {
 	columns []column
 	// nulls is a row with nothing in it.
 	nulls parquet.Row
-	out   *parquet.Writer
+	out   *parquet.GenericWriter[any]
 	rows  []parquet.Row
 	count int64
 }
@@ -63,7 +63,7 @@ func newWriter(w io.Writer, name string, columns []column) *writer {
 	for i := range columns {
 		out.nulls[i] = parquet.NullValue().Level(0, 0, i)
 	}
-	out.out = parquet.NewWriter(w, parquet.NewSchema(name, rootOf(columns)),
+	out.out = parquet.NewGenericWriter[any](w, parquet.NewSchema(name, rootOf(columns)),
 		parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		// The name of the program would do, but the version of the library changes what is
 		// read back nowhere, and the bytes everywhere.
