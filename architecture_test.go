@@ -24,7 +24,7 @@ const module = "syncline"
 
 // pure are the packages that compute and do nothing else: the same input gives
 // the same output on every node, at any time.
-var pure = []string{"controller/experiment", "controller/clock", "controller/timeline", "controller/statistics", "controller/export", "controller/web"}
+var pure = []string{"controller/experiment", "controller/clock", "controller/timeline", "controller/statistics", "controller/export", "controller/web", "cli/chaos"}
 
 // source is what one directory's Go files, tests apart, say.
 type source struct {
