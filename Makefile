@@ -171,18 +171,26 @@ cross:
 	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 
 # The race detector needs a C compiler. Tests behind the build constraint !race
-# (allocations, timing) run afterwards without it.
+# (allocations, timing) run without it, and so do those of packages that compute alone and
+# start no goroutine: of those the tests with AtOnce in their names run with it as well.
+PURE := controller/experiment controller/statistics controller/timeline controller/web
+
 unit:
 	@if [ "$$(id -u)" != 0 ]; then echo 'not root: tests that need network namespaces or packet sockets skip themselves, as listed below'; fi
 	race=-race
 	if ! command -v "$$($(GO) env CC)" >/dev/null; then race=; $(call lacking,the race detector: there is no C compiler $$($(GO) env CC)); fi
-	echo "go test $$race ./..."
-	$(GO) test -v -timeout $(TIMEOUT) $$race ./... 2>&1 | awk -f .ci/summary.awk
-	quiet=$$({ grep -rlE --include='*_test.go' '^//go:build .*!race' $(SOURCES) || true; } | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
-	if [ -n "$$race" ] && [ -n "$$quiet" ]; then
+	pure=$$(printf './%s\n' $(PURE))
+	quiet=$$({ grep -rlE --include='*_test.go' '^//go:build .*!race' $(SOURCES) || true; } | xargs -r -n1 dirname | sed 's|^|./|'; echo "$$pure")
+	quiet=$$(sort -u <<<"$$quiet")
+	raced=$$($(GO) list ./... | grep -vxF "$$(printf 'syncline/%s\n' $(PURE))")
+	if [ -z "$$race" ]; then raced=./...; quiet=; fi
+	if [ -n "$$quiet" ]; then
 		echo go test $$quiet
 		$(GO) test -v -timeout $(TIMEOUT) $$quiet 2>&1 | awk -f .ci/summary.awk
+		$(GO) test -v -race -run AtOnce $$pure 2>&1 | awk -f .ci/summary.awk
 	fi
+	echo "go test $$race, the others"
+	$(GO) test -v -timeout $(TIMEOUT) $$race $$raced 2>&1 | awk -f .ci/summary.awk
 
 # Takes an hour: some scenarios wait for timers of a minute. `make test` runs each a few times.
 library:

@@ -3,12 +3,17 @@ package cli
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"syncline/controller"
+	"syncline/controller/export"
+	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -120,4 +125,57 @@ func (l *testLab) judged(source []byte, repeat int) *synclinev1.Run {
 	}
 	l.verdicts(run)
 	return run
+}
+
+// BenchmarkLadderStages takes apart what BenchmarkLadderCommand waits for, of one repetition of
+// 20,000 events: what the controller needs to answer and the answer to be read, and what the
+// command makes of it. The figures are medians in milliseconds.
+func BenchmarkLadderStages(b *testing.B) {
+	l := newTestLab(b, mustParse(b, []byte(longTalk)))
+	talk := l.judged([]byte(longTalk), 2)
+	// A bundle is answered about by the controller's own code, in this process.
+	name := filepath.Join(b.TempDir(), "talk"+export.BundleSuffix)
+	l.command(0, "export", talk.Id, "--format", "bundle", "--to", name)
+	s, err := l.operator.subject(b.Context(), name)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.close()
+	if _, err := s.timelines.GetTimeline(b.Context(), &synclinev1.GetTimelineRequest{RunId: talk.Id, Repetition: 1}); err != nil {
+		b.Fatal(err)
+	}
+	stages := []string{"answer", "decode", "lay", "draw"}
+	took := make(map[string][]float64)
+	b.ResetTimer()
+	for range max(b.N, 5) {
+		var answer *synclinev1.GetTimelineResponse
+		var t *timeline.Timeline
+		var layout *timeline.Ladder
+		for i, do := range []func() error{
+			func() (err error) {
+				answer, err = s.timelines.GetTimeline(b.Context(), &synclinev1.GetTimelineRequest{RunId: talk.Id, Repetition: 2})
+				return err
+			},
+			func() (err error) {
+				t, err = controller.TimelineFromProto(answer.Timeline)
+				return err
+			},
+			func() (err error) {
+				layout, err = layLadder(t, ladderOptions{notes: true, scale: "row", zero: "connect"})
+				return err
+			},
+			func() error { return drawLadder(io.Discard, layout, drawOptions{Width: 100}) },
+		} {
+			begun := time.Now()
+			if err := do(); err != nil {
+				b.Fatal(err)
+			}
+			took[stages[i]] = append(took[stages[i]], float64(time.Since(begun))/float64(time.Millisecond))
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(0, "ns/op")
+	for _, stage := range stages {
+		b.ReportMetric(median(took[stage]), stage+"-ms")
+	}
 }

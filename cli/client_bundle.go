@@ -48,7 +48,7 @@ func (a *app) subject(ctx context.Context, arg string) (*subject, error) {
 		return &subject{client: cl, id: name, repetition: repetition, name: name}, nil
 	}
 	s := &subject{repetition: repetition, name: name}
-	if err := s.openBundle(); err != nil {
+	if err := s.openBundle(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -95,9 +95,24 @@ func hasBundle(name string) bool {
 	return err == nil && export.IsBundle(prefix)
 }
 
+// interruptible is a file that nobody can read any more once ctx has ended: a large bundle
+// takes a while.
+type interruptible struct {
+	ctx  context.Context
+	file *os.File
+}
+
+// ReadAt implements io.ReaderAt.
+func (f *interruptible) ReadAt(b []byte, at int64) (int, error) {
+	if err := f.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return f.file.ReadAt(b, at)
+}
+
 // openBundle opens the bundle that a subject names. Its file stays open until the client
-// is closed.
-func (s *subject) openBundle() error {
+// is closed, and can be read until ctx ends.
+func (s *subject) openBundle(ctx context.Context) error {
 	info, err := os.Stat(s.name)
 	if err == nil && !info.Mode().IsRegular() {
 		return usage("open the bundle %s: it is no regular file, and a bundle is read from its end", s.name)
@@ -111,10 +126,13 @@ func (s *subject) openBundle() error {
 	}
 	if info, err = f.Stat(); err == nil {
 		s.size = info.Size()
-		s.archive, err = controller.OpenArchive(f, s.size, Version)
+		s.archive, err = controller.OpenArchive(&interruptible{ctx, f}, s.size, Version)
 	}
 	if err != nil {
 		f.Close()
+		if ctx.Err() != nil {
+			return &exitError{code: exitInterrupted, err: fmt.Errorf("interrupted while the bundle %s was read", s.name)}
+		}
 		return &exitError{code: exitUsage, err: fmt.Errorf("open the bundle %s: %w%s", s.name, err, bundleHint(err))}
 	}
 	s.id = s.archive.RunID()

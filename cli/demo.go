@@ -427,5 +427,5 @@ func (l *lab) sayHowToTalk() {
   %[2]s run %s --repeat 20
 End it:
   kill %s; rm -r %s
-`, l.socket(), self, demoExperiment, strings.Join(pids, " "), l.Dir())
+`, shellWord(l.socket()), shellWord(self), demoExperiment, strings.Join(pids, " "), shellWord(l.Dir()))
 }

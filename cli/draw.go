@@ -1,9 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"fmt"
 	"io"
-	"strings"
 
 	"syncline/controller/timeline"
 )
@@ -28,17 +28,32 @@ const (
 // drawLadder writes a ladder: time goes down, a line per host, an arrow per packet, a
 // bracket per call; or, without the room for that, a line per moment. The same ladder and options give the same bytes.
 func drawLadder(w io.Writer, l *timeline.Ladder, opts drawOptions) error {
-	d := newRendering(l, opts)
-	lines := ladderHeader(l, opts)
-	for _, line := range d.lines(0, d.height()) {
-		lines = append(lines, line.paint(opts))
+	d, out := newRendering(l, opts), bufio.NewWriterSize(w, 64<<10)
+	// What goes wrong Flush tells.
+	write := func(text string) {
+		out.WriteString(text)
+		out.WriteByte('\n')
 	}
-	lines = append(lines, ladderFooter(l, opts, d.drawn())...)
-	if _, err := io.WriteString(w, strings.Join(lines, "\n")+"\n"); err != nil {
+	for _, text := range ladderHeader(l, opts) {
+		write(text)
+	}
+	for first := 0; first < d.height(); first += drawnAtOnce {
+		for _, line := range d.lines(first, first+drawnAtOnce) {
+			write(line.paint(opts))
+		}
+	}
+	for _, text := range ladderFooter(l, opts, d.drawn()) {
+		write(text)
+	}
+	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the ladder: %w", err)
 	}
 	return nil
 }
+
+// drawnAtOnce is how many lines of a ladder are in memory at a time: cells take more room than
+// the text that becomes of them.
+const drawnAtOnce = 512
 
 // delayText is the time on the way. Where ε is the longer of the two, only an upper
 // limit is left of it: nothing arrives before it leaves.

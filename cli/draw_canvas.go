@@ -1,9 +1,6 @@
 package cli
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 // canvas is a grid of terminal cells: of a picture's lines those from first on. What is
 // put on any other line is not kept, so that a part of a picture is drawn as all of it is.
@@ -14,6 +11,8 @@ type canvas struct {
 	// overdrawn counts the cells in which a text met something else that is drawn: a
 	// picture that can be read has none.
 	overdrawn int
+	// text is where line puts a text together.
+	text []byte
 }
 
 // cell is one column of one line. A character two columns wide is in the first of
@@ -29,9 +28,10 @@ const covered = rune(-1)
 
 // newCanvas has the lines from first on, up to but without end.
 func newCanvas(opts drawOptions, first, end int) *canvas {
-	c := &canvas{opts: opts, width: opts.Width, first: first, cells: make([][]cell, max(end-first, 0))}
+	c := &canvas{opts: opts, width: max(opts.Width, 0), first: first, cells: make([][]cell, max(end-first, 0))}
+	all := make([]cell, len(c.cells)*c.width)
 	for i := range c.cells {
-		c.cells[i] = make([]cell, c.width)
+		c.cells[i] = all[i*c.width : (i+1)*c.width : (i+1)*c.width]
 	}
 	return c
 }
@@ -104,17 +104,17 @@ func (c *canvas) line(y int) line {
 	var l line
 	for x := 0; x < end; {
 		st := row[x].style
-		var text strings.Builder
+		c.text = c.text[:0]
 		for ; x < end && row[x].style == st; x++ {
 			switch row[x].r {
 			case 0:
-				text.WriteByte(' ')
+				c.text = append(c.text, ' ')
 			case covered:
 			default:
-				text.WriteRune(row[x].r)
+				c.text = utf8.AppendRune(c.text, row[x].r)
 			}
 		}
-		l = append(l, run{text.String(), st})
+		l = append(l, run{string(c.text), st})
 	}
 	return l
 }

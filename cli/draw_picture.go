@@ -198,6 +198,10 @@ func (p *picture) height() int { return top + len(p.l.Rows) }
 
 // lines draws the lines from first on, up to but without end.
 func (p *picture) lines(first, end int) []line {
+	// What stands in the row below a departure depends on the room in the departure's.
+	if row := first - top; row > 0 && p.l.Rows[row].Kind == timeline.RowLabel {
+		return p.lines(first-1, end)[1:]
+	}
 	p.canvas = newCanvas(p.o, first, end)
 	p.drawTop()
 	rows := rowRange{max(first-top, 0), min(end-top, len(p.l.Rows)) - 1}
@@ -287,8 +291,7 @@ func (p *picture) drawRow(i int) {
 	switch r.Kind {
 	case timeline.RowQuiet:
 		p.canvas.mark(p.noteWidth+1+p.timeWidth, y, '⋮', faint)
-		text := timeline.Span(r.Quiet) + " quiet"
-		p.canvas.put(p.middle(text), y, text, faint)
+		p.drawQuiet(timeline.Span(r.Quiet)+" quiet", y)
 		return
 	case timeline.RowLabel, timeline.RowSpace:
 		return
@@ -325,6 +328,36 @@ func rowText(r *timeline.Row) (string, style) {
 		return "◆ " + r.Text, plain
 	}
 	return "! " + r.Text, red
+}
+
+// drawQuiet writes how long nothing happened, in the middle between the first two lanes. A
+// packet may be on its way there: then the words stand in the first room beside its line, or
+// nowhere, if there is none; the mark in the column of times stays.
+func (p *picture) drawQuiet(text string, y int) {
+	want := p.o.width(text)
+	at := p.middle(text)
+	if !p.allFree(at, want, y) {
+		at = -1
+		for _, lane := range p.lanes {
+			if start, length := p.place(lane+1, y, 1, want+2); length >= want+2 {
+				at = start + 1
+				break
+			}
+		}
+	}
+	if at >= 0 {
+		p.canvas.put(at, y, text, faint)
+	}
+}
+
+// allFree reports whether nothing is drawn in columns of a line.
+func (p *picture) allFree(x, columns, y int) bool {
+	for i := range columns {
+		if !p.canvas.free(x+i, y) {
+			return false
+		}
+	}
+	return true
 }
 
 // middle is where a text starts that stands between the first two lanes.

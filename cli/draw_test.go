@@ -55,7 +55,7 @@ func splitSections(data string) (sentence string, sections []section) {
 func optionsOf(t *testing.T, name string) (drawOptions, timeline.LadderOptions) {
 	t.Helper()
 	var draw drawOptions
-	var ladder timeline.LadderOptions
+	ladder := timeline.LadderOptions{Choosing: (&ladderOptions{}).layout().Choosing}
 	for i, word := range strings.Fields(name) {
 		var err error
 		number, isConn := strings.CutPrefix(word, "conn=")

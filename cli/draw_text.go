@@ -9,7 +9,7 @@ import (
 
 // style is how a piece of text stands out on a terminal with colours. Nothing is
 // said by colour alone.
-type style int
+type style uint8
 
 const (
 	plain style = iota

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,6 +45,9 @@ name it is read back, and its events are held against the run's seal.`,
 			if opts.format != bundleFormat {
 				return usage("--format %s: there is: %s", opts.format, bundleFormat)
 			}
+			if err := opts.check(a); err != nil {
+				return err
+			}
 			return a.lookWhole(c.Context(), args[0], func(s *subject) error {
 				return a.export(c.Context(), s, opts)
 			})
@@ -57,11 +59,20 @@ name it is read back, and its events are held against the run's seal.`,
 	return c
 }
 
+// check refuses a place that cannot be written to before anything is asked. Where --to is
+// left out, the name follows from the run.
+func (o *exportOptions) check(a *app) error {
+	switch is, _ := terminal(a.Out); {
+	case o.to == "" || o.to == "-" && !is:
+		return nil
+	case o.to == "-":
+		return usage("--to -: a bundle is no text, and standard output is a terminal; give a file, or send it to another program")
+	}
+	return checkPlace(o.to, o.force)
+}
+
 func (a *app) export(ctx context.Context, s *subject, opts exportOptions) error {
 	if opts.to == "-" {
-		if is, _ := terminal(a.Out); is {
-			return usage("--to -: a bundle is no text, and standard output is a terminal; give a file, or send it to another program")
-		}
 		out := bufio.NewWriterSize(a.Out, 256<<10)
 		if err := s.download(ctx, out); err != nil {
 			return err
@@ -71,6 +82,9 @@ func (a *app) export(ctx context.Context, s *subject, opts exportOptions) error 
 	to := opts.to
 	if to == "" {
 		to = s.id + export.BundleSuffix
+		if err := checkPlace(to, opts.force); err != nil {
+			return err
+		}
 	}
 	if !strings.HasSuffix(to, export.BundleSuffix) {
 		fmt.Fprintf(a.Err, "to know: the name %s does not end in %s; commands will still know it by what is in it\n", to, export.BundleSuffix)
@@ -79,13 +93,13 @@ func (a *app) export(ctx context.Context, s *subject, opts exportOptions) error 
 		if err := s.download(ctx, f); err != nil {
 			return err
 		}
-		return readBack(f)
+		return readBack(ctx, f)
 	})
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(a.Out, "run %s is in %s, %d bytes\n", s.id, to, size)
-	fmt.Fprintf(a.Err, "next: syncline open %s\n", to)
+	fmt.Fprintf(a.Err, "next: %s\n", shellCommand("syncline", "open", to))
 	return err
 }
 
@@ -110,10 +124,13 @@ func (s *subject) download(ctx context.Context, w io.Writer) error {
 }
 
 // readBack opens what was written as any reader will.
-func readBack(f *os.File) error {
+func readBack(ctx context.Context, f *os.File) error {
 	info, err := f.Stat()
 	if err == nil {
-		_, err = controller.OpenArchive(f, info.Size(), Version)
+		_, err = controller.OpenArchive(&interruptible{ctx, f}, info.Size(), Version)
+	}
+	if err != nil && ctx.Err() != nil {
+		return &exitError{code: exitInterrupted, err: errors.New("interrupted while what was written was read back")}
 	}
 	if err != nil {
 		return &exitError{code: exitInconclusive, err: fmt.Errorf("read back what was written: %w", err)}
@@ -151,11 +168,9 @@ func newFile(name string, force bool, write func(*os.File) error) (size int64, e
 			return 0, taken
 		}
 	}
-	// os.CreateTemp would make it for its owner alone, whatever the umask says.
-	beside := filepath.Join(filepath.Dir(name), fmt.Sprintf(".%s.%d", filepath.Base(name), os.Getpid()))
-	f, err := os.OpenFile(beside, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := makeBeside(name)
 	if err != nil {
-		return 0, &exitError{code: exitUsage, err: fmt.Errorf("make a file beside %s: %w", name, err)}
+		return 0, err
 	}
 	defer func() {
 		if err != nil {

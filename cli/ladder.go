@@ -51,6 +51,7 @@ func (o *ladderOptions) layout() timeline.LadderOptions {
 	zero, _ := timeline.ParseLadderZero(o.zero)
 	return timeline.LadderOptions{
 		Connections: o.conns, LocalTimes: o.raw, HideLab: o.bare, Scale: scale, Zero: zero, Notes: true,
+		Choosing: "choose with --conn",
 	}
 }
 
@@ -87,7 +88,9 @@ oddest by its phases, else the first.`,
 			}
 			return a.look(c.Context(), args[0], func(s *subject) error {
 				if interactive {
-					return a.interact(c.Context(), s, opts, opts.layout())
+					layout := opts.layout()
+					layout.Choosing = "choose with the key c"
+					return a.interact(c.Context(), s, opts, layout)
 				}
 				if file.to != "" {
 					return a.ladderTo(c.Context(), s, opts, file)

@@ -89,7 +89,7 @@ func (a *app) ladderTo(ctx context.Context, s *subject, opts ladderOptions, file
 // drawPicture writes a ladder as SVG. Time is to scale, if that can be read and no other
 // scale was asked for: a picture has the room that a terminal has not.
 func drawPicture(w io.Writer, t *timeline.Timeline, opts ladderOptions, file ladderFile, name string) error {
-	asked, command := opts.scale, fmt.Sprintf("syncline ladder %s@%d", name, t.Repetition)
+	asked, command := opts.scale, []string{"syncline", "ladder", repetitionRef(name, t.Repetition)}
 	// The rows of a picture are moments; the scale sets them apart.
 	opts.scale = timeline.ScaleRow.String()
 	layout, err := layLadder(t, opts)
@@ -99,12 +99,17 @@ func drawPicture(w io.Writer, t *timeline.Timeline, opts ladderOptions, file lad
 	scale := web.ReadableScale(t, layout)
 	if file.scaled {
 		scale, _ = timeline.ParseScale(asked)
-		command += " --scale " + asked
+		command = append(command, "--scale", asked)
 	}
-	for i, conn := range opts.conns {
-		command += map[bool]string{true: " --conn ", false: ","}[i == 0] + fmt.Sprint(conn)
+	var conns []string
+	for _, conn := range opts.conns {
+		conns = append(conns, fmt.Sprint(conn))
 	}
-	return web.Picture(w, t, layout, web.PictureOptions{Scale: scale, Tool: tool, Command: command + " --to " + filepath.Base(file.to)})
+	if len(conns) > 0 {
+		command = append(command, "--conn", strings.Join(conns, ","))
+	}
+	command = append(command, "--to", filepath.Base(file.to))
+	return web.Picture(w, t, layout, web.PictureOptions{Scale: scale, Tool: tool, Command: shellCommand(command...)})
 }
 
 // ladderPage writes a page of one repetition: the one that was named, or the one that the
@@ -118,9 +123,14 @@ func (a *app) ladderPage(ctx context.Context, s *subject, file ladderFile) error
 		}
 		one.repetition = answer.Timeline.GetRepetition()
 	}
-	page, err := a.page(ctx, []*subject{&one}, fmt.Sprintf("syncline ladder %s@%d --to %s", s.name, one.repetition, file.to))
+	page, err := a.page(ctx, []*subject{&one}, shellCommand("syncline", "ladder", repetitionRef(s.name, int(one.repetition)), "--to", file.to))
 	if err != nil {
 		return err
 	}
 	return a.writePage(page, reportOptions{to: file.to, force: file.force})
+}
+
+// repetitionRef is how a repetition is called in a command: RUN@REP.
+func repetitionRef(name string, repetition int) string {
+	return fmt.Sprintf("%s@%d", name, repetition)
 }

@@ -67,7 +67,7 @@ func (a *app) openSubject(ctx context.Context, s *subject, opts openOptions) err
 	if err := sheet.to(a.Out); err != nil {
 		return err
 	}
-	p, err := a.page(ctx, []*subject{s}, "syncline open "+s.name)
+	p, err := a.page(ctx, []*subject{s}, shellCommand("syncline", "open", s.name))
 	if err != nil {
 		return err
 	}

@@ -88,8 +88,8 @@ func (a *app) makeReport(ctx context.Context, args []string, opts reportOptions)
 	if err != nil {
 		return err
 	}
-	command := fmt.Sprintf("syncline report %s --to %s", strings.Join(args, " "), opts.to)
-	page, err := a.page(ctx, subjects, command)
+	command := append(append([]string{"syncline", "report"}, args...), "--to", opts.to)
+	page, err := a.page(ctx, subjects, shellCommand(command...))
 	if err != nil {
 		return err
 	}
@@ -151,10 +151,8 @@ func checkTo(to string, force bool, suffixes ...string) error {
 		return usage("--to %s is a directory: name a file in it, %s", to, filepath.Join(to, "report"+suffixes[0]))
 	case !slices.ContainsFunc(suffixes, func(suffix string) bool { return strings.EqualFold(filepath.Ext(to), suffix) }):
 		return usage("--to %s: the name is to end in %s, which says what is written", to, strings.Join(suffixes, ", "))
-	case err == nil && !force:
-		return takenError(to)
 	}
-	return nil
+	return checkPlace(to, force)
 }
 
 // writeTo writes a file, or standard output if to is "-", and returns its size. A file is
@@ -194,7 +192,7 @@ func (a *app) demoPage(ctx context.Context, cl *client, run *synclinev1.Run, fil
 		return nil
 	}
 	s := &subject{client: cl, id: run.Id, name: run.Id}
-	page, err := a.page(ctx, []*subject{s}, fmt.Sprintf("syncline demo %s --to %s", file, opts.to))
+	page, err := a.page(ctx, []*subject{s}, shellCommand("syncline", "demo", file, "--to", opts.to))
 	if err != nil {
 		return err
 	}

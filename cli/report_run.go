@@ -18,7 +18,6 @@ import (
 
 	"syncline/controller"
 	"syncline/controller/clock"
-	"syncline/controller/export"
 	"syncline/controller/timeline"
 	"syncline/controller/web"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -35,6 +34,9 @@ func (a *app) page(ctx context.Context, subjects []*subject, command string) (*w
 		r, err := readRun(ctx, s)
 		if err != nil {
 			return nil, err
+		}
+		if r.head.Source == "" {
+			fmt.Fprintf(a.Err, "to know: the controller does not say what the experiment's file of run %s was, since it is of an older version: the page goes without it\n", r.run.Id)
 		}
 		runs = append(runs, r)
 		heads = append(heads, r.head)
@@ -85,7 +87,7 @@ type reported struct {
 
 // readRun reads of a run what is not of one repetition.
 func readRun(ctx context.Context, s *subject) (*reported, error) {
-	answer, err := s.runs.GetRun(ctx, &synclinev1.GetRunRequest{Id: s.id})
+	answer, err := s.runs.GetRun(ctx, &synclinev1.GetRunRequest{Id: s.id, WithSource: true})
 	if err != nil {
 		return nil, answered(err)
 	}
@@ -96,14 +98,11 @@ func readRun(ctx context.Context, s *subject) (*reported, error) {
 	if r.clock, err = s.clockReport(ctx); err != nil {
 		return nil, err
 	}
-	source, err := s.source(ctx, r.run)
-	if err != nil {
-		return nil, err
-	}
 	r.start = startOf(r.clock)
 	r.head = web.Run{
-		ID: r.run.Id, Experiment: r.run.Experiment, Source: source, Command: "syncline ladder " + s.name,
-		State: enumWord(r.run.State.String(), "RUN_STATE_"), Reason: r.run.Reason,
+		ID: r.run.Id, Experiment: r.run.Experiment, Source: string(answer.Source), Name: s.name,
+		Command: shellCommand("syncline", "ladder", s.name),
+		State:   enumWord(r.run.State.String(), "RUN_STATE_"), Reason: r.run.Reason,
 		Incomplete: r.run.Incomplete, Warnings: r.run.Warnings, Reference: int(r.clock.GetReference()),
 		Ruling: r.ruling().String(), Hosts: r.hosts(),
 	}
@@ -155,23 +154,6 @@ func (s *subject) clockReport(ctx context.Context) (*synclinev1.ClockReport, err
 		return nil, answered(err)
 	}
 	return answer.Report, nil
-}
-
-// source is the experiment's file. A bundle has it, so it can be told of runs that can be
-// exported: it is empty for one that is not sealed.
-func (s *subject) source(ctx context.Context, run *synclinev1.Run) (string, error) {
-	if len(run.Seal) == 0 {
-		return "", nil
-	}
-	var b bytes.Buffer
-	if err := s.download(ctx, &b); err != nil {
-		return "", err
-	}
-	bundle, err := export.OpenBundle(bytes.NewReader(b.Bytes()), int64(b.Len()))
-	if err != nil {
-		return "", &exitError{code: exitInconclusive, err: fmt.Errorf("the bundle of run %s: %w", s.id, err)}
-	}
-	return string(bundle.Source), nil
 }
 
 // startOf is when the clocks of a run were looked at first, on the reference's own clock.

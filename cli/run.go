@@ -166,7 +166,7 @@ func (a *app) runFile(ctx context.Context, file string, opts runOptions, output 
 		}
 	}
 	if summary.tally.Repetitions > 0 {
-		fmt.Fprintf(a.Err, "next: syncline ladder %s\n", ladderRef(run.Id, summary))
+		fmt.Fprintf(a.Err, "next: %s\n", shellCommand("syncline", "ladder", ladderRef(run.Id, summary)))
 	}
 	return outcome(exp, run, summary)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -33,7 +34,7 @@ type viewer struct {
 	shown, other *viewedLadder
 	diff         *ladderDiff
 	// list has the repetitions of the run, in order, once they were listed; afterList is
-	// what waits for that.
+	// what waits for that, until another key is pressed.
 	list      []viewRepetition
 	isListing bool
 	afterList []func(*viewer) tea.Cmd
@@ -69,7 +70,7 @@ type viewer struct {
 type viewSource interface {
 	// record reads a repetition; 0 is the one to look at first.
 	record(ctx context.Context, repetition int) (*viewRecord, error)
-	// repetitions lists all of the run, in order.
+	// repetitions lists all of the run, in order. A goesOnError says that it is not over.
 	repetitions(ctx context.Context) ([]viewRepetition, error)
 }
 
@@ -167,6 +168,10 @@ func (v *viewer) listing() tea.Cmd {
 func (v *viewer) takeList(msg listMsg) tea.Cmd {
 	waiting := v.afterList
 	v.isListing, v.afterList = false, nil
+	if goesOn := (*goesOnError)(nil); errors.As(msg.err, &goesOn) {
+		v.say("%s", goesOn.Error())
+		return nil
+	}
 	if msg.err != nil {
 		v.fail(msg.err)
 		return nil
@@ -177,6 +182,15 @@ func (v *viewer) takeList(msg listMsg) tea.Cmd {
 		commands = append(commands, then(v))
 	}
 	return tea.Batch(commands...)
+}
+
+// giveUpList has nothing wait for the list any longer: who goes on meanwhile is not to be
+// interrupted by what was asked for before.
+func (v *viewer) giveUpList() {
+	if len(v.afterList) > 0 {
+		v.afterList = nil
+		v.say("the list of repetitions has not come yet; ask again")
+	}
 }
 
 // Update is the next state of the viewer.
@@ -254,6 +268,7 @@ func (v *viewer) resize(width, height int) {
 	v.keep()
 	v.o.Width, v.height = width, height
 	v.draw()
+	v.refit()
 }
 
 // keep remembers what is selected, for when lines have moved.
@@ -340,6 +355,7 @@ func (v *viewer) press(k tea.KeyPressMsg) tea.Cmd {
 		return v.promptKey(k)
 	}
 	v.message = ""
+	v.giveUpList()
 	if v.panel != nil {
 		if done, cmd := v.panelKey(k); done {
 			return cmd

@@ -19,13 +19,14 @@ func (v *viewer) showDetails() {
 	if row < 0 {
 		return
 	}
-	v.panel = &viewPanel{
-		title: fmt.Sprintf("Row %d", row+1), lines: v.wrapped(v.detailTexts(row)),
+	v.cover(&viewPanel{
+		title: fmt.Sprintf("Row %d", row+1),
+		fit:   func(v *viewer) []string { return v.wrapped(v.detailTexts(row)) },
 		next: func(v *viewer, direction int) {
 			v.step(direction)
 			v.showDetails()
 		},
-	}
+	})
 }
 
 // detailTexts tell a row: what it is, its times, the packet's header, struct tcp_info, then

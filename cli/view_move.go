@@ -222,6 +222,7 @@ func (v *viewer) click(m tea.Mouse) {
 	if y < 0 || y >= v.room() || !v.selectable(v.first+y) {
 		return
 	}
+	v.giveUpList()
 	if v.at == v.first+y {
 		v.showDetails()
 		return

@@ -10,7 +10,9 @@ import (
 // viewPanel covers the ladder with text, or with a list to choose from.
 type viewPanel struct {
 	title string
-	// lines are wrapped already.
+	// fit sets what the panel has on lines for a screen as wide as it is; lines are those for
+	// the screen as it is now.
+	fit   func(*viewer) []string
 	lines []string
 	// first is the first on the screen.
 	first int
@@ -26,6 +28,35 @@ type viewPanel struct {
 func (p *viewPanel) scroll(by, room int) {
 	p.first = max(min(p.first+by, len(p.lines)-room), 0)
 }
+
+// cover covers the ladder with a panel.
+func (v *viewer) cover(p *viewPanel) {
+	p.lines = p.fit(v)
+	v.panel = p
+}
+
+// refit sets the panel anew on a screen that has become another one. What was at its top, or
+// is selected, stays on the screen.
+func (v *viewer) refit() {
+	p := v.panel
+	if p == nil || !v.roomy() {
+		return
+	}
+	before := len(p.lines)
+	p.lines = p.fit(v)
+	if p.choose != nil {
+		p.scroll(0, v.panelRoom())
+		p.follow(v.panelRoom())
+		return
+	}
+	if before > 0 {
+		p.first = p.first * len(p.lines) / before
+	}
+	p.scroll(0, v.panelRoom())
+}
+
+// follow scrolls so that what is selected is on the screen.
+func (p *viewPanel) follow(room int) { p.first = max(min(p.first, p.at), p.at-room+1) }
 
 // panelRoom is how many lines of a panel the screen has: it has a title.
 func (v *viewer) panelRoom() int { return max(v.height-chromeAbove-chromeBelow-1, 1) }
@@ -85,13 +116,15 @@ func (v *viewer) panelKey(k tea.KeyPressMsg) (done bool, cmd tea.Cmd) {
 		return true, nil
 	}
 	p.at = max(min(p.at+by, len(p.lines)-1), 0)
-	p.first = max(min(p.first, p.at), p.at-room+1)
+	p.follow(room)
 	return true, nil
 }
 
 const helpTitle = "Keys"
 
-func (v *viewer) showHelp() { v.panel = &viewPanel{title: helpTitle, lines: v.wrapped(v.helpTexts())} }
+func (v *viewer) showHelp() {
+	v.cover(&viewPanel{title: helpTitle, fit: func(v *viewer) []string { return v.wrapped(v.helpTexts()) }})
+}
 
 // hanging is a text and what stands before its first line; the others are indented as far.
 type hanging struct{ lead, text string }
@@ -109,10 +142,11 @@ func (v *viewer) wrapped(texts []hanging) []string {
 
 // showAbout tells what the text ladder tells above and below the picture.
 func (v *viewer) showAbout() {
-	o := v.o
-	o.Colour = false
-	lines := append(ladderHeader(v.shown.l, o), ladderFooter(v.shown.l, o, v.shown.d.drawn())...)
-	v.panel = &viewPanel{title: "About this repetition", lines: lines}
+	v.cover(&viewPanel{title: "About this repetition", fit: func(v *viewer) []string {
+		o := v.o
+		o.Colour = false
+		return append(ladderHeader(v.shown.l, o), ladderFooter(v.shown.l, o, v.shown.d.drawn())...)
+	}})
 }
 
 func (v *viewer) pickConnection() {
@@ -170,9 +204,12 @@ func (v *viewer) pickRepetition() tea.Cmd {
 
 // pick lets choose one of several lines, each cut to the screen.
 func (v *viewer) pick(title string, lines []string, at int, choose func(*viewer, int) tea.Cmd) {
-	for i := range lines {
-		lines[i] = v.o.cut(lines[i], max(v.o.Width-2, 1))
-	}
-	v.panel = &viewPanel{title: title, lines: lines, at: max(min(at, len(lines)-1), 0), choose: choose}
-	v.panel.first = max(v.panel.at-v.panelRoom()+1, 0)
+	v.cover(&viewPanel{title: title, at: max(min(at, len(lines)-1), 0), choose: choose, fit: func(v *viewer) []string {
+		var cut []string
+		for _, line := range lines {
+			cut = append(cut, v.o.cut(line, max(v.o.Width-2, 1)))
+		}
+		return cut
+	}})
+	v.panel.follow(v.panelRoom())
 }

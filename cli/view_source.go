@@ -6,6 +6,9 @@ import (
 	"io"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"syncline/controller"
 	"syncline/controller/timeline"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -42,7 +45,7 @@ func (s *runSource) record(ctx context.Context, repetition int) (*viewRecord, er
 func (s *runSource) repetitions(ctx context.Context) ([]viewRepetition, error) {
 	stream, err := s.cl.timelines.ListSummaries(ctx, &synclinev1.ListSummariesRequest{RunId: s.id})
 	if err != nil {
-		return nil, answered(err)
+		return nil, unlisted(err)
 	}
 	var list []viewRepetition
 	for {
@@ -51,13 +54,27 @@ func (s *runSource) repetitions(ctx context.Context) ([]viewRepetition, error) {
 			return list, nil
 		}
 		if err != nil {
-			return nil, answered(err)
+			return nil, unlisted(err)
 		}
 		if r.Summary == nil {
 			return nil, &exitError{code: exitRefused, err: errors.New("the controller sent a summary without a repetition")}
 		}
 		list = append(list, viewRepetition{number: int(r.Summary.Repetition), variant: r.Summary.Variant, why: oddity(r.Summary)})
 	}
+}
+
+// goesOnError says that a run is not over: what its repetitions have in common, and which of
+// them is odd, is told when it is. That is no failure of the viewer's.
+type goesOnError struct{ error }
+
+func (e *goesOnError) Unwrap() error { return e.error }
+
+// unlisted is the error of a list that was not to be had.
+func unlisted(err error) error {
+	if status.Code(err) == codes.FailedPrecondition {
+		return &goesOnError{answered(err)}
+	}
+	return answered(err)
 }
 
 // oddity says what is odd about a repetition: a verdict that is not a pass, else the order

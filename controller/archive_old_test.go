@@ -76,7 +76,7 @@ func facts(t *testing.T, a *Archive) string {
 	for _, text := range eventFacts(t, a) {
 		line("%s", text)
 	}
-	builder, err := a.records.cache.builder(r)
+	builder, err := a.records.cache.builder(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}

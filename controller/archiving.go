@@ -47,7 +47,7 @@ func (c *Controller) archiveRun(ctx context.Context, id string) (store.Run, erro
 	if err != nil {
 		return run, err
 	}
-	ref, err := b.Put(ctx, archive.Run{ID: id, Seal: run.Seal, WrittenBy: "syncline " + c.cfg.Version, Contents: c.contents(run)})
+	ref, err := b.Put(ctx, archive.Run{ID: id, Seal: run.Seal, WrittenBy: "syncline " + c.cfg.Version, Contents: c.contents(ctx, run)})
 	if err != nil {
 		return run, err
 	}
@@ -75,12 +75,12 @@ func (c *Controller) readBack(ctx context.Context, run store.Run, where store.Ar
 // contents are the parts of a run in an archive: the bundle, from which it is looked at
 // again, and the tables, for other programs. The table of runs is the last: a run that is
 // in it has its rows in all others.
-func (c *Controller) contents(run store.Run) []archive.Content {
+func (c *Controller) contents(ctx context.Context, run store.Run) []archive.Content {
 	k := c.store
 	tables := func(name string, write func(io.Writer) error) archive.Content {
 		return archive.Content{Name: name, Suffix: table.Suffix, Write: write}
 	}
-	verdicts := tables(table.VerdictsTable, func(w io.Writer) error { return c.writeVerdicts(w, run) })
+	verdicts := tables(table.VerdictsTable, func(w io.Writer) error { return c.writeVerdicts(ctx, w, run) })
 	if run.Events > maxVerdictEvents {
 		verdicts.Omitted = fmt.Sprintf("the run has %d events, and verdicts of at most %d are archived; syncline explain and stats compute them", run.Events, maxVerdictEvents)
 	}
@@ -139,9 +139,9 @@ func variantNames(run store.Run) func(uint32) string {
 	}
 }
 
-func (c *Controller) writeVerdicts(w io.Writer, run store.Run) error {
+func (c *Controller) writeVerdicts(ctx context.Context, w io.Writer, run store.Run) error {
 	return table.WriteVerdicts(w, run.ID, func(yield func(table.Verdict) error) error {
-		b, err := newBuilder(c.store, run)
+		b, err := newBuilder(ctx, c.store, run)
 		if err != nil {
 			return err
 		}

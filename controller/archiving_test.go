@@ -170,7 +170,7 @@ func TestArchivedTwiceIsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Put(t.Context(), archive.Run{ID: run.ID, Seal: run.Seal, WrittenBy: "syncline test", Contents: c.contents(run)}); err != nil {
+		if _, err := b.Put(t.Context(), archive.Run{ID: run.ID, Seal: run.Seal, WrittenBy: "syncline test", Contents: c.contents(t.Context(), run)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := b.Close(); err != nil {

@@ -50,7 +50,7 @@ func (s *timelineReader) GetClock(ctx context.Context, q *synclinev1.GetClockReq
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	b, err := s.records.cache.builder(run)
+	b, err := s.records.cache.builder(ctx, run)
 	if err != nil {
 		return nil, readStatus(err)
 	}

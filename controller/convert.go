@@ -362,7 +362,10 @@ func TimelineFromProto(m *synclinev1.Timeline) (*timeline.Timeline, error) {
 	for _, v := range m.Verdicts {
 		t.Verdicts = append(t.Verdicts, VerdictFromProto(v))
 	}
-	return t, checkIndices(t)
+	if err := checkIndices(t); err != nil {
+		return nil, err
+	}
+	return t.Settle(), nil
 }
 
 // checkIndices makes sure that no view can be led outside the timeline.

@@ -181,13 +181,17 @@ func newRunID() string {
 	return "r-" + hex.EncodeToString(b[:])
 }
 
-// GetRun returns one run.
+// GetRun returns one run, with the file of its experiment if that is asked for.
 func (s *runReader) GetRun(_ context.Context, q *synclinev1.GetRunRequest) (*synclinev1.GetRunResponse, error) {
 	r, err := s.records.find(q.Id)
 	if err != nil {
 		return nil, err
 	}
-	return &synclinev1.GetRunResponse{Run: withEnvironments(r)}, nil
+	answer := &synclinev1.GetRunResponse{Run: withEnvironments(r)}
+	if q.WithSource {
+		answer.Source = r.Source
+	}
+	return answer, nil
 }
 
 // ListRuns returns all runs, the newest first.

@@ -78,7 +78,10 @@ func (c *Controller) foretellClocks(ctx context.Context, known map[hostPair]cloc
 	if err != nil || !openPairs(known) {
 		return err
 	}
-	id, errs := c.lastRunsClocks(q, hosts, wanted)
+	id, errs := c.lastRunsClocks(ctx, q, hosts, wanted)
+	if ctx.Err() != nil {
+		return status.FromContextError(ctx.Err()).Err()
+	}
 	for pair, k := range known {
 		if k.known {
 			continue
@@ -157,14 +160,14 @@ func firstOf(all []string, otherwise string) string {
 // lastRunsClocks is what the newest whole run of the same file by the same agents knew of
 // its clocks, by all it had; a run that is not to probe is foretold by one that did not. No
 // errs: there was none, or it cannot be read any more.
-func (c *Controller) lastRunsClocks(q *synclinev1.PlanExperimentRequest, hosts []store.RunHost, wanted store.Probing) (id string, errs map[hostPair]int64) {
+func (c *Controller) lastRunsClocks(ctx context.Context, q *synclinev1.PlanExperimentRequest, hosts []store.RunHost, wanted store.Probing) (id string, errs map[hostPair]int64) {
 	for _, run := range c.store.Runs() {
 		// One that is archived is not fetched for this.
 		if run.State != store.Sealed || !run.Here() || run.Events > planRunEvents || !bytes.Equal(run.Source, q.Source) || !samePlayers(run.Hosts, hosts) ||
 			wanted.Off && run.Probing.Rate > 0 {
 			continue
 		}
-		b, err := c.records.cache.builder(run)
+		b, err := c.records.cache.builder(ctx, run)
 		if err != nil {
 			c.cfg.Log.Warn("a plan does without an earlier run", "run", run.ID, "cause", err)
 			return "", nil

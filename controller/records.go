@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"context"
 	"errors"
 
 	"google.golang.org/grpc/codes"
@@ -51,6 +52,8 @@ func readStatus(err error) error {
 	switch {
 	case err == nil || status.Code(err) != codes.Unknown:
 		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
 	case errors.Is(err, store.ErrRemoved):
 		return status.Error(codes.FailedPrecondition, err.Error()+": its events are gone")
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, archive.ErrDamaged), errors.Is(err, export.ErrDamaged):

@@ -153,7 +153,7 @@ func (s *timelineReader) ListSummaries(q *synclinev1.ListSummariesRequest, strea
 	if !run.State.Final() {
 		return status.Errorf(codes.FailedPrecondition, "run %s is %s; what its repetitions have in common can be told when it is over", run.ID, run.State)
 	}
-	b, err := s.records.cache.builder(run)
+	b, err := s.records.cache.builder(stream.Context(), run)
 	if err != nil {
 		return readStatus(err)
 	}

@@ -43,7 +43,7 @@ func openRecording(t testing.TB, name string) *Archive {
 // archiveBuilder is the builder of the run that a bundle has.
 func archiveBuilder(t testing.TB, a *Archive) *builder {
 	t.Helper()
-	b, err := a.records.cache.builder(a.run)
+	b, err := a.records.cache.builder(t.Context(), a.run)
 	if err != nil {
 		t.Fatal(err)
 	}

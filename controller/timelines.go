@@ -26,7 +26,8 @@ const timelinesKept = 2
 // long as its run is as it was: the events of a final run never change, those of another
 // do with every chunk that arrives. What is asked for twice at once is computed once.
 type timelines struct {
-	load func(store.Run) (*builder, error)
+	// load reads a run and puts it together. It gives up when its context ends.
+	load func(context.Context, store.Run) (*builder, error)
 	// turns holds one token for each builder that is being made.
 	turns chan struct{}
 
@@ -36,13 +37,15 @@ type timelines struct {
 	making []*making
 }
 
-// making is a builder that somebody makes and others may wait for. builder and err are
-// set once done is closed, by the maker.
+// making is a builder that somebody makes and others may wait for. builder, err and abandoned
+// are set once done is closed, by the maker.
 type making struct {
 	run     store.Run
 	done    chan struct{}
 	builder *builder
 	err     error
+	// abandoned: the maker's own request was cancelled, which is nothing to those who wait.
+	abandoned bool
 }
 
 type builder struct {
@@ -71,13 +74,13 @@ func (b *builder) withReference(host string) (*builder, error) {
 
 func newTimelines(k keeper) *timelines {
 	return &timelines{
-		load:  func(run store.Run) (*builder, error) { return newBuilder(k, run) },
+		load:  func(ctx context.Context, run store.Run) (*builder, error) { return newBuilder(ctx, k, run) },
 		turns: make(chan struct{}, timelinesKept),
 	}
 }
 
-func newBuilder(k keeper, run store.Run) (*builder, error) {
-	input, plans, err := loadRun(k, run)
+func newBuilder(ctx context.Context, k keeper, run store.Run) (*builder, error) {
+	input, plans, err := loadRun(ctx, k, run)
 	if err != nil {
 		return nil, err
 	}
@@ -85,33 +88,62 @@ func newBuilder(k keeper, run store.Run) (*builder, error) {
 }
 
 // builder returns the builder of a run as it is. It waits for whoever makes the same one
-// already, and for its turn to make it.
-func (ts *timelines) builder(run store.Run) (*builder, error) {
+// already, and for its turn to make it, until ctx ends; the error has ctx's own in its chain
+// then.
+func (ts *timelines) builder(ctx context.Context, run store.Run) (*builder, error) {
+	for {
+		b, m, isMaker := ts.find(run)
+		switch {
+		case b != nil:
+			return b, nil
+		case isMaker:
+			ts.make(ctx, m)
+			return m.builder, m.err
+		}
+		select {
+		case <-m.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the events of run %s: %w", run.ID, ctx.Err())
+		}
+		if !m.abandoned {
+			return m.builder, m.err
+		}
+	}
+}
+
+// find is the builder of a run if it is kept, else the one that is in the making: by the
+// caller, if nobody else makes it.
+func (ts *timelines) find(run store.Run) (b *builder, m *making, isMaker bool) {
 	ts.mu.Lock()
+	defer ts.mu.Unlock()
 	for _, b := range ts.kept {
 		if reflect.DeepEqual(b.run, run) {
-			ts.mu.Unlock()
-			return b, nil
+			return b, nil, false
 		}
 	}
 	for _, m := range ts.making {
 		if reflect.DeepEqual(m.run, run) {
-			ts.mu.Unlock()
-			<-m.done
-			return m.builder, m.err
+			return nil, m, false
 		}
 	}
-	m := &making{run: run, done: make(chan struct{}), err: fmt.Errorf("the events of run %s were not read to their end", run.ID)}
+	m = &making{run: run, done: make(chan struct{}), err: fmt.Errorf("the events of run %s were not read to their end", run.ID)}
 	ts.making = append(ts.making, m)
-	ts.mu.Unlock()
+	return nil, m, true
+}
 
-	ts.turns <- struct{}{}
-	defer func() {
-		<-ts.turns
-		ts.made(m)
-	}()
-	m.builder, m.err = ts.load(run)
-	return m.builder, m.err
+// make waits for its turn and makes a builder, or leaves it to somebody else if ctx ends
+// before it is made.
+func (ts *timelines) make(ctx context.Context, m *making) {
+	defer ts.made(m)
+	select {
+	case ts.turns <- struct{}{}:
+		defer func() { <-ts.turns }()
+	case <-ctx.Done():
+		m.err, m.abandoned = fmt.Errorf("wait for a turn to read run %s: %w", m.run.ID, ctx.Err()), true
+		return
+	}
+	m.builder, m.err = ts.load(ctx, m.run)
+	m.abandoned = m.err != nil && ctx.Err() != nil
 }
 
 // made lets those go on that wait for a builder, and keeps it in the place of the one that
@@ -129,8 +161,8 @@ func (ts *timelines) made(m *making) {
 	ts.kept = ts.kept[:min(len(ts.kept), timelinesKept)]
 }
 
-// loadRun reads all that a timeline is computed from.
-func loadRun(k keeper, run store.Run) (*timeline.Run, *plans, error) {
+// loadRun reads all that a timeline is computed from. It gives up between two chunks.
+func loadRun(ctx context.Context, k keeper, run store.Run) (*timeline.Run, *plans, error) {
 	plans, err := newPlans(run, run.Source)
 	if err != nil {
 		return nil, nil, err
@@ -151,6 +183,9 @@ func loadRun(k keeper, run store.Run) (*timeline.Run, *plans, error) {
 	}
 	measured := measuredFrom(run)
 	err = decodeChunks(k, run.ID, func(c store.Chunk, events []*synclinev1.Event) error {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("read run %s: %w", run.ID, err)
+		}
 		host, ok := index[c.Agent]
 		if !ok {
 			return fmt.Errorf("run %s holds events of agent %s, which has no part in it", run.ID, c.Agent)
@@ -200,7 +235,7 @@ func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimel
 	if err := hasRepetition(run, q.Repetition); err != nil {
 		return nil, err
 	}
-	b, err := s.records.cache.builder(run)
+	b, err := s.records.cache.builder(ctx, run)
 	if err != nil {
 		return nil, readStatus(err)
 	}
@@ -274,7 +309,7 @@ func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream 
 	if !run.State.Final() {
 		return status.Errorf(codes.FailedPrecondition, "run %s is %s; its verdicts come when it is over", run.ID, run.State)
 	}
-	b, err := s.records.cache.builder(run)
+	b, err := s.records.cache.builder(stream.Context(), run)
 	if err != nil {
 		return readStatus(err)
 	}

@@ -139,7 +139,7 @@ func (r *runner) reproduced(ctx context.Context, n int) (bool, error) {
 	}
 	run := r.run
 	run.Variants = r.variants
-	input, _, err := loadRun(r.controller.store, run)
+	input, _, err := loadRun(ctx, r.controller.store, run)
 	if err != nil {
 		return false, err
 	}

@@ -24,11 +24,14 @@ type assembly struct {
 	place []int
 	// sides are the ends that the calls of moments worked on, by moment.
 	sides map[int]EndRef
-	// blind is, by host, why packets may be missing, blindEnds the same of single ends, and
-	// dumps the last moment of its last dump of sockets.
-	blind     []string
-	blindEnds map[EndRef]string
-	dumps     []int
+	// blind is, by host, why packets may be missing, blindEnds the same of single ends, dumps
+	// the last moment of its last dump of sockets, and lastDumpOf that by what it shows.
+	blind      []string
+	blindEnds  map[EndRef]string
+	dumps      []int
+	lastDumpOf map[dumpKey]int
+	// between lists the ends of a host by the two addresses that they are between.
+	between map[dumpKey][]EndRef
 	// disputed says of ends why nobody can tell which socket's traces are theirs.
 	disputed map[EndRef]string
 	// tracing is, by host, whether its kernel's transitions are on record.
@@ -84,7 +87,7 @@ func (b *Builder) Build(repetition int) (*Timeline, error) {
 	a.link()
 	a.arrange()
 	a.finish()
-	return a.t, nil
+	return a.t.Settle(), nil
 }
 
 // collect lists the moments, host by host in the host's own order.

@@ -397,6 +397,8 @@ func (b *Builder) claimAll(owners *owners) {
 			conns: b.conns[repetition], of: b.calls,
 			forked: func(fork *Event) string { return b.forked(repetition, fork) },
 			hears:  func(host int) bool { return host >= 0 && b.evidence.complete(host, repetition, Packets) == "" },
+			traces: func(host int) bool { return host >= 0 && b.evidence.complete(host, repetition, Tracepoints) == "" },
+			births: births(b.events[repetition]),
 		}
 		cl.claim(calls)
 		b.conns[repetition] = cl.conns

@@ -15,9 +15,13 @@ type claims struct {
 	owners     *owners
 	// forked names the lane that a fork started.
 	forked func(fork *Event) string
-	// hears reports whether all that a host's tap heard is on record.
-	hears func(host int) bool
-	conns []*conn
+	// hears reports whether all that a host's tap heard is on record, and traces whether all that
+	// its kernel traced of sockets is.
+	hears, traces func(host int) bool
+	// births are when the sockets of accepted connections were born, as far as kernels traced
+	// that.
+	births map[dumpKey][]clock.Local
+	conns  []*conn
 	// byFlow finds them by their addresses, in the order in which they were opened.
 	byFlow map[flowKey][]*conn
 	// of is the answer: the end that a call worked on.
@@ -218,16 +222,20 @@ func slackOf(e *Event) clock.Local {
 // that nobody took and that had begun when the call returned.
 func (cl *claims) accept(e *Event) bool {
 	local, peer := plain(e.Call.Local), plain(e.Call.Peer)
+	var fit []*conn
 	for _, c := range cl.byFlow[keyOf(local, peer)] {
 		if c.claimed[1] || c.ends[1].Address != local || c.ends[0].Address != peer || c.refused() || c.abandoned(cl.hears, e.Host) {
 			continue
 		}
 		if c.begunBefore(e) {
-			cl.take(c, 1, e, cl.sockets.makes[e], e.Call.Makes)
-			return true
+			fit = append(fit, c)
 		}
 	}
-	return false
+	if len(fit) == 0 {
+		return false
+	}
+	cl.take(cl.everSocket(fit, e.Host), 1, e, cl.sockets.makes[e], e.Call.Makes)
+	return true
 }
 
 // refused reports whether the server answered with a reset and never with a SYN: then

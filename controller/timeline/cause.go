@@ -120,8 +120,16 @@ func (c *Causality) Of(moment int) (cause Cause, ok bool) {
 // worked out once, for as many questions as there are.
 func (c *Causality) Timeline() *Timeline { return c.t }
 
-// Causes works out who caused what. It only reads the timeline.
+// Causes works out who caused what, of a timeline that is settled once. It only reads the
+// timeline, and nobody may write to what it returns.
 func (t *Timeline) Causes() *Causality {
+	if t.isSettled() {
+		return t.settled.causality()
+	}
+	return newCausality(t)
+}
+
+func newCausality(t *Timeline) *Causality {
 	own := *t
 	known := *t.certainty()
 	if known.evidence == nil {

@@ -175,8 +175,11 @@ func readingErr(m *Moment) int64 {
 }
 
 func (t *Timeline) certainty() *certainty {
-	if t.certain != nil {
+	switch {
+	case t.certain != nil:
 		return t.certain
+	case t.isSettled():
+		return t.settled.certain()
 	}
 	return byHand(t)
 }

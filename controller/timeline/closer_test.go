@@ -11,7 +11,7 @@ func TestRSTBeforeFIN(t *testing.T) {
 	for name, test := range map[string]struct{ events, summary, gist string }{
 		"a RST": {
 			"A>B RST+ACK 300..320 data 0\nB server close a 500..510 = 0\nB>A FIN+ACK 505..525\nA>B RST 528..548\n",
-			"A, the client, ended it first: its RST left at 300.0 µs, B's FIN left at 505.0 µs", "client on A ended it first, with a RST.",
+			"A, the client, ended it first: its RST left at 300.0 µs, B's FIN left at 505.0 ±20.1 µs", "client on A ended it first, with a RST.",
 		},
 		"a FIN": {
 			"B server close a 200..210 = 0\nB>A FIN+ACK 205..225\nA>B RST 500..520\n",

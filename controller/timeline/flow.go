@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -32,6 +33,8 @@ type conn struct {
 	crossed bool
 	// early is how many bytes of data came with the opening SYN.
 	early uint32
+	// rejected says that a RST answered the opening SYN (RFC 9293 3.5.2).
+	rejected bool
 	// first packet that each host saw of it, by host; nil if it saw none.
 	first   []*Event
 	packets []*Event
@@ -110,8 +113,13 @@ func (f *flow) split(hosts int) {
 		}
 	}
 	for _, e := range f.packets {
-		if e.Packet.Flags&(SYN|ACK) == SYN|ACK {
+		switch p := e.Packet; {
+		case p.Flags&(SYN|ACK) == SYN|ACK:
 			f.answered(e, hosts)
+		case p.Flags&(RST|ACK) == RST|ACK && p.Seq == 0:
+			if c := f.openers[opener{plain(p.Destination), p.Ack - 1}]; c != nil {
+				c.rejected = true
+			}
 		}
 	}
 	f.joinCrossed()
@@ -227,7 +235,9 @@ func (f *flow) join(a, b *conn) {
 	f.conns = slices.DeleteFunc(f.conns, func(c *conn) bool { return c == b })
 }
 
-// compareStart orders connections of one flow by when they were opened.
+// compareStart orders connections of one flow by when they were opened: by the clock of a host
+// that saw both, else by the initial numbers of the end that opened both, which grow with time
+// (RFC 6528).
 func compareStart(a, b *conn) int {
 	if a.repetition != b.repetition {
 		return a.repetition - b.repetition
@@ -236,6 +246,9 @@ func compareStart(a, b *conn) int {
 		if x, y := a.first[h], b.first[h]; x != nil && y != nil {
 			return compareEvents(x, y)
 		}
+	}
+	if x, y := &a.ends[0], &b.ends[0]; x.HasISN && y.HasISN && x.Address == y.Address && x.ISN != y.ISN {
+		return cmp.Compare(int32(x.ISN-y.ISN), 0)
 	}
 	return 0
 }
@@ -253,7 +266,7 @@ func (f *flow) owner(e *Event) *conn {
 		if c.fits(e.Packet) {
 			return c
 		}
-		if last == nil && c.repetition == e.Repetition {
+		if last == nil && c.repetition == e.Repetition && c.mayCarry(e.Packet) {
 			last = c
 		}
 	}
@@ -305,6 +318,9 @@ func (c *conn) startedBefore(e *Event) bool {
 func (c *conn) fits(p *Packet) bool {
 	from := c.direction(p)
 	sender, receiver := c.ends[from], c.ends[1-from]
+	if !c.mayCarry(p) {
+		return false
+	}
 	switch p.Flags & (SYN | ACK) {
 	case SYN:
 		return sender.HasISN && p.Seq == sender.ISN
@@ -323,6 +339,13 @@ func (c *conn) fits(p *Packet) bool {
 		return false
 	}
 	return !receiver.HasISN || p.Flags&ACK == 0 || int32(p.Ack-receiver.ISN) >= 1
+}
+
+// mayCarry reports whether a packet may be of the connection as far as that came about: one that
+// was rejected carries nothing but what opens and resets. Anything else is of a later one between
+// its addresses, whose opening is not on record.
+func (c *conn) mayCarry(p *Packet) bool {
+	return !c.rejected || c.ends[1].HasISN || p.Flags&(SYN|RST) != 0
 }
 
 // direction is the index of the end that sent p.

@@ -29,6 +29,9 @@ type LadderOptions struct {
 	// are left out.
 	Notes     bool
 	HideNotes []string
+	// Choosing says how a reader chooses among connections, which is the renderer's own way;
+	// the summary says so where it leaves some out. It may be empty.
+	Choosing string
 	// HideCalls, HidePackets and HideStates leave out a layer: all calls, the lab's own
 	// steps among them; all packets and what kernels dropped; all TCP states.
 	HideCalls, HidePackets, HideStates bool

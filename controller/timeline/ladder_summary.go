@@ -34,7 +34,11 @@ func (b *ladderer) summarize(causes *Causality) {
 		b.l.Summary = append(b.l.Summary, text+reset)
 	}
 	if more := told - summaryMost; more > 0 {
-		b.l.Summary = append(b.l.Summary, countOf(more, "more connection")+": choose with --conn.")
+		text := countOf(more, "more connection")
+		if b.opts.Choosing != "" {
+			text += ": " + b.opts.Choosing
+		}
+		b.l.Summary = append(b.l.Summary, text+".")
 	}
 	if text := b.longestBlocked(causes); text != "" {
 		b.l.Summary = append(b.l.Summary, text)
@@ -203,13 +207,20 @@ func (b *ladderer) left(moment int) string {
 	return " left" + b.at(moment)
 }
 
-// at is when a moment was, as the time column has it; empty if there is no time.
+// at is when a moment was, as the time column has it, with its ± where two clocks meet; empty
+// if there is no time.
 func (b *ladderer) at(moment int) string {
 	at, err := b.time(&b.t.Moments[moment])
 	if err >= clock.Unbounded {
 		return ""
 	}
 	text := " at " + b.l.text(at)
+	if b.showsErr(b.lane[b.t.Moments[moment].Event.Host], err) {
+		text += " ±" + b.l.number(b.l.roundUp(err))
+		if b.l.Zero == ZeroWall {
+			text += " " + b.l.Unit.String()
+		}
+	}
 	if b.l.Zero != ZeroWall || b.l.LocalTimes {
 		text += " " + b.l.Unit.String()
 	}

@@ -47,3 +47,46 @@ func TestLadderSummary(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// The summary has ± exactly where the time column has it.
+func TestLadderSummaryTellsItsErrors(t *testing.T) {
+	tl, err := Build(story(t, `open
+A client close c 200..210 = 0
+A>B FIN+ACK 205..225
+B>A ACK 228..248
+B server close a 300..310 = 0
+B>A FIN+ACK 305..325
+A>B ACK 328..348
+`), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := 1 - tl.Reference
+	for _, opts := range []LadderOptions{{Notes: true}, {Notes: true, Zero: ZeroSYN}, {Notes: true, LocalTimes: true}} {
+		l := tl.Ladder(opts)
+		first, _, _ := strings.Cut(l.Summary[0], ":")
+		_, rest, _ := strings.Cut(l.Summary[0], ": ")
+		told := 0
+		for i := range l.Rows {
+			r := &l.Rows[i]
+			if r.Kind != RowMoment || r.Arrow < 0 || l.Arrows[r.Arrow].Departure != i || !strings.HasPrefix(l.Arrows[r.Arrow].Words[0], "FIN") {
+				continue
+			}
+			told++
+			at, within := l.Time(r)
+			if l.Lanes[r.Lane].Host == other && !opts.LocalTimes && within == "" {
+				t.Errorf("the FIN of the host that is not the reference has no ±: %s", at)
+			}
+			want := "left at " + at
+			if within != "" {
+				want += " ±" + l.number(l.roundUp(r.Err))
+			}
+			if !strings.Contains(rest, want+" "+l.Unit.String()) {
+				t.Errorf("%s: %q, want %q", first, rest, want)
+			}
+		}
+		if told != 2 {
+			t.Fatalf("%d FINs left", told)
+		}
+	}
+}

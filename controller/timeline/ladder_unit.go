@@ -50,8 +50,14 @@ func (b *ladderer) chooseUnit() {
 	}
 	for i := range b.l.Rows {
 		r := &b.l.Rows[i]
-		r.ShowErr = r.Timed() && r.Kind != RowNote && !b.opts.LocalTimes && !b.l.Lanes[r.Lane].Reference && r.Err >= b.l.resolution()
+		r.ShowErr = r.Timed() && r.Kind != RowNote && b.showsErr(r.Lane, r.Err)
 	}
+}
+
+// showsErr reports whether the ± of a time of a lane is to be shown: two clocks meet in it, and
+// the time column can tell it from zero.
+func (b *ladderer) showsErr(lane int, err int64) bool {
+	return !b.opts.LocalTimes && !b.l.Lanes[lane].Reference && err >= b.l.resolution()
 }
 
 // resolution is the smallest time that the time column can tell from zero.
@@ -74,9 +80,13 @@ func (l *Ladder) Time(r *Row) (at, err string) {
 	if r.Err >= clock.Unbounded {
 		return at, "±?"
 	}
-	// An error is rounded up: what is shown holds the truth as well.
-	up := (r.Err + l.resolution() - 1) / l.resolution() * l.resolution()
-	return at, "±" + strings.TrimPrefix(l.number(up), "0")
+	return at, "±" + strings.TrimPrefix(l.number(l.roundUp(r.Err)), "0")
+}
+
+// roundUp is an error as the time column can show it. It is never less than it was: what is
+// shown holds the truth as well.
+func (l *Ladder) roundUp(err int64) int64 {
+	return (err + l.resolution() - 1) / l.resolution() * l.resolution()
 }
 
 // text writes a time as the time column has it: a number, or a time of the day.

@@ -169,13 +169,8 @@ func (a *assembly) until(l *life, own, peer *End) int {
 
 // isDumpedAfter reports whether the last dump shows an end, after a moment.
 func (a *assembly) isDumpedAfter(moment int, own, peer *End) bool {
-	for i := moment + 1; i < len(a.t.Moments); i++ {
-		e := a.t.Moments[i].Event
-		if s := e.Socket; s != nil && s.Final && e.Host == own.Host && plain(s.Local) == own.socketAddress() && plain(s.Peer) == peer.Address {
-			return true
-		}
-	}
-	return false
+	last, ok := a.lastDumpOf[dumpKey{own.Host, own.socketAddress(), peer.Address}]
+	return ok && last > moment
 }
 
 // ended reports whether the socket came to CLOSED.

@@ -208,7 +208,7 @@ func (h *homes) nearest(candidates []EndRef, l *life, after bool) (best EndRef, 
 		if after && (h.entersAfter(ref, began) || h.closedBefore(ref, began)) {
 			continue
 		}
-		if h.acceptedBefore(ref, l) {
+		if h.acceptedBefore(ref, l) || l.steps[0].from == stateSynSent && (h.closedBefore(ref, began) || h.connectedBefore(ref, began)) {
 			continue
 		}
 		switch {
@@ -243,6 +243,15 @@ func (h *homes) mayBeFastOpen(ref EndRef) bool {
 	}
 	k := h.a.t.Moments[opened].Event.Packet
 	return k.Flags&(SYN|ACK) != SYN || k.PayloadLength > 0
+}
+
+// connectedBefore reports whether a connect(2) of an end had succeeded before a moment: no socket
+// that is in SYN_SENT then is its own.
+func (h *homes) connectedBefore(ref EndRef, moment int) bool {
+	return slices.ContainsFunc(h.connects[ref], func(c [2]int) bool {
+		call := h.a.t.Moments[c[1]].Event.Call
+		return c[1] < moment && call.Result == 0 && call.Errno == 0 && call.EndedBy <= EndedByKernel
+	})
 }
 
 // closedBefore reports whether an end was closed before a moment: no socket that begins to open

@@ -53,22 +53,31 @@ func TestLooseStampsAccuseNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.checkStamps(t, tl)
-		for _, s := range tl.Transmissions() {
-			if s.Departure < 0 || s.Arrival < 0 {
-				continue
-			}
-			from, to := &tl.Moments[s.Departure], &tl.Moments[s.Arrival]
-			if s.Impossible || s.Departure > s.Arrival || from.Stamp.At > to.Stamp.At {
-				t.Errorf("seed %d: %+v is called impossible or drawn upwards: %v, %v", seed, s, from.Stamp, to.Stamp)
-			}
-			if middle(tl, from) > middle(tl, to) {
-				disordered++
-			}
-		}
+		disordered += checkUnaccused(t, fmt.Sprintf("seed %d", seed), tl)
 	}
 	if disordered == 0 {
 		t.Error("no stamp was so loose that it put an arrival before its departure")
 	}
+}
+
+// checkUnaccused makes sure that no packet that both taps saw is called impossible or drawn
+// upwards, and counts those whose stamps alone would have them arrive before they left.
+func checkUnaccused(t *testing.T, of string, tl *Timeline) (disordered int) {
+	t.Helper()
+	for _, s := range tl.Transmissions() {
+		if s.Departure < 0 || s.Arrival < 0 {
+			continue
+		}
+		from, to := &tl.Moments[s.Departure], &tl.Moments[s.Arrival]
+		if s.Impossible || s.Departure > s.Arrival || from.Stamp.At > to.Stamp.At {
+			lo, hi := tl.Apart(s.Departure, s.Arrival)
+			t.Errorf("%s: %+v is called impossible or drawn upwards: %v, %v; apart %d to %d", of, s, from.Stamp, to.Stamp, lo, hi)
+		}
+		if middle(tl, from) > middle(tl, to) {
+			disordered++
+		}
+	}
+	return disordered
 }
 
 // middle is a moment's time by its stamp alone.
@@ -112,15 +121,7 @@ func TestShakenStampsAccuseNobody(t *testing.T) {
 							t.Fatal(err)
 						}
 						w.checkStamps(t, tl)
-						for _, s := range tl.Transmissions() {
-							if s.Departure < 0 || s.Arrival < 0 {
-								continue
-							}
-							if s.Impossible || s.Departure > s.Arrival {
-								lo, hi := tl.Apart(s.Departure, s.Arrival)
-								t.Errorf("seed %d, repetition %d: %+v, apart %d to %d", seed, n, s, lo, hi)
-							}
-						}
+						checkUnaccused(t, fmt.Sprintf("seed %d, repetition %d", seed, n), tl)
 						if n == 2 {
 							w.checkCertain(t, tl)
 						}

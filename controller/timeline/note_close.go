@@ -192,11 +192,11 @@ func (n *noter) finRepeated() {
 		if first == nil {
 			return
 		}
-		all := own.same(first)
+		all := own.sameFIN(first)
 		if len(all) < 2 {
 			return
 		}
-		n.sayAgain(all, ci, fmt.Sprintf("The FIN of %s was sent %s, %s apart%s.", n.name(own.host), timesText(len(all)), n.gaps(all), n.fates(all, peer)))
+		n.sayAgain(all, ci, fmt.Sprintf("The FIN of %s was sent %s, %s apart%s.", n.name(own.host), timesText(len(all)), n.gaps(all), n.fates(all, own, peer)))
 	})
 }
 

@@ -43,7 +43,7 @@ func (n *noter) dataRepeated() {
 		}
 		for _, seq := range again {
 			all := sent[seq]
-			n.sayAgain(all, ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(all[0].p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, peer)))
+			n.sayAgain(all, ci, fmt.Sprintf("%s sent the same %s %s, %s apart%s.", n.name(own.host), countOf(all[0].p.PayloadLength, "byte"), timesText(len(all)), n.gaps(all), n.fates(all, own, peer)))
 		}
 	})
 }

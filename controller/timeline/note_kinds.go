@@ -151,6 +151,19 @@ func (v *endView) same(first *tapped) []*tapped {
 	return all
 }
 
+// sameFIN lists the transmissions of an end's FIN that are known to have left, alone or with
+// data before it: Linux joins what it sends again (tcp_retrans_try_collapse), and a FIN goes
+// with the last of it.
+func (v *endView) sameFIN(first *tapped) []*tapped {
+	var all []*tapped
+	for i := range v.sights {
+		if s := &v.sights[i]; s.out && s.s.Departure >= 0 && s.moment >= first.moment && isFIN(s) && s.end() == first.end() {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // gaps are the times between packets of one host, as a list: "1.01 s and 2.02 s".
 func (n *noter) gaps(all []*tapped) string {
 	var texts []string

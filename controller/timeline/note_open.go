@@ -152,7 +152,7 @@ func (n *noter) synRepeated() {
 		if len(all) < 2 {
 			return
 		}
-		n.sayAgain(all, ci, fmt.Sprintf("The SYN was sent %s, %s apart%s.", timesText(len(all)), n.gaps(all), n.fates(all, peer)))
+		n.sayAgain(all, ci, fmt.Sprintf("The SYN was sent %s, %s apart%s.", timesText(len(all)), n.gaps(all), n.fates(all, own, peer)))
 	})
 }
 
@@ -173,51 +173,10 @@ func (n *noter) synackRepeated() {
 				text += " (" + tr.DropText() + ")"
 			}
 		} else {
-			text += n.fates(all, peer)
+			text += n.fates(all, own, peer)
 		}
 		n.say(ci, text+".", momentsOf(all)...)
 	})
-}
-
-// fates says what became of packets where that explains why they were sent again: all but the
-// last came and were not answered, or did not come. It is empty where neither is known.
-func (n *noter) fates(all []*tapped, peer *endView) string {
-	if peer.host < 0 {
-		return ""
-	}
-	before := all[:len(all)-1]
-	came, lost := 0, 0
-	why := ""
-	for _, s := range before {
-		switch {
-		case s.s.Arrival >= 0:
-			came++
-		case s.s.Lost:
-			lost++
-		}
-		if _, tr, ok := n.t.Drop(s.s); ok && tr.Reason != "" {
-			why = " (" + tr.DropText() + ")"
-		}
-	}
-	if quick := n.quickly(all); quick != "" {
-		return quick
-	}
-	which := "the first"
-	if len(before) > 1 {
-		which = "all but the last"
-	}
-	to := n.name(peer.host)
-	switch {
-	case came == len(before) && why != "":
-		return fmt.Sprintf(": %s came to %s, and its kernel dropped what came%s", which, to, why)
-	case came == len(before):
-		return fmt.Sprintf(": %s came to %s%s", which, to, n.unanswered(all))
-	case lost == len(before) && all[len(all)-1].s.Lost:
-		return fmt.Sprintf(": none came to %s%s", to, why)
-	case lost == len(before):
-		return fmt.Sprintf(": %s did not come to %s%s", which, to, why)
-	}
-	return ""
 }
 
 func (n *noter) refused() {

@@ -82,7 +82,8 @@ type clue struct {
 
 // inferStates fills in the states of every end.
 func (a *assembly) inferStates() {
-	a.dumps = a.lastDumps()
+	a.dumps, a.lastDumpOf = a.lastDumps()
+	a.findBetween()
 	a.blind = make([]string, len(a.t.Hosts))
 	for h := range a.blind {
 		a.blind[h] = a.blindness(h)
@@ -111,12 +112,12 @@ func (a *assembly) inferStates() {
 				passive: end == ServerEnd, deferred: a.deferred(EndRef{ci, end}), blind: a.blindTo(EndRef{ci, end}),
 			}
 			p.walk()
-			p.letGo(EndRef{ci, end})
+			a.letGo(p, EndRef{ci, end}, ends)
 			p.bounds()
 			if why := a.disputed[EndRef{ci, end}]; why != "" && (p.blind != "" || p.deaf || ends[EndRef{ci, end}] == nil && !p.isHeard()) {
 				own.StatesDoubt = why
 			} else {
-				own.StatesDoubt = a.judge(p, EndRef{ci, end}, ends[EndRef{ci, end}])
+				own.StatesDoubt = a.judge(p, EndRef{ci, end}, ends)
 			}
 			a.t.proven[ci][end] = p.proven
 			p.tighten()
@@ -129,11 +130,12 @@ func (a *assembly) inferStates() {
 
 // judge holds what was inferred of an end against the traces and the dumps, and answers
 // why its states may not be right.
-func (a *assembly) judge(p *path, ref EndRef, l *life) (doubt string) {
+func (a *assembly) judge(p *path, ref EndRef, lives map[EndRef]*life) (doubt string) {
+	l := lives[ref]
 	switch {
 	case l != nil:
 		doubt = a.follow(p, l)
-		p.letGo(ref)
+		a.letGo(p, ref, lives)
 	case p.blind != "":
 		doubt = p.blind
 		if loss := a.evidence.lost(p.own.Host, a.repetition, a.repetition, Tracepoints); loss != "" {
@@ -228,12 +230,10 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 			byAddress[key] = append(byAddress[key], EndRef{ci, end})
 		}
 	}
-	begun := make([]bool, len(a.t.Connections))
+	begun := newBeginnings(len(a.t.Connections), len(a.t.Hosts))
 	for i := range a.t.Moments {
 		m := &a.t.Moments[i]
-		if m.Connection >= 0 {
-			begun[m.Connection] = true
-		}
+		begun.note(m, i)
 		switch e := m.Event; {
 		case e.Call != nil:
 			if ref, ok := a.sides[i]; ok {
@@ -248,8 +248,8 @@ func (a *assembly) stateClues() map[EndRef][]clue {
 		case e.Socket != nil:
 			// Ports may have been used again: the dump is of the last that had begun.
 			refs := byAddress[dumpKey{e.Host, plain(e.Socket.Local), plain(e.Socket.Peer)}]
-			for _, ref := range slices.Backward(refs) {
-				if begun[ref.Connection] && !a.isSilent(ref, clues[ref]) {
+			for _, ref := range begun.lastFirst(refs, e.Host) {
+				if !a.isSilent(ref, clues[ref]) {
 					add(ref, clue{moment: i, dump: e.Socket})
 					break
 				}

@@ -117,16 +117,18 @@ func (a *assembly) checkAbsent(p *path) string {
 }
 
 // lastDumps are, by host, the moment of the last line of its dump at the end of the
-// repetition, -1 if that is not on record. A dump of no socket at all leaves nothing.
-func (a *assembly) lastDumps() []int {
-	last := make([]int, len(a.t.Hosts))
+// repetition, -1 if that is not on record, and by socket the last line that shows it. A dump
+// of no socket at all leaves nothing.
+func (a *assembly) lastDumps() (last []int, of map[dumpKey]int) {
+	last, of = make([]int, len(a.t.Hosts)), make(map[dumpKey]int)
 	for h := range last {
 		last[h] = -1
 	}
 	for i := range a.t.Moments {
 		if e := a.t.Moments[i].Event; e.Socket != nil && e.Socket.Final {
 			last[e.Host] = i
+			of[dumpKey{e.Host, plain(e.Socket.Local), plain(e.Socket.Peer)}] = i
 		}
 	}
-	return last
+	return last, of
 }

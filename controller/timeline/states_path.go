@@ -506,7 +506,7 @@ func (p *path) receiveReset(i int, f *clue) {
 		}
 	default:
 		exact := !p.next.known || k.Seq == p.next.n || p.peerFIN.known && k.Seq == p.next.n-1 || p.told.known && k.Seq == p.told.n
-		if !exact && !p.isLax(i, k) && p.blind == "" {
+		if !exact && !p.isLax(i, k) && !p.mayBeRequest(i, k) && p.blind == "" {
 			return
 		}
 		if p.outlives(i) {
@@ -518,12 +518,23 @@ func (p *path) receiveReset(i int, f *clue) {
 	p.enter(stateClosed, f.moment, KnownPacket)
 }
 
+// resetWindow is what Linux takes for the window of a small socket or a request, at most, where
+// it looks at the number of a reset.
+const resetWindow = 1 << 16
+
 // isLax reports whether what is there at clue i takes a reset with any number inside the
 // window: so does the small socket of an orphan in FIN_WAIT2.
 func (p *path) isLax(i int, k *Packet) bool {
-	const window = 1 << 16
 	closes := func(f clue) bool { return f.call != nil && f.last && f.edge == Enter }
-	return p.now() == stateFinWait2 && p.next.known && k.Seq-p.next.n < window && slices.ContainsFunc(p.clues[:i], closes)
+	return p.now() == stateFinWait2 && p.next.known && k.Seq-p.next.n < resetWindow && slices.ContainsFunc(p.clues[:i], closes)
+}
+
+// mayBeRequest reports whether what is there at clue i may still be a request, which takes a
+// reset with any number inside the window (RFC 9293 3.10.7.4): nothing shows that the third ACK
+// came to TCP, and a socket in ESTABLISHED would have answered such a reset with an ACK (RFC
+// 5961 3.2).
+func (p *path) mayBeRequest(i int, k *Packet) bool {
+	return p.isUnproven(i) && p.next.known && k.Seq-p.next.n < resetWindow
 }
 
 // refused is about an ICMP error for a segment of this end. While the connection is

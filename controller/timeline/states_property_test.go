@@ -19,7 +19,7 @@ var (
 
 // simTold are the seeds of runs of which something wrong was once told; few runs are like
 // them.
-var simTold = []uint64{491, 503, 611, 739, 945, 1121, 1156, 1181, 1230, 1267, 1462, 2175, 2354, 2629, 2697, 2906, 3348, 3383, 4811, 10923, 11071, 12162, 12596, 12681, 14151, 15931, 17447, 21820, 21917, 22857}
+var simTold = []uint64{491, 503, 611, 739, 945, 1121, 1156, 1181, 1230, 1267, 1462, 2175, 2354, 2629, 2697, 2906, 3348, 3383, 4811, 10923, 11071, 12162, 12596, 12681, 14151, 15931, 17447, 21820, 21917, 22857, 31215, 36027, 36362, 54608, 56812, 57217, 60019}
 
 // simEnough is after how many wrong claims a person has enough to look at.
 const simEnough = 3

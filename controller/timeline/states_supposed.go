@@ -26,11 +26,18 @@ func (p *path) supposes(i int) {
 	reset := p.t.Moments[p.clues[i].moment].Local
 	switch {
 	case s.Name == stateFinWait2 && reset-p.lastOut(i, FIN) < resendsAfter:
-	case s.Name == stateEstablished && p.passive && !p.isServed() && reset-p.lastOut(i, SYN) < resendsSYNACKAfter:
+	case p.isUnproven(i):
 	default:
 		return
 	}
 	p.supposed = s.Name
+}
+
+// isUnproven reports whether nothing shows, up to the reset of clue i, that the third ACK of a
+// server's end came to TCP, and the reset came so soon that no SYN+ACK would have left again.
+func (p *path) isUnproven(i int) bool {
+	reset := p.t.Moments[p.clues[i].moment].Local
+	return p.now() == stateEstablished && p.passive && !p.isServed() && reset-p.lastOut(i, SYN) < resendsSYNACKAfter
 }
 
 // lastOut is when the end last sent a segment with a flag before clue i.

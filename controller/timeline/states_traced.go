@@ -191,10 +191,14 @@ func (p *path) handOver(l *life, s step, since int) (tail []State, doubt string)
 		return p.orphaned(s, since), ""
 	case wait < 0 && p.closedFrom(s.from):
 		return []State{traced(stateClosed, s.moment)}, ""
-	case wait >= 0 && (s.from == stateClosing || p.states[wait].Moment <= s.moment && !p.mayBeOrphan(s, since, wait)):
+	case wait >= 0 && (s.from == stateClosing || (p.states[wait].Moment <= s.moment || p.blind != "") && !p.mayBeOrphan(s, since, wait)):
+		// Where packets are missing, the FIN on record may be one that was sent again.
 		return slices.Concat([]State{traced(stateTimeWait, s.moment)}, p.states[wait+1:]), ""
 	case wait >= 0:
 		tail = slices.Clone(p.states[wait:])
+		if p.blind != "" {
+			tail[0].After = -1
+		}
 		tail[0].After = max(tail[0].After, since)
 		if tail[0].By >= 0 {
 			tail[0].By = max(tail[0].By, s.moment)

@@ -89,6 +89,8 @@ type Timeline struct {
 	inferred bool
 	// proven says for each end of each connection that traces alone prove its states.
 	proven [][2]bool
+	// settled is nil as long as the exported fields may change.
+	settled *settled
 }
 
 // HostClock is how one host's clock relates to the reference.

@@ -39,6 +39,7 @@ type Run struct {
 	ID           string                `json:"id"`
 	Experiment   string                `json:"experiment"`
 	Source       string                `json:"source"`
+	Name         string                `json:"name"`
 	Command      string                `json:"command"`
 	State        string                `json:"state"`
 	Reason       string                `json:"reason"`

@@ -7,9 +7,12 @@ import (
 	"syncline/controller/timeline"
 )
 
+// choosing is how a reader of the page chooses among connections.
+const choosing = "choose one in the panel Repetitions (key r)"
+
 // NewRepetition makes of a timeline what a page shows of it. It only reads the timeline.
 func NewRepetition(t *timeline.Timeline) *Repetition {
-	ladder := t.Ladder(timeline.LadderOptions{Notes: true})
+	ladder := t.Ladder(timeline.LadderOptions{Notes: true, Choosing: choosing})
 	r := &Repetition{
 		N: t.Repetition, Variant: t.Variant, Ruling: timeline.Worst(t.Verdicts).String(),
 		Zero: decimal(int64(t.Zero)), Summary: ladder.Summary, Warnings: ladder.Warnings,

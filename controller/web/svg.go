@@ -70,17 +70,20 @@ func Picture(w io.Writer, t *timeline.Timeline, l *timeline.Ladder, o PictureOpt
 // Sizes of a picture in pixels. The font is one of equal widths, so that the room a text
 // takes is known without asking a browser.
 const (
-	charWidth  = 6.63
-	lineHeight = 15
-	rowHeight  = 19
-	margin     = 16
-	barWidth   = 5
-	barStep    = 8
-	bandWidth  = 9
-	bandStep   = 12
-	labelMost  = 40
-	packetMost = 50
-	dotRadius  = 2.6
+	charWidth = 6.63
+	// headingWidth and hostWidth are those of a letter of the title, and of a host's name.
+	headingWidth = charWidth * 14 / 11
+	hostWidth    = charWidth * 12 / 11
+	lineHeight   = 15
+	rowHeight    = 19
+	margin       = 16
+	barWidth     = 5
+	barStep      = 8
+	bandWidth    = 9
+	bandStep     = 12
+	labelMost    = 40
+	packetMost   = 50
+	dotRadius    = 2.6
 )
 
 // drawing is a picture on its way.
@@ -247,4 +250,17 @@ func (d *drawing) text(class string, x, y float64, anchor, text string) {
 		fmt.Fprintf(&d.b, " text-anchor=\"%s\"", anchor)
 	}
 	fmt.Fprintf(&d.b, ">%s</text>\n", escape(text))
+}
+
+// clipped writes a text of at most so many letters; of a longer one the rest is told by its
+// title.
+func (d *drawing) clipped(class string, x, y float64, anchor, text string, most int) {
+	runes := []rune(text)
+	if len(runes) <= most {
+		d.text(class, x, y, anchor, text)
+		return
+	}
+	d.b.WriteString("<g><title>" + escape(text) + "</title>\n")
+	d.text(class, x, y, anchor, string(runes[:max(most-1, 0)])+"…")
+	d.b.WriteString("</g>\n")
 }

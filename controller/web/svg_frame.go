@@ -89,7 +89,7 @@ func (d *drawing) description() string {
 // title writes the title block.
 func (d *drawing) title() {
 	y := 2.0 * lineHeight
-	d.text("heading", margin, y, "start", d.heading())
+	d.clipped("heading", margin, y, "start", d.heading(), int((d.width-2*margin)/headingWidth))
 	line := func(class, text string) {
 		for _, part := range wrap(text, d.columns()) {
 			y += lineHeight
@@ -120,9 +120,9 @@ func (d *drawing) title() {
 // hostWords are a host, its kernel and how well its clock is known.
 func (d *drawing) hostWords(lane int) string {
 	l := &d.l.Lanes[lane]
-	text := l.Name
+	text := shortened(l.Name)
 	if h := &d.t.Hosts[l.Host]; h.Kernel != "" {
-		text += ", Linux " + strings.TrimPrefix(h.Kernel, "Linux ")
+		text += ", Linux " + shortened(strings.TrimPrefix(h.Kernel, "Linux "))
 	}
 	b := l.Clock.Bound
 	switch {
@@ -135,6 +135,14 @@ func (d *drawing) hostWords(lane int) string {
 	}
 	half := (b.Hi - b.Lo + 1) / 2
 	return fmt.Sprintf("%s: %s off the lab's clock, ±%s, by %s", text, timeline.Span(b.Lo+half), timeline.Span(half), l.Clock.Method)
+}
+
+// shortened is a name as far as a line has room for it. Its lane has the whole.
+func shortened(name string) string {
+	if runes := []rune(name); len(runes) > labelMost {
+		return string(runes[:labelMost-1]) + "…"
+	}
+	return name
 }
 
 // columns is how many letters a line of the picture has room for.

@@ -22,10 +22,23 @@ func (d *drawing) lanes() {
 		if len(lane.Roles) > 0 {
 			name += " " + strings.Join(lane.Roles, ", ")
 		}
-		d.text("host", d.line[i], d.top-2*rowHeight, "middle", name)
+		d.clipped("host", d.line[i], d.top-2*rowHeight, "middle", name, d.hostRoom(i))
 		d.element(`line class="line" x1="%s" y1="%s" x2="%[1]s" y2="%[3]s"`, px(d.line[i]), px(d.top-rowHeight), px(end))
 	}
 	d.text("time", d.timeEnd()-3, d.top-2*rowHeight, "end", "t/"+d.l.Unit.String())
+}
+
+// hostRoom is how many letters a host's name has room for above its line: as far as the
+// next line or the edge is, on the nearer side.
+func (d *drawing) hostRoom(lane int) int {
+	near := min(d.line[lane]-margin, d.width-margin-d.line[lane])
+	for _, x := range d.line {
+		if x != d.line[lane] {
+			// Each of two neighbours has half of what is between them.
+			near = min(near, math.Abs(x-d.line[lane])/2-hostWidth)
+		}
+	}
+	return max(int(2*near/hostWidth), 8)
 }
 
 // folds draws a break across all lanes where quiet time is folded.

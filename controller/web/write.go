@@ -75,7 +75,9 @@ func write(w io.Writer, p *Page, template []byte) error {
 }
 
 // escape makes text of any origin a text of HTML: what is no character, or would not be
-// seen, or would turn the direction of what follows, is shown by its number.
+// seen, or would turn the direction of what follows, is shown by its number; and letters
+// that run from right to left stand alone, since a number beside them would otherwise change
+// places with them. The page does the same with what it is told: page/src/visible.ts.
 func escape(text string) string {
 	var b strings.Builder
 	for _, r := range strings.ToValidUTF8(text, "\ufffd") {
@@ -85,5 +87,62 @@ func escape(text string) string {
 		}
 		fmt.Fprintf(&b, "\\u{%x}", r)
 	}
-	return html.EscapeString(b.String())
+	return html.EscapeString(isolate(b.String()))
+}
+
+// First strong isolate and pop directional isolate (Unicode Standard Annex 9, 2.4): what is
+// between them has the direction of its first letter, and none of what is around it.
+const (
+	firstStrongIsolate = "\u2068"
+	popIsolate         = "\u2069"
+)
+
+// isolate puts each stretch of letters that run from right to left between isolates, with the
+// marks on them and the blanks between them. text has no isolates of its own.
+func isolate(text string) string {
+	if !strings.ContainsFunc(text, runsLeft) {
+		return text
+	}
+	var b strings.Builder
+	inside, blank := false, false
+	for _, r := range text {
+		switch {
+		case runsLeft(r):
+			if !inside {
+				b.WriteString(firstStrongIsolate)
+			} else if blank {
+				b.WriteByte(' ')
+			}
+			inside, blank = true, false
+			b.WriteRune(r)
+			continue
+		case inside && !blank && unicode.IsMark(r):
+			b.WriteRune(r)
+			continue
+		case inside && !blank && r == ' ':
+			blank = true
+			continue
+		case inside:
+			b.WriteString(popIsolate)
+			if blank {
+				b.WriteByte(' ')
+			}
+			inside, blank = false, false
+		}
+		b.WriteRune(r)
+	}
+	if inside {
+		b.WriteString(popIsolate)
+		if blank {
+			b.WriteByte(' ')
+		}
+	}
+	return b.String()
+}
+
+// runsLeft reports whether a letter is of a script that runs from right to left: whether it
+// is in one of the blocks that Unicode has set aside for those.
+func runsLeft(r rune) bool {
+	return r >= 0x590 && r <= 0x8ff || r >= 0xfb1d && r <= 0xfdff || r >= 0xfe70 && r <= 0xfefc ||
+		r >= 0x10800 && r <= 0x10fff || r >= 0x1e800 && r <= 0x1efff
 }

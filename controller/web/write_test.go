@@ -11,6 +11,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unicode"
 
 	"golang.org/x/net/html"
 
@@ -276,6 +277,63 @@ func TestPageErrors(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
+
+// TestEscape: what page/src/visible.test.ts holds the page to.
+func TestEscape(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                      "",
+		"connect = 0 ±38 µs":    "connect = 0 ±38 µs",
+		"größe 名前 😀 e\u0301":    "größe 名前 😀 e\u0301",
+		"line\nline":            "line\nline",
+		"\u202egnp.exe":         `\u{202e}gnp.exe`,
+		"a\x00b\x1b[31mc\u0085": `a\u{0}b\u{1b}[31mc\u{85}`,
+		"\u2066a\u2069\u200f":   `\u{2066}a\u{2069}\u{200f}`,
+		"\xff<b>":               "\ufffd&lt;b&gt;",
+		"to אבג דהו: 3 ms":      "to \u2068אבג דהו\u2069: 3 ms",
+		"אב, 12 גד":             "\u2068אב\u2069, 12 \u2068גד\u2069",
+		"סֵפֶר 1":               "\u2068סֵפֶר\u2069 1",
+		"א ":                    "\u2068א\u2069 ",
+		"א  ב":                  "\u2068א\u2069  \u2068ב\u2069",
+	} {
+		if got := escape(text); got != want {
+			t.Errorf("%q is escaped to %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzEscape: nothing that turns directions is left but isolates in pairs, of which none is
+// within another, and but for these the text is what it was.
+func FuzzEscape(f *testing.F) {
+	for _, seed := range append(hostile, "אב 1 גד", "א ב", "א\u0301 \u0301") {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		got, inside := escape(text), false
+		for _, r := range got {
+			switch string(r) {
+			case firstStrongIsolate, popIsolate:
+				if inside == (string(r) == firstStrongIsolate) {
+					t.Fatalf("%q is escaped to %q, whose isolates are not in pairs", text, got)
+				}
+				inside = !inside
+			default:
+				if !unicode.IsPrint(r) && r != '\n' {
+					t.Fatalf("%q is escaped to %q, which has %U", text, got, r)
+				}
+				if runsLeft(r) && !inside {
+					t.Fatalf("%q is escaped to %q, where %U stands outside", text, got, r)
+				}
+			}
+		}
+		if inside {
+			t.Fatalf("%q is escaped to %q, whose last isolate is open", text, got)
+		}
+		plain := strings.NewReplacer(firstStrongIsolate, "", popIsolate, "").Replace(got)
+		if strings.ToValidUTF8(text, "") == text && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) && r != '\n' }) && html.UnescapeString(plain) != text {
+			t.Fatalf("%q is escaped to %q", text, got)
+		}
+	})
+}
 
 // TestPolicyOfTextsInTexts: what looks like an element in a script is its text.
 func TestPolicyOfTextsInTexts(t *testing.T) {

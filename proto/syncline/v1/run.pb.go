@@ -2121,8 +2121,10 @@ func (x *CreateRunResponse) GetRun() *Run {
 }
 
 type GetRunRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The experiment's file as well, which most who ask have no use for.
+	WithSource    bool `protobuf:"varint,2,opt,name=with_source,json=withSource,proto3" json:"with_source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2164,9 +2166,19 @@ func (x *GetRunRequest) GetId() string {
 	return ""
 }
 
+func (x *GetRunRequest) GetWithSource() bool {
+	if x != nil {
+		return x.WithSource
+	}
+	return false
+}
+
 type GetRunResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Run   *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	// The experiment's file, at most 256 KiB, if with_source asked for it. A run always has
+	// one: empty is the answer of a controller that does not know with_source.
+	Source        []byte `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2204,6 +2216,13 @@ func (*GetRunResponse) Descriptor() ([]byte, []int) {
 func (x *GetRunResponse) GetRun() *Run {
 	if x != nil {
 		return x.Run
+	}
+	return nil
+}
+
+func (x *GetRunResponse) GetSource() []byte {
+	if x != nil {
+		return x.Source
 	}
 	return nil
 }
@@ -3185,11 +3204,14 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x04rate\x18\x02 \x01(\rR\x04rate\x12\x1b\n" +
 	"\tall_pairs\x18\x03 \x01(\bR\ballPairs\"7\n" +
 	"\x11CreateRunResponse\x12\"\n" +
-	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\"\x1f\n" +
+	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\"@\n" +
 	"\rGetRunRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"4\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1f\n" +
+	"\vwith_source\x18\x02 \x01(\bR\n" +
+	"withSource\"L\n" +
 	"\x0eGetRunResponse\x12\"\n" +
-	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\"\x11\n" +
+	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\fR\x06source\"\x11\n" +
 	"\x0fListRunsRequest\"8\n" +
 	"\x10ListRunsResponse\x12$\n" +
 	"\x04runs\x18\x01 \x03(\v2\x10.syncline.v1.RunR\x04runs\"!\n" +

@@ -5,6 +5,7 @@
  */
 import type { Events, Page, Repetition, Run } from './data';
 import type { Keys } from './keys';
+import { Latest } from './latest';
 
 /** How the ladder maps time to place. The maps themselves come with the layout. */
 export type ScaleName = 'row' | 'linear' | 'log';
@@ -137,7 +138,7 @@ export class App {
   private readonly listeners = new Set<Listener>();
   private pending = new Set<Topic>();
   private scheduled = false;
-  private asked = 0;
+  private readonly latest = new Latest();
 
   constructor(page: Page, source: Source, keys: Keys, view: View) {
     this.page = page;
@@ -206,13 +207,13 @@ export class App {
   /** Unpacks the repetition that view is about, and tells listeners when it is there. */
   open(): void {
     const { run, repetition: n } = this.state;
-    const asked = ++this.asked;
+    const wanted = this.latest.ask();
     this.repetition = null;
     this.matches = null;
     this.note('data');
     this.source.repetition(run, n).then(
       (repetition) => {
-        if (asked === this.asked) {
+        if (wanted()) {
           this.repetition = repetition;
           this.note('data');
           // A link may name what this repetition does not have.
@@ -220,7 +221,7 @@ export class App {
         }
       },
       (error: unknown) => {
-        if (asked === this.asked) {
+        if (wanted()) {
           this.fail(`repetition ${n} of run ${this.page.runs[run]?.id ?? run} cannot be shown`, error);
         }
       },

@@ -2,6 +2,7 @@
 import type { App, Change, Panel } from './app';
 import type { Repetition, Run } from './data';
 import { make } from './elements';
+import { shellCommand } from './shell_word';
 import { listed, originOf, signOf, timeText } from './table';
 import { unitName } from './time';
 
@@ -126,10 +127,7 @@ export function textOf(run: Run, r: Repetition, list: Iterable<number>, raw: boo
 export function ladderCommand(app: App): string {
   const { run, view } = app;
   if (run.command === '') return '';
-  // The run's own command names it, by its id or by the path of a bundle.
-  const named = /^syncline ladder (\S+?)(?:@\d+)?$/.exec(run.command);
-  const subject = named?.[1] ?? run.id;
-  return ['syncline ladder', `${subject}@${view.repetition}`,
-    view.connection > 0 ? `--conn ${view.connection}` : '', view.scale === 'row' ? '' : `--scale ${view.scale}`, view.times === 'raw' ? '--raw' : '',
-  ].filter((t) => t !== '').join(' ');
+  return shellCommand('syncline', 'ladder', `${run.name}@${view.repetition}`,
+    ...(view.connection > 0 ? ['--conn', String(view.connection)] : []),
+    ...(view.scale === 'row' ? [] : ['--scale', view.scale]), ...(view.times === 'raw' ? ['--raw'] : []));
 }

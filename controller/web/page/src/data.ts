@@ -48,7 +48,9 @@ export interface Run {
   experiment: string;
   /** The experiment's file, as text; empty if it is not on record. */
   source: string;
-  /** The command that shows this run on a terminal. */
+  /** How commands call it: by its id, or by the path of its bundle. Not quoted for a shell. */
+  name: string;
+  /** The command that shows this run on a terminal; a shell reads it as it is. */
   command: string;
   /** "sealed", "failed", "cancelled"; reason says why for the latter two. */
   state: string;
@@ -606,16 +608,24 @@ export interface Table {
   columns: Record<string, unknown[]>;
 }
 
-/** unpack makes the list that a table stands for; zero has the values of columns left out. */
-export function unpack<T extends object>(table: Table, zero: T): T[] {
-  const rows: T[] = new Array<T>(table.n);
-  for (let i = 0; i < table.n; i++) rows[i] = { ...zero };
+/** Columns has the values of each field, one for each row. */
+type Columns<T> = { readonly [K in keyof T]-?: readonly T[K][] };
+
+/**
+ * unpack makes the list that a table stands for; zero has the values of columns left out. row
+ * makes one row as a literal that names every field: one shape for all rows, written once,
+ * is several times as fast as setting one field after the other by its name.
+ */
+function unpack<T extends object>(table: Table, zero: T, row: (c: Columns<T>, i: number) => T): T[] {
   for (const [name, column] of Object.entries(table.columns)) {
     if (!(name in zero)) throw new Error(`the data have a column "${name}" that this page does not know`);
     if (column.length !== table.n) throw new Error(`column "${name}" has ${column.length} of ${table.n} values`);
-    const key = name as keyof T;
-    for (let i = 0; i < table.n; i++) rows[i]![key] = column[i] as T[keyof T];
   }
+  const columns = Object.fromEntries(Object.entries(zero).map(([name, value]) => [
+    name, table.columns[name] ?? new Array<unknown>(table.n).fill(value),
+  ])) as unknown as Columns<T>;
+  const rows = new Array<T>(table.n);
+  for (let i = 0; i < table.n; i++) rows[i] = row(columns, i);
   return rows;
 }
 
@@ -623,38 +633,94 @@ const overview: Overview = {
   n: 0, variant: "", ruling: "no verdict", why: "", oddness: 0, odd: "", signature: "", connections: 0, moments: 0,
   began: 0, took: 0, block: 0, index: 0, eventBlock: 0, eventIndex: 0,
 };
+const overviewOf = (c: Columns<Overview>, i: number): Overview => ({
+  n: c.n[i]!, variant: c.variant[i]!, ruling: c.ruling[i]!, why: c.why[i]!, oddness: c.oddness[i]!, odd: c.odd[i]!,
+  signature: c.signature[i]!, connections: c.connections[i]!, moments: c.moments[i]!, began: c.began[i]!,
+  took: c.took[i]!, block: c.block[i]!, index: c.index[i]!, eventBlock: c.eventBlock[i]!,
+  eventIndex: c.eventIndex[i]!,
+});
 const phaseValue: PhaseValue = { repetition: 0, connection: 0, ns: 0, err: null };
+const phaseValueOf = (c: Columns<PhaseValue>, i: number): PhaseValue => ({
+  repetition: c.repetition[i]!, connection: c.connection[i]!, ns: c.ns[i]!, err: c.err[i]!,
+});
 const clockPoint: ClockPoint = {
   at: 0, low: null, high: null, estimate: null, probesLow: null, probesHigh: null, segmentsLow: null, segmentsHigh: null,
 };
+const clockPointOf = (c: Columns<ClockPoint>, i: number): ClockPoint => ({
+  at: c.at[i]!, low: c.low[i]!, high: c.high[i]!, estimate: c.estimate[i]!, probesLow: c.probesLow[i]!,
+  probesHigh: c.probesHigh[i]!, segmentsLow: c.segmentsLow[i]!, segmentsHigh: c.segmentsHigh[i]!,
+});
 const clockSample: ClockSample = { at: 0, offset: 0, upper: false, probe: false };
+const clockSampleOf = (c: Columns<ClockSample>, i: number): ClockSample => ({
+  at: c.at[i]!, offset: c.offset[i]!, upper: c.upper[i]!, probe: c.probe[i]!,
+});
 const moment: Moment = {
   event: 0, host: 0, kind: "mark", edge: "at", at: 0, err: null, local: 0, reading: 0, connection: 0,
   lane: "", call: "", flags: "", text: "", row: 0, arrow: 0, bracket: 0,
 };
+const momentOf = (c: Columns<Moment>, i: number): Moment => ({
+  event: c.event[i]!, host: c.host[i]!, kind: c.kind[i]!, edge: c.edge[i]!, at: c.at[i]!, err: c.err[i]!,
+  local: c.local[i]!, reading: c.reading[i]!, connection: c.connection[i]!, lane: c.lane[i]!, call: c.call[i]!,
+  flags: c.flags[i]!, text: c.text[i]!, row: c.row[i]!, arrow: c.arrow[i]!, bracket: c.bracket[i]!,
+});
 const phase: Phase = { name: "", connection: 0, end: 0, from: 0, to: 0, ns: 0, err: null };
+const phaseOf = (c: Columns<Phase>, i: number): Phase => ({
+  name: c.name[i]!, connection: c.connection[i]!, end: c.end[i]!, from: c.from[i]!, to: c.to[i]!, ns: c.ns[i]!,
+  err: c.err[i]!,
+});
 const cause: Cause = { effect: 0, by: 0, rule: "", sources: [], known: "none known", ordered: false, why: "" };
+const causeOf = (c: Columns<Cause>, i: number): Cause => ({
+  effect: c.effect[i]!, by: c.by[i]!, rule: c.rule[i]!, sources: c.sources[i]!, known: c.known[i]!,
+  ordered: c.ordered[i]!, why: c.why[i]!,
+});
 const row: Row = {
   kind: "moment", lane: 0, moment: 0, at: 0, err: null, showErr: false, unordered: false,
   arrow: 0, bracket: 0, quiet: 0, text: "", mark: 0,
 };
+const rowOf = (c: Columns<Row>, i: number): Row => ({
+  kind: c.kind[i]!, lane: c.lane[i]!, moment: c.moment[i]!, at: c.at[i]!, err: c.err[i]!, showErr: c.showErr[i]!,
+  unordered: c.unordered[i]!, arrow: c.arrow[i]!, bracket: c.bracket[i]!, quiet: c.quiet[i]!, text: c.text[i]!,
+  mark: c.mark[i]!,
+});
 const arrow: Arrow = {
   connection: 0, from: 0, to: 0, departure: 0, label: 0, arrival: 0, left: 0, came: 0, words: [],
   delayed: false, delay: 0, delayErr: 0, lost: false, duplicate: false, impossible: false, ambiguous: false,
   copy: 0, dupAck: 0, reset: false, reason: "", told: false, taken: false, dropped: false,
 };
+const arrowOf = (c: Columns<Arrow>, i: number): Arrow => ({
+  connection: c.connection[i]!, from: c.from[i]!, to: c.to[i]!, departure: c.departure[i]!, label: c.label[i]!,
+  arrival: c.arrival[i]!, left: c.left[i]!, came: c.came[i]!, words: c.words[i]!, delayed: c.delayed[i]!,
+  delay: c.delay[i]!, delayErr: c.delayErr[i]!, lost: c.lost[i]!, duplicate: c.duplicate[i]!,
+  impossible: c.impossible[i]!, ambiguous: c.ambiguous[i]!, copy: c.copy[i]!, dupAck: c.dupAck[i]!,
+  reset: c.reset[i]!, reason: c.reason[i]!, told: c.told[i]!, taken: c.taken[i]!, dropped: c.dropped[i]!,
+});
 const bracket: Bracket = {
   lane: 0, column: 0, enter: 0, return: 0, from: 0, to: 0, role: "", call: "", calls: 0, result: "", remark: "",
   took: 0, waits: false, blocked: false, released: "", releasedAt: 0, failed: false, lab: false, tidy: false,
 };
+const bracketOf = (c: Columns<Bracket>, i: number): Bracket => ({
+  lane: c.lane[i]!, column: c.column[i]!, enter: c.enter[i]!, return: c.return[i]!, from: c.from[i]!, to: c.to[i]!,
+  role: c.role[i]!, call: c.call[i]!, calls: c.calls[i]!, result: c.result[i]!, remark: c.remark[i]!,
+  took: c.took[i]!, waits: c.waits[i]!, blocked: c.blocked[i]!, released: c.released[i]!,
+  releasedAt: c.releasedAt[i]!, failed: c.failed[i]!, lab: c.lab[i]!, tidy: c.tidy[i]!,
+});
 const stateMark: StateMark = {
   row: 0, lane: 0, connection: 0, end: 0, of: "", name: "", known: "", exact: false, hole: false, wide: false,
   after: "", by: "", doubt: "",
 };
+const stateMarkOf = (c: Columns<StateMark>, i: number): StateMark => ({
+  row: c.row[i]!, lane: c.lane[i]!, connection: c.connection[i]!, end: c.end[i]!, of: c.of[i]!, name: c.name[i]!,
+  known: c.known[i]!, exact: c.exact[i]!, hole: c.hole[i]!, wide: c.wide[i]!, after: c.after[i]!, by: c.by[i]!,
+  doubt: c.doubt[i]!,
+});
 
 const stateSpan: StateSpan = {
   lane: 0, connection: 0, end: 0, name: "", known: "", doubtful: false, first: 0, last: 0, open: false,
 };
+const stateSpanOf = (c: Columns<StateSpan>, i: number): StateSpan => ({
+  lane: c.lane[i]!, connection: c.connection[i]!, end: c.end[i]!, name: c.name[i]!, known: c.known[i]!,
+  doubtful: c.doubtful[i]!, first: c.first[i]!, last: c.last[i]!, open: c.open[i]!,
+});
 
 /** Packed is T with each of the named lists as a table. */
 type Packed<T, K extends keyof T> = Omit<T, K> & Record<K, Table>;
@@ -685,12 +751,12 @@ export function readPage(packed: PackedPage): Page {
     ...packed,
     runs: packed.runs.map((r) => ({
       ...r,
-      repetitions: unpack(r.repetitions, overview),
-      phases: r.phases.map((p) => ({ ...p, values: unpack(p.values, phaseValue) })),
+      repetitions: unpack(r.repetitions, overview, overviewOf),
+      phases: r.phases.map((p) => ({ ...p, values: unpack(p.values, phaseValue, phaseValueOf) })),
       clock: r.clock && {
         ...r.clock,
         hosts: r.clock.hosts.map((h) => ({
-          ...h, points: unpack(h.points, clockPoint), samples: unpack(h.samples, clockSample),
+          ...h, points: unpack(h.points, clockPoint, clockPointOf), samples: unpack(h.samples, clockSample, clockSampleOf),
         })),
       },
     })),
@@ -726,24 +792,50 @@ function readAxis(packed: PackedAxis, rows: readonly Row[]): Axis {
   };
 }
 
-/** readRepetition turns an element of a block into a Repetition. */
+/**
+ * readRepetition turns an element of a block into a Repetition. What the first picture does
+ * not need is made when it is first asked for: causes, phases, and the scales but one.
+ */
 export function readRepetition(packed: PackedRepetition): Repetition {
-  const rows = unpack(packed.layout.rows, row);
+  const rows = unpack(packed.layout.rows, row, rowOf);
+  const layout: Layout = {
+    ...packed.layout,
+    rows,
+    arrows: unpack(packed.layout.arrows, arrow, arrowOf),
+    brackets: unpack(packed.layout.brackets, bracket, bracketOf),
+    states: unpack(packed.layout.states, stateMark, stateMarkOf),
+    spans: unpack(packed.layout.spans, stateSpan, stateSpanOf),
+    axes: packed.layout.axes.map((a) => new LazyAxis(a, rows)),
+  };
+  let phases: Phase[] | undefined;
+  let causes: Cause[] | undefined;
   return {
     ...packed,
-    moments: unpack(packed.moments, moment),
-    phases: unpack(packed.phases, phase),
-    causes: unpack(packed.causes, cause),
-    layout: {
-      ...packed.layout,
-      rows,
-      arrows: unpack(packed.layout.arrows, arrow),
-      brackets: unpack(packed.layout.brackets, bracket),
-      states: unpack(packed.layout.states, stateMark),
-      spans: unpack(packed.layout.spans, stateSpan),
-      axes: packed.layout.axes.map((a) => readAxis(a, rows)),
-    },
+    layout,
+    moments: unpack(packed.moments, moment, momentOf),
+    get phases() { return (phases ??= unpack(packed.phases, phase, phaseOf)); },
+    get causes() { return (causes ??= unpack(packed.causes, cause, causeOf)); },
   };
+}
+
+/** LazyAxis puts an axis together when it is first looked at. */
+class LazyAxis implements Axis {
+  readonly name: Axis["name"];
+  private made: Axis | undefined;
+
+  constructor(private readonly packed: PackedAxis, private readonly rows: readonly Row[]) {
+    this.name = packed.name;
+  }
+
+  private get axis(): Axis {
+    return (this.made ??= readAxis(this.packed, this.rows));
+  }
+
+  get places(): Float64Array { return this.axis.places; }
+  get length(): number { return this.axis.length; }
+  get times(): Float64Array { return this.axis.times; }
+  get knots(): Float64Array { return this.axis.knots; }
+  get folded(): Uint8Array { return this.axis.folded; }
 }
 
 /** localTime is a moment's time on its host's own clock, in decimal, exact. */

@@ -1,13 +1,15 @@
 /** All that is known of the pinned moment: its times, its causes, its event as it was recorded. */
 import type { App, Change, Topic } from './app';
 import type { Moment, Repetition } from './data';
-import { make } from './elements';
+import { make, say } from './elements';
 import { eventFacts } from './event_facts';
 import { ownTime, timeWords } from './ladder/words';
+import { Latest } from './latest';
+import { visibleJSON } from './visible';
 
 export class Details {
   private app!: App;
-  private asked = 0;
+  private readonly latest = new Latest();
   private readonly title = make('h2', { id: 'details-title', tabindex: -1 });
   private readonly body = make('div', { class: 'details-body', tabindex: 0, role: 'region', 'aria-labelledby': 'details-title' });
   private readonly el = make('aside', { class: 'details', 'aria-labelledby': 'details-title', hidden: true },
@@ -37,7 +39,7 @@ export class Details {
       return;
     }
     const host = app.run.hosts[m.host];
-    this.title.textContent = m.text;
+    say(this.title, m.text);
     const json = make('pre', { tabindex: 0, 'aria-label': 'event as JSON' }, '…');
     const facts = make('dl', { class: 'facts' });
     fact(facts, 'Host', `${host?.name ?? '?'}${host !== undefined && host.agent !== host.name ? ` (${host.agent})` : ''}`);
@@ -54,18 +56,18 @@ export class Details {
 
   /** Adds what the event itself says, once its block is unpacked. */
   private async showEvent(m: Moment, json: HTMLElement, facts: HTMLElement): Promise<void> {
-    const asked = ++this.asked;
+    const wanted = this.latest.ask();
     try {
       const event = (await this.app.events())[m.event];
-      if (asked !== this.asked) {
+      if (!wanted()) {
         return;
       }
       for (const [name, value] of eventFacts(event)) {
         fact(facts, name, value);
       }
-      json.textContent = JSON.stringify(event, null, 2);
+      json.textContent = visibleJSON(JSON.stringify(event, null, 2));
     } catch (error) {
-      if (asked === this.asked) {
+      if (wanted()) {
         json.textContent = 'The event cannot be shown.';
         this.app.fail('the event of this moment cannot be shown', error);
       }

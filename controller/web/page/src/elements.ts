@@ -1,5 +1,7 @@
 /** Elements made in one expression. Text is always text: nothing here parses markup. */
 
+import { directions, isolated } from './visible';
+
 type Props = Readonly<Record<string, string | number | boolean | null | undefined | ((e: Event) => void)>>;
 type Child = Node | string | null;
 
@@ -24,9 +26,28 @@ function fill(el: Element, props: Props, children: readonly Child[]): void {
   for (const [name, value] of Object.entries(props)) {
     if (typeof value === 'function') el.addEventListener(name.slice(2), value);
     else if (value === true) el.setAttribute(name, '');
-    else if (value !== false && value !== null && value !== undefined) el.setAttribute(name, String(value));
+    else if (value !== false && value !== null && value !== undefined) el.setAttribute(name, isolated(String(value)));
   }
-  for (const child of children) if (child !== null) el.append(child);
+  for (const child of children) if (child !== null) el.append(...(typeof child === 'string' ? textNodes(el, child) : [child]));
+}
+
+/** Puts a text in the place of all that an element has. */
+export function say(el: Element, text: string): void {
+  el.replaceChildren(...textNodes(el, text));
+}
+
+/** A text for an element: what runs from right to left stands alone in it. */
+function textNodes(el: Element, text: string): (Node | string)[] {
+  const pieces = directions(text);
+  if (pieces.length === 1) return pieces;
+  // An option has no elements in it, and SVG has no bdi.
+  if (el instanceof SVGElement || el.localName === 'option' || el.localName === 'title') return [isolated(text)];
+  return pieces.map((piece, i) => {
+    if (i % 2 === 0) return piece;
+    const alone = document.createElement('bdi');
+    alone.textContent = piece;
+    return alone;
+  });
 }
 
 /** A table with its caption, for figures that are also drawn. Columns named in `right` are numbers. */

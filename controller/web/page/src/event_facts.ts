@@ -1,11 +1,16 @@
 /** What an event itself says, in names and words: the TCP header, struct tcp_info, errno. */
 
 import { span } from './time';
+import { visible } from './visible';
 
 type Fields = Readonly<Record<string, unknown>>;
 
 /** The facts of an event as protobuf's JSON has it, in the order in which people ask for them. */
 export function eventFacts(recorded: unknown): [name: string, value: string][] {
+  return factsOf(recorded).map(([name, value]) => [name, visible(value)]);
+}
+
+function factsOf(recorded: unknown): [name: string, value: string][] {
   if (!isFields(recorded)) {
     return [];
   }

@@ -3,7 +3,7 @@
  * what is wrong with it, and words to begin with.
  */
 import type { App, Change } from './app';
-import { make } from './elements';
+import { make, say } from './elements';
 import { parseQuery, selects, withNeighbours, without, withTerm, type Query, type Vocabulary } from './filter';
 import { factsOf, vocabularyOf } from './filter_facts';
 
@@ -110,7 +110,7 @@ export class FilterBox {
     const { troubles } = this.query;
     this.input.setAttribute('aria-invalid', String(troubles.length > 0));
     const words = troubles.map((t) => t.message).join(' · ');
-    if (this.trouble.textContent !== words) this.trouble.textContent = words;
+    if (this.trouble.textContent !== words) say(this.trouble, words);
     this.trouble.hidden = words === '';
   }
 

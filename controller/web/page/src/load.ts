@@ -1,5 +1,6 @@
 /** Unpacks the blocks of the page: base64 of gzip of JSON, each in an element of its own. */
 import type { Source } from './app';
+import { visibleValue } from './visible';
 import { blockId, type Events, type PackedPage, type PackedRepetition, type Page, readPage, readRepetition, type Repetition } from './data';
 
 /** How many unpacked blocks are kept; the one that was asked for longest ago goes first. */
@@ -7,7 +8,14 @@ const keep = 8;
 
 /** Unpacks block 0 of the document. */
 export async function loadPage(doc: Document): Promise<Page> {
-  return readPage((await unpackBlock(doc, 0)) as PackedPage);
+  const { value, json } = await unpackBlock(doc, 0);
+  const packed = value as PackedPage;
+  const page = readPage(visibleValue(packed, json));
+  // A command calls the run by what it is called, whatever is in that.
+  page.runs.forEach((r, i) => {
+    r.name = packed.runs[i]!.name;
+  });
+  return page;
 }
 
 /** The blocks of a document, unpacked when somebody asks. */
@@ -24,7 +32,7 @@ export class Blocks implements Source {
 
   async repetition(run: number, n: number): Promise<Repetition> {
     const o = this.overview(run, n);
-    const packed = await this.element<PackedRepetition>(o.block, o.index);
+    const packed = await this.element<PackedRepetition>(o.block, o.index, visibleValue);
     let repetition = this.repetitions.get(packed);
     if (repetition === undefined) {
       repetition = readRepetition(packed);
@@ -35,7 +43,8 @@ export class Blocks implements Source {
 
   async events(run: number, n: number): Promise<Events> {
     const o = this.overview(run, n);
-    return this.element<Events>(o.eventBlock, o.eventIndex);
+    // As recorded: whoever shows them makes them visible.
+    return this.element<Events>(o.eventBlock, o.eventIndex, (value) => value);
   }
 
   private overview(run: number, n: number) {
@@ -46,14 +55,15 @@ export class Blocks implements Source {
     return o;
   }
 
-  private async element<T extends object>(block: number, index: number): Promise<T> {
+  /** An element of a block, of which all is shown by the same function. */
+  private async element<T extends object>(block: number, index: number, shown: (value: unknown, json: string) => unknown): Promise<T> {
     let list = this.blocks.get(block);
     if (list === undefined) {
-      list = unpackBlock(this.doc, block).then((value) => {
+      list = unpackBlock(this.doc, block).then(({ value, json }) => {
         if (!Array.isArray(value)) {
           throw new Error(`block ${block} of the page is no list`);
         }
-        return value;
+        return shown(value, json) as unknown[];
       });
     }
     // What was asked for last is last.
@@ -73,15 +83,16 @@ export class Blocks implements Source {
   }
 }
 
-async function unpackBlock(doc: Document, n: number): Promise<unknown> {
+/** A block's value, and the text of JSON that it was made of. */
+async function unpackBlock(doc: Document, n: number): Promise<{ value: unknown; json: string }> {
   const element = doc.getElementById(blockId(n));
   if (element === null) {
     throw new Error(`the page has no block ${n}: the file is not whole, or was changed; write it again`);
   }
   try {
     const bytes = decode(element.textContent ?? '');
-    const text = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).text();
-    return JSON.parse(text);
+    const json = await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).text();
+    return { value: JSON.parse(json), json };
   } catch (error) {
     throw new Error(`block ${n} of the page cannot be unpacked: the file is not whole, or was changed; write it again`, { cause: error });
   }

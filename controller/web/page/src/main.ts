@@ -1,6 +1,7 @@
 /** Starts the page: unpacks what is known of all runs, and opens the repetition of the link or the worst. */
+import { Address, windowPlace } from './address';
 import { App, type View } from './app';
-import { readHash, startView } from './hash';
+import { readHash, startView, writeHash } from './hash';
 import { Keys } from './keys';
 import { Blocks, loadPage } from './load';
 import { Shell } from './shell';
@@ -20,15 +21,17 @@ async function start(): Promise<void> {
     };
     const view = linked(location.hash);
     const app = new App(page, new Blocks(document, page), new Keys(), view);
-    const shell = new Shell(app, begin);
+    const shell = new Shell(app, new Address(windowPlace, {
+      chosen: () => writeHash(app.view, begin),
+      opened: (hash) => app.set(linked(hash)),
+      failed: (error) => app.fail('the address cannot hold this view', error),
+    }));
     shell.mount(place);
     if (page.runs[view.run]?.repetitions.some((o) => o.n === view.repetition) === true) {
       app.open();
     } else {
       app.fail('there is nothing to show', new Error('no repetition of these runs has events on record'));
     }
-    // By now the address may have been written over with the view before.
-    addEventListener('hashchange', (e) => app.set(linked(new URL(e.newURL).hash)));
     document.documentElement.dataset['ready'] = 'true';
   } catch (error) {
     const message = document.createElement('p');

@@ -1,7 +1,9 @@
 /** Compares: the open repetition with all others at once, and step by step with one of them. */
 import type { App, Change, Panel } from './app';
 import type { Overview, Repetition, Run } from './data';
-import { make } from './elements';
+import { make, say } from './elements';
+import { fitText } from './ladder/pack';
+import { Latest } from './latest';
 import { compare, type Line, mostChanges } from './overlay_diff';
 import { type Frame, frameOf, nearest, paintOverlay, type Trace, traceOf } from './overlay_picture';
 import { stories } from './picker';
@@ -23,8 +25,9 @@ export class ComparePanel implements Panel {
   private app!: App;
   private traces: Trace[] = [];
   private frame: Frame | null = null;
-  /** The run and the variant whose traces are there or on their way. */
+  /** The run and the variant whose traces are there or on their way; '' if there are none. */
   private of = '';
+  private readonly gathering = new Latest();
   private readonly canvas = make('canvas', { class: 'overlay', role: 'img', height: pictureHeight });
   private readonly progress = make('p', { class: 'progress', role: 'status' });
   private readonly orders = make('div');
@@ -32,11 +35,11 @@ export class ComparePanel implements Panel {
   private readonly number = make('input', { type: 'number', min: 1, step: 1, 'aria-label': 'repetition to compare with' });
   private readonly changed = make('input', { type: 'checkbox', checked: true });
   private readonly result = make('div', { class: 'comparison' });
-  private asked = 0;
+  private readonly comparing = new Latest();
 
   mount(el: HTMLElement, app: App): void {
     this.app = app;
-    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${r.id} · ${r.experiment}`)));
+    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${fitText(r.id, 40)} · ${fitText(r.experiment, 40)}`)));
     this.run.hidden = app.page.runs.length < 2;
     el.append(
       make('h3', {}, 'All repetitions over each other'), this.canvas, this.progress, this.orders,
@@ -65,7 +68,7 @@ export class ComparePanel implements Panel {
     if (change.has('data') || change.has('compare')) void this.showComparison();
   }
 
-  /** Unpacks the repetitions that are to be drawn, block after block, each once. */
+  /** Lays all repetitions of the run and variant that are open over each other, unless they are there. */
   private async gather(): Promise<void> {
     const { app } = this;
     const index = app.view.run;
@@ -74,24 +77,26 @@ export class ComparePanel implements Panel {
     if (this.of === of) return;
     this.of = of;
     this.traces = [];
+    const wanted = this.gathering.ask();
     const chosen = someOf(alike);
-    for (const [i, o] of chosen.entries()) {
-      try {
-        this.traces.push(traceOf(await app.other(index, o.n)));
-      } catch (error) {
-        app.fail(`repetition ${o.n} cannot be laid over the others`, error);
-        return;
-      }
-      if (this.of !== of) return;
-      if (i % 25 === 0) {
-        this.progress.textContent = `${i} of ${chosen.length} …`;
-        this.paint();
-        // Leaves the page time to answer.
-        await new Promise((done) => setTimeout(done));
-      }
+    const outcome = await gather(chosen, (o) => app.other(index, o.n), wanted, async (traces) => {
+      this.traces = traces;
+      say(this.progress, `${traces.length} of ${chosen.length} …`);
+      this.paint();
+      // Leaves the page time to answer.
+      await new Promise((done) => setTimeout(done));
+    });
+    if (outcome === null) return;
+    this.traces = outcome.traces;
+    if (outcome.failed !== null) {
+      // Asked for again when the panel is next told of a choice.
+      this.of = '';
+      say(this.progress, `${outcome.traces.length} of ${chosen.length}: repetition ${outcome.failed.n} cannot be laid over the others`);
+      app.fail(`repetition ${outcome.failed.n} cannot be laid over the others`, outcome.failed.error);
+    } else {
+      const all = alike.length;
+      say(this.progress, `${chosen.length === all ? '' : `${chosen.length} of `}${repetitions(all, alike)}${chosen.length === all ? '' : ': the oddest, and every so many of the others'}`);
     }
-    const all = alike.length;
-    this.progress.textContent = `${chosen.length === all ? '' : `${chosen.length} of `}${repetitions(all, alike)}${chosen.length === all ? '' : ': the oddest, and every so many of the others'}`;
     this.paint();
   }
 
@@ -146,7 +151,7 @@ export class ComparePanel implements Panel {
     const { app } = this;
     const { compare: other } = app.view;
     const a = app.repetition;
-    const asked = ++this.asked;
+    const wanted = this.comparing.ask();
     if (a === null) return;
     if (other === '') {
       this.result.replaceChildren(make('p', {}, 'Choose a repetition to compare with.'));
@@ -164,10 +169,10 @@ export class ComparePanel implements Panel {
     try {
       b = await app.other(run, n);
     } catch (error) {
-      app.fail(`repetition ${n} of run ${runB.id} cannot be compared`, error);
+      if (wanted()) app.fail(`repetition ${n} of run ${runB.id} cannot be compared`, error);
       return;
     }
-    if (asked === this.asked) this.result.replaceChildren(...this.lines(app.run, a, runB, b));
+    if (wanted()) this.result.replaceChildren(...this.lines(app.run, a, runB, b));
   }
 
   private lines(runA: Run, a: Repetition, runB: Run, b: Repetition): Node[] {
@@ -199,6 +204,35 @@ export class ComparePanel implements Panel {
       ? [make('p', {}, head + '.'), ...cut]
       : [table, ...more, ...cut];
   }
+}
+
+/** So many traces are gathered between two looks at the page. */
+const atOnce = 25;
+
+/**
+ * Reads repetitions one after the other and makes their traces, telling of those that are
+ * there now and then. It ends with null, and tells no more, as soon as it is not wanted: then
+ * others are being gathered, and what is late must not be among them.
+ */
+export async function gather(
+  chosen: readonly Overview[], read: (o: Overview) => Promise<Repetition>, wanted: () => boolean, tell: (traces: Trace[]) => Promise<void>,
+): Promise<{ traces: Trace[]; failed: { n: number; error: unknown } | null } | null> {
+  const traces: Trace[] = [];
+  for (const [i, o] of chosen.entries()) {
+    let r: Repetition;
+    try {
+      r = await read(o);
+    } catch (error) {
+      return wanted() ? { traces, failed: { n: o.n, error } } : null;
+    }
+    if (!wanted()) return null;
+    traces.push(traceOf(r));
+    if (i % atOnce === 0) {
+      await tell([...traces]);
+      if (!wanted()) return null;
+    }
+  }
+  return { traces, failed: null };
 }
 
 /** A line of the comparison with what is different. */

@@ -5,10 +5,14 @@
 import type { App, Change, Panel } from './app';
 import type { Overview, Ruling, Run } from './data';
 import { make } from './elements';
+import { fitText } from './ladder/pack';
 import { scrollTo, windowOf } from './table_window';
 import { span } from './time';
 
 const rowHeight = 28;
+
+/** The most letters of a name in a list to choose from. */
+const mostName = 40;
 
 /** How the list may be sorted. */
 export type Order = 'oddest' | 'number' | 'slowest';
@@ -65,7 +69,7 @@ export class Picker implements Panel {
 
   mount(el: HTMLElement, app: App): void {
     this.app = app;
-    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${r.id} · ${r.experiment}`)));
+    app.page.runs.forEach((r, i) => this.run.append(make('option', { value: i }, `${fitText(r.id, mostName)} · ${fitText(r.experiment, mostName)}`)));
     this.run.hidden = app.page.runs.length < 2;
     el.append(
       make('div', { class: 'tools' }, this.run, this.sorting), this.strip, this.tally, this.box,
@@ -210,7 +214,7 @@ export class Picker implements Panel {
   private showConnections(): void {
     const r = this.app.repetition;
     if (r === null) return;
-    const names = this.app.run.hosts.map((h) => h.name);
+    const names = this.app.run.hosts.map((h) => fitText(h.name, mostName));
     const choices = [{ number: 0, text: r.connections.length === 0 ? 'no TCP connection is on record' : 'all' }, ...r.connections.map((c, i) => ({
       number: i + 1,
       text: `${i + 1}  ${names[c.client.host] ?? '?'} ${c.client.address} → ${names[c.server.host] ?? '?'} ${c.server.address}`,

@@ -1,13 +1,15 @@
 /** The frame of the page: head, ladder, panels, details; and what belongs to all of them. */
-import { App, type Change, everything, type Panel, type Topic, type View } from './app';
+import type { Address } from './address';
+import { App, type Change, everything, type Panel, type Topic } from './app';
 import type { Ruling } from './data';
 import { Details } from './details';
-import { make } from './elements';
-import { writeHash } from './hash';
+import { make, say } from './elements';
 import { Help } from './help';
+import { fitText } from './ladder/pack';
 import { Ladder } from './ladder/view';
 import { FilterBox, panels } from './panels';
 import { ThemeSwitch } from './theme';
+import { isolated } from './visible';
 
 /** A sign for each ruling, so that none is told by its colour alone. */
 const signs: Readonly<Record<Ruling, string>> = { pass: '✓', fail: '✗', 'cannot tell': '?', 'not reproduced': '∅', 'no verdict': '–' };
@@ -21,14 +23,13 @@ interface Tab {
 
 export class Shell {
   private readonly app: App;
-  private readonly start: View;
+  private readonly address: Address;
   private readonly ladder = new Ladder();
   private readonly filter = new FilterBox();
   private readonly details = new Details();
   private readonly help = new Help();
   private readonly theme: ThemeSwitch;
   private readonly tabs: Tab[] = [];
-  private stale = false;
 
   private readonly run = make('span', { class: 'run' });
   private readonly position = make('span', { class: 'position' });
@@ -45,12 +46,12 @@ export class Shell {
   private readonly printed = make('div', { class: 'printed', 'aria-hidden': 'true' });
   private readonly themeButton = make('button', { type: 'button', onclick: () => this.nextTheme() });
 
-  constructor(app: App, start: View) {
+  constructor(app: App, address: Address) {
     this.app = app;
-    this.start = start;
+    this.address = address;
     this.theme = new ThemeSwitch(() => this.themed());
     app.announce = (sentence) => {
-      this.live.textContent = sentence;
+      say(this.live, sentence);
     };
     app.fail = (what, error) => this.tell(what, error);
     app.picture = (whole) => this.ladder.toSVG(whole);
@@ -156,7 +157,7 @@ export class Shell {
     this.showPanels(change);
     app.attempt(() => this.details.update(change));
     if (!(change.size === 1 && (change.has('data') || change.has('matches')))) {
-      this.writeLink();
+      this.address.later();
     }
   }
 
@@ -165,15 +166,16 @@ export class Shell {
     const { run, view } = app;
     const at = run.repetitions.findIndex((o) => o.n === view.repetition);
     const o = run.repetitions[at];
-    this.run.textContent = `${run.experiment} · ${run.id}`;
-    this.position.textContent = `repetition ${view.repetition} of ${run.repetitions.length.toLocaleString('en')}${o?.variant ? ` · ${o.variant}` : ''}`;
+    say(this.run, `${run.experiment} · ${run.id}`);
+    this.run.title = this.run.textContent;
+    say(this.position, `repetition ${view.repetition} of ${run.repetitions.length.toLocaleString('en')}${o?.variant ? ` · ${o.variant}` : ''}`);
     const ruling = o?.ruling ?? 'no verdict';
     this.ruling.className = `verdict ${ruling.replace(' ', '-')}`;
     this.ruling.textContent = `${signs[ruling]} ${ruling}`;
-    this.why.textContent = o?.why ?? '';
+    say(this.why, o?.why ?? '');
     this.why.title = o?.why ?? '';
     this.summary.replaceChildren(...(app.repetition?.summary ?? []).map((s) => make('li', {}, s)));
-    document.title = `${run.experiment} @${view.repetition} · ${run.id} · syncline`;
+    document.title = isolated(fitText(`${run.experiment} @${view.repetition} · ${run.id} · syncline`, 200));
   }
 
   private showPanels(change: Change): void {
@@ -245,23 +247,6 @@ export class Shell {
     const names = { auto: 'Theme: auto', light: 'Theme: light', dark: 'Theme: dark' };
     this.themeButton.textContent = names[this.theme.current];
     this.themeButton.title = 'light, dark, or as the system has it (y)';
-  }
-
-  /** Puts what is chosen into the address, at most once a frame, and not into the history. */
-  private writeLink(): void {
-    if (this.stale) {
-      return;
-    }
-    this.stale = true;
-    setTimeout(() => {
-      this.stale = false;
-      const hash = writeHash(this.app.view, this.start);
-      try {
-        history.replaceState(null, '', hash === '' ? location.pathname + location.search : `#${hash}`);
-      } catch (error) {
-        this.tell('the address cannot hold this view', error);
-      }
-    }, 100);
   }
 
   /** All of the ladder goes to paper, not only what is in sight. */

@@ -1,10 +1,14 @@
 /** The phases over all repetitions: a table of all, and a picture of the one that is chosen. */
 import type { App, Change, Panel } from './app';
 import type { PhaseStatistics, Ruling } from './data';
-import { make, tableOf } from './elements';
+import { make, say, tableOf } from './elements';
+import { LongTable } from './long_table';
 import { plusMinus, span } from './time';
 import { fewest, intervalWords, pictureOf, type Series } from './stats_picture';
 import { hasInterval } from './stats_math';
+
+/** Up to how many series have their values as tables at once. */
+const mostOpen = 4;
 
 /** A phase of one end, in all runs and variants that have it. */
 export interface Group {
@@ -51,6 +55,7 @@ export class StatisticsPanel implements Panel {
   private readonly values = make('div');
   private readonly asTable = make('details', {}, make('summary', {}, 'The picture as a table'), this.values);
   private readonly all = make('div', { class: 'phases' });
+  private readonly table = new LongTable(() => this.all.closest<HTMLElement>('.panel'));
 
   mount(el: HTMLElement, app: App): void {
     this.app = app;
@@ -61,6 +66,8 @@ export class StatisticsPanel implements Panel {
       this.heading, this.meaning, this.picture,
       make('label', { class: 'switch', hidden: !several }, this.variants, 'all variants'),
       this.remarks, this.asTable, this.all);
+    this.all.append(this.table.el);
+    this.table.follow();
     this.variants.addEventListener('change', () => {
       this.show();
       this.showAll();
@@ -97,8 +104,8 @@ export class StatisticsPanel implements Panel {
 
   private show(): void {
     const { group } = this;
-    this.heading.textContent = group?.title ?? (this.groups.length === 0 ? 'No phase of this run has a length.' : 'This variant has no phase of that name.');
-    this.meaning.textContent = group?.meaning ?? '';
+    say(this.heading, group?.title ?? (this.groups.length === 0 ? 'No phase of this run has a length.' : 'This variant has no phase of that name.'));
+    say(this.meaning, group?.meaning ?? '');
     this.asTable.hidden = group === undefined;
     if (group === undefined) {
       this.picture.replaceChildren();
@@ -116,30 +123,37 @@ export class StatisticsPanel implements Panel {
   private showValues(): void {
     const { group } = this;
     if (!this.asTable.open || group === undefined) return;
+    // Of many, each is made when somebody opens it.
     this.values.replaceChildren(...group.series.map((s) => {
-      const sorted = [...s.statistics.values].sort((a, b) => b.ns - a.ns);
-      const shown = sorted.length <= fewest ? sorted : [...sorted.slice(0, 20), ...sorted.slice(-5)];
-      const caption = `${s.name}: ${sorted.length <= fewest ? 'all values' : 'the 20 longest and the 5 shortest'}, ${intervalWords(s.statistics)}`;
-      return tableOf(caption, ['repetition', 'conn', 'length', '±', 'ruling'], shown.map((v) => [
-        make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ run: s.run, repetition: v.repetition }) }, `@${v.repetition}`),
-        v.connection === 0 ? '' : String(v.connection), span(v.ns), plusMinus(v.err), s.rulingOf(v.repetition),
-      ]), [1, 2, 3]);
+      if (group.series.length <= mostOpen) return this.valuesOf(s);
+      const details = make('details', {}, make('summary', {}, s.name));
+      details.addEventListener('toggle', () => details.append(this.valuesOf(s)), { once: true });
+      return details;
     }));
+  }
+
+  private valuesOf(s: Series): HTMLTableElement {
+    const sorted = [...s.statistics.values].sort((a, b) => b.ns - a.ns);
+    const shown = sorted.length <= fewest ? sorted : [...sorted.slice(0, 20), ...sorted.slice(-5)];
+    const caption = `${s.name}: ${sorted.length <= fewest ? 'all values' : 'the 20 longest and the 5 shortest'}, ${intervalWords(s.statistics)}`;
+    return tableOf(caption, ['repetition', 'conn', 'length', '±', 'ruling'], shown.map((v) => [
+      make('button', { type: 'button', class: 'link', onclick: () => this.app.set({ run: s.run, repetition: v.repetition }) }, `@${v.repetition}`),
+      v.connection === 0 ? '' : String(v.connection), span(v.ns), plusMinus(v.err), s.rulingOf(v.repetition),
+    ]), [1, 2, 3]);
   }
 
   private showAll(): void {
     const groups = this.shown();
     const several = groups.some((g) => g.series.length > 1);
-    const rows = groups.flatMap((g) => g.series.map((s) => {
-      const p = s.statistics;
-      return [
-        make('button', { type: 'button', class: 'link', 'aria-pressed': String(g.title === this.chosen), onclick: () => this.choose(g) }, g.title),
-        ...(several ? [s.name] : []),
-        p.n.toLocaleString('en'), ...figuresOf(p),
-      ];
-    }));
+    const of = groups.flatMap((g) => g.series.map((s) => [g, s] as const));
     const heads = ['phase', ...(several ? ['run'] : []), 'n', 'min', 'median', 'interval of the median', 'p90', 'p99', 'max', '±'];
-    this.all.replaceChildren(tableOf('All phases', heads, rows, heads.map((_, i) => i).slice(several ? 2 : 1)));
+    this.table.show({
+      caption: 'All phases', heads, right: heads.map((_, i) => i).slice(several ? 2 : 1),
+      rows: of.map(([g, s]) => [g.title, ...(several ? [s.name] : []), s.statistics.n.toLocaleString('en'), ...figuresOf(s.statistics)]),
+      name: (i, text) => make('button', {
+        type: 'button', class: 'link', 'aria-pressed': String(text === this.chosen), onclick: () => this.choose(of[i]![0]),
+      }, text),
+    });
   }
 
   private choose(g: Group): void {

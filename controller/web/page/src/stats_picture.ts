@@ -17,6 +17,9 @@ export interface Series {
 /** Up to how many values each is drawn as a point of its own. */
 export const fewest = 200;
 
+/** Up to how many strips are all drawn at once. */
+const atOnce = 8;
+
 /** What the picture tells whoever uses it. */
 export interface Choice {
   readonly run: number;
@@ -37,9 +40,7 @@ export function pictureOf(series: readonly Series[], width: number, open: Choice
   const left = few ? stripLeft : curveLeft;
   const [min, max] = values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
   const place = placing(min, max, left, width);
-  const inner = few
-    ? series.flatMap((s, i) => strip(s, place, i * stripHeight, open, pick, series.length > 1))
-    : curves(series, place, width, open, pick);
+  const inner = few ? strips(series, place, open, pick) : curves(series, place, width, open, pick);
   const height = (few ? series.length * stripHeight : curveHeight) + axisHeight;
   const svg = draw('svg', { class: 'plot', role: 'img', width, height, viewBox: `0 0 ${width} ${height}`, 'aria-label': labelOf(series) },
     ...axis(place, left, width, height - axisHeight), ...inner);
@@ -94,6 +95,35 @@ export function ticks(all: readonly number[], place: (ns: number) => number, wid
   return out;
 }
 
+/**
+ * A strip for each series. What is in a strip is made when it comes near to what is in sight:
+ * of eighty runs with a hundred values that is a tenth of the elements.
+ */
+function strips(series: readonly Series[], place: Place, open: Choice, pick: (c: Choice) => void): SVGElement[] {
+  const groups = series.map((_, i) => draw('g', { class: 'strip' },
+    // Gives an empty strip its size, by which it is found to be in sight.
+    draw('rect', { x: 0, y: i * stripHeight, width: 1, height: stripHeight, fill: 'none' })));
+  const fill = (i: number): void => {
+    groups[i]!.append(...strip(series[i]!, place, i * stripHeight, open, pick, series.length > 1));
+  };
+  if (series.length <= atOnce) {
+    series.forEach((_, i) => fill(i));
+    return groups;
+  }
+  const waiting = new Map<Element, number>(groups.map((g, i) => [g, i]));
+  const watch = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      const i = waiting.get(target);
+      if (!isIntersecting || i === undefined) continue;
+      watch.unobserve(target);
+      waiting.delete(target);
+      fill(i);
+    }
+  }, { rootMargin: `${4 * stripHeight}px` });
+  for (const g of groups) watch.observe(g);
+  return groups;
+}
+
 function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Choice) => void, named: boolean): SVGElement[] {
   const sorted = [...s.statistics.values].sort((a, b) => a.ns - b.ns);
   const middle = top + 30;
@@ -101,12 +131,13 @@ function strip(s: Series, place: Place, top: number, open: Choice, pick: (c: Cho
   const across = spread(places, 7);
   const out: SVGElement[] = [];
   if (named) out.push(draw('text', { class: 'series', x: stripLeft, y: top + 11 }, s.name));
-  for (const v of sorted) {
+  sorted.forEach((v, i) => {
     // What the clocks leave open is drawn only where it can be seen.
     if (v.err !== null && place(v.ns + v.err) - place(v.ns) > 3) {
-      out.push(draw('line', { class: 'error', x1: place(v.ns - v.err), x2: place(v.ns + v.err), y1: middle + across[sorted.indexOf(v)]! * 14, y2: middle + across[sorted.indexOf(v)]! * 14 }));
+      const y = middle + across[i]! * 14;
+      out.push(draw('line', { class: 'error', x1: place(v.ns - v.err), x2: place(v.ns + v.err), y1: y, y2: y }));
     }
-  }
+  });
   sorted.forEach((v, i) => out.push(point(s, v, places[i]!, middle + across[i]! * 14, open, pick)));
   // Of fewer a box says nothing that the points do not.
   const figured = counted(sorted);

@@ -80,6 +80,39 @@ export function farApart(html: string): string {
   return withBlocks(html, [{ ...head, runs: [{ ...head.runs[0]!, phases }] }, ...blocks.slice(1)]);
 }
 
+/** A page of so many runs: the one that there is, again and again, with lengths of its own each. */
+export function manyRuns(html: string, count: number): string {
+  const blocks = blocksOf(html);
+  const head = blocks[0] as PackedPage;
+  const [model] = head.runs;
+  const [read] = readPage(head).runs;
+  if (model === undefined || read === undefined) throw new Error('the page has no run');
+  const runs = Array.from({ length: count }, (_, k) => ({
+    ...model, id: `${model.id}-${k + 1}`, name: `${model.name}-${k + 1}`,
+    phases: read.phases.map((p, j) => {
+      const values = Array.from({ length: 100 }, (_, i) => ({ repetition: read.repetitions[i % read.repetitions.length]!.n, connection: 1, ns: Math.round((p.median + 1000) * (1 + 0.2 * noise(i + 131 * k + j))), err: p.err }));
+      return { ...p, n: values.length, values: tableOf(values) };
+    }),
+  }));
+  return withBlocks(html, [{ ...head, runs }, ...blocks.slice(1)]);
+}
+
+/** The same page, in which all that others have named is called so. */
+export function named(html: string, name: string): string {
+  const blocks = blocksOf(html);
+  const head = blocks[0] as PackedPage;
+  const run = head.runs[0]!;
+  const [o] = readPage(head).runs[0]!.repetitions;
+  const list = blocks[o!.block] as PackedRepetition[];
+  const all = (t: Table, columns: readonly string[]): Table => ({ ...t, columns: Object.fromEntries(Object.entries(t.columns).map(([k, v]) => [k, columns.includes(k) ? v.map(() => name) : v])) });
+  const changed = list.map((r) => ({
+    ...r, summary: [name, `${name}: 3 ms`], moments: all(r.moments, ['text', 'lane']),
+    layout: { ...r.layout, lanes: r.layout.lanes.map((l) => ({ ...l, name, agent: name, roles: [name] })), brackets: all(r.layout.brackets, ['call', 'result', 'role', 'remark']) },
+  }));
+  const runs = [{ ...run, id: name, name, experiment: name, reason: name, hosts: run.hosts.map((h) => ({ ...h, name, agent: name, kernel: name })) }];
+  return withBlocks(html, blocks.map((b, i) => (i === 0 ? { ...head, runs } : i === o!.block ? changed : b)));
+}
+
 /** One repetition of so many moments: its own, one after the other, again and again. */
 export function longRepetition(html: string, count: number): string {
   const blocks = blocksOf(html);

@@ -1,7 +1,7 @@
 /** A page in Chromium, watched: what it asks the network for, what it says, what its policy stops. */
 import { pathToFileURL } from 'node:url';
 import AxeBuilder from '@axe-core/playwright';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type CDPSession, chromium, type Page } from 'playwright-core';
 
 /** Without these Chromium itself asks hosts of its maker for things. */
 const quiet = [
@@ -23,6 +23,8 @@ export interface Look {
   readonly height?: number;
   /** Behind "#" in the address. */
   readonly hash?: string;
+  /** Counts for how long the page's thread is busy. */
+  readonly counted?: boolean;
 }
 
 /** An open page, and all that it should not have done. */
@@ -31,6 +33,7 @@ export class Opened {
   readonly wrongs: string[] = [];
   /** How long it took until the ladder was there, ms. */
   took = NaN;
+  private counter: CDPSession | null = null;
 
   private constructor(readonly page: Page) {}
 
@@ -49,6 +52,10 @@ export class Opened {
       if (r.url() !== opened.url && !r.url().startsWith('data:') && !r.url().startsWith('blob:')) wrongs.push(`request: ${r.url()}`);
     });
     await page.addInitScript(() => addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} stopped ${e.blockedURI}`)));
+    if (look.counted === true) {
+      opened.counter = await context.newCDPSession(page);
+      await opened.counter.send('Performance.enable', { timeDomain: 'threadTicks' });
+    }
     opened.url = pathToFileURL(file).href;
     const began = performance.now();
     await page.goto(look.hash === undefined ? opened.url : `${opened.url}#${look.hash}`);
@@ -81,6 +88,18 @@ export class Opened {
       await this.page.evaluate(() => new Promise(requestAnimationFrame));
     }
     throw new Error(`the address holds ${name}=${value}: ${this.page.url()}`);
+  }
+
+  /**
+   * How long the page's own thread has been busy since it was opened, ms: what others do on
+   * the machine does not count. For pages that were opened with Look.counted.
+   */
+  async cpu(): Promise<number> {
+    if (this.counter === null) throw new Error('the page was opened without counting');
+    const { metrics } = await this.counter.send('Performance.getMetrics');
+    const busy = metrics.find((m) => m.name === 'TaskDuration')?.value;
+    if (busy === undefined) throw new Error('the browser does not tell how long its thread was busy');
+    return 1000 * busy;
   }
 
   /** What axe finds that is serious or critical, in the whole page or in one part of it, by some rules or all. */

@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { farApart, longRepetition, manyRepetitions } from './multiply';
+import { farApart, longRepetition, manyRepetitions, manyRuns } from './multiply';
 
 const page = resolve(import.meta.dirname, '..');
 const module = resolve(page, '../../..');
@@ -23,6 +23,8 @@ export interface Reports {
   many: string;
   /** A run whose phases took between 1 µs and a second, and whose ± is as large. */
   spread: string;
+  /** Eighty runs, of a hundred lengths of each phase. */
+  runs: string;
   /** A repetition of 100,000 events. */
   long: string;
   /** Those whose pictures are in screenshots/; '' if none are to be taken. */
@@ -69,6 +71,7 @@ function make(directory: string): Reports {
     two: report('two.html', 'handshake-and-teardown', 'server-closes-first'),
     many: write('many.html', manyRepetitions(html, 1_000)),
     spread: write('spread.html', farApart(html)),
+    runs: write('runs.html', manyRuns(html, 80)),
     long: write('long.html', longRepetition(html, 100_000)),
     pictured: process.env['SCREENSHOTS'] ? report('pictured.html', 'close-with-unread-data') : '',
     measured: process.env['SCREENSHOTS'] ? demo(syncline, join(directory, 'measured.html')) : '',

@@ -1,13 +1,17 @@
 /** What a person does with a page, step by step, and that it keeps to itself. */
-import { mkdirSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { named as renamed } from './multiply';
 import { launch, Opened } from './page';
 
 const reports = inject('reports');
 /** Where pictures go that somebody is to look at; nowhere without. */
 const pictures = process.env['SCREENSHOTS'] ?? '';
+
+/** How many more times to try what has failed now and then, on a machine with other things to do. */
+const again = Number(process.env['REPEATS'] ?? 0);
 
 let browser: Browser;
 let open: Opened;
@@ -98,7 +102,7 @@ describe('a page from file://', () => {
     expect(await open.chosen('at', (v) => v === first)).toBe(first);
   });
 
-  test('measures between two moments, and says how sure that is', async () => {
+  test('measures between two moments, and says how sure that is', { repeats: again }, async () => {
     const { page } = open;
     await page.keyboard.press('e');
     const grid = page.locator('#panel-events [role=grid]');
@@ -115,6 +119,9 @@ describe('a page from file://', () => {
     await expect.poll(() => delta.textContent()).toMatch(/^Δ .*exactly/);
     await expect.poll(() => page.locator('#panel-measure').textContent()).toContain('one clock');
     await picture('measure');
+    // The link that is changed must be of this view, which the address holds a little later.
+    await open.chosen('panel', (v) => v === 'measure');
+    await open.chosen('at', (v) => v === '1');
     await page.goto(`${page.url().replace(/at=\d+/, `at=${other}`)}`);
     await expect.poll(() => delta.textContent()).toMatch(/^Δ .*(±|not known)/);
     await page.keyboard.press('z');
@@ -158,6 +165,24 @@ describe('a page from file://', () => {
     await page.goto(link);
     await open.drawn();
     expect(await page.title()).toBe(there);
+  });
+
+  test('holds a link that is opened right after a choice', { repeats: again }, async () => {
+    const { page } = open;
+    await page.keyboard.press('e');
+    await page.locator('#panel-events [role=grid]').focus();
+    await page.keyboard.press('Home');
+    await open.chosen('at', (v) => v === '0');
+    // The choice, and in the same turn the link: what the choice has still to write would undo it.
+    await page.locator('#panel-events [role=grid]').evaluate((grid) => {
+      grid.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowDown', bubbles: true }));
+      location.hash = '#at=5&panel=events';
+    });
+    await expect.poll(() => page.locator('#panel-events .line.selected').getAttribute('data-moment')).toBe('5');
+    // Another choice is written after all that was to be written before it.
+    await page.keyboard.press('m');
+    await open.chosen('panel', (v) => v === 'measure');
+    expect(await open.chosen('at')).toBe('5');
   });
 
   test('opens a link to moments that it does not have', async () => {
@@ -256,6 +281,38 @@ describe('two runs in one page', () => {
     expect(open.wrongs).toEqual([]);
     await open.close();
   });
+});
+
+describe('names of others', () => {
+  const names = { 'turns directions': '\u202egnp.exe \u2066x', 'is very long': 'long'.repeat(1250), 'runs from right to left': '\u05d0\u05d1\u05d2 7' };
+  for (const [what, name] of Object.entries(names)) {
+    test(`that one ${what} moves nothing`, async () => {
+      const file = join(dirname(reports.small), 'named.html');
+      writeFileSync(file, renamed(readFileSync(reports.small, 'utf8'), name));
+      open = await Opened.open(browser, file);
+      const { page } = open;
+      for (const key of ['e', 'r', 'p', 'm', 'o', 'c', 'C']) {
+        await page.keyboard.press(key);
+        const seen = await page.evaluate(() => ({
+          text: document.body.innerText, wide: document.documentElement.scrollWidth, room: innerWidth,
+          body: document.querySelector('.ladder-body')!.getBoundingClientRect().height, title: document.title,
+        }));
+        expect(seen.text + seen.title).not.toMatch(/[\u202a-\u202e\u2066\u2067]/);
+        expect(seen.wide).toBeLessThanOrEqual(seen.room);
+        expect(seen.body).toBeGreaterThan(250);
+        expect(seen.title.length).toBeLessThan(300);
+      }
+      const heads = await page.locator('.lane-head').evaluateAll((all) => all.map((h) => h.getBoundingClientRect()).map((b) => [b.left, b.right] as const));
+      for (let i = 1; i < heads.length; i++) expect(heads[i]![0]).toBeGreaterThanOrEqual(heads[i - 1]![1]);
+      // A command has the very name, for a shell.
+      const command = await page.locator('#panel-copy code').first().textContent();
+      expect(command).toContain(name.startsWith('\u202e') ? "$'\\342\\200\\256gnp.exe" : name);
+      if (name.startsWith('\u05d0')) expect(await page.locator('header .run bdi').first().textContent()).toBe('\u05d0\u05d1\u05d2');
+      await picture(`name-${what.replaceAll(' ', '-')}`);
+      expect(open.wrongs).toEqual([]);
+      await open.close();
+    });
+  }
 });
 
 describe('every phase has its picture', () => {

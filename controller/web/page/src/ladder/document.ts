@@ -1,7 +1,9 @@
 /** The ladder as a document of its own, for papers and printers. */
 import type { Run } from '../data';
+import { say } from '../elements';
 import type { Frame } from './frame';
 import type { Window } from './geometry';
+import { fitText } from './pack';
 import { drawWindow } from './picture';
 import type { Scene } from './scene';
 import type { Times } from './sketch';
@@ -11,6 +13,9 @@ const namespace = 'http://www.w3.org/2000/svg';
 
 /** Room for the names of the lanes above the picture, in pixels. */
 const head = 34;
+
+/** How many letters of a host's name and roles stand there. */
+const mostHead = 40;
 
 /** Draws a part of the ladder with its lanes' names, a title and a description. */
 export function svgDocument(run: Run, scene: Scene, frame: Frame, w: Window, times: Times, colour: Colour, font: string): SVGSVGElement {
@@ -28,7 +33,7 @@ export function svgDocument(run: Run, scene: Scene, frame: Frame, w: Window, tim
     element('rect', { width: '100%', height: '100%', fill: colour('surface') }),
     ...r.layout.lanes.map((l, i) => element('text', {
       x: String(frame.lanes[i]!.x), y: '20', 'text-anchor': 'middle', 'font-size': '13', 'font-weight': '700', fill: colour('text'),
-    }, [l.name, ...l.roles].join(' · '))),
+    }, fitText([l.name, ...l.roles].join(' · '), mostHead))),
     picture);
   return svg;
 }
@@ -38,6 +43,6 @@ function element(name: 'g' | 'rect' | 'text' | 'title' | 'desc', attributes: Rea
   for (const [key, value] of Object.entries(attributes)) {
     el.setAttribute(key, value);
   }
-  el.textContent = text;
+  say(el, text);
   return el;
 }

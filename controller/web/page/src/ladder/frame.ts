@@ -74,11 +74,14 @@ export function makeFrame(scene: Scene, width: number, character: number, raw = 
   return { width, character, time, note: time + 3 + noteStep / 2, lanes };
 }
 
+/** The most letters of a name that a column gives way to. TCP's longest state has 12. */
+const mostName = 24;
+
 /** How many characters a host's own time has, with the host's name before it. */
 function rawCharacters(scene: Scene): number {
   const { layout, localBase } = scene.repetition;
   // Without the last nine digits these are seconds; a point and six decimals follow.
-  return Math.max(12, ...layout.lanes.map((l) => l.name.length + 1 + Math.max(1, (localBase[l.host] ?? '').length - 9) + 8));
+  return Math.max(12, ...layout.lanes.map((l) => Math.min(l.name.length, mostName) + 1 + Math.max(1, (localBase[l.host] ?? '').length - 9) + 8));
 }
 
 /** How many characters a time of this ladder has. */
@@ -106,5 +109,5 @@ function callCharacters(scene: Scene, lane: number): number {
 
 /** How many characters the longest name of a state has. */
 function stateCharacters(scene: Scene): number {
-  return scene.repetition.layout.states.reduce((most, s) => Math.max(most, s.name.length + (s.hole ? 1 : 0), s.doubt === '' ? 0 : 10), 6);
+  return scene.repetition.layout.states.reduce((most, s) => Math.max(most, Math.min(s.name.length, mostName) + (s.hole ? 1 : 0), s.doubt === '' ? 0 : 10), 6);
 }

@@ -17,8 +17,16 @@ export function headsOf(run: Run, scene: Scene, frame: Frame, times: Times): HTM
     const head = make('div', { class: 'lane-head', title: `${l.name}${l.agent !== l.name ? ` on ${l.agent}` : ''}: ${clock?.method ?? 'nothing is known of its clock'}` },
       make('strong', {}, l.name), make('span', { class: 'roles' }, l.roles.join(', ')), make('span', { class: 'tie' }, tie));
     head.style.left = `${frame.lanes[i]!.x}px`;
+    head.style.maxWidth = `${headRoom(frame, i)}px`;
     return head;
   })];
+}
+
+/** How wide the head of a lane may be, in pixels: it stands over its line, and not over what its neighbours have. */
+export function headRoom(frame: Frame, lane: number): number {
+  const { x } = frame.lanes[lane]!;
+  const others = frame.lanes.filter((_, i) => i !== lane).map((l) => Math.abs(l.x - x) / 2);
+  return Math.max(40, 2 * Math.min(x, frame.width - x, ...others) - 8);
 }
 
 /** Half of what lies between two offsets in decimal, rounded up; null where a side is open. */

@@ -1,5 +1,19 @@
 /** Finds the marks that lie in a part of the ladder, without looking at all of them. */
 
+/**
+ * Indices in the order of their values, equals in their own. Marks of one sort come in order
+ * already, and the sort of arrays, unlike that of typed ones, makes use of that.
+ */
+export function inOrder(of: ArrayLike<number>): number[] {
+  const order = Array.from({ length: of.length }, (_, i) => i);
+  for (let i = 1; i < order.length; i++) {
+    if (of[i]! < of[i - 1]!) {
+      return order.sort((a, b) => of[a]! - of[b]! || a - b);
+    }
+  }
+  return order;
+}
+
 export class Intervals {
   /** Indices in order of their begins. */
   private readonly order: Uint32Array;
@@ -12,7 +26,7 @@ export class Intervals {
   /** Interval i is from[i] to to[i], both ends belonging to it. */
   constructor(from: ArrayLike<number>, to: ArrayLike<number>) {
     const n = from.length;
-    this.order = Uint32Array.from({ length: n }, (_, i) => i).sort((a, b) => from[a]! - from[b]! || a - b);
+    this.order = Uint32Array.from(inOrder(from));
     this.from = Float64Array.from(this.order, (i) => from[i]!);
     this.to = Float64Array.from(this.order, (i) => to[i]!);
     this.leaves = 1;

@@ -47,6 +47,12 @@ export class Minimap {
     });
   }
 
+  /** Shows nothing until drawWhole is called: what was drawn is of another view. */
+  forget(): void {
+    this.scene = null;
+    this.canvas.getContext('2d')?.reset();
+  }
+
   /** Draws the whole ladder; done once for a scene, a height and a theme. */
   drawWhole(scene: Scene, height: number, colour: Colour, font: string): void {
     this.scene = scene;

@@ -78,7 +78,12 @@ export function fitText(text: string, characters: number): string {
   if (text.length <= characters) {
     return text;
   }
-  return characters < 2 ? '' : `${text.slice(0, characters - 1).trimEnd()}…`;
+  if (characters < 2) {
+    return '';
+  }
+  // Not within a letter of two halves.
+  const end = characters - 1;
+  return `${text.slice(0, /[\ud800-\udbff]/.test(text[end - 1]!) ? end - 1 : end).trimEnd()}…`;
 }
 
 /** The part of a line that is between two heights; null if none is. */

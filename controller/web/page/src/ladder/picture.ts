@@ -7,7 +7,7 @@ import { drawBand, drawSpan, drawState } from './draw_state';
 import { drawTimes } from './draw_time';
 import type { Frame } from './frame';
 import { marksIn, type Window } from './geometry';
-import type { Mark, Scene } from './scene';
+import type { Mark, MarkKind, Scene } from './scene';
 import { type Shape, Sketch, type Times } from './sketch';
 import { packetKind } from './style';
 
@@ -19,14 +19,8 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
   const found = marksIn(scene, w);
   const d = new Sketch(scene, frame, w, times, bare || found.length > mostDetailed, found.length > mostDetailed);
   drawLines(d);
-  for (const kind of ['band', 'fold', 'span', 'call', 'arrow', 'state', 'drop', 'sentence', 'note'] as const) {
-    const own = found.map((i) => scene.marks[i]!).filter((m) => m.kind === kind);
-    if (kind === 'arrow') {
-      // What counts most is told first, while there is room for it.
-      const rank = new Map(own.map((m) => [m, rankOf(scene.repetition.layout.arrows[m.ref]!)]));
-      own.sort((m, n) => rank.get(m)! - rank.get(n)!);
-    }
-    for (const mark of own) {
+  for (const layer of layersOf(scene, found)) {
+    for (const mark of layer) {
       drawMark(d, mark);
     }
   }
@@ -35,6 +29,21 @@ export function drawWindow(scene: Scene, frame: Frame, w: Window, times: Times, 
     drawExceptions(d);
   }
   return d.finish();
+}
+
+/** Kinds in the order in which they are drawn, one over the other. */
+const layers = ['band', 'fold', 'span', 'call', 'arrow', 'state', 'drop', 'sentence', 'note'] as const;
+
+/** The marks that were found by what lies over what; of arrows, what counts most is told first, while there is room for it. */
+function layersOf(scene: Scene, found: readonly number[]): Mark[][] {
+  const byKind = new Map<MarkKind, Mark[]>(layers.map((kind) => [kind, []]));
+  const arrows: Mark[][] = [[], [], [], []];
+  for (const i of found) {
+    const mark = scene.marks[i]!;
+    const list = mark.kind === 'arrow' ? arrows[rankOf(scene.repetition.layout.arrows[mark.ref]!)] : byKind.get(mark.kind);
+    list!.push(mark);
+  }
+  return layers.flatMap((kind) => (kind === 'arrow' ? arrows : [byKind.get(kind)!]));
 }
 
 /** What went wrong, then what opens and closes, then data, then the rest. */

@@ -88,6 +88,9 @@ export class Places {
  * all taken together, but at least as long as it was and at most so many rows.
  */
 export function openFolds(knots: readonly Knot[], folded: ArrayLike<number>, open: ReadonlySet<number>, most = Infinity): Knot[] {
+  if (open.size === 0) {
+    return [...knots];
+  }
   let [time, place] = [0, 0];
   for (let i = 1; i < knots.length; i++) {
     if (!folded[i - 1]) {

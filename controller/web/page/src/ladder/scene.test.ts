@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { makeFrame } from './frame';
 import { distanceTo, hitTest } from './hit';
-import { makeScene, type SceneOptions } from './scene';
+import { dimBy, makeScene, type SceneOptions } from './scene';
 import { drawChoice } from './draw_choice';
 import { arrowLine, callBox, marksIn } from './geometry';
 import { drawWindow } from './picture';
 import { styles } from './style';
-import { sample } from './testing';
+import { chance, sample } from './testing';
 import { markWords } from './words';
 
 const all: SceneOptions = {
@@ -40,6 +40,21 @@ describe('makeScene', () => {
     expect(dim.marks.filter((m) => m.kind === 'arrow').map((m) => m.dim)).toEqual([false, true]);
     const hidden = makeScene(sample(), { ...all, matches, filterMode: 'hide' });
     expect(hidden.marks.filter((m) => m.kind === 'arrow' || m.kind === 'call')).toHaveLength(1);
+  });
+
+  test('dimming by another filter makes the scene that the filter makes', () => {
+    const next = chance(7);
+    for (let i = 0; i < 200; i++) {
+      const filter = (): Uint8Array | null => (next() < 0.2 ? null : Uint8Array.from({ length: 7 }, () => (next() < 0.5 ? 1 : 0)));
+      const [before, after] = [filter(), filter()];
+      const connection = Math.floor(next() * 3);
+      const scene = makeScene(sample(), { ...all, connection, matches: before });
+      dimBy(scene, after);
+      const made = makeScene(sample(), { ...all, connection, matches: after });
+      expect(scene.marks).toEqual(made.marks);
+      expect(scene.options).toEqual(made.options);
+      expect(scene.rows).toEqual(made.rows);
+    }
   });
 
   test('an opened fold moves what is below it, in each scale', () => {

@@ -104,27 +104,82 @@ export function makeScene(repetition: Repetition, options: SceneOptions): Scene 
     b.notes();
   }
   const { marks } = b;
-  const ofMoment = new Map<number, number[]>();
+  let timed: Int32Array | undefined;
+  let ofMoment: Map<number, number[]> | undefined;
+  let order: number[] | undefined;
+  let err: number | null | undefined;
+  return {
+    repetition, options, marks, places, rows, folded: axis.folded,
+    index: new Intervals(Float64Array.from(marks, (m) => m.from), Float64Array.from(marks, (m) => m.to)),
+    length: places.length,
+    bandColumns: b.bandColumns,
+    // The first picture needs none of these, or not of all scales.
+    get timed() { return (timed ??= Int32Array.from(layout.rows.keys()).filter((i) => layout.rows[i]!.moment >= 0 && !Number.isNaN(rows[i]!))); },
+    get ofMoment() { return (ofMoment ??= byMoment(marks)); },
+    get order() { return (order ??= keyOrder(marks, layout, rows)); },
+    get err() { return err === undefined ? (err = largestError(repetition)) : err; },
+  };
+}
+
+/**
+ * Dims the marks of a scene by another filter, where that changes nothing else: what the filter
+ * does not name is dimmed and not left out, before and after. It changes the scene in place.
+ */
+export function dimBy(scene: Scene, matches: Uint8Array | null): void {
+  scene.options = { ...scene.options, matches };
+  for (const mark of scene.marks) {
+    mark.dim = isDimKind(mark) && isDim(matches, mark.moments);
+  }
+}
+
+/** Reports whether a filter is about a mark: notes, folds and bands are always told, and so is what has no moment. */
+function isDimKind(m: Mark): boolean {
+  switch (m.kind) {
+    case 'arrow':
+    case 'call':
+    case 'drop':
+      return true;
+    case 'state':
+    case 'sentence':
+      return m.moments.length > 0;
+  }
+  return false;
+}
+
+function isDim(matches: Uint8Array | null, moments: readonly number[]): boolean {
+  return matches !== null && !matched(matches, moments);
+}
+
+function byMoment(marks: readonly Mark[]): Map<number, number[]> {
+  const map = new Map<number, number[]>();
   for (const mark of marks) {
     for (const m of mark.moments) {
-      const list = ofMoment.get(m);
+      const list = map.get(m);
       if (list === undefined) {
-        ofMoment.set(m, [mark.index]);
+        map.set(m, [mark.index]);
       } else {
         list.push(mark.index);
       }
     }
   }
-  const at = (m: Mark): number => (m.kind === 'arrow' ? arrowBegin(m, layout, rows) : m.from);
-  const order = marks.map((m) => m.index).sort((i, j) => at(marks[i]!) - at(marks[j]!) || marks[i]!.lane - marks[j]!.lane || i - j);
-  return {
-    repetition, options, marks, places, rows, ofMoment, order, folded: axis.folded,
-    index: new Intervals(marks.map((m) => m.from), marks.map((m) => m.to)),
-    timed: Int32Array.from(layout.rows.keys()).filter((i) => layout.rows[i]!.moment >= 0 && !Number.isNaN(rows[i]!)),
-    err: repetition.moments.reduce<number | null>((most, m) => (most === null || m.err === null ? null : Math.max(most, m.err)), 0),
-    length: places.length,
-    bandColumns: b.bandColumns,
-  };
+  return map;
+}
+
+/** From the top down, of one height from lane to lane. */
+function keyOrder(marks: readonly Mark[], layout: Repetition['layout'], rows: Float64Array): number[] {
+  const at = Float64Array.from(marks, (m) => (m.kind === 'arrow' ? arrowBegin(m, layout, rows) : m.from));
+  return marks.map((m) => m.index).sort((i, j) => at[i]! - at[j]! || marks[i]!.lane - marks[j]!.lane || i - j);
+}
+
+function largestError(r: Repetition): number | null {
+  let most = 0;
+  for (const { err } of r.moments) {
+    if (err === null) {
+      return null;
+    }
+    most = Math.max(most, err);
+  }
+  return most;
 }
 
 /** An arrow that points up begins below its end. */
@@ -166,8 +221,9 @@ function matched(matches: Uint8Array, moments: readonly number[]): boolean {
 function layAxis(axis: Axis, rows: readonly Row[], shown: readonly boolean[], o: SceneOptions): {
   places: Places; rows: Float64Array; folds: { knot: number; from: number; to: number }[];
 } {
-  let knots: Knot[] = Array.from(axis.times, (at, i) => ({ at, place: axis.knots[i]! }));
-  let of = axis.places;
+  let { places: of } = axis;
+  const { times, knots: heights } = axis;
+  let knots: Knot[] = Array.from(times, (at, i) => ({ at, place: heights[i]! }));
   if (axis.name === 'row' && shown.includes(false)) {
     // Rows that are left out leave no gap. A knot of one that is left out is where the next
     // shown one is.
@@ -220,7 +276,8 @@ class Builder {
   }
 
   add(mark: Omit<Mark, 'index'>): void {
-    this.marks.push({ ...mark, index: this.marks.length });
+    const { kind, ref, lane, from, to, moments, dim, column } = mark;
+    this.marks.push({ index: this.marks.length, kind, ref, lane, from, to, moments, dim, column });
   }
 
   /** The place of a row that is shown; NaN for none. */
@@ -242,7 +299,7 @@ class Builder {
   private readonly columnOf = new Map<string, number>();
 
   private isDim(moments: readonly number[]): boolean {
-    return this.o.matches !== null && !matched(this.o.matches, moments);
+    return isDim(this.o.matches, moments);
   }
 
   private ofOther(connection: number): boolean {
@@ -320,7 +377,7 @@ class Builder {
       }
       const from = b.enter >= 0 ? this.near(b.enter, 1) : this.near(b.return, 1);
       const to = b.return >= 0 ? this.near(b.return, 1) : this.last;
-      this.add({ kind: 'call', ref: i, lane: b.lane, from, to: Math.max(from, to), moments: [...new Set(moments)], dim: this.isDim(moments), column: b.column });
+      this.add({ kind: 'call', ref: i, lane: b.lane, from, to: Math.max(from, to), moments: b.from === b.to ? moments.slice(0, 1) : moments, dim: this.isDim(moments), column: b.column });
     });
   }
 

@@ -1,5 +1,6 @@
 /** Draws shapes as SVG: every text stays text, and the colours follow the theme. */
 import type { Shape } from './sketch';
+import { isolated } from '../visible';
 import { type Style, styleOf } from './style';
 
 const namespace = 'http://www.w3.org/2000/svg';
@@ -34,7 +35,7 @@ function element(shape: Shape, colour: Colour): SVGElement {
       return make('circle', { cx: round(shape.x), cy: round(shape.y), r: shape.r, ...look(style, colour, shape.dim) });
     case 'text': {
       const text = make('text', { x: round(shape.x), y: round(shape.y), 'text-anchor': shape.anchor, ...look(style, colour, shape.dim) });
-      text.textContent = shape.text;
+      text.textContent = isolated(shape.text);
       return text;
     }
   }

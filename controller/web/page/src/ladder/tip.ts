@@ -2,20 +2,21 @@
 import type { App } from '../app';
 import { make } from '../elements';
 import { eventFacts } from '../event_facts';
+import { Latest } from '../latest';
 import type { Mark, Scene } from './scene';
 import { markWords, ownTime, timeWords } from './words';
 
 export class Tip {
   readonly el = make('div', { class: 'tip', hidden: true });
   private readonly app: App;
-  private asked = 0;
+  private readonly latest = new Latest();
 
   constructor(app: App) {
     this.app = app;
   }
 
   hide(): void {
-    this.asked++;
+    this.latest.ask();
     this.el.hidden = true;
   }
 
@@ -50,14 +51,14 @@ export class Tip {
   }
 
   private async addEvent(facts: HTMLElement, event: number): Promise<void> {
-    const asked = ++this.asked;
+    const wanted = this.latest.ask();
     let more: [string, string][];
     try {
       more = eventFacts((await this.app.events())[event]);
     } catch (error) {
       more = [['event', error instanceof Error ? error.message : String(error)]];
     }
-    if (asked === this.asked) {
+    if (wanted()) {
       for (const [name, value] of more) {
         facts.append(make('dt', {}, name), make('dd', {}, value));
       }

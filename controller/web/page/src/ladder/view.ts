@@ -13,9 +13,10 @@ import { type Frame, makeFrame } from './frame';
 import { marksIn, type Window } from './geometry';
 import { headsOf } from './heads';
 import { hitTest } from './hit';
+import { whenIdle } from './idle';
 import { Minimap, minimapWidth } from './minimap';
 import { drawWindow, mostDetailed } from './picture';
-import { makeScene, type Mark, type Scene } from './scene';
+import { dimBy, makeScene, type Mark, type Scene } from './scene';
 import { margin, Sight } from './sight';
 import type { Times } from './sketch';
 import { makeSpoken, speak } from './spoken';
@@ -56,6 +57,7 @@ export class Ladder implements Panel {
   private colours = new Map<string, string>();
   private ownRange: readonly [number, number] | null = null;
   private rangeTimer = 0;
+  private cancelMap = (): void => {};
 
   private readonly heads = make('div', { class: 'lane-heads' });
   private readonly svg = document.createElementNS(namespace, 'svg');
@@ -107,15 +109,20 @@ export class Ladder implements Panel {
       this.open.clear();
       this.active = -1;
       this.remake(true);
-    } else if (any('scale', 'connection', 'layers', 'filterMode', 'matches')) {
+    } else if (any('scale', 'connection', 'layers', 'filterMode') || (any('matches') && app.view.filterMode === 'hide')) {
       this.remake(false);
+    } else if (any('matches')) {
+      this.redim();
     }
     if (any('times', 'origin')) {
       this.refit();
     }
     const { range } = app.view;
-    if (change.has('range') && range !== this.ownRange && range !== null) {
-      this.showRange(range);
+    if (change.has('range') && range !== this.ownRange) {
+      // Someone else's: what is still to be told of an earlier move would undo it.
+      clearTimeout(this.rangeTimer);
+      this.ownRange = null;
+      this.start();
     }
     if (any('selected', 'data')) {
       this.followSelection(change.has('selected'));
@@ -179,6 +186,32 @@ export class Ladder implements Panel {
     }
   }
 
+  /** Dims by another filter: everything stays where it is. */
+  private redim(): void {
+    if (this.scene === null) {
+      return;
+    }
+    dimBy(this.scene, this.app.matches);
+    this.drawn = null;
+    this.mapLater();
+    this.schedule();
+  }
+
+  /**
+   * Draws the whole at a glance once what is in sight is there: it takes as many marks as the
+   * repetition has. Until then nothing stands in its place.
+   */
+  private mapLater(): void {
+    this.map.forget();
+    this.cancelMap();
+    this.cancelMap = whenIdle(() => {
+      if (this.scene !== null) {
+        this.map.drawWhole(this.scene, this.sight.height, this.colour, this.font);
+        this.schedule();
+      }
+    });
+  }
+
   /** What should stay where it is: the selected moment if it is in sight, else the top or the middle. */
   private anchor(): { at: number; y: number; top: boolean } | null {
     const { scene, sight } = this;
@@ -205,7 +238,7 @@ export class Ladder implements Panel {
     }
     this.frame = makeFrame(this.scene, this.sight.width, this.character, this.app.view.times === 'raw');
     this.layHeads();
-    this.map.drawWhole(this.scene, this.sight.height, this.colour, this.font);
+    this.mapLater();
     this.sight.refit();
     this.schedule();
   }
