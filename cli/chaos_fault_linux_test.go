@@ -426,9 +426,12 @@ func (i *injury) damage(n *chaosNode, pattern string, how func(name string, pick
 			return err != nil || at.Size() < 200
 		})
 	}
-	if err != nil || len(names) == 0 {
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("%w: node %s has no %s", errNothing, n.tag, pattern)
+	}
+	if err != nil {
 		n.release()
-		return fmt.Errorf("%w: node %s has no %s: %w", errNothing, n.tag, pattern, err)
+		return err
 	}
 	name := names[i.pick(len(names))]
 	before, err := os.ReadFile(name)

@@ -206,7 +206,8 @@ func (ld *load) drive(stop context.Context, g *generator) {
 		var other string
 		if n%3 == 0 {
 			// Another one asks for the same at the same time.
-			second.Go(func() { other, _ = ld.create(client+2000, request, proto.Clone(q).(*synclinev1.CreateRunRequest)) })
+			same := proto.Clone(q).(*synclinev1.CreateRunRequest)
+			second.Go(func() { other, _ = ld.create(client+2000, request, same) })
 		}
 		id, err := ld.create(client, request, q)
 		second.Wait()
