@@ -49,14 +49,18 @@ func TestOvertaken(t *testing.T) {
 	}
 }
 
-// overtakings are the repetitions of a run that did not pass and in which packets overtook
-// each other, each with its own; ok is false if any other did not pass either.
+// overtakings are the repetitions of a run that failed, or could not be told, and in which packets
+// overtook each other, each with its own; ok is false if any other did not pass
+// either.
 func (l *testLab) overtakings(run *synclinev1.Run, s *runSummary) (found map[int]string, ok bool) {
 	l.t.Helper()
 	found = map[int]string{}
 	for _, tally := range s.tally.Tallies {
 		for _, e := range tally.Exceptions {
-			found[e.Repetition] = ""
+			// What was not reproduced was not to be judged.
+			if e.Ruling != timeline.NotReproduced {
+				found[e.Repetition] = ""
+			}
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(found)) {
