@@ -10,8 +10,10 @@ SHELL       := bash
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BUF_VERSION := 1.75.0
+DUCKDB_VERSION := 1.5.6-r.1
 CLANG_MAJOR := 14
 BUF         := $(CURDIR)/.tools/node_modules/.bin/buf
+DUCKDB      := $(CURDIR)/.tools/duckdb/node_modules/@duckdb/node-api/package.json
 SOURCES     := $(wildcard agent cli controller deploy proto *.go)
 PAGE        := controller/web/page
 MODULES     := $(PAGE)/node_modules/.package-lock.json
@@ -23,13 +25,16 @@ TIMEOUT     ?= 19m
 LIBRARY     ?= 20
 BENCH       ?= .
 DEMO        ?=
+CHAOS_TIME  ?= 60m
+CHAOS_SEED  ?= 0
+CHAOS_RATE  ?= 40000
 
 # What a check lacks is an error in CI and a message elsewhere.
 define lacking
 	if [ "$${CI:-}" = true ]; then echo "error: $(1)" >&2; exit 1; else echo "skipped: $(1)"; fi
 endef
 
-.PHONY: help build demo test tools lint format vet staticcheck contract bpf page web cross unit library bench fuzz generate clean
+.PHONY: help build demo test tools lint format vet staticcheck contract bpf page web cross unit library chaos mutants bench fuzz generate clean
 
 help:
 	@echo 'make build                 bin/syncline, static'
@@ -41,6 +46,8 @@ help:
 	@echo 'make page                  build the page that reports are made of, controller/web/page.html'
 	@echo 'make web                   that page as it is committed, and the tests of it, in Chromium too'
 	@echo 'make library LIBRARY=20    every scenario of the library so many times, and its deliberate breaks'
+	@echo 'make chaos CHAOS_TIME=60m   every kind of fault in a cluster at work, for so long, and the table of what came of it'
+	@echo 'make mutants               deliberate bugs, one at a time, and the tests that must find them'
 	@echo 'make bench BENCH=Name      benchmarks'
 	@echo 'make fuzz FUZZTIME=30s     every fuzz target in turn'
 	@echo 'make clean                 remove bin/ and .tools/'
@@ -55,7 +62,7 @@ test: tools lint cross unit web
 
 # As root: what the tests need from Debian and npm. Nothing else is downloaded but
 # Go modules.
-tools: $(if $(shell command -v npm),$(BUF))
+tools: $(if $(shell command -v npm),$(BUF) $(DUCKDB))
 	@missing=
 	for tool in tshark chromium; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done
 	if [ -z "$$missing" ]; then exit 0; fi
@@ -69,6 +76,12 @@ tools: $(if $(shell command -v npm),$(BUF))
 $(BUF):
 	@mkdir -p .tools
 	npm install --prefix .tools --no-save --no-audit --no-fund --loglevel=error @bufbuild/buf@$(BUF_VERSION)
+	@touch $@
+
+# What reads an archive in a test.
+$(DUCKDB):
+	@mkdir -p .tools/duckdb
+	npm install --prefix .tools/duckdb --no-save --no-audit --no-fund --loglevel=error @duckdb/node-api@$(DUCKDB_VERSION)
 	@touch $@
 
 lint: format vet staticcheck contract bpf
@@ -182,6 +195,14 @@ unit:
 # Takes an hour: some scenarios wait for timers of a minute. `make test` runs each a few times.
 library:
 	$(GO) test -count=1 -timeout 3h -v -run '^TestLibrary$$' ./cli -args -library.repeat $(LIBRARY) 2>&1 | grep -E '^ *(---|ok|FAIL|panic)|linux_test.go'
+
+# Longer than its name says by what brings the cluster up, and waits for it to be whole again. CHAOS_SEED=0
+# takes another schedule each time, and says which.
+chaos:
+	$(GO) test -count=1 -timeout 6h -v -run '^TestChaos$$' ./cli -args -chaos.time $(CHAOS_TIME) -chaos.seed $(CHAOS_SEED) -chaos.rate $(CHAOS_RATE) -chaos.faults all
+
+mutants:
+	.ci/mutants
 
 bench:
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...

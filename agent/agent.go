@@ -2,15 +2,16 @@
 //
 // An Agent dials its controller and is told what to do: it runs lanes, listens to
 // the packets of a run's flows, joins both into one numbered stream of events per
-// run and sends that in chunks. It keeps a chunk until the controller has
-// committed it. It opens no port but those of clock probes, which answer nobody but
+// run and sends that in chunks. It keeps a chunk, on disk if that takes longer, until
+// the controller has committed it. It opens no port but those of clock probes, which answer nobody but
 // the other agents of a session, and connects its sockets to no address but those of
 // the run's own hosts.
 //
 // Shutdown, in order: lanes are cancelled first, since they open sockets; then the
 // captures close, since what the lanes did last is still in their rings; then the
 // streams are cut into their last chunks; then the streams to the controller end.
-// A lost controller does the first three and keeps the chunks for the next one.
+// A controller that is lost for longer than it has leased a run does the first three and keeps
+// the chunks for the next one.
 package agent
 
 import (
@@ -20,46 +21,59 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"syncline/agent/clock"
 	"syncline/agent/packet"
 	"syncline/agent/setup"
+	"syncline/agent/spool"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
 // Versions of the protocol that this agent speaks.
 const (
 	protocolMin = 3
-	protocolMax = 3
+	protocolMax = 4
 )
 
 // Config is what an agent is told at its start.
 type Config struct {
-	// Controller is where to dial, as gRPC names targets: "HOST:PORT" or "unix:PATH".
-	Controller string
-	// Name of this host in the lab; unique.
+	// Controllers are where to dial, as gRPC names targets: "HOST:PORT" or, in development,
+	// "unix:PATH". Of several the next one is tried when one cannot be reached.
+	Controllers []string
+	// Identity is the agent's certificate, which says its name.
+	Identity *identity.Credentials
+	// Dev is in the place of Identity: plain text, over loopback and Unix sockets only.
+	Dev bool
+	// Name of this host in the lab; unique. Empty: that of the certificate, which it must be
+	// in any case if there is one.
 	Name   string
 	Labels map[string]string
 	// Addresses are what experiments mean by this host, the first of each family
 	// above all. Empty: those of the host's interfaces.
 	Addresses []string
 	Version   string
-	// PendingBytes bounds the encoded events that wait for the controller;
-	// 0 is 64 MiB. What does not fit is counted and reported as lost.
+	// PendingBytes bounds the encoded events that wait in memory for the controller;
+	// 0 is 64 MiB. Those that are in the spool need not be there too. What does not fit is
+	// counted and reported as lost.
 	PendingBytes int
+	// SpoolBytes bounds what waits on the disk; 0 is 1 GiB. From 80 % on no run is begun,
+	// at 95 % the one at work is ended.
+	SpoolBytes int64
 	// RingBytes is the size of each interface's capture ring; 0 is that of package packet.
 	// What a ring has no room for is counted and reported as lost.
 	RingBytes int
 	// State is the directory of what must outlive the agent: the journal of changes to
-	// the host. Made if it is missing; two agents cannot share one.
+	// the host, and the spool of events that the controller does not have yet. Made if it
+	// is missing; two agents cannot share one.
 	State string
 	// TestClock is what the host's clocks are made to look like; nil leaves them as they are.
 	// It is refused outside of a lab made by deploy/netlab.
@@ -77,10 +91,10 @@ type Agent struct {
 
 // New checks the configuration and reads what the host is.
 func New(cfg Config) (*Agent, error) {
-	if cfg.Name == "" {
-		return nil, errors.New("an agent needs a name")
+	if err := cfg.identify(); err != nil {
+		return nil, err
 	}
-	if cfg.Controller == "" {
+	if len(cfg.Controllers) == 0 {
 		return nil, errors.New("an agent needs the address of its controller")
 	}
 	if cfg.State == "" {
@@ -88,6 +102,9 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if cfg.RingBytes != 0 && (cfg.RingBytes < packet.MinRingBytes || cfg.RingBytes > packet.MaxRingBytes) {
 		return nil, fmt.Errorf("a capture ring of %d bytes; it can have %d to %d", cfg.RingBytes, packet.MinRingBytes, packet.MaxRingBytes)
+	}
+	if cfg.SpoolBytes != 0 && cfg.SpoolBytes < spool.MinQuota {
+		return nil, fmt.Errorf("a spool of %d bytes; it needs %d at least", cfg.SpoolBytes, spool.MinQuota)
 	}
 	if cfg.TestClock != nil {
 		if err := inLab(); err != nil {
@@ -107,6 +124,28 @@ func New(cfg Config) (*Agent, error) {
 	return &Agent{cfg: cfg, hello: hello, runs: newRuns(cfg, hello.Incarnation)}, nil
 }
 
+// identify checks who the agent is, and gives it the name that its certificate has.
+func (cfg *Config) identify() error {
+	if cfg.Dev == (cfg.Identity != nil) {
+		return errors.New("an agent has either a certificate or --dev, plain text on this machine alone")
+	}
+	if cfg.Dev {
+		if cfg.Name == "" {
+			return errors.New("an agent needs a name")
+		}
+		return nil
+	}
+	if err := cfg.Identity.Require(identity.Agent); err != nil {
+		return err
+	}
+	who := cfg.Identity.Identity()
+	if cfg.Name != "" && cfg.Name != who.Name {
+		return fmt.Errorf("the certificate is of %v, and the agent is to be called %s: leave out --name, or issue a certificate for it (syncline pki issue agent %[2]s)", who, cfg.Name)
+	}
+	cfg.Name = who.Name
+	return nil
+}
+
 // Run keeps the agent connected until ctx is done, and returns nil then. It dials
 // again after a lost connection, with growing pauses; it gives up only when the
 // controller refuses this agent for good.
@@ -120,22 +159,47 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	}
 	a.runs.host = host
 	defer func() { err = errors.Join(err, host.Close()) }()
-	defer a.runs.close()
+	if err := a.runs.openSpool(); err != nil {
+		return fmt.Errorf("agent %s: %w", a.cfg.Name, err)
+	}
+	a.hello.Incarnation = a.runs.incarnation
+	// Not ctx: what runs leave when they are ended has to come to the disk.
+	keeping, stopKeeping := context.WithCancel(context.Background())
+	var kept sync.WaitGroup
+	kept.Go(func() { a.runs.keepSpooling(keeping) })
+	kept.Go(func() { a.runs.keepLeases(keeping) })
+	defer func() {
+		a.runs.close()
+		stopKeeping()
+		kept.Wait()
+		err = errors.Join(err, a.runs.spool.Close())
+	}()
 	pause := newBackoff()
+	known := controllers{all: a.cfg.Controllers}
 	for {
-		welcomed, err := a.connect(ctx)
-		a.runs.abandon("the connection to the controller was lost")
+		controller := known.current()
+		welcomed, err := a.connect(ctx, controller)
+		a.runs.disconnected()
 		if ctx.Err() != nil {
 			return nil
 		}
-		if status.Code(err) == codes.InvalidArgument || status.Code(err) == codes.FailedPrecondition {
-			return fmt.Errorf("controller %s refuses agent %s: %s", a.cfg.Controller, a.cfg.Name, status.Convert(err).Message())
+		if errors.Is(err, errOutdated) {
+			a.cfg.Log.Info("connecting again with the new certificate", "controller", controller)
+			continue
 		}
-		if welcomed {
+		switch status.Code(err) {
+		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
+			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
+		}
+		if welcomed || fromController(err) {
+			// Somebody is there, and there will be a leader in a moment.
 			pause = newBackoff()
 		}
+		if !welcomed || fromController(err) {
+			known.failed(err)
+		}
 		wait := pause.next()
-		a.cfg.Log.Warn("not connected", "controller", a.cfg.Controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
+		a.cfg.Log.Warn("not connected", "controller", controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -147,25 +211,25 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 // connect serves one connection to the controller until it ends. Control and
 // Upload each get a TCP connection of their own, so that the flow control of a
 // flood of events never holds back a start, a signal or a cancel.
-func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
-	control, err := a.dial()
+func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, err error) {
+	control, err := a.dial(controller)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, control.Close()) }()
-	upload, err := a.dial()
+	upload, err := a.dial(controller)
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, upload.Close()) }()
 
 	group, ctx := errgroup.WithContext(ctx)
-	l, err := a.open(ctx, synclinev1.NewLinkServiceClient(control))
+	l, err := a.open(ctx, controller, synclinev1.NewLinkServiceClient(control))
 	if err != nil {
 		group.Go(func() error { return err })
 		return false, group.Wait()
 	}
-	a.cfg.Log.Info("connected", "controller", a.cfg.Controller, "as", a.cfg.Name)
+	a.cfg.Log.Info("connected", "controller", controller, "as", a.cfg.Name)
 	group.Go(func() error { return l.transmit(ctx) })
 	// Before anything is received that wants an answer.
 	a.runs.attach(l)
@@ -175,15 +239,19 @@ func (a *Agent) connect(ctx context.Context) (welcomed bool, err error) {
 	return true, group.Wait()
 }
 
-func (a *Agent) dial() (*grpc.ClientConn, error) {
-	conn, err := grpc.NewClient(a.cfg.Controller,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
+	creds := identity.Dev()
+	if !a.cfg.Dev {
+		creds = a.cfg.Identity.Client()
+	}
+	conn, err := grpc.NewClient(controller,
+		grpc.WithTransportCredentials(creds),
 		// A dead peer is noticed within 15 s even when no packet comes back.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
 	)
 	if err != nil {
-		return nil, fmt.Errorf("dial controller %s: %w", a.cfg.Controller, err)
+		return nil, fmt.Errorf("dial controller %s: %w", controller, err)
 	}
 	return conn, nil
 }
@@ -195,8 +263,10 @@ func plainCause(err error) string {
 		return err.Error()
 	}
 	text := st.GRPCStatus().Message()
-	if _, dialing, ok := strings.Cut(text, "while dialing: "); ok {
-		return strings.TrimSuffix(dialing, `"`)
+	for _, wrapping := range []string{"while dialing: ", "authentication handshake failed: "} {
+		if _, inner, ok := strings.Cut(text, wrapping); ok {
+			return strings.TrimSuffix(inner, `"`)
+		}
 	}
 	return text
 }

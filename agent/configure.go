@@ -126,8 +126,11 @@ func (r *run) newChanges() *changes {
 
 // configure answers when the host is as the variant asks for.
 func (r *run) configure(m *synclinev1.Configure) {
+	if !r.leased() {
+		return
+	}
 	r.later(func() {
-		answer := &synclinev1.Configured{RunId: r.plan.RunId, Epoch: r.plan.Epoch}
+		answer := &synclinev1.Configured{RunId: r.plan.RunId, Epoch: r.newestEpoch()}
 		// What must stay untouched, so that the controller can take all this back.
 		r.changes.target.Control, r.changes.target.Controller = r.runs.control()
 		err := r.changes.configure(r.steps, m)

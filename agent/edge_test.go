@@ -48,6 +48,8 @@ var nanoseconds = map[protoreflect.FullName]meaning{
 	"syncline.v1.ClockPong.time_ns":              aMoment,
 	"syncline.v1.Meeting.at_ns":                  aMoment,
 	"syncline.v1.Welcome.heartbeat_ns":           aDuration,
+	"syncline.v1.Prepare.lease_ns":               aDuration,
+	"syncline.v1.Lease.duration_ns":              aDuration,
 	"syncline.v1.Usage.agent_ns":                 aDuration,
 	"syncline.v1.Usage.machine_ns":               aDuration,
 	"syncline.v1.Settle.timeout_ns":              aDuration,

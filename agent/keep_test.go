@@ -45,7 +45,7 @@ func TestRunRecordsItsClocks(t *testing.T) {
 	r.finish("")
 	<-r.done
 	var samples, steps []*synclinev1.Event
-	for c := r.stream.unsent(1); c != nil; c = r.stream.unsent(1) {
+	for _, c := range unsentOf(r.stream, 1) {
 		events, err := chunk.Decode(c.Data)
 		if err != nil {
 			t.Fatal(err)
@@ -203,7 +203,7 @@ func TestTestClocksAreForLabs(t *testing.T) {
 	if !errors.Is(err, errNoLab) || !strings.Contains(err.Error(), "ens3 52:54:00:12:34:56") {
 		t.Errorf("on a host that is in use: %v", err)
 	}
-	if _, err := New(Config{Name: "vm1", Controller: "c", State: t.TempDir(), Log: slog.New(slog.DiscardHandler), TestClock: &clock.Test{}}); !errors.Is(err, errNoLab) {
+	if _, err := New(Config{Name: "vm1", Controllers: []string{"c"}, Dev: true, State: t.TempDir(), Log: slog.New(slog.DiscardHandler), TestClock: &clock.Test{}}); !errors.Is(err, errNoLab) {
 		t.Errorf("an agent of this machine with a test clock: %v", err)
 	}
 }

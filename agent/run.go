@@ -11,10 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"syncline/agent/clock"
 	"syncline/agent/kernel"
 	"syncline/agent/lane"
 	"syncline/agent/packet"
+	"syncline/agent/spool"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -81,6 +84,13 @@ type run struct {
 	sharing   *sharing
 	finishing bool
 	finished  *synclinev1.Finished
+	// gap is what was recorded and is lost, and why.
+	gap string
+	// epoch is the newest that a controller has named, started the repetition whose lanes
+	// were started last: each is started once.
+	epoch   uint64
+	started uint32
+	lease   lease
 
 	// early are packets of a repetition that this host has not heard of yet, and
 	// overlooked is how many more of them there were than could be kept for its watches.
@@ -116,11 +126,18 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 		log:    rs.cfg.Log.With("run", plan.RunId),
 		jobs:   make(chan func(), 16),
 		done:   make(chan struct{}),
-		number: 1, sources: plan.Sources,
+		number: 1, sources: plan.Sources, epoch: plan.Epoch,
 		stream: &stream{
 			run: plan.RunId, agent: rs.cfg.Name, incarnation: rs.incarnation,
-			limit: rs.cfg.PendingBytes, wake: rs.notify, clock: rs.cfg.TestClock,
+			limit: rs.cfg.PendingBytes, clock: rs.cfg.TestClock,
 		},
+	}
+	if plan.LeaseNs > 0 {
+		r.lease.renew(rs.boot(), plan.LeaseNs)
+	}
+	r.stream.wake = func() {
+		rs.notify()
+		rs.pokeSpool(r.stream.urgentToSpool())
 	}
 	for _, h := range plan.Hosts {
 		address, err := netip.ParseAddr(h.Address)
@@ -163,6 +180,14 @@ func newRun(rs *runs, plan *synclinev1.Prepare, tappable bool) (*run, error) {
 			return nil, fmt.Errorf("the plan names ports %d to %d", p.Low, p.High)
 		}
 		r.flows.Ranges = append(r.flows.Ranges, kernel.PortRange{Low: uint16(p.Low), High: uint16(p.High)})
+	}
+	if rs.spool != nil {
+		var err error
+		if r.stream.spool, err = rs.spool.Begin(spool.Identity{
+			ID: spool.ID{Run: plan.RunId, Incarnation: rs.incarnation}, Agent: rs.cfg.Name, Epoch: plan.Epoch,
+		}); err != nil {
+			return nil, fmt.Errorf("agent %s takes no new run: %w", rs.cfg.Name, err)
+		}
 	}
 	r.changes = r.newChanges()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -226,8 +251,11 @@ func (r *run) mark(repetition uint32, kind synclinev1.MarkKind, detail string, f
 // arm opens the taps and listens to the kernel's tracepoints. The answer is sent when
 // every packet and every state from then on is seen.
 func (r *run) arm(m *synclinev1.Arm) {
+	if !r.leased() {
+		return
+	}
 	r.later(func() {
-		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.plan.Epoch, Before: r.usage()}
+		answer := &synclinev1.Armed{RunId: r.plan.RunId, Epoch: r.newestEpoch(), Before: r.usage()}
 		err := r.rearm(m)
 		if err == nil {
 			err = r.openTaps()
@@ -325,9 +353,44 @@ func (r *run) heard(events []*synclinev1.Event) {
 // maxEarly bounds the packets that wait for the start of their repetition.
 const maxEarly = 4096
 
+// newestEpoch is the newest that a controller has named.
+func (r *run) newestEpoch() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.epoch
+}
+
+// lead takes the epoch that a message carries, 0 if it carries none. It reports whether the
+// message is of a controller that may still lead the run.
+func (r *run) lead(epoch uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if epoch != 0 && epoch < r.epoch {
+		r.log.Warn("message of an older epoch refused", "epoch", epoch, "ours", r.epoch)
+		return false
+	}
+	r.epoch = max(r.epoch, epoch)
+	return true
+}
+
+// begin reports whether a repetition may be started: once, and in order.
+func (r *run) begin(repetition uint32) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if repetition <= r.started {
+		r.log.Error("start refused: its lanes were started already", "repetition", repetition, "last", r.started)
+		return false
+	}
+	r.started = repetition
+	return true
+}
+
 // start runs the lanes of one repetition, each on a thread of its own. What cannot be
 // started ends every lane with the reason.
 func (r *run) start(s *synclinev1.Start) {
+	if !r.leased() || !r.begin(s.Repetition) {
+		return
+	}
 	ctx, cancel := context.WithCancel(r.ctx)
 	rep := &repetition{number: s.Repetition, board: lane.NewBoard(s.LaneNames), cancel: cancel}
 	rep.sampler = &sampler{flows: r.flows, sources: r.watching(), emit: r.emit}
@@ -640,9 +703,16 @@ func (r *run) end(last *repetition, cause string) {
 		last.look.looking.Wait()
 	}
 	final := &synclinev1.Finished{
-		RunId: r.plan.RunId, Epoch: r.plan.Epoch, Incarnation: r.runs.incarnation, Error: cause,
+		RunId: r.plan.RunId, Epoch: r.newestEpoch(), Incarnation: r.runs.incarnation, Error: cause,
 	}
 	var err error
+	r.mu.Lock()
+	if lost := r.leaseCause(); r.lease.out && cause != lost {
+		// What its lanes lack is not what the run asked for.
+		final.Error = strings.TrimPrefix(cause+"; "+lost, "; ")
+	}
+	cause = final.Error
+	r.mu.Unlock()
 	if last != nil {
 		err = last.sampler.endQueues()
 	}
@@ -660,7 +730,22 @@ func (r *run) end(last *repetition, cause string) {
 	r.clocksKept()
 	final.LastEvent, final.LastChunk = r.stream.finish()
 	r.mu.Lock()
+	final.Gap = r.gap
 	r.finished = final
+	r.mu.Unlock()
+	r.repeatFinished()
+	r.runs.pokeSpool(false)
+}
+
+// lose notes that chunks which had been recorded cannot be read back.
+func (r *run) lose(cause error) {
+	r.log.Error("chunks of the spool cannot be read any more", "cause", cause)
+	r.mu.Lock()
+	r.gap = joined(r.gap, cause.Error())
+	if r.finished != nil {
+		r.finished = proto.CloneOf(r.finished)
+		r.finished.Gap = r.gap
+	}
 	r.mu.Unlock()
 	r.repeatFinished()
 }

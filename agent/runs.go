@@ -10,10 +10,12 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	"syncline/agent/clock"
 	"syncline/agent/environment"
 	"syncline/agent/setup"
+	"syncline/agent/spool"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -29,16 +31,32 @@ type runs struct {
 	mu          sync.Mutex
 	byID        map[string]*run
 	link        *link
+	line        *controlLine
 	incarnation uint64
 	connections uint64
 	wake        chan struct{}
 	closed      bool
+	// ended are the epochs of runs that were here, by id, and endedIDs their order.
+	ended    map[string]uint64
+	endedIDs []string
+	// boot is CLOCK_BOOTTIME; tests have another one.
+	boot func() int64
 	// leaving are runs that are forgotten as soon as they have ended.
 	leaving sync.WaitGroup
+
+	// spool is nil in tests that keep nothing. past is what earlier starts have left in it,
+	// gone what is to be dropped from it; both are guarded by mu.
+	spool *spool.Spool
+	// spoolFS is the file system of a test's spool; nil is that of the process.
+	spoolFS spool.FS
+	past    []*past
+	gone    []*spool.Stream
+	// toSpool and spoolNow have room for one token each; see keepSpooling.
+	toSpool, spoolNow chan struct{}
 }
 
 func newRuns(cfg Config, incarnation uint64) *runs {
-	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, wake: make(chan struct{})}
+	rs := &runs{cfg: cfg, incarnation: incarnation, byID: map[string]*run{}, ended: map[string]uint64{}, boot: bootNow, wake: make(chan struct{}), toSpool: make(chan struct{}, 1), spoolNow: make(chan struct{}, 1)}
 	rs.probes = &probes{runs: rs, byName: map[string]*probeSession{}}
 	return rs
 }
@@ -54,13 +72,13 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Start:
 		rs.do(m.Start.RunId, m.Start.Epoch, func(r *run) { r.start(m.Start) })
 	case *synclinev1.ControlResponse_Signal:
-		rs.do(m.Signal.RunId, 0, func(r *run) { r.signal(m.Signal) })
+		rs.do(m.Signal.RunId, m.Signal.Epoch, func(r *run) { r.signal(m.Signal) })
 	case *synclinev1.ControlResponse_LaneEnded:
-		rs.do(m.LaneEnded.RunId, 0, func(r *run) { r.laneEnded(m.LaneEnded) })
+		rs.do(m.LaneEnded.RunId, m.LaneEnded.Epoch, func(r *run) { r.laneEnded(m.LaneEnded) })
 	case *synclinev1.ControlResponse_Configure:
 		rs.do(m.Configure.RunId, m.Configure.Epoch, func(r *run) { r.configure(m.Configure) })
 	case *synclinev1.ControlResponse_Meeting:
-		rs.do(m.Meeting.RunId, 0, func(r *run) { r.meeting(m.Meeting) })
+		rs.do(m.Meeting.RunId, m.Meeting.Epoch, func(r *run) { r.meeting(m.Meeting) })
 	case *synclinev1.ControlResponse_ClockPing:
 		rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_ClockPong{ClockPong: &synclinev1.ClockPong{
 			Id: m.ClockPing.Id, TimeNs: clock.Now(),
@@ -78,9 +96,13 @@ func (rs *runs) handle(m *synclinev1.ControlResponse) error {
 	case *synclinev1.ControlResponse_Finish:
 		rs.do(m.Finish.RunId, m.Finish.Epoch, func(r *run) { r.finish("") })
 	case *synclinev1.ControlResponse_Release:
-		rs.forget(m.Release.RunId)
+		rs.released(m.Release)
+	case *synclinev1.ControlResponse_Lease:
+		rs.do(m.Lease.RunId, m.Lease.Epoch, func(r *run) { r.renew(m.Lease) })
 	case *synclinev1.ControlResponse_Cancel:
-		rs.do(m.Cancel.RunId, 0, func(r *run) { r.cancelled(m.Cancel) })
+		if !rs.cancelPast(m.Cancel) {
+			rs.do(m.Cancel.RunId, m.Cancel.Epoch, func(r *run) { r.cancelled(m.Cancel) })
+		}
 	default:
 		return fmt.Errorf("a message of kind %T is unknown to this agent, version %s", m, rs.cfg.Version)
 	}
@@ -111,8 +133,11 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 			return fmt.Errorf("agent %s is busy with run %s", rs.cfg.Name, id)
 		}
 	}
-	if rs.byID[p.RunId] != nil {
+	if rs.byID[p.RunId] != nil || len(rs.pastOf(p.RunId)) > 0 {
 		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
+	}
+	if epoch, was := rs.ended[p.RunId]; was {
+		return fmt.Errorf("agent %s has had run %s already, in epoch %d, and begins it once", rs.cfg.Name, p.RunId, epoch)
 	}
 	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
 		return err
@@ -126,6 +151,16 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	}
 	rs.byID[p.RunId] = r
 	return nil
+}
+
+// cancelPast answers for a run of an earlier start: it is over, with so much.
+func (rs *runs) cancelPast(c *synclinev1.Cancel) bool {
+	rs.mu.Lock()
+	all := rs.pastOf(c.RunId)
+	known := rs.byID[c.RunId] != nil
+	rs.mu.Unlock()
+	rs.tellPast(all)
+	return len(all) > 0 && !known
 }
 
 // clean takes back what an earlier run could not: a run must not measure a host that
@@ -145,6 +180,16 @@ func (rs *runs) clean() error {
 	return nil
 }
 
+// released forgets a run that is sealed, if whoever says so may still lead it.
+func (rs *runs) released(m *synclinev1.Release) {
+	rs.mu.Lock()
+	r := rs.byID[m.RunId]
+	rs.mu.Unlock()
+	if r == nil || r.lead(m.Epoch) {
+		rs.forget(m.RunId)
+	}
+}
+
 // do finds a run and acts on it. A message for a run that is unknown, or of an
 // older epoch, came from a controller that no longer leads; it is logged and left.
 func (rs *runs) do(id string, epoch uint64, act func(*run)) {
@@ -154,20 +199,23 @@ func (rs *runs) do(id string, epoch uint64, act func(*run)) {
 	switch {
 	case r == nil:
 		rs.cfg.Log.Warn("message for an unknown run", "run", id)
-	case epoch != 0 && epoch != r.plan.Epoch:
-		rs.cfg.Log.Warn("message of another epoch", "run", id, "epoch", epoch, "ours", r.plan.Epoch)
-	default:
+	case r.lead(epoch):
 		act(r)
 	}
 }
 
-// send hands a message to the controller, if there is one.
+// send hands a message to the controller, now or as soon as the connection is back. It is
+// dropped if there was none yet, or if the controller keeps no line and there is none now.
 func (rs *runs) send(m *synclinev1.ControlRequest) {
 	rs.mu.Lock()
-	l := rs.link
+	l, line := rs.link, rs.line
 	rs.mu.Unlock()
-	if l != nil {
-		l.send(outgoing(rs.cfg.TestClock, m))
+	m = outgoing(rs.cfg.TestClock, m)
+	switch {
+	case line != nil:
+		line.say(m)
+	case l != nil:
+		l.send(m)
 	}
 }
 
@@ -201,10 +249,12 @@ func (rs *runs) attach(l *link) {
 	rs.mu.Lock()
 	rs.link = l
 	all := rs.list()
+	past := rs.past
 	rs.mu.Unlock()
 	for _, r := range all {
 		r.repeatFinished()
 	}
+	rs.tellPast(past)
 }
 
 func (rs *runs) detach() {
@@ -212,6 +262,18 @@ func (rs *runs) detach() {
 	rs.link = nil
 	rs.mu.Unlock()
 	rs.probes.abandon()
+}
+
+// disconnected ends the runs that have no lease to go on with.
+func (rs *runs) disconnected() {
+	rs.mu.Lock()
+	all := rs.list()
+	rs.mu.Unlock()
+	for _, r := range all {
+		if r.plan.LeaseNs <= 0 {
+			r.finish("the connection to the controller was lost")
+		}
+	}
 }
 
 // abandon ends the work of every run, and keeps what they recorded.
@@ -244,6 +306,8 @@ func (rs *runs) close() {
 func (rs *runs) forget(id string) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	rs.forgetPast(id)
+	rs.pokeSpool(false)
 	r := rs.byID[id]
 	if r == nil {
 		return
@@ -254,7 +318,7 @@ func (rs *runs) forget(id string) {
 	r.finish("the controller is through with the run")
 	select {
 	case <-r.done:
-		delete(rs.byID, id)
+		rs.remove(r)
 		return
 	default:
 	}
@@ -263,8 +327,26 @@ func (rs *runs) forget(id string) {
 		<-r.done
 		rs.mu.Lock()
 		defer rs.mu.Unlock()
-		delete(rs.byID, id)
+		rs.remove(r)
 	})
+}
+
+// maxEnded bounds the runs of which the agent remembers that it had them.
+const maxEnded = 4096
+
+// remove forgets a run that has ended. The caller holds mu.
+func (rs *runs) remove(r *run) {
+	delete(rs.byID, r.plan.RunId)
+	rs.ended[r.plan.RunId] = r.newestEpoch()
+	rs.endedIDs = append(rs.endedIDs, r.plan.RunId)
+	if len(rs.endedIDs) > maxEnded {
+		delete(rs.ended, rs.endedIDs[0])
+		rs.endedIDs = rs.endedIDs[1:]
+	}
+	if r.stream.spool != nil {
+		rs.gone = append(rs.gone, r.stream.spool)
+		rs.pokeSpool(false)
+	}
 }
 
 // list returns the runs in the order of their ids. The caller holds mu.
@@ -283,6 +365,9 @@ func (rs *runs) ids() []string {
 	var ids []string
 	for _, r := range rs.list() {
 		ids = append(ids, r.plan.RunId)
+	}
+	for _, p := range rs.past {
+		ids = append(ids, p.stream.run)
 	}
 	return ids
 }
@@ -308,28 +393,75 @@ func (rs *runs) newConnection() uint64 {
 	return rs.connections
 }
 
+// unsent is a chunk that was not sent on a connection yet, those of earlier starts first.
 func (rs *runs) unsent(connection uint64) *synclinev1.Chunk {
 	rs.mu.Lock()
 	all := rs.list()
+	past := rs.past
 	rs.mu.Unlock()
+	for _, p := range past {
+		c, damaged := p.stream.unsent(connection)
+		if damaged != nil {
+			rs.damaged(p, damaged)
+		}
+		if c != nil {
+			return c
+		}
+	}
 	for _, r := range all {
-		if c := r.stream.unsent(connection); c != nil {
+		c, damaged := r.stream.unsent(connection)
+		if damaged != nil {
+			r.lose(damaged)
+		}
+		if c != nil {
 			return c
 		}
 	}
 	return nil
 }
 
+// damaged says that chunks of an earlier start cannot be read after all.
+func (rs *runs) damaged(p *past, cause error) {
+	rs.cfg.Log.Error("chunks of the spool cannot be read any more", "run", p.stream.run, "cause", cause)
+	rs.mu.Lock()
+	p.finished = proto.CloneOf(p.finished)
+	p.finished.Gap = joined(p.finished.Gap, cause.Error())
+	rs.mu.Unlock()
+	rs.tellPast([]*past{p})
+}
+
 // acknowledged drops a chunk that the controller has, or will never take.
 func (rs *runs) acknowledged(ack *synclinev1.UploadResponse) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	r := rs.byID[ack.RunId]
-	if r == nil || ack.Incarnation != rs.incarnation {
+	s := rs.streamOf(ack.RunId, ack.Incarnation)
+	if s == nil {
 		return
 	}
 	if ack.Rejected != "" {
 		rs.cfg.Log.Error("chunk rejected", "run", ack.RunId, "chunk", ack.Sequence, "cause", ack.Rejected)
 	}
-	r.stream.drop(ack.Sequence)
+	s.drop(ack.Sequence)
+	rs.pokeSpool(false)
+}
+
+// streamOf finds a stream; nil if there is none. The caller holds mu.
+func (rs *runs) streamOf(run string, incarnation uint64) *stream {
+	if r := rs.byID[run]; r != nil && incarnation == rs.incarnation {
+		return r.stream
+	}
+	for _, p := range rs.pastOf(run) {
+		if p.stream.incarnation == incarnation {
+			return p.stream
+		}
+	}
+	return nil
+}
+
+// joined puts one more cause behind others.
+func joined(text, more string) string {
+	if text == "" {
+		return more
+	}
+	return text + "; " + more
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"syncline/agent/clock"
+	"syncline/agent/spool"
 	"syncline/proto/chunk"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -39,8 +40,10 @@ type stream struct {
 	limit       int
 	// clock is the test clock that the times of all events are moved to; nil: none.
 	clock *clock.Test
-	// wake tells the uploader that there is a new chunk.
+	// wake tells those who send and spool that there is a new chunk.
 	wake func()
+	// spool keeps chunks that wait; nil: memory alone does. It is fixed.
+	spool *spool.Stream
 
 	mu   sync.Mutex
 	open []*synclinev1.Event
@@ -48,8 +51,7 @@ type stream struct {
 	waiting time.Time
 	urgent  bool
 	lost    map[losing]*lostEvents
-	parcels []*parcel
-	bytes   int
+	parcels parcels
 
 	// Owned by whoever holds cutting.
 	cutting sync.Mutex
@@ -74,13 +76,6 @@ type lostEvents struct {
 	since, until int64
 }
 
-// parcel is a chunk that is not acknowledged, and the connection it was last sent
-// on.
-type parcel struct {
-	chunk *synclinev1.Chunk
-	sent  uint64
-}
-
 // add takes events that belong to one repetition. What does not fit is counted,
 // and the count becomes an event as soon as there is room.
 func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
@@ -88,7 +83,7 @@ func (s *stream) add(repetition uint32, events ...*synclinev1.Event) {
 	defer s.mu.Unlock()
 	for _, e := range events {
 		e.Repetition = repetition
-		if (len(s.open) >= openLimit || s.bytes >= s.limit) && !rare(e) {
+		if (len(s.open) >= openLimit || s.parcels.bytes >= s.limit) && !rare(e) {
 			s.lose(e)
 			continue
 		}
@@ -189,7 +184,7 @@ func (s *stream) take(final bool) (events []*synclinev1.Event, since time.Time) 
 		since = time.Time{}
 	}
 	s.open, s.urgent = nil, false
-	if s.bytes >= s.limit && !final {
+	if s.parcels.bytes >= s.limit && !final {
 		return events, since
 	}
 	for _, key := range slices.SortedFunc(maps.Keys(s.lost), losing.compare) {
@@ -284,41 +279,7 @@ func (s *stream) ship() {
 		Data: data, Crc32C: crc32.Checksum(data, castagnoli),
 	}
 	s.mu.Lock()
-	s.parcels = append(s.parcels, &parcel{chunk: c})
-	s.bytes += len(data)
+	s.parcels.add(c)
 	s.mu.Unlock()
 	s.wake()
-}
-
-// unsent returns the oldest chunk that was not sent on a connection yet, and marks
-// it as sent on it; nil if there is none.
-func (s *stream) unsent(connection uint64) *synclinev1.Chunk {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.parcels {
-		if p.sent != connection {
-			p.sent = connection
-			return p.chunk
-		}
-	}
-	return nil
-}
-
-// drop forgets an acknowledged chunk.
-func (s *stream) drop(sequence uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i, p := range s.parcels {
-		if p.chunk.Sequence == sequence {
-			s.bytes -= len(p.chunk.Data)
-			s.parcels = append(s.parcels[:i], s.parcels[i+1:]...)
-			return
-		}
-	}
-}
-
-func (s *stream) empty() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.parcels) == 0
 }

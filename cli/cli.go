@@ -30,8 +30,13 @@ type Streams struct {
 // app is what every command shares.
 type app struct {
 	Streams
+	// controller is where controllers are: one address, or several with commas between.
 	controller string
-	noColor    bool
+	// who is how this process shows who it is.
+	who     whoOptions
+	noColor bool
+	// stale takes what a controller knows, however old that is.
+	stale bool
 }
 
 // Main runs the command that args name and returns its exit code. It writes only to
@@ -67,13 +72,15 @@ honest error bar on every time that crosses hosts.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{code: exitUsage, err: fmt.Errorf("%w\nTry: %s --help", err, c.CommandPath())}
 	})
-	root.PersistentFlags().StringVar(&a.controller, "controller", envOr("SYNCLINE_CONTROLLER", "127.0.0.1:7443"), "the controller, HOST:PORT or unix:PATH (SYNCLINE_CONTROLLER)")
+	root.PersistentFlags().BoolVar(&a.stale, "stale", false, "show what the asked controller knows, though it may be old; it needs no other controller")
+	root.PersistentFlags().StringVar(&a.controller, "controller", envOr("SYNCLINE_CONTROLLER", "127.0.0.1:7443"), "the controller, HOST:PORT or unix:PATH; of several, with commas between, the first that answers (SYNCLINE_CONTROLLER)")
+	a.who.flags(root)
 	root.PersistentFlags().BoolVar(&a.noColor, "no-color", os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb", "no colours (NO_COLOR)")
 	root.AddCommand(
 		a.demoCommand(), a.libraryCommand(), a.validateCommand(), a.schemaCommand(), a.runCommand(),
 		a.cancelCommand(), a.getCommand(), a.eventsCommand(), a.ladderCommand(), a.explainCommand(), a.clockCommand(),
 		a.describeCommand(), a.exportCommand(), a.openCommand(), a.reportCommand(), a.statsCommand(), a.diffCommand(), a.planCommand(), a.doctorCommand(),
-		a.controllerCommand(), a.agentCommand(), a.versionCommand(), languageTopic(),
+		a.archiveCommand(), a.deleteCommand(), a.controllerCommand(), a.clusterCommand(), a.agentCommand(), a.pkiCommand(), a.versionCommand(), languageTopic(),
 	)
 	return root
 }

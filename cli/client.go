@@ -12,7 +12,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/grpc/status"
 
 	synclinev1 "syncline/proto/syncline/v1"
@@ -27,6 +29,9 @@ type client struct {
 	runs      synclinev1.RunServiceClient
 	agents    synclinev1.AgentServiceClient
 	timelines synclinev1.TimelineServiceClient
+	cluster   synclinev1.ClusterServiceClient
+	// again is nil if there is nobody else to ask.
+	again *again
 	// stop ends who answers, if it is this process.
 	stop func()
 }
@@ -38,6 +43,7 @@ func newClient(conn *grpc.ClientConn) *client {
 	return &client{
 		conn: conn, runs: synclinev1.NewRunServiceClient(conn),
 		agents: synclinev1.NewAgentServiceClient(conn), timelines: synclinev1.NewTimelineServiceClient(conn),
+		cluster: synclinev1.NewClusterServiceClient(conn),
 	}
 }
 
@@ -48,26 +54,82 @@ func (c *client) close() {
 	}
 }
 
-// dial reaches the controller, or says why not. gRPC alone would connect at the
-// first call and wrap the reason in words of its own.
+// dial reaches a controller, or says why not. gRPC alone would connect at the first call
+// and wrap the reason in words of its own.
 func (a *app) dial(ctx context.Context) (*client, error) {
-	if err := checkTarget(a.controller); err != nil {
+	targets, err := controllers(a.controller)
+	if err != nil {
 		return nil, err
 	}
-	if err := reach(ctx, a.controller); err != nil {
-		if ctx.Err() != nil {
-			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted")}
+	var failures []string
+	for _, target := range targets {
+		creds, err := a.who.dialling(target, logger(a.Err))
+		if err != nil {
+			return nil, err
 		}
-		return nil, &exitError{code: exitUnreachable, err: fmt.Errorf(
-			"no controller at %s (%s).\nIs it running there? Start one with: syncline controller serve\nAnother address: --controller HOST:PORT or SYNCLINE_CONTROLLER", a.controller, plainCause(err))}
+		if err := reach(ctx, target, creds); err == nil {
+			return a.connect(firstOf(targets, target), creds)
+		} else if ctx.Err() != nil {
+			return nil, &exitError{code: exitInterrupted, err: errors.New("interrupted")}
+		} else {
+			failures = append(failures, failure(target, err))
+		}
 	}
-	conn, err := grpc.NewClient(a.controller,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+	return nil, &exitError{code: exitUnreachable, err: fmt.Errorf("%s\nAnother address: --controller HOST:PORT or SYNCLINE_CONTROLLER", strings.Join(failures, "\n"))}
+}
+
+// failure says why a controller could not be reached, and what to do.
+func failure(target string, err error) string {
+	var refused *handshakeError
+	if errors.As(err, &refused) {
+		return fmt.Sprintf("the controller at %s and this side do not come together: %v.", target, refused.err)
+	}
+	return fmt.Sprintf("no controller at %s (%s).\nIs it running there? Start one with: syncline controller serve", target, plainCause(err))
+}
+
+// firstOf is a list of addresses that begins with one of them. A Unix socket stands alone: it
+// has other credentials than the rest.
+func firstOf(targets []string, first string) []string {
+	list := []string{first}
+	for _, target := range targets {
+		if target != first && !isSocket(target) && !isSocket(first) {
+			list = append(list, target)
+		}
+	}
+	return list
+}
+
+func isSocket(target string) bool { return strings.HasPrefix(target, "unix:") }
+
+// connect makes the client of a command. It stays with one controller for as long as that
+// answers, and goes on with another of them if not.
+func (a *app) connect(targets []string, creds credentials.TransportCredentials) (*client, error) {
+	again := &again{several: len(targets) > 1, say: a.Err}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: redial, MinConnectTimeout: reachLimit}),
+		grpc.WithChainUnaryInterceptor(again.unary, a.asStale),
+		grpc.WithChainStreamInterceptor(a.asStaleStream),
+	}
+	target := targets[0]
+	if len(targets) > 1 {
+		known := manual.NewBuilderWithScheme("controllers")
+		var state resolver.State
+		for _, t := range targets {
+			state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: t, ServerName: "controller"}}})
+		}
+		known.InitialState(state)
+		options = append(options, grpc.WithResolvers(known))
+		target = "controllers:///any"
+	}
+	conn, err := grpc.NewClient(target, options...)
 	if err != nil {
-		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", a.controller, err)}
+		return nil, &exitError{code: exitUsage, err: fmt.Errorf("controller address %q: %w", strings.Join(targets, ","), err)}
 	}
-	return newClient(conn), nil
+	c := newClient(conn)
+	c.again = again
+	return c, nil
 }
 
 // ask dials the controller for one command.
@@ -78,6 +140,19 @@ func (a *app) ask(ctx context.Context, question func(*client) error) error {
 	}
 	defer cl.close()
 	return question(cl)
+}
+
+// controllers reads the addresses of controllers.
+func controllers(list string) ([]string, error) {
+	var targets []string
+	for _, target := range strings.Split(list, ",") {
+		target = strings.TrimSpace(target)
+		if err := checkTarget(target); err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
+	}
+	return targets, nil
 }
 
 // checkTarget refuses what is no address of a controller.
@@ -91,7 +166,14 @@ func checkTarget(target string) error {
 	return nil
 }
 
-func reach(ctx context.Context, target string) error {
+// handshakeError is of two sides that reached each other and did not agree.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// reach makes a connection as a client would, and closes it.
+func reach(ctx context.Context, target string, creds credentials.TransportCredentials) error {
 	ctx, cancel := context.WithTimeout(ctx, reachLimit)
 	defer cancel()
 	network, address := "tcp", target
@@ -99,9 +181,14 @@ func reach(ctx context.Context, target string) error {
 		network, address = "unix", strings.TrimPrefix(path, "//")
 	}
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, network, address)
+	raw, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return err
+	}
+	conn, _, err := creds.ClientHandshake(ctx, target, raw)
+	if err != nil {
+		// The handshake has closed it.
+		return &handshakeError{err}
 	}
 	return conn.Close()
 }
@@ -134,7 +221,17 @@ func answered(err error) error {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		code = exitInconclusive
 	}
-	return &exitError{code: code, err: errors.New(st.Message())}
+	return &exitError{code: code, err: errors.New(unwrapped(st.Message()))}
+}
+
+// unwrapped is what is left of gRPC's words about a connection that was lost or not made.
+func unwrapped(text string) string {
+	for _, wrapping := range []string{`connection error: desc = "`, "transport: ", "authentication handshake failed: ", "error reading server preface: "} {
+		if inner, ok := strings.CutPrefix(text, wrapping); ok {
+			text = strings.TrimSuffix(inner, `"`)
+		}
+	}
+	return text
 }
 
 // runRef reads RUN or RUN@REP, where RUN may be the path of a bundle. Repetition 0 is

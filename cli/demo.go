@@ -18,6 +18,7 @@ import (
 
 	"syncline/controller/experiment"
 	"syncline/deploy/netlab"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -93,6 +94,9 @@ type demoLab struct {
 	keep bool
 	// page is where the page of the run goes, if it is to be written.
 	page reportOptions
+	// controllerArgs and agentArgs are given to the controller, and to every agent, besides
+	// what they are told of their host.
+	controllerArgs, agentArgs []string
 }
 
 func (a *app) demo(ctx context.Context, file string, opts runOptions, look ladderOptions, want demoLab) (err error) {
@@ -175,8 +179,8 @@ type lab struct {
 	bindings map[string]string
 	// local is true if the hosts are addresses of one machine.
 	local bool
-	// agentArgs are given to every agent besides what it is told of its host.
-	agentArgs []string
+	// controllerArgs and agentArgs are as in demoLab.
+	controllerArgs, agentArgs []string
 	// hostArgs are given to the agent of one host, by the host's name in the lab.
 	hostArgs  map[string][]string
 	processes []member
@@ -193,7 +197,7 @@ const controllerHost = "controller"
 
 // makeLab makes a host for each role, and one for the controller.
 func (a *app) makeLab(exp *experiment.Experiment, want demoLab) (*lab, error) {
-	l := &lab{app: a, exp: exp, bindings: map[string]string{}}
+	l := &lab{app: a, exp: exp, bindings: map[string]string{}, controllerArgs: want.controllerArgs, agentArgs: want.agentArgs}
 	var cfg netlab.Config
 	for i, h := range exp.Hosts {
 		name := fmt.Sprintf("vm%d", i+1)
@@ -237,19 +241,20 @@ func (l *lab) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find this program's own file: %w", err)
 	}
-	host := l.Host(controllerHost)
-	address := netip.AddrPortFrom(host.Control, 7443).String()
-	if l.local {
-		// The port may be taken on a machine that the lab shares; the socket is not.
-		address = netip.AddrPortFrom(host.Address, 0).String()
-	}
-	err = l.launch(host, exec.Command(self, "controller", "serve", "--listen", address,
-		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")))
-	if err != nil {
+	if err := l.issue(); err != nil {
 		return err
 	}
+	host := l.Host(controllerHost)
+	address := netip.AddrPortFrom(host.Control, 7443).String()
+	listen := address
 	if l.local {
-		address = l.socket()
+		// A port could be taken on a machine that the lab shares, and anybody could dial it.
+		address, listen = l.socket(), ""
+	}
+	args := append([]string{"controller", "serve", "--listen", listen,
+		"--socket", filepath.Join(l.Dir(), "controller.sock"), "--data", filepath.Join(l.Dir(), "data")}, append(l.whoArgs(controllerHost), l.controllerArgs...)...)
+	if err := l.launch(host, exec.Command(self, args...)); err != nil {
+		return err
 	}
 	for _, h := range l.exp.Hosts {
 		host := l.Host(l.bindings[h.Name])
@@ -260,7 +265,7 @@ func (l *lab) start(ctx context.Context) error {
 		for k, v := range h.Pick {
 			args = append(args, "--label", k+"="+v)
 		}
-		args = append(append(args, l.agentArgs...), l.hostArgs[host.Name]...)
+		args = slices.Concat(args, l.whoArgs(host.Name), l.agentArgs, l.hostArgs[host.Name])
 		if err := l.launch(host, exec.Command(self, args...)); err != nil {
 			return err
 		}
@@ -276,6 +281,7 @@ func (l *lab) launch(h *netlab.Host, cmd *exec.Cmd) error {
 	}
 	defer f.Close()
 	cmd.Stderr = f
+	cmd.Env = labEnvironment()
 	p, err := h.Start(cmd)
 	if err != nil {
 		return err
@@ -293,7 +299,7 @@ func (l *lab) awaitSocket(ctx context.Context) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if reach(ctx, l.socket()) == nil {
+		if reach(ctx, l.socket(), identity.Socket()) == nil {
 			return nil
 		}
 		select {

@@ -64,7 +64,7 @@ prepared. Where the hosts differ is told first.`,
 // describeRun writes a run: what it is, who took part, how the hosts differ, and what
 // they were like.
 func describeRun(s *sheet, r *synclinev1.Run) {
-	s.line("run %s  %s  %s", r.Id, r.Experiment, enumWord(r.State.String(), "RUN_STATE_"))
+	s.line("run %s  %s  %s", r.Id, r.Experiment, runWord(r))
 	const at = 14
 	if r.Reason != "" {
 		s.item("  reason", at, r.Reason)
@@ -76,6 +76,13 @@ func describeRun(s *sheet, r *synclinev1.Run) {
 		s.item("  ended", at, fmt.Sprintf("%s, after %v", moment(r.EndedNs), took))
 	}
 	s.item("  stored", at, fmt.Sprintf("%d events in %d chunks, %d bytes", r.Events, r.Chunks, r.Bytes))
+	if x := r.Archive; x != nil {
+		s.item("  archived", at, fmt.Sprintf("%s in %s, by the manifest %s", moment(x.ArchivedNs), x.Url, x.Manifest))
+		s.item("", at, "SHA-256 of the manifest "+hex.EncodeToString(x.Sha256))
+	}
+	if x := r.Removal; x != nil {
+		s.item("  removed", at, fmt.Sprintf("%s: %s", moment(x.RemovedNs), x.Reason))
+	}
 	if p := r.Probing; p != nil {
 		s.item("  probes", at, probingText(p))
 	}

@@ -75,7 +75,7 @@ func writeItems[M proto.Message](a *app, output string, whole proto.Message, ite
 
 func (a *app) agentTable(agents []*synclinev1.Agent) error {
 	if len(agents) == 0 {
-		fmt.Fprintf(a.Err, "no agents yet; on each machine: syncline agent serve --controller HOST:PORT --name NAME --label role=client\n")
+		fmt.Fprintf(a.Err, "no agents yet; on each machine: syncline agent serve --controller HOST:PORT --tls-cert FILE --label role=client\n")
 		return nil
 	}
 	t := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
@@ -147,6 +147,18 @@ func (a *app) getRunsCommand() *cobra.Command {
 	return c
 }
 
+// runWord is the state of a run, and where its events went if they did.
+func runWord(r *synclinev1.Run) string {
+	word := enumWord(r.State.String(), "RUN_STATE_")
+	switch {
+	case r.Removal != nil:
+		return word + ", removed"
+	case r.Archive != nil:
+		return word + ", archived"
+	}
+	return word
+}
+
 func (a *app) runTable(runs []*synclinev1.Run) error {
 	if len(runs) == 0 {
 		fmt.Fprintln(a.Err, "no runs yet; try: syncline run basic-open-close")
@@ -155,7 +167,7 @@ func (a *app) runTable(runs []*synclinev1.Run) error {
 	t := tabwriter.NewWriter(a.Out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "RUN\tEXPERIMENT\tSTATE\tREPETITIONS\tEVENTS\tBYTES\tSTARTED\tREASON")
 	for _, r := range runs {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", r.Id, r.Experiment, enumWord(r.State.String(), "RUN_STATE_"),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s\n", r.Id, r.Experiment, runWord(r),
 			r.RepetitionsDone, r.Repetitions, r.Events, r.Bytes, age(r.CreatedNs, time.Now()), r.Reason)
 	}
 	return t.Flush()

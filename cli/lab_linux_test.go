@@ -27,7 +27,7 @@ type testLab struct {
 // agentArgs besides.
 func newTestLab(t testing.TB, exp *experiment.Experiment, agentArgs ...string) *testLab {
 	t.Helper()
-	return makeTestLab(t, exp, demoLab{}, agentArgs...)
+	return makeTestLab(t, exp, demoLab{agentArgs: agentArgs})
 }
 
 // newLyingLab is newTestLab with clocks, HOST:CLOCK, that lie.
@@ -36,7 +36,15 @@ func newLyingLab(t testing.TB, exp *experiment.Experiment, clocks ...string) *te
 	return makeTestLab(t, exp, demoLab{wire: wireOptions{clocks: clocks}})
 }
 
-func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab, agentArgs ...string) *testLab {
+func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab) *testLab {
+	t.Helper()
+	l := planTestLab(t, exp, want)
+	l.up()
+	return l
+}
+
+// planTestLab makes the hosts of a lab and starts nothing on them.
+func planTestLab(t testing.TB, exp *experiment.Experiment, want demoLab) *testLab {
 	t.Helper()
 	a := &app{Streams: Streams{Out: new(bytes.Buffer), Err: new(bytes.Buffer)}}
 	l, err := a.makeLab(exp, want)
@@ -47,7 +55,6 @@ func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab, agentAr
 		t.Cleanup(func() { l.Close() })
 		t.Skip("needs network namespaces: run the tests as root")
 	}
-	l.agentArgs = agentArgs
 	tl := &testLab{lab: l, t: t, operator: &app{Streams: a.Streams, controller: l.socket()}}
 	t.Cleanup(func() {
 		for _, m := range l.processes {
@@ -62,11 +69,16 @@ func makeTestLab(t testing.TB, exp *experiment.Experiment, want demoLab, agentAr
 			t.Error(err)
 		}
 	})
-	if err := l.start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	tl.dial()
 	return tl
+}
+
+// up starts the processes of a lab.
+func (l *testLab) up() {
+	l.t.Helper()
+	if err := l.start(l.t.Context()); err != nil {
+		l.t.Fatal(err)
+	}
+	l.dial()
 }
 
 // in is the same lab for a subtest, which fails where the lab is used.
@@ -155,23 +167,28 @@ func await(t testing.TB, what string, holds func() bool) {
 	}
 }
 
+// replace starts the i-th process anew, in the place of one that has ended.
+func (l *testLab) replace(i int) {
+	l.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old := l.processes[i]
+	if err := l.launch(l.Host(old.name), exec.Command(self, old.args...)); err != nil {
+		l.t.Fatal(err)
+	}
+	last := len(l.processes) - 1
+	l.processes[i], l.processes = l.processes[last], l.processes[:last]
+}
+
 // replaceController starts another controller where one was, on the same data.
 func (l *testLab) replaceController() {
 	l.t.Helper()
 	if err := os.Remove(filepath.Join(l.Dir(), "controller.sock")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		l.t.Fatal(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	host := l.Host(controllerHost)
-	old := l.processes[0]
-	if err := l.launch(host, exec.Command(self, old.args...)); err != nil {
-		l.t.Fatal(err)
-	}
-	last := len(l.processes) - 1
-	l.processes[0], l.processes = l.processes[last], l.processes[:last]
+	l.replace(0)
 	if err := l.awaitSocket(context.Background()); err != nil {
 		l.t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -187,15 +186,7 @@ func (l *testLab) killAgent(i int) {
 		l.t.Fatal(err)
 	}
 	<-old.Done()
-	self, err := os.Executable()
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	if err := l.launch(l.Host(old.name), exec.Command(self, old.args...)); err != nil {
-		l.t.Fatal(err)
-	}
-	last := len(l.processes) - 1
-	l.processes[i], l.processes = l.processes[last], l.processes[:last]
+	l.replace(i)
 	// The journal is read and undone before the agent dials.
 	await(l.t, "the agent is back", func() bool { return strings.Contains(l.lastWords(old.name), `"connected"`) })
 }

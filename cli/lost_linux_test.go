@@ -27,7 +27,8 @@ func (l *testLab) startLong(source []byte) string {
 // An agent that is killed fails the run with its name; what the other one recorded
 // is kept, and no verdict is a pass.
 func TestKilledAgent(t *testing.T) {
-	l := newTestLab(t, mustParse(t, library(t, demoExperiment)))
+	// It is waited for as long as a lease, since it might come back.
+	l := makeTestLab(t, mustParse(t, library(t, demoExperiment)), demoLab{controllerArgs: []string{"--lease", "1s"}})
 	id := l.startLong(library(t, demoExperiment))
 	if err := l.processes[2].Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)

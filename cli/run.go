@@ -217,25 +217,31 @@ func (a *app) execute(ctx context.Context, cl *client, file string, source []byt
 
 // follow watches a run to its final state and says how far it is.
 func (a *app) follow(ctx context.Context, cl *client, id string) (*synclinev1.Run, error) {
-	stream, err := cl.runs.WatchRun(ctx, &synclinev1.WatchRunRequest{Id: id})
-	if err != nil {
-		return nil, answered(err)
-	}
 	live, _ := terminal(a.Err)
 	p := &progress{w: a.Err, live: live}
 	defer p.end()
 	var last *synclinev1.Run
-	for {
-		m, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return last, nil
-		}
+	err := cl.again.do(ctx, func() (heard bool, err error) {
+		stream, err := cl.runs.WatchRun(ctx, &synclinev1.WatchRunRequest{Id: id})
 		if err != nil {
-			return last, lostTrack(id, last, err)
+			return false, err
 		}
-		last = m.Run
-		p.show(last)
+		for {
+			m, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return true, nil
+			}
+			if err != nil {
+				return heard, err
+			}
+			heard, last = true, m.Run
+			p.show(last)
+		}
+	})
+	if err != nil {
+		return last, lostTrack(id, last, err)
 	}
+	return last, nil
 }
 
 // lostTrack says where a run was when its controller was heard of last.

@@ -12,12 +12,15 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"syncline/agent"
 	"syncline/agent/clock"
+	"syncline/agent/spool"
 	"syncline/controller"
+	"syncline/proto/identity"
 )
 
 func (a *app) controllerCommand() *cobra.Command {
@@ -31,30 +34,72 @@ func (a *app) controllerCommand() *cobra.Command {
 
 func (a *app) controllerServeCommand() *cobra.Command {
 	var listen, dir, socket string
+	var keep keepOptions
+	var metrics, advertise string
+	var lease time.Duration
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve agents and operators until interrupted",
-		Example: `  syncline controller serve
-  syncline controller serve --listen 10.0.0.10:7443 --data /var/lib/syncline`,
+		Long: `Serve agents and operators until interrupted. Everybody who comes over TCP shows a
+certificate of the cluster, and is let through to what its role may do; what is for a
+controller itself is --tls-cert (syncline pki). Files that are replaced are read
+again without a restart.
+
+Who may open the file of --socket is an operator, without a certificate: it belongs to
+the user that the controller runs as, and nobody else may open it.
+
+` + devHelp,
+		Example: `  syncline controller serve --listen 10.0.0.10:7443 --tls-cert /etc/syncline/tls.crt --data /var/lib/syncline
+  syncline controller serve --tls-cert /etc/syncline/tls.crt --quota 20GiB --archive file:///srv/archive
+  syncline controller serve --dev`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if lease < minLease || lease > maxLease {
+				return &exitError{code: exitUsage, err: fmt.Errorf("--lease %v: %v to %v will do", lease, minLease, maxLease)}
+			}
 			log := logger(a.Err)
-			listeners, err := a.listen(listen, socket)
+			cfg := controller.Config{Dir: dir, Version: Version, Log: log}
+			if err := keep.into(&cfg); err != nil {
+				return err
+			}
+			var err error
+			if cfg.Identity, err = a.who.own(identity.Controller, log); err != nil {
+				return err
+			}
+			cfg.Dev = cfg.Identity == nil
+			cfg.Advertise, cfg.Lease = advertise, lease
+			listeners, err := listenOn(listen, socket, cfg.Dev)
 			if err != nil {
 				return err
 			}
-			ctl, err := controller.Open(controller.Config{Dir: dir, Version: Version, Log: log})
-			if err != nil {
-				for _, l := range listeners {
-					err = errors.Join(err, l.Close())
+			all := listeners
+			if advertise != "" {
+				if listen == "" {
+					return errors.Join(usage("--advertise is the address of the port that --listen opens: give --listen HOST:PORT"), closeAll(all))
 				}
+				cfg.Listener, listeners = listeners[0], listeners[1:]
+			}
+			ctl, err := controller.Open(cfg)
+			if err != nil {
+				err = errors.Join(err, closeAll(all))
 				if errors.Is(err, os.ErrPermission) {
 					err = fmt.Errorf("%w\nAnother directory: --data DIR", err)
 				}
 				return &exitError{code: exitRefused, err: err}
 			}
-			for _, l := range listeners {
+			for _, l := range all {
 				log.Info("serving", "address", l.Addr().String(), "data", dir)
+			}
+			sayWho(log, cfg.Identity)
+			if metrics != "" {
+				stop, err := a.serveStatus(metrics, ctl.StatusHandler(), log)
+				if err != nil {
+					for _, l := range listeners {
+						err = errors.Join(err, l.Close())
+					}
+					return errors.Join(err, ctl.Close())
+				}
+				defer stop()
 			}
 			if err := ctl.Serve(c.Context(), listeners...); err != nil {
 				return &exitError{code: exitRefused, err: err}
@@ -62,11 +107,32 @@ func (a *app) controllerServeCommand() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:7443", "address for agents and operators, HOST:PORT; none with --socket alone: \"\"")
 	c.Flags().StringVar(&socket, "socket", "", "also serve operators on this Unix socket")
 	c.Flags().StringVar(&dir, "data", defaultData(), "directory for all that the controller keeps")
+	c.Flags().DurationVar(&lease, "lease", 15*time.Second, "how long agents go on with a run while they do not hear of the controller, and a run waits for an agent that was lost; after twice that an agent has closed the run's sockets and taken back what the run changed on its host")
+	c.Flags().StringVar(&advertise, "advertise", "", "where the other controllers of the cluster reach this one, HOST:PORT; the directory was given to a cluster before (syncline cluster init, or join); without it this controller stands alone")
+	keep.flags(c)
+	c.Flags().StringVar(&metrics, "metrics", "", "also serve /metrics (Prometheus), /healthz and /readyz over plain HTTP on this address, as in 127.0.0.1:9464; it asks nobody who they are (default: off)")
 	return c
 }
+
+// closeAll closes listeners that nobody will serve on.
+func closeAll(listeners []net.Listener) (err error) {
+	for _, l := range listeners {
+		if closeErr := l.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	return err
+}
+
+// Bounds of a lease: shorter than a busy machine may stop for a moment, or so long that nobody
+// would wait for it.
+const (
+	minLease = time.Second
+	maxLease = 10 * time.Minute
+)
 
 // defaultData is the state directory of systemd's unit, else the user's own.
 func defaultData() string {
@@ -82,25 +148,41 @@ func defaultData() string {
 	return "syncline-data"
 }
 
-func (a *app) listen(address, socket string) ([]net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: fmt.Errorf("listen on %s: %s.\n%s", address, plainCause(err), listenHint(err))}
+// listenOn opens what a controller serves on. Plain text (dev) it opens on this machine alone.
+func listenOn(address, socket string, dev bool) (all []net.Listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range all {
+				err = errors.Join(err, l.Close())
+			}
+		}
+	}()
+	if address == "" && socket == "" {
+		return nil, usage("nothing to serve on: give --listen HOST:PORT or --socket PATH")
 	}
-	if !loopback(l.Addr()) {
-		fmt.Fprintf(a.Err, "syncline: warning: whoever reaches %s can open sockets on every agent: nothing here is encrypted or authenticated yet. Use a network you trust.\n", l.Addr())
+	if address != "" {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return nil, usage("listen on %s: %s.\n%s", address, plainCause(err), listenHint(err))
+		}
+		all = append(all, l)
+		if dev {
+			if err := identity.CheckDev(l.Addr()); err != nil {
+				return all, usage("--listen %s: %w", address, err)
+			}
+		}
 	}
-	if socket == "" {
-		return []net.Listener{l}, nil
+	if socket != "" {
+		u, err := net.Listen("unix", socket)
+		if err != nil {
+			return all, usage("listen on socket %s: %s", socket, plainCause(err))
+		}
+		all = append(all, u)
+		if err := os.Chmod(socket, 0o600); err != nil {
+			return all, fmt.Errorf("keep socket %s to its owner: %w", socket, err)
+		}
 	}
-	u, err := net.Listen("unix", socket)
-	if err != nil {
-		return nil, &exitError{code: exitUsage, err: errors.Join(fmt.Errorf("listen on socket %s: %s", socket, plainCause(err)), l.Close())}
-	}
-	if err := os.Chmod(socket, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("keep socket %s to its owner: %w", socket, err), u.Close(), l.Close())
-	}
-	return []net.Listener{l, u}, nil
+	return all, nil
 }
 
 func listenHint(err error) string {
@@ -115,15 +197,10 @@ func listenHint(err error) string {
 	return "Write --listen HOST:PORT, as in --listen 10.0.0.10:7443"
 }
 
-func loopback(a net.Addr) bool {
-	t, ok := a.(*net.TCPAddr)
-	return ok && t.IP.IsLoopback()
-}
-
 func (a *app) agentCommand() *cobra.Command {
 	c := &cobra.Command{Use: "agent", Short: "Run an agent", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return &exitError{code: exitUsage, err: errors.New("try: syncline agent serve --controller HOST:PORT --name NAME")}
+			return &exitError{code: exitUsage, err: errors.New("try: syncline agent serve --controller HOST:PORT --tls-cert FILE")}
 		}}
 	c.AddCommand(a.agentServeCommand())
 	return c
@@ -132,18 +209,27 @@ func (a *app) agentCommand() *cobra.Command {
 func (a *app) agentServeCommand() *cobra.Command {
 	var name, state, testClock string
 	var ring int
+	var spooled int64
 	var labels, addresses []string
 	c := &cobra.Command{
-		Use:     "serve",
-		Short:   "Take part in the lab as one of its hosts until interrupted",
-		Example: `  syncline agent serve --controller 10.0.0.10:7443 --name vm1 --label role=server`,
-		Args:    cobra.NoArgs,
+		Use:   "serve",
+		Short: "Take part in the lab as one of its hosts until interrupted",
+		Long: `Take part in the lab as one of its hosts until interrupted. The certificate says the
+host's name in the lab (syncline pki issue agent NAME). Files that are replaced are
+read again without a restart. Of several controllers it stays with the one that leads.
+
+` + devHelp,
+		Example: `  syncline agent serve --controller 10.0.0.10:7443 --tls-cert /etc/syncline/tls.crt --label role=server
+  syncline agent serve --controller ctl1:7443,ctl2:7443,ctl3:7443 --tls-cert /etc/syncline/tls.crt
+  syncline agent serve --dev --name vm1 --address 127.0.0.2`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			set, err := parseLabels(labels)
 			if err != nil {
 				return err
 			}
-			if err := checkTarget(a.controller); err != nil {
+			targets, err := controllers(a.controller)
+			if err != nil {
 				return err
 			}
 			for _, address := range addresses {
@@ -157,22 +243,50 @@ func (a *app) agentServeCommand() *cobra.Command {
 					return &exitError{code: exitUsage, err: fmt.Errorf("--test-clock: %w", err)}
 				}
 			}
-			if state == "" {
-				state = filepath.Join(defaultData(), "agent-"+name)
+			cfg := agent.Config{
+				RingBytes: ring, State: state, TestClock: test, Controllers: targets, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
 			}
-			return a.serveAgent(c.Context(), agent.Config{
-				RingBytes: ring, State: state, TestClock: test, Controller: a.controller, Name: name, Labels: set, Addresses: addresses, Version: Version, Log: logger(a.Err),
-			})
+			cfg.SpoolBytes = spooled
+			if err := a.identifyAgent(&cfg); err != nil {
+				return err
+			}
+			if cfg.State == "" {
+				cfg.State = filepath.Join(defaultData(), "agent-"+cfg.Name)
+			}
+			return a.serveAgent(c.Context(), cfg)
 		},
 	}
-	host, _ := os.Hostname()
-	c.Flags().StringVar(&name, "name", host, "name of this host in the lab")
-	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, above all what it has changed on this host and must take back (default: agent-NAME in the directory of the user's or the unit's state)")
+	c.Flags().StringVar(&name, "name", "", "name of this host in the lab (default: that of the certificate; with --dev the host's own)")
+	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, what it has changed on this host and must take back, and events that the controller does not have yet (default: agent-NAME in the directory of the user's or the unit's state)")
 	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
+	c.Flags().Int64Var(&spooled, "spool-bytes", spool.DefaultQuota, "how much of the disk events may take that the controller does not have yet; from 80 % on no run is begun, at 95 % the one at work is ended")
 	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100,wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
 	return c
+}
+
+// identifyAgent gives an agent its certificate and its name.
+func (a *app) identifyAgent(cfg *agent.Config) (err error) {
+	if cfg.Identity, err = a.who.own(identity.Agent, cfg.Log); err != nil {
+		return err
+	}
+	if cfg.Dev = cfg.Identity == nil; !cfg.Dev {
+		for _, target := range cfg.Controllers {
+			if strings.HasPrefix(target, "unix:") {
+				return usage("controller address %q: a Unix socket is for operators; agents come over TCP, or with --dev", target)
+			}
+		}
+		if cfg.Name == "" {
+			cfg.Name = cfg.Identity.Identity().Name
+		}
+	} else if cfg.Name == "" {
+		if cfg.Name, err = os.Hostname(); err != nil {
+			return usage("this host's name: %w; give the agent one with --name", err)
+		}
+	}
+	sayWho(cfg.Log, cfg.Identity)
+	return nil
 }
 
 func (a *app) serveAgent(ctx context.Context, cfg agent.Config) error {

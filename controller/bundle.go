@@ -42,10 +42,8 @@ func (s *runReader) ExportRun(q *synclinev1.ExportRunRequest, stream grpc.Server
 		return err
 	case errors.Is(err, export.ErrLimit):
 		return status.Error(codes.FailedPrecondition, err.Error())
-	case errors.Is(err, store.ErrDamaged):
-		return status.Error(codes.DataLoss, err.Error())
 	}
-	return status.Error(codes.Internal, err.Error())
+	return readStatus(err)
 }
 
 // bundleStream is a stream of pieces of a file as an io.Writer.

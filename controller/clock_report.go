@@ -52,7 +52,7 @@ func (s *timelineReader) GetClock(ctx context.Context, q *synclinev1.GetClockReq
 	}
 	b, err := s.records.cache.builder(ctx, run)
 	if err != nil {
-		return nil, unread(err)
+		return nil, readStatus(err)
 	}
 	of, err := b.WithReference(q.Reference)
 	if err != nil {

@@ -28,12 +28,12 @@ func (r *runner) bring(ctx context.Context, cause error) {
 	r.unmeasured(cause)
 	r.endParts(cause)
 	r.await(ctx, r.awaitLimit(cause), r.allFinished)
-	if err := r.change(ctx, r.collecting()); err != nil && ctx.Err() == nil {
+	if err := r.change(ctx, r.collecting(cause)); err != nil && ctx.Err() == nil {
 		r.log.Error("run not marked as collecting", "cause", err)
 	}
 	r.await(ctx, collectLimit, r.allStored)
 	if ctx.Err() != nil {
-		r.log.Warn("run left unfinished; the next start of the controller ends it")
+		r.log.Warn("run left unfinished; the next leader, or the next start of the controller, ends it")
 		return
 	}
 	for {
@@ -52,13 +52,40 @@ func (r *runner) bring(ctx context.Context, cause error) {
 		case <-time.After(time.Second):
 		}
 	}
-	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID}}})
+	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Release{Release: &synclinev1.Release{RunId: r.run.ID, Epoch: r.epoch}}})
 }
 
-// collecting is the change that says how far the run came. One that never ran its
-// lanes goes to its final state from where it is.
-func (r *runner) collecting() store.RunChange {
-	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants), Warnings: r.probeWarnings()}
+// cancelledPrefix begins the reason of a run that an operator ended, as long as it is not over.
+const cancelledPrefix = "cancelled: "
+
+// reasonOf is a cause as whoever takes the run over finds it; "" for a run that came to its own
+// end.
+func reasonOf(cause error) string {
+	var cancelled *cancelledError
+	switch {
+	case cause == nil:
+		return ""
+	case errors.As(cause, &cancelled):
+		return cancelledPrefix + clip(cancelled.reason)
+	}
+	return clip(cause.Error())
+}
+
+// left is the cause that an earlier leader had to end a run; nil if it had none.
+func left(run store.Run) error {
+	if reason, ok := strings.CutPrefix(run.Reason, cancelledPrefix); ok {
+		return &cancelledError{reason}
+	}
+	if run.Reason != "" {
+		return errors.New(run.Reason)
+	}
+	return nil
+}
+
+// collecting is the change that says how far the run came, and why no further. One that
+// never ran its lanes goes to its final state from where it is.
+func (r *runner) collecting(cause error) store.RunChange {
+	change := store.RunChange{RepetitionsDone: r.done, Variants: slices.Clone(r.variants), Warnings: r.probeWarnings(), Reason: reasonOf(cause)}
 	if r.measurement != nil {
 		change.Overhead = overheadToStore(r.measurement.overhead)
 	}
@@ -70,11 +97,11 @@ func (r *runner) collecting() store.RunChange {
 
 // endParts asks every agent to end its part.
 func (r *runner) endParts(cause error) {
-	if cause == nil {
-		r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Finish{Finish: &synclinev1.Finish{RunId: r.run.ID, Epoch: r.run.Epoch}}})
-		return
+	r.ending = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Finish{Finish: &synclinev1.Finish{RunId: r.run.ID, Epoch: r.epoch}}}
+	if cause != nil {
+		r.ending = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Epoch: r.epoch, Reason: cause.Error()}}}
 	}
-	r.sendConnected(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: cause.Error()}}})
+	r.sendConnected(r.ending)
 }
 
 func (r *runner) sendConnected(m *synclinev1.ControlResponse) {
@@ -91,6 +118,8 @@ func (r *runner) awaitLimit(cause error) time.Duration {
 		return 0
 	case r.configured:
 		return lostLimit + undoLimit
+	case r.taken:
+		return returnLimit
 	}
 	return lostLimit
 }
@@ -118,7 +147,7 @@ func (r *runner) await(ctx context.Context, limit time.Duration, done func() boo
 func (r *runner) note(n news) {
 	switch {
 	case n.back && r.finished[n.agent] == nil:
-		r.controller.sessions.send(n.agent, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Reason: "the run is over"}}})
+		r.controller.sessions.send(n.agent, r.ending)
 	case n.message.GetFinished().GetRunId() == r.run.ID:
 		r.finished[n.agent] = n.message.GetFinished()
 	}
@@ -166,12 +195,15 @@ func (r *runner) missing(cause error) []string {
 	for _, agent := range r.agents {
 		f := r.finished[agent]
 		s := streamOf(streams, agent, f.GetIncarnation())
+		if f.GetGap() != "" {
+			missing = append(missing, fmt.Sprintf("%s (%d events in %d chunks of it are stored)", clip(f.Gap), s.Events, s.Chunks))
+		}
 		switch {
 		case f == nil && r.run.State == store.Planned:
 		case f == nil:
 			missing = append(missing, fmt.Sprintf("agent %s never said how much it recorded", agent))
 		case s.Contiguous < f.LastChunk || s.LastEvent < f.LastEvent:
-			missing = append(missing, fmt.Sprintf("agent %s recorded %d events in %d chunks, %d in %d arrived", agent, f.LastEvent, f.LastChunk, s.LastEvent, s.Contiguous))
+			missing = append(missing, fmt.Sprintf("agent %s recorded %d events in %d chunks, %d in %d arrived", agent, f.LastEvent, f.LastChunk, s.Events, s.Chunks))
 		case f.Error != "" && cause == nil:
 			missing = append(missing, fmt.Sprintf("agent %s: %s", agent, f.Error))
 		}

@@ -118,6 +118,12 @@ func runToProto(r store.Run) *synclinev1.Run {
 		Seal: r.Seal, Incomplete: r.Incomplete, Overhead: overheadFromStore(r.Overhead),
 		Probing: probingToProto(r.Probing), Warnings: r.Warnings,
 	}
+	if a := r.Archive; a.URL != "" {
+		m.Archive = &synclinev1.Archive{Url: a.URL, Manifest: a.Manifest, Sha256: a.SHA256, ArchivedNs: a.AtNs}
+	}
+	if r.Removed.AtNs != 0 {
+		m.Removal = &synclinev1.Removal{RemovedNs: r.Removed.AtNs, Reason: r.Removed.Reason}
+	}
 	for _, h := range r.Hosts {
 		m.Hosts = append(m.Hosts, runHostToProto(h))
 	}

@@ -9,8 +9,10 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
-// recordToProto is all that is kept of a run but its experiment and its events.
+// recordToProto is all that is kept of a run but its experiment and its events. Where
+// those are is nothing of the run's: a bundle has them, wherever it was made from.
 func recordToProto(r store.Run) *synclinev1.RunRecord {
+	r.Archive, r.Removed = store.Archive{}, store.Removal{}
 	return &synclinev1.RunRecord{
 		Run: withEnvironments(r), FileName: r.FileName, Bindings: r.Bindings, Set: r.Set, Cases: r.Cases, RepetitionsAsked: uint32(r.Runs),
 	}

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testController is a real controller on loopback, asked and dialled through gRPC.
 type testController struct {
-	t *testing.T
+	t testing.TB
 	// dir holds all that the controller keeps, log all that it says.
 	dir       string
 	log       *testLog
@@ -56,10 +56,16 @@ func (l *testLog) String() string {
 	return l.said.String()
 }
 
-func newTestController(t *testing.T) *testController {
+func newTestController(t testing.TB) *testController {
+	t.Helper()
+	return newLeasingController(t, 0)
+}
+
+// newLeasingController is newTestController with leases of another length.
+func newLeasingController(t testing.TB, lease time.Duration) *testController {
 	t.Helper()
 	dir, log := t.TempDir(), &testLog{}
-	c, err := Open(Config{Dir: dir, Version: "test", Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	c, err := Open(Config{Dir: dir, Version: "test", Dev: true, Lease: lease, Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +100,8 @@ type fakeAgent struct {
 	capabilities []*synclinev1.Capability
 	environment  *synclinev1.Environment
 	leave        context.CancelFunc
+	// welcome is what it was welcomed with last.
+	welcome *synclinev1.Welcome
 	// saying guards the sending side of stream.
 	saying sync.Mutex
 	stream grpc.BidiStreamingClient[synclinev1.ControlRequest, synclinev1.ControlResponse]
@@ -211,7 +219,8 @@ func (f *fakeAgent) dial() error {
 	}
 	f.stream = stream
 	f.say(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Hello{Hello: f.hello}})
-	_, err = stream.Recv()
+	first, err := stream.Recv()
+	f.welcome = first.GetWelcome()
 	return err
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"syncline/controller/store"
 	"syncline/proto/chunk"
+	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -45,6 +46,9 @@ type linkService struct {
 // Control serves one agent until its stream ends.
 func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse]) error {
 	c := s.controller
+	if err := c.leads(); err != nil {
+		return err
+	}
 	first, err := stream.Recv()
 	if err != nil {
 		return err
@@ -53,61 +57,123 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	if err := checkHello(hello); err != nil {
 		return err
 	}
+	if err := checkName(stream.Context(), hello.Name); err != nil {
+		return err
+	}
 	session := &session{
 		name: hello.Name, remote: remoteOf(stream.Context()), hello: hello,
 		out: make(chan *synclinev1.ControlResponse, 256), gone: make(chan struct{}),
 		patience: answerLimit,
 	}
 	if err := c.sessions.mayAdd(session); err != nil {
-		return status.Error(codes.AlreadyExists, err.Error())
+		return c.refused(err)
 	}
 	if err := c.store.PutAgent(stream.Context(), agentFromHello(hello, time.Now())); err != nil {
-		return storeStatus(err)
+		return c.storeStatus(err)
 	}
-	// The welcome is the first message out, before anything else can find the session.
-	session.out <- &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: c.welcome(hello)}}
-	if err := c.sessions.add(session); err != nil {
-		return status.Error(codes.AlreadyExists, err.Error())
+	resumed, replaced, err := c.sessions.add(session)
+	if err != nil {
+		return c.refused(err)
 	}
-	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel)
-	c.tell(news{agent: hello.Name, back: true})
-	err = s.serve(stream, session)
+	if replaced != nil {
+		c.cfg.Log.Warn("agent does not go on where it was", "agent", hello.Name)
+		c.tellRuns(news{agent: hello.Name, gone: true})
+	}
+	welcome := c.welcome(hello)
+	if l := session.line; l != nil {
+		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
+	}
+	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
+	if !resumed {
+		c.tell(news{agent: hello.Name, back: true})
+	}
+	err = stream.Send(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Welcome{Welcome: welcome}})
+	if err == nil {
+		c.renew(hello.Name)
+		err = s.serve(stream, session)
+	}
 	if c.sessions.remove(session) {
-		c.cfg.Log.Info("agent gone", "agent", hello.Name, "cause", status.Convert(err).Message())
-		c.tell(news{agent: hello.Name, gone: true})
+		c.gone(session, err)
 	}
 	return err
+}
+
+// gone tells that an agent is no longer connected: at once to whoever needs it connected, and
+// to its runs when it has been away for a lease.
+func (c *Controller) gone(session *session, cause error) {
+	agent := session.name
+	c.cfg.Log.Info("agent gone", "agent", agent, "cause", status.Convert(cause).Message())
+	c.tellListeners(news{agent: agent, gone: true})
+	if session.line == nil {
+		c.tellRuns(news{agent: agent, gone: true})
+		return
+	}
+	over := func() {
+		c.cfg.Log.Warn("agent lost", "agent", agent, "away_for", c.cfg.Lease.String())
+		c.tellRuns(news{agent: agent, gone: true})
+	}
+	if c.sessions.leave(session.line, agent, c.cfg.Lease, over) {
+		c.cfg.Log.Warn("agent lost: it has not taken what it was told", "agent", agent)
+		c.tellRuns(news{agent: agent, gone: true})
+	}
 }
 
 // serve carries messages both ways until the stream or the session ends.
 func (s *linkService) serve(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	ended := make(chan error, 2)
 	// Both return when this handler has: gRPC ends the stream's context then.
-	go func() { ended <- s.receive(stream, session.name) }()
+	go func() { ended <- s.receive(stream, session) }()
 	go func() { ended <- transmit(stream, session) }()
 	select {
 	case err := <-ended:
 		return err
 	case <-session.gone:
+		if err := s.controller.leads(); err != nil {
+			return err
+		}
 		return status.Error(codes.Unavailable, "the controller has ended this stream")
 	}
 }
 
-// transmit is the only writer of the stream.
+// transmit is the only writer of the stream, once the welcome is sent.
 func transmit(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	for {
-		select {
-		case <-session.gone:
-			return nil
-		case m := <-session.out:
-			if err := stream.Send(m); err != nil {
-				return err
+		m, more := session.next()
+		if m == nil {
+			select {
+			case <-session.gone:
+				return nil
+			case m = <-session.out:
+			case <-more:
+				continue
 			}
+		}
+		if err := stream.Send(m); err != nil {
+			return err
 		}
 	}
 }
 
-func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], agent string) error {
+// next is the next message of the session's line; nil if there is none yet, and then more is
+// closed when there is. A lease does not wait behind what the line has.
+func (s *session) next() (m *synclinev1.ControlResponse, more <-chan struct{}) {
+	select {
+	case m := <-s.out:
+		return m, nil
+	default:
+	}
+	if s.line == nil {
+		return nil, nil
+	}
+	m, ok, more := s.line.out.After(s.sent)
+	if !ok {
+		return nil, more
+	}
+	s.sent = m.Number
+	return m, nil
+}
+
+func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.ControlRequest, synclinev1.ControlResponse], session *session) error {
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -116,9 +182,32 @@ func (s *linkService) receive(stream grpc.BidiStreamingServer[synclinev1.Control
 		if err != nil {
 			return err
 		}
-		s.controller.sessions.saw(agent, time.Now())
-		s.controller.tell(news{agent: agent, message: m})
+		s.controller.sessions.saw(session.name, time.Now())
+		if err := s.heard(m, session); err != nil {
+			return status.Errorf(codes.Aborted, "agent %s: %v", session.name, err)
+		}
 	}
+}
+
+// heard acts on one message of an agent, once.
+func (s *linkService) heard(m *synclinev1.ControlRequest, session *session) error {
+	act := func() { s.controller.tell(news{agent: session.name, message: m}) }
+	l := session.line
+	if l == nil {
+		act()
+		return nil
+	}
+	if r := m.GetReceipt(); r != nil {
+		return l.out.Received(r.Received)
+	}
+	if b := m.GetHeartbeat(); b != nil {
+		return l.out.Received(b.Received)
+	}
+	receipt, err := l.take(m.Number, act)
+	if receipt > 0 {
+		s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: receipt}}})
+	}
+	return err
 }
 
 // welcome tells an agent which of its runs nobody waits for any more.
@@ -171,6 +260,19 @@ func checkHello(h *synclinev1.Hello) error {
 	return nil
 }
 
+// checkName holds the name that an agent gives itself against that of its certificate,
+// which is what it is: nothing is done in another one's name.
+func checkName(ctx context.Context, name string) error {
+	caller, err := identity.CallerOf(ctx)
+	switch {
+	case err != nil:
+		return status.Error(codes.Unauthenticated, err.Error())
+	case !caller.Dev && name != caller.Name:
+		return status.Errorf(codes.PermissionDenied, "the agent calls itself %q, and its certificate is of %v: leave out --name, or give it the certificate of that name", name, caller)
+	}
+	return nil
+}
+
 func remoteOf(ctx context.Context) string {
 	if p, ok := peer.FromContext(ctx); ok {
 		return p.Addr.String()
@@ -181,6 +283,9 @@ func remoteOf(ctx context.Context) string {
 // Upload commits chunks and acknowledges them in the order in which they came.
 // Several are on their way through raft at once.
 func (s *linkService) Upload(stream grpc.BidiStreamingServer[synclinev1.UploadRequest, synclinev1.UploadResponse]) error {
+	if err := s.controller.leads(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	// inFlight holds one future a chunk, in order. The receiver closes it.
@@ -214,6 +319,9 @@ func (s *linkService) take(ctx context.Context, stream grpc.BidiStreamingServer[
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if err == nil {
+			err = checkName(ctx, m.GetChunk().GetAgent())
+		}
 		if err != nil {
 			return err
 		}
@@ -234,7 +342,11 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	ack := &synclinev1.UploadResponse{RunId: c.GetRunId(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence()}
 	err := s.controller.checkChunk(c)
 	if err == nil {
-		_, err = s.controller.store.AppendChunk(ctx, chunkFromProto(c))
+		var known bool
+		native := chunkFromProto(c)
+		if known, err = s.controller.store.AppendChunk(ctx, native); err == nil && !known {
+			s.controller.metrics.committed(&native)
+		}
 	}
 	switch {
 	case errors.Is(err, store.ErrDamaged):
@@ -242,7 +354,7 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	case errors.Is(err, store.ErrUnknownRun), errors.Is(err, store.ErrSealed), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTooMany):
 		ack.Rejected = err.Error()
 	case err != nil:
-		return result{err: storeStatus(err)}
+		return result{err: s.controller.storeStatus(err)}
 	}
 	if r := s.controller.runner(c.GetRunId()); r != nil {
 		r.stored()
@@ -285,10 +397,20 @@ func (c *Controller) checkChunk(m *synclinev1.Chunk) error {
 	return nil
 }
 
+// refused is why a session did not begin, as gRPC names it.
+func (c *Controller) refused(err error) error {
+	if errors.Is(err, errNotServed) {
+		return c.notLeader(err)
+	}
+	return status.Error(codes.AlreadyExists, err.Error())
+}
+
 // storeStatus is a store's error as gRPC names it.
-func storeStatus(err error) error {
+func (c *Controller) storeStatus(err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
+	case errors.Is(err, store.ErrNotLeader):
+		return c.notLeader(err)
+	case errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
 		return status.Error(codes.Unavailable, err.Error())
 	case errors.Is(err, store.ErrTooMany):
 		return status.Error(codes.ResourceExhausted, err.Error())

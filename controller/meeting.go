@@ -151,7 +151,7 @@ func (m *meetings) ended(lane string) {
 func (m *meetings) release(name, failure string) {
 	at := m.runner.clocks.now() + m.all[name].Lead
 	for _, agent := range m.runner.agents {
-		release := &synclinev1.Meeting{RunId: m.runner.run.ID, Repetition: uint32(m.number), Name: name, Error: failure}
+		release := &synclinev1.Meeting{RunId: m.runner.run.ID, Epoch: m.runner.epoch, Repetition: uint32(m.number), Name: name, Error: failure}
 		var err error
 		if release.AtNs, err = m.runner.clocks.reading(agent, at); err != nil && failure == "" {
 			release.Error = err.Error()

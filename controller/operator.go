@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -64,6 +65,10 @@ func parse(source []byte, opts experiment.Options) (*experiment.Experiment, erro
 // it.
 func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunRequest) (*synclinev1.CreateRunResponse, error) {
 	c := s.controller
+	in := c.reigning()
+	if in == nil {
+		return nil, c.leads()
+	}
 	if q.RequestId == "" {
 		return nil, status.Error(codes.InvalidArgument, "a run needs a request id, so that asking twice makes one run")
 	}
@@ -84,6 +89,9 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 	defer c.creating.Unlock()
 	if made, ok := c.store.RunOf(q.RequestId); ok {
 		return &synclinev1.CreateRunResponse{Run: runToProto(made)}, nil
+	}
+	if err := c.keeping.admit(); err != nil {
+		return nil, status.Errorf(codes.ResourceExhausted, "no new run is taken: %v", err)
 	}
 	bound, err := exp.Bind(c.candidates(), q.Bindings)
 	if err != nil {
@@ -106,14 +114,28 @@ func (s *runService) CreateRun(ctx context.Context, q *synclinev1.CreateRunReque
 		}
 		run.Hosts = append(run.Hosts, c.runHost(h.Name, b))
 	}
-	created, err := c.store.CreateRun(ctx, q.RequestId, run)
+	created, err := c.create(in, q.RequestId, run)
 	if err != nil {
-		return nil, storeStatus(err)
+		return nil, c.storeStatus(err)
 	}
-	if !c.launch(newRunner(c, created, exp), (*runner).live) {
+	if !c.launch(in, newRunner(c, created, exp), (*runner).live) {
 		return nil, c.stopped()
 	}
 	return &synclinev1.CreateRunResponse{Run: runToProto(created)}, nil
+}
+
+// create commits a run. Whoever asked for it may be gone meanwhile: a run that was perhaps
+// committed must not stay without anybody who works on it, so it is tried until there is
+// an answer, or somebody else leads, who will find the run if it is there.
+func (c *Controller) create(in *reign, requestID string, run store.Run) (store.Run, error) {
+	for {
+		created, err := c.store.CreateRun(in.ctx, requestID, run)
+		if in.ctx.Err() != nil || !errors.Is(err, store.ErrUnknownOutcome) && !errors.Is(err, store.ErrBusy) {
+			return created, err
+		}
+		c.cfg.Log.Warn("it is not known if a run was made; trying again", "run", run.ID, "cause", err)
+		pause(in.ctx, 100*time.Millisecond)
+	}
 }
 
 // candidates are the agents that are connected now, by their first address.
@@ -239,7 +261,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 			return err
 		}
 	}
-	return decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
+	err = decodeChunks(s.records, q.RunId, func(c store.Chunk, events []*synclinev1.Event) error {
 		if q.Repetition != 0 {
 			events = ofRepetition(events, q.Repetition)
 		}
@@ -248,6 +270,7 @@ func (s *runReader) ListEvents(q *synclinev1.ListEventsRequest, stream grpc.Serv
 		}
 		return stream.Send(&synclinev1.ListEventsResponse{Agent: c.Agent, Incarnation: c.Incarnation, Events: events})
 	})
+	return readStatus(err)
 }
 
 // hasRepetition refuses a repetition that a run was never to have; 0 is all.
@@ -284,6 +307,10 @@ func (s *agentService) ListAgents(context.Context, *synclinev1.ListAgentsRequest
 
 // WatchAgents follows comings and goings until the operator leaves.
 func (s *agentService) WatchAgents(_ *synclinev1.WatchAgentsRequest, stream grpc.ServerStreamingServer[synclinev1.WatchAgentsResponse]) error {
+	in := s.controller.reigning()
+	if in == nil {
+		return s.controller.leads()
+	}
 	for {
 		changed := s.controller.sessions.watch()
 		if err := stream.Send(&synclinev1.WatchAgentsResponse{Agents: s.controller.agents()}); err != nil {
@@ -293,8 +320,8 @@ func (s *agentService) WatchAgents(_ *synclinev1.WatchAgentsRequest, stream grpc
 		case <-changed:
 		case <-stream.Context().Done():
 			return status.FromContextError(stream.Context().Err()).Err()
-		case <-s.controller.life.Done():
-			return s.controller.stopped()
+		case <-in.ctx.Done():
+			return s.controller.notLeader(store.ErrDeposed)
 		}
 	}
 }

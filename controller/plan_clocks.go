@@ -162,7 +162,8 @@ func firstOf(all []string, otherwise string) string {
 // errs: there was none, or it cannot be read any more.
 func (c *Controller) lastRunsClocks(ctx context.Context, q *synclinev1.PlanExperimentRequest, hosts []store.RunHost, wanted store.Probing) (id string, errs map[hostPair]int64) {
 	for _, run := range c.store.Runs() {
-		if run.State != store.Sealed || run.Events > planRunEvents || !bytes.Equal(run.Source, q.Source) || !samePlayers(run.Hosts, hosts) ||
+		// One that is archived is not fetched for this.
+		if run.State != store.Sealed || !run.Here() || run.Events > planRunEvents || !bytes.Equal(run.Source, q.Source) || !samePlayers(run.Hosts, hosts) ||
 			wanted.Off && run.Probing.Rate > 0 {
 			continue
 		}

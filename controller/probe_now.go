@@ -105,7 +105,7 @@ type probeTalk struct {
 
 func (n *probeTalk) tell(all []toAgent) {
 	for _, m := range all {
-		if !n.controller.sessions.send(m.agent, m.message) {
+		if n.controller.sessions.get(m.agent) == nil || !n.controller.sessions.send(m.agent, m.message) {
 			n.probing.hear(news{agent: m.agent, gone: true})
 		}
 	}

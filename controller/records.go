@@ -1,9 +1,14 @@
 package controller
 
 import (
+	"context"
+	"errors"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"syncline/controller/archive"
+	"syncline/controller/export"
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
 )
@@ -39,6 +44,24 @@ func (r *records) find(id string) (store.Run, error) {
 		return store.Run{}, status.Errorf(codes.NotFound, "no run %q; `syncline get runs` lists them", id)
 	}
 	return run, nil
+}
+
+// readStatus is an error of reading events as gRPC names it, so that whoever asks can tell
+// what is gone for good from what is away.
+func readStatus(err error) error {
+	switch {
+	case err == nil || status.Code(err) != codes.Unknown:
+		return err
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return status.FromContextError(err).Err()
+	case errors.Is(err, store.ErrRemoved):
+		return status.Error(codes.FailedPrecondition, err.Error()+": its events are gone")
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, archive.ErrDamaged), errors.Is(err, export.ErrDamaged):
+		return status.Error(codes.DataLoss, err.Error())
+	case errors.Is(err, errAway):
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	return status.Error(codes.Internal, err.Error())
 }
 
 // runReader answers what operators ask of runs that exist: the part of RunService that

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"syncline/controller/experiment"
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -34,6 +36,9 @@ const (
 	undoLimit = 40 * time.Second
 	// lostLimit is how long a lost agent may take to come back with its events.
 	lostLimit = 10 * time.Second
+	// returnLimit is how long agents may take to find the next leader: one that lost the last
+	// leader without a word notices after 15 s.
+	returnLimit = 20 * time.Second
 	// collectLimit bounds the arrival of chunks after every agent has finished.
 	collectLimit = 60 * time.Second
 	// progressEvery is how often the count of repetitions is committed.
@@ -63,8 +68,10 @@ func (e *cancelledError) Error() string { return e.reason }
 type runner struct {
 	controller *Controller
 	log        *slog.Logger
-	// run as it was last committed. Its ID and Hosts' agents are fixed.
-	run store.Run
+	// run as it was last committed. Its ID and Hosts' agents are fixed; epoch is that in
+	// which this runner has it, and is fixed.
+	run   store.Run
+	epoch uint64
 	// experiment is the first variant in its first repetition.
 	experiment *experiment.Experiment
 	agents     []string
@@ -77,6 +84,10 @@ type runner struct {
 	cancels chan string
 
 	finished map[string]*synclinev1.Finished
+	// ending is what the agents were told to end their parts with; nil before.
+	ending *synclinev1.ControlResponse
+	// taken is set if an earlier leader, or an earlier start, had the run.
+	taken bool
 	// prepared are the agents that keep the run until it is ended there.
 	prepared map[string]bool
 	// absent is an agent that something could not be sent to.
@@ -113,7 +124,7 @@ type runner struct {
 // brought to its end.
 func newRunner(c *Controller, run store.Run, exp *experiment.Experiment) *runner {
 	r := &runner{
-		controller: c, run: run, experiment: exp,
+		controller: c, run: run, epoch: run.Epoch, experiment: exp,
 		log:      c.cfg.Log.With("run", run.ID),
 		inbox:    make(chan news, 1024),
 		over:     make(chan struct{}),
@@ -178,9 +189,21 @@ func (r *runner) live(ctx context.Context) {
 	r.bring(ctx, err)
 }
 
-// bury brings a run to its end that an earlier controller left unfinished.
+// bury brings a run to its end that an earlier leader, or an earlier start of the controller,
+// left unfinished. Lanes are never started again, so a run whose lanes were at work has
+// failed. One whose events were being collected lacks nothing but those.
 func (r *runner) bury(ctx context.Context) {
-	r.bring(ctx, fmt.Errorf("the controller restarted in repetition %d of %d", r.run.RepetitionsDone+1, r.run.Repetitions))
+	r.taken = true
+	cause := left(r.run)
+	if cause == nil && r.run.State != store.Collecting {
+		what := "the controller restarted"
+		if r.controller.port != nil {
+			what = fmt.Sprintf("its controller was lost, and %s took over,", r.controller.store.ID())
+		}
+		cause = fmt.Errorf("%s in repetition %d of %d", what, min(r.run.RepetitionsDone+1, r.run.Repetitions), r.run.Repetitions)
+	}
+	r.log.Info("run taken over", "state", r.run.State.String(), "epoch", r.epoch, "cause", cause)
+	r.bring(ctx, cause)
 }
 
 // play runs every repetition of every variant, and then those that measure what that
@@ -298,6 +321,9 @@ func (r *runner) plan(h store.RunHost) *synclinev1.Prepare {
 		p.Flows.Ranges = append(p.Flows.Ranges, &synclinev1.PortRange{Low: uint32(rg.Low), High: uint32(rg.High)})
 	}
 	p.Prompt = r.waitsForPackets()
+	if r.controller.sessions.hasLine(h.Agent) {
+		p.LeaseNs = int64(r.controller.cfg.Lease)
+	}
 	p.Requirements = part{exp: r.experiment, role: h.Name}.requirements()
 	return p
 }
@@ -390,7 +416,7 @@ func (r *runner) lanes(ctx context.Context, exp *experiment.Experiment, n int) e
 	defer timeout.Stop()
 	cancelled := false
 	cancel := func(reason string, grace time.Duration) {
-		r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Repetition: uint32(n), Reason: reason}}})
+		r.sendAll(&synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Cancel{Cancel: &synclinev1.Cancel{RunId: r.run.ID, Epoch: r.epoch, Repetition: uint32(n), Reason: reason}}})
 		cancelled = true
 		timeout.Reset(grace)
 	}
@@ -463,9 +489,12 @@ func (r *runner) relay(m news, exp *experiment.Experiment, n int, left map[strin
 	var on *synclinev1.ControlResponse
 	switch {
 	case m.message.GetSignal().GetRunId() == r.run.ID && m.message.GetSignal().GetRepetition() == uint32(n) && r.signals(exp, m.agent, m.message.GetSignal()):
-		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: m.message.GetSignal()}}
+		signal := proto.CloneOf(m.message.GetSignal())
+		signal.Epoch = r.epoch
+		on = &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Signal{Signal: signal}}
 	case m.message.GetLaneEnded().GetRunId() == r.run.ID && m.message.GetLaneEnded().GetRepetition() == uint32(n) && r.runs(exp, m.agent, m.message.GetLaneEnded().GetLane()):
-		ended := m.message.GetLaneEnded()
+		ended := proto.CloneOf(m.message.GetLaneEnded())
+		ended.Epoch = r.epoch
 		delete(left, ended.Lane)
 		if failed = ended.Failure != ""; failed && r.failure == "" {
 			r.failure = clip(fmt.Sprintf("lane %s: %s", ended.Lane, ended.Failure))

@@ -9,6 +9,9 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
+// errNotServed: agents are not served here, or not any more.
+var errNotServed = errors.New("this controller does not serve agents now")
+
 // session is one agent's open control stream.
 type session struct {
 	name   string
@@ -19,6 +22,10 @@ type session struct {
 	out  chan *synclinev1.ControlResponse
 	gone chan struct{}
 	once sync.Once
+	// line is nil for an agent of an older version. The agent has its messages up to sent,
+	// which belongs to the stream's writer.
+	line *controlLine
+	sent uint64
 	// patience is how long a send may wait for room in out.
 	patience time.Duration
 }
@@ -42,32 +49,35 @@ func (s *session) end() { s.once.Do(func() { close(s.gone) }) }
 
 // sessions are the agents that are connected. Safe for concurrent use.
 type sessions struct {
-	mu      sync.Mutex
-	byName  map[string]*session
+	mu     sync.Mutex
+	byName map[string]*session
+	// lines are those that go on, or wait for their agent, by its name.
+	lines   map[string]*controlLine
 	seen    map[string]time.Time
 	changed chan struct{}
 	ended   bool
 }
 
 func newSessions() *sessions {
-	return &sessions{byName: map[string]*session{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
+	return &sessions{ended: true, byName: map[string]*session{}, lines: map[string]*controlLine{}, seen: map[string]time.Time{}, changed: make(chan struct{})}
 }
 
 // add makes s the session of its agent. The same start of an agent that comes
 // again replaces its old stream; another one of the same name is refused, since
-// nobody could tell the two apart.
-func (ss *sessions) add(s *session) error {
+// nobody could tell the two apart. resumed and replaced are as in join.
+func (ss *sessions) add(s *session) (resumed bool, replaced *controlLine, err error) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	if err := ss.refuse(s); err != nil {
-		return err
+		return false, nil, err
 	}
 	if old := ss.byName[s.name]; old != nil {
 		old.end()
 	}
 	ss.byName[s.name] = s
+	resumed, replaced = ss.join(s)
 	ss.notify()
-	return nil
+	return resumed, replaced, nil
 }
 
 // mayAdd says what add would, so that nothing of an agent that is to be refused is
@@ -83,7 +93,7 @@ func (ss *sessions) refuse(s *session) error {
 	old := ss.byName[s.name]
 	switch {
 	case ss.ended:
-		return errors.New("the controller is shutting down")
+		return errNotServed
 	case old != nil && old.hello.Incarnation != s.hello.Incarnation:
 		return fmt.Errorf("an agent named %s is connected already, from %s; stop that one, or choose another --name", s.name, old.remote)
 	}
@@ -109,8 +119,11 @@ func (ss *sessions) get(name string) *session {
 	return ss.byName[name]
 }
 
-// send hands a message to an agent, if it is connected.
+// send hands a message to an agent, if it is connected, or away for less than a lease.
 func (ss *sessions) send(agent string, m *synclinev1.ControlResponse) bool {
+	if said, ok := ss.say(agent, m); ok {
+		return said
+	}
 	s := ss.get(agent)
 	if s == nil {
 		return false
@@ -141,7 +154,16 @@ func (ss *sessions) watch() <-chan struct{} {
 	return ss.changed
 }
 
-// end ends every session and lets no other begin.
+// begin lets sessions begin.
+func (ss *sessions) begin() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.ended = false
+}
+
+// end ends every session, gives up all lines, and lets no other begin. What agents and this
+// controller had to say to each other is of no use to the next leader, which hears of all
+// that counts by the log.
 func (ss *sessions) end() {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -149,6 +171,13 @@ func (ss *sessions) end() {
 	for _, s := range ss.byName {
 		s.end()
 	}
+	for _, l := range ss.lines {
+		l.back()
+		l.lost = true
+	}
+	clear(ss.byName)
+	clear(ss.lines)
+	ss.notify()
 }
 
 // notify wakes watchers. The caller holds mu.

@@ -155,7 +155,7 @@ func (s *timelineReader) ListSummaries(q *synclinev1.ListSummariesRequest, strea
 	}
 	b, err := s.records.cache.builder(stream.Context(), run)
 	if err != nil {
-		return unread(err)
+		return readStatus(err)
 	}
 	all, err := b.digests(stream.Context())
 	if err != nil {

@@ -146,14 +146,6 @@ func (ts *timelines) make(ctx context.Context, m *making) {
 	m.abandoned = m.err != nil && ctx.Err() != nil
 }
 
-// unread is the status of an error of builder.
-func unread(err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return status.FromContextError(err).Err()
-	}
-	return status.Error(codes.Internal, err.Error())
-}
-
 // made lets those go on that wait for a builder, and keeps it in the place of the one that
 // its run had before. What failed is tried again by who asks next.
 func (ts *timelines) made(m *making) {
@@ -245,7 +237,7 @@ func (s *timelineReader) GetTimeline(ctx context.Context, q *synclinev1.GetTimel
 	}
 	b, err := s.records.cache.builder(ctx, run)
 	if err != nil {
-		return nil, unread(err)
+		return nil, readStatus(err)
 	}
 	if b, err = b.withReference(q.Reference); err != nil {
 		return nil, clockError(err)
@@ -319,7 +311,7 @@ func (s *timelineReader) ListVerdicts(q *synclinev1.ListVerdictsRequest, stream 
 	}
 	b, err := s.records.cache.builder(stream.Context(), run)
 	if err != nil {
-		return unread(err)
+		return readStatus(err)
 	}
 	var all []*timeline.Digest
 	for n := 1; n <= run.RepetitionsDone; n++ {

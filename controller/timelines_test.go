@@ -122,7 +122,7 @@ func TestCancelledRequestsDoNotWait(t *testing.T) {
 	}
 	cancelled := func(name string, got chan answer) {
 		t.Helper()
-		if a := <-got; a.b != nil || status.Code(unread(a.err)) != codes.Canceled {
+		if a := <-got; a.b != nil || status.Code(readStatus(a.err)) != codes.Canceled {
 			t.Errorf("%s got %v, %v", name, a.b, a.err)
 		}
 	}

@@ -6,7 +6,8 @@
 // that a flood of events never delays a start, a signal or a cancel.
 //
 // An operator (the command line, the page) uses RunService, AgentService and
-// TimelineService. Anything that lasts is offered as a server stream that opens
+// TimelineService. Controllers of one cluster ask each other by PeerService, beside
+// raft. Anything that lasts is offered as a server stream that opens
 // with a snapshot.
 //
 // Directory syncline/v1 is what crosses the network. Directory syncline/log/v1

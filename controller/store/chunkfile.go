@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -92,31 +93,36 @@ func chunkFileName(run string, key streamKey) string {
 // chunkFiles are the files being written. Only the state machine's goroutine uses
 // them, and closeAll after it has ended.
 type chunkFiles struct {
+	disk disk
 	dir  string
 	open map[string]*chunkFile
 	// order has the names of open files, the longest open first.
 	order []string
 }
 
-// chunkFile is a file being written. length is how long it is.
+// chunkFile is a file being written. length is how long it was when it was opened, or
+// to where it was written since; whoever fetches what is missing may make it longer,
+// never beyond what the index accounts for.
 type chunkFile struct {
-	*os.File
+	file
 	length int64
 }
 
-func newChunkFiles(dir string) *chunkFiles {
-	return &chunkFiles{dir: dir, open: map[string]*chunkFile{}}
+func newChunkFiles(d disk, dir string) *chunkFiles {
+	return &chunkFiles{disk: d, dir: dir, open: map[string]*chunkFile{}}
 }
 
 // append writes c at the end of what the stream's index accounts for. What a crash
 // left beyond is kept if it is the same, and cut otherwise: the log is what counts,
-// the file follows it.
-func (f *chunkFiles) append(st *stream, c *Chunk) error {
+// the file follows it. It returns where the file ended, if that was before: the bytes
+// between read as zeros now and are some that this node lacks.
+func (f *chunkFiles) append(st *stream, c *Chunk) (whole int64, err error) {
 	file, err := f.get(st)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return file.put(st.size, frame(c))
+	whole = min(file.length, st.size)
+	return whole, file.put(st.size, frame(c))
 }
 
 // put makes the bytes at an offset equal to b.
@@ -131,11 +137,10 @@ func (f *chunkFile) put(offset int64, b []byte) error {
 		}
 		f.length = offset
 	}
-	if f.length < offset {
-		return fmt.Errorf("%s: %w: it has %d bytes, and its index accounts for %d", f.Name(), ErrDamaged, f.length, offset)
-	}
 	n, err := f.WriteAt(b, offset)
-	f.length += int64(n)
+	if n > 0 {
+		f.length = offset + int64(n)
+	}
 	return err
 }
 
@@ -150,7 +155,8 @@ func (f *chunkFile) has(offset int64, b []byte) (bool, error) {
 	return bytes.Equal(have, b), nil
 }
 
-// get returns the stream's file, opened or made, its header in place.
+// get returns the stream's file, opened or made. The header is put in place with the
+// first chunk; of a stream that has chunks, and lacks them here, with what is fetched.
 func (f *chunkFiles) get(st *stream) (*chunkFile, error) {
 	if file := f.open[st.name]; file != nil {
 		return file, nil
@@ -160,27 +166,32 @@ func (f *chunkFiles) get(st *stream) (*chunkFile, error) {
 			return nil, err
 		}
 	}
-	name := filepath.Join(f.dir, st.name)
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	opened, err := openChunkFile(f.disk, f.dir, st)
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
+	info, err := opened.Stat()
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, errors.Join(err, opened.Close())
 	}
-	cf := &chunkFile{File: file, length: info.Size()}
+	cf := &chunkFile{file: opened, length: info.Size()}
 	if len(st.chunks) == 0 {
 		if err := cf.put(0, st.header()); err != nil {
-			return nil, errors.Join(err, file.Close())
+			return nil, errors.Join(err, opened.Close())
 		}
 	}
 	f.open[st.name] = cf
 	f.order = append(f.order, st.name)
 	return cf, nil
+}
+
+// openChunkFile opens a stream's file for writing, or makes it.
+func openChunkFile(d disk, dir string, st *stream) (file, error) {
+	name := filepath.Join(dir, st.name)
+	if err := d.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return nil, err
+	}
+	return d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 }
 
 // close fsyncs, since an error of writing back is told to a descriptor that was
@@ -205,25 +216,54 @@ func (f *chunkFiles) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// readChunk reads the chunk that ref points at, and checks that it is that one.
-func readChunk(file *os.File, st *stream, ref chunkRef) (Chunk, error) {
+// forget closes the files of a run that are open, if the state machine has none of its
+// chunks any more. What they hold is about to be removed, so an error is of no interest.
+func (f *chunkFiles) forget(run string) {
+	for _, name := range slices.Clone(f.order) {
+		if filepath.Dir(name) != run {
+			continue
+		}
+		_ = f.open[name].Close()
+		delete(f.open, name)
+		f.order = slices.DeleteFunc(f.order, func(n string) bool { return n == name })
+	}
+}
+
+// readChunk reads the chunk that ref points at, and checks that it is that one. Its
+// errors have ErrDamaged in their chain: the bytes are not there, or others are, or
+// the disk does not give them.
+func readChunk(from file, st *stream, ref chunkRef) (Chunk, error) {
 	damaged := func(err error) error {
-		return fmt.Errorf("%s at offset %d: chunk %d: %w", file.Name(), ref.offset, ref.sequence, err)
+		return fmt.Errorf("%s at offset %d: chunk %d: %w", from.Name(), ref.offset, ref.sequence, err)
 	}
 	b := make([]byte, frameHeaderSize+int(ref.length))
-	if n, err := file.ReadAt(b, ref.offset); err != nil {
+	if n, err := from.ReadAt(b, ref.offset); err != nil {
 		if errors.Is(err, io.EOF) {
-			err = fmt.Errorf("%w: the file ends %d bytes early", ErrDamaged, len(b)-n)
+			return Chunk{}, damaged(fmt.Errorf("%w: the file ends %d bytes early", ErrDamaged, len(b)-n))
 		}
-		return Chunk{}, damaged(err)
+		return Chunk{}, damaged(fmt.Errorf("%w: %w", ErrDamaged, err))
 	}
 	c, err := parseFrame(b)
 	if err != nil {
 		return Chunk{}, damaged(err)
 	}
 	c.RunID, c.Agent, c.Incarnation = st.run, st.key.agent, st.key.incarnation
-	if c.Sequence != ref.sequence || !ref.same(&c) {
+	if !ref.is(&c) {
 		return Chunk{}, damaged(fmt.Errorf("%w: it is another chunk than was committed", ErrDamaged))
 	}
 	return c, nil
+}
+
+// checkHeader reports whether the stream's file begins as it should.
+func checkHeader(from file, st *stream) error {
+	want := st.header()
+	have := make([]byte, len(want))
+	_, err := from.ReadAt(have, 0)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("%s: %w: %w", from.Name(), ErrDamaged, err)
+	case !bytes.Equal(have, want):
+		return fmt.Errorf("%s: %w: its header is not that of this stream", from.Name(), ErrDamaged)
+	}
+	return nil
 }

@@ -1,8 +1,13 @@
 package store
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,23 +21,42 @@ type fault struct {
 	log    *slog.Logger
 	failed chan struct{} // closed by the first call of fail
 
-	mu       sync.Mutex
+	mu sync.Mutex
+	// dir is where the reason is left for the next start, by the node called name.
+	dir, name string
+	// left is closed when it is there; nil before there is one.
+	left     chan struct{}
 	err      error
 	node     *raft.Raft
 	shutting raft.Future
+	// wire is closed by a fault: raft's heartbeats end with its main goroutine only, which
+	// may be the one that hangs.
+	wire io.Closer
 }
 
 func newFault(log *slog.Logger) *fault {
 	return &fault{log: log, failed: make(chan struct{})}
 }
 
-// stops names the node that a fault ends, now if there was one already.
-func (f *fault) stops(node *raft.Raft) {
+// stops names the node that a fault ends, now if there was one already, and its way to the others;
+// nil: it has none.
+func (f *fault) stops(node *raft.Raft, wire io.Closer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.node = node
+	f.node, f.wire = node, wire
 	if f.err != nil {
-		f.begin(node)
+		f.silence()
+	}
+}
+
+// silence begins to stop the node, and cuts it off.
+func (f *fault) silence() {
+	if f.node != nil {
+		f.begin(f.node)
+	}
+	if f.wire != nil {
+		// It waits for connections to end, and fail must not.
+		go f.wire.Close()
 	}
 }
 
@@ -46,9 +70,15 @@ func (f *fault) fail(err error) {
 	}
 	f.err = err
 	f.log.Error("the store stops", "reason", err)
-	if f.node != nil {
-		f.begin(f.node)
+	if f.dir != "" {
+		// The disk may be what hangs, so nobody waits for it but for a while; see leave.
+		f.left = make(chan struct{})
+		go func() {
+			defer close(f.left)
+			f.leaveReason(f.dir, f.name, err)
+		}()
 	}
+	f.silence()
 	close(f.failed)
 }
 
@@ -67,60 +97,102 @@ func (f *fault) begin(node *raft.Raft) raft.Future {
 	return f.shutting
 }
 
+// stop begins to stop raft.
+func (f *fault) stop(node *raft.Raft) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begin(node)
+}
+
 // shutdown stops raft and returns when its goroutines are gone.
 func (f *fault) shutdown(node *raft.Raft) error {
 	f.mu.Lock()
 	future := f.begin(node)
 	f.mu.Unlock()
-	if err := future.Error(); err != nil {
+	if f.Err() == nil {
+		return stopped(future.Error())
+	}
+	// What failed may be a disk that hangs, with a goroutine of raft in it.
+	done := make(chan error, 1)
+	go func() { done <- future.Error() }()
+	limit := time.NewTimer(stuckLimit)
+	defer limit.Stop()
+	select {
+	case err := <-done:
+		return stopped(err)
+	case <-limit.C:
+		return fmt.Errorf("%w after %v", errStuck, stuckLimit)
+	}
+}
+
+// stuckLimit is how long Close waits for raft after a fault.
+const stuckLimit = 2 * time.Second
+
+// errStuck: raft cannot be stopped, since a write of it has not returned. Only the end of the
+// process ends it.
+var errStuck = errors.New("stop raft: the disk still does not answer; end the process")
+
+func stopped(err error) error {
+	if err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
 	return nil
 }
 
-// watchedLog turns every error of the log, and every write that hangs, into a
-// fault.
-type watchedLog struct {
-	raft.LogStore
-	raft.StableStore
-	fault *fault
-	stall time.Duration
-}
+// Files with the reason of a failure: that of the last life, and that of the one before.
+const (
+	reasonFile    = "failed"
+	oldReasonFile = "failed.before"
+	reasonMagic   = "syncline failure 1"
+)
 
-func (w *watchedLog) watch(what string, write func() error) error {
-	timer := time.AfterFunc(w.stall, func() {
-		w.fault.fail(fmt.Errorf("%s: the disk has not answered for %v", what, w.stall))
-	})
-	err := write()
-	timer.Stop()
-	if err != nil {
-		err = fmt.Errorf("%s: %w", what, err)
-		w.fault.fail(err)
+// keepsReasonIn makes fail leave its reason in a directory. The reason that a life before left
+// there is logged and put aside.
+func (f *fault) keepsReasonIn(dir, node string) error {
+	name := filepath.Join(dir, reasonFile)
+	b, err := os.ReadFile(name)
+	switch {
+	case err == nil:
+		f.log.Warn("the node stopped with a failure before", "file", filepath.Join(dir, oldReasonFile), "reason", string(b[:min(len(b), maxReasonBytes)]))
+		if err := os.Rename(name, filepath.Join(dir, oldReasonFile)); err != nil {
+			return fmt.Errorf("put the reason of the last failure aside: %w", err)
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("read the reason of the last failure: %w", err)
 	}
-	return err
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.dir, f.name = dir, node
+	return nil
 }
 
-// StoreLog is StoreLogs of one.
-func (w *watchedLog) StoreLog(log *raft.Log) error {
-	return w.watch("write the log", func() error { return w.LogStore.StoreLog(log) })
+// expect fails the node if the timer that it returns is not stopped in time: a disk that
+// does not answer holds up everything behind it, and heartbeats would go on.
+func (f *fault) expect(what string, limit time.Duration) *time.Timer {
+	return time.AfterFunc(limit, func() {
+		f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+	})
 }
 
-// StoreLogs writes and fsyncs entries.
-func (w *watchedLog) StoreLogs(logs []*raft.Log) error {
-	return w.watch("write the log", func() error { return w.LogStore.StoreLogs(logs) })
+// leave waits until the reason of a failure is written down, for stuckLimit at most.
+func (f *fault) leave() {
+	f.mu.Lock()
+	left := f.left
+	f.mu.Unlock()
+	if left == nil {
+		return
+	}
+	limit := time.NewTimer(stuckLimit)
+	defer limit.Stop()
+	select {
+	case <-left:
+	case <-limit.C:
+	}
 }
 
-// DeleteRange drops entries from min to max.
-func (w *watchedLog) DeleteRange(min, max uint64) error {
-	return w.watch("shorten the log", func() error { return w.LogStore.DeleteRange(min, max) })
-}
-
-// Set writes a value of raft's own, its vote.
-func (w *watchedLog) Set(key, val []byte) error {
-	return w.watch("write raft's vote", func() error { return w.StableStore.Set(key, val) })
-}
-
-// SetUint64 writes a number of raft's own, its term.
-func (w *watchedLog) SetUint64(key []byte, val uint64) error {
-	return w.watch("write raft's term", func() error { return w.StableStore.SetUint64(key, val) })
+func (f *fault) leaveReason(dir, node string, reason error) {
+	text := fmt.Sprintf("%s\ntime %s\nnode %s\n%s\n", reasonMagic, time.Now().UTC().Format(time.RFC3339Nano), node, reason)
+	if err := writeFile(dir, reasonFile, []byte(text)); err != nil {
+		f.log.Error("the reason of the failure could not be kept", "error", err)
+	}
 }

@@ -6,16 +6,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "syncline/proto/syncline/log/v1"
 )
-
-// entryVersion is the newest version of log entries that this program applies, and
-// the one it writes.
-const entryVersion = 1
 
 // machine is the state machine behind the log. What an entry does depends on the
 // entries before it alone: there is no clock (time comes with the entries), no
@@ -26,13 +23,36 @@ const entryVersion = 1
 type machine struct {
 	files *chunkFiles
 	fault *fault
+	// stall is how long a write to a chunk file may take.
+	stall time.Duration
+	// every is how many entries lie between two checkpoints, on all nodes alike.
+	every uint64
 
 	mu sync.RWMutex
 	state
-	// restoreErr has the errors of Restore.
+	// snapped is what the newest snapshot had applied.
+	snapped uint64
+	// incomplete are the streams that lack chunks on this node. Nothing that an entry
+	// does depends on it.
+	incomplete map[*stream]struct{}
+	// checked is the last entry after which a checkpoint was due, checkpoints are the
+	// newest of them.
+	checked     uint64
+	checkpoints []StateHash
+	// restoreErr has the errors of Restore, and those of reading a snapshot for it.
 	restoreErr error
 	// changed is closed, and replaced, whenever something was applied.
 	changed chan struct{}
+
+	// lack is sent to when there is something to fetch, due when there is enough for a
+	// snapshot; both hold one.
+	lack, due chan struct{}
+	// unsnapped is how many bytes of chunks were applied since the last snapshot began.
+	// Only the goroutine of the state machine uses it.
+	unsnapped int64
+	counts    counts
+	// stockMu is held while the inventory is written.
+	stockMu sync.Mutex
 }
 
 // state is what entries change.
@@ -43,14 +63,26 @@ type state struct {
 	runs   map[string]*runRecord
 	// order has the ids of runs in the order of their creation.
 	order []string
-	// requests finds the run that a request made.
+	// requests finds the run that a request made, for as long as there is the run.
 	requests map[string]string
+	// answers are those of requests of the last hours.
+	answers answers
+	// cluster is the cluster's id, nodes are its members past and present.
+	cluster string
+	nodes   map[string]Node
+	// applied is the last entry that raft gave to the state machine.
+	applied uint64
+	sums    sums
 }
 
 // runRecord is a run and the index of its chunks.
 type runRecord struct {
 	Run
 	streams map[streamKey]*stream
+	// left is the index of the entry by which the chunks went, 0 as long as they are here.
+	left uint64
+	// chunkSum is of the chunks of all streams.
+	chunkSum setSum
 }
 
 // result is what the state machine answers to the proposer.
@@ -61,15 +93,25 @@ type result struct {
 }
 
 func newState() state {
-	return state{agents: map[string]Agent{}, runs: map[string]*runRecord{}, requests: map[string]string{}}
+	return state{
+		agents: map[string]Agent{}, runs: map[string]*runRecord{}, requests: map[string]string{},
+		answers: newAnswers(), nodes: map[string]Node{}, sums: newSums(),
+	}
 }
 
-func newMachine(dir string, fault *fault) *machine {
+func newMachine(dir string, fault *fault) *machine { return newMachineOn(systemDisk{}, dir, fault) }
+
+func newMachineOn(d disk, dir string, fault *fault) *machine {
 	return &machine{
-		files:   newChunkFiles(dir),
-		fault:   fault,
-		state:   newState(),
-		changed: make(chan struct{}),
+		files:      newChunkFiles(d, dir),
+		fault:      fault,
+		stall:      defaultStall,
+		every:      checkpointEvery,
+		state:      newState(),
+		incomplete: map[*stream]struct{}{},
+		changed:    make(chan struct{}),
+		lack:       make(chan struct{}, 1),
+		due:        make(chan struct{}, 1),
 	}
 }
 
@@ -98,6 +140,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 		}
 	}
 	m.mu.Lock()
+	if n := len(logs); n > 0 && m.fault.Err() == nil {
+		m.applied = max(m.applied, logs[n-1].Index)
+	}
 	close(m.changed)
 	m.changed = make(chan struct{})
 	m.mu.Unlock()
@@ -112,6 +157,10 @@ func (m *machine) applyEntry(log *raft.Log) result {
 	if err := proto.Unmarshal(log.Data, entry); err != nil {
 		return m.halt(log, fmt.Errorf("it is no entry of this log: %w; the log is damaged, restore this node from another", err))
 	}
+	if entry.Ignorable && (entry.Command == nil || entry.Version > entryVersion) {
+		m.skip(entry, log.Index)
+		return result{}
+	}
 	if entry.Version == 0 || entry.Version > entryVersion {
 		return m.halt(log, fmt.Errorf("its version is %d, and this program applies up to %d; start the version of the program that wrote it, or a newer one", entry.Version, entryVersion))
 	}
@@ -119,13 +168,71 @@ func (m *machine) applyEntry(log *raft.Log) result {
 		return m.halt(log, errors.New("this program does not know its command; start the version of the program that wrote it, or a newer one"))
 	}
 	m.mu.Lock()
+	m.checkpoint(log.Index)
 	m.time = max(m.time, entry.IssuedAtNs)
+	m.answers.forget(m.time)
+	res, again := m.answered(entry)
 	m.mu.Unlock()
-	res, err := m.apply(entry)
+	if again {
+		m.advance(log.Index)
+		return res
+	}
+	res, err := m.apply(log.Index, entry)
 	if err != nil {
 		return m.halt(log, err)
 	}
+	m.mu.Lock()
+	m.touch(entry)
+	m.remember(entry, res)
+	m.applied = max(m.applied, log.Index)
+	m.mu.Unlock()
 	return res
+}
+
+// skip takes the time of an entry that is too new for this program, and may be left out.
+func (m *machine) skip(entry *logv1.Entry, index uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.checkpoint(index)
+	m.time = max(m.time, entry.IssuedAtNs)
+	m.answers.forget(m.time)
+	m.applied = max(m.applied, index)
+}
+
+func (m *machine) advance(index uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.applied = max(m.applied, index)
+}
+
+// touch says what an entry may have changed, so that the hash of the state is made anew of
+// that alone.
+func (s *state) touch(entry *logv1.Entry) {
+	switch c := entry.Command.(type) {
+	case *logv1.Entry_PutAgent:
+		s.sums.touch('a', c.PutAgent.GetAgent().GetName())
+	case *logv1.Entry_CreateRun:
+		s.sums.touch('r', c.CreateRun.GetRun().GetId())
+	case *logv1.Entry_ChangeRun:
+		s.sums.touch('r', c.ChangeRun.GetRunId())
+	case *logv1.Entry_AppendChunk:
+		s.sums.touch('r', c.AppendChunk.GetRunId())
+	case *logv1.Entry_SealRun:
+		s.sums.touch('r', c.SealRun.GetRunId())
+	case *logv1.Entry_PutEnvironment:
+		s.sums.touch('r', c.PutEnvironment.GetRunId())
+	case *logv1.Entry_TakeRun:
+		s.sums.touch('r', c.TakeRun.GetRunId())
+	case *logv1.Entry_ArchiveRun:
+		s.sums.touch('r', c.ArchiveRun.GetRunId())
+	case *logv1.Entry_RemoveRun:
+		s.sums.touch('r', c.RemoveRun.GetRunId())
+	case *logv1.Entry_PutNode:
+		s.sums.touch('n', c.PutNode.GetNode().GetId())
+	case *logv1.Entry_FoundCluster, *logv1.Entry_Checkpoint:
+	default:
+		s.touchAll()
+	}
 }
 
 func (m *machine) halt(log *raft.Log, err error) result {
@@ -136,7 +243,7 @@ func (m *machine) halt(log *raft.Log, err error) result {
 
 // apply carries out one command. err is a fault of this node; what the command may
 // not do is in the result.
-func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
+func (m *machine) apply(index uint64, entry *logv1.Entry) (res result, err error) {
 	if c, ok := entry.Command.(*logv1.Entry_AppendChunk); ok {
 		return m.appendChunk(chunkFromLog(c.AppendChunk))
 	}
@@ -154,6 +261,21 @@ func (m *machine) apply(entry *logv1.Entry) (res result, err error) {
 		res.err = m.putEnvironment(p.GetRunId(), p.GetEpoch(), environmentFromLog(p.GetEnvironment()))
 	case *logv1.Entry_SealRun:
 		res.run, res.err = m.sealRun(c.SealRun.GetRunId(), sealingFromLog(c.SealRun))
+	case *logv1.Entry_ArchiveRun:
+		a := c.ArchiveRun
+		res.run, res.err = m.archiveRun(a.GetRunId(), a.GetSeal(), archiveFromLog(a.GetArchive()), index)
+		m.letGo(a.GetRunId())
+	case *logv1.Entry_RemoveRun:
+		res.run, res.err = m.removeRun(c.RemoveRun.GetRunId(), c.RemoveRun.GetReason(), index)
+		m.letGo(c.RemoveRun.GetRunId())
+	case *logv1.Entry_TakeRun:
+		res.run, res.err = m.takeRun(c.TakeRun.GetRunId())
+	case *logv1.Entry_FoundCluster:
+		res.err = m.foundCluster(c.FoundCluster.GetClusterId())
+	case *logv1.Entry_PutNode:
+		res.err = m.putNode(nodeFromLog(c.PutNode.GetNode()))
+	case *logv1.Entry_Checkpoint:
+		return result{}, m.compare(c.Checkpoint)
 	default:
 		return result{}, fmt.Errorf("command %T has no code; this is a bug of the store", c)
 	}
@@ -182,9 +304,13 @@ func (s *state) createRun(requestID string, run Run) (Run, error) {
 		return Run{}, fmt.Errorf("%w: %s", ErrExists, run.ID)
 	}
 	if len(s.runs) >= MaxRuns {
-		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most", ErrTooMany, MaxRuns)
+		s.forget()
+	}
+	if len(s.runs) >= MaxRuns {
+		return Run{}, fmt.Errorf("%w: %d runs are stored, which is the most; make place: syncline delete run RUN", ErrTooMany, MaxRuns)
 	}
 	run.State, run.Seal, run.Reason = Planned, nil, ""
+	run.Archive, run.Removed = Archive{}, Removal{}
 	run.Environments = nil
 	run.CreatedNs, run.EndedNs = s.time, 0
 	run.Epoch = max(run.Epoch, 1)
@@ -381,18 +507,37 @@ func (m *machine) appendChunk(c Chunk) (result, error) {
 	if err != nil || known {
 		return result{duplicate: known, err: err}, nil
 	}
-	if err := m.files.append(st, &c); err != nil {
+	stalled := m.fault.expect(fmt.Sprintf("write a chunk to %s", m.path(st)), m.stall)
+	whole, err := m.files.append(st, &c)
+	stalled.Stop()
+	if err != nil {
 		return result{}, fmt.Errorf("write chunk %d of %s: %w", c.Sequence, c.Agent, err)
 	}
+	m.wantSnapshot(len(c.Data))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r := m.runs[c.RunID]
 	r.streams[st.key] = st
+	if whole < st.size {
+		m.shrunk(st, whole)
+	}
 	st.add(refOf(&c, st.size))
 	r.Chunks++
 	r.Events += uint64(c.Events)
 	r.Bytes += uint64(len(c.Data))
 	return result{}, nil
+}
+
+// wantSnapshot asks for a snapshot after snapshotBytes of chunks: what a restart reads
+// again is bounded by bytes then, and not by time or number of entries.
+func (m *machine) wantSnapshot(n int) {
+	if m.unsnapped += int64(n); m.unsnapped < snapshotBytes {
+		return
+	}
+	select {
+	case m.due <- struct{}{}:
+	default:
+	}
 }
 
 // admit finds the stream that a chunk goes to, or that holds it already. The stream

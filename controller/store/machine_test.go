@@ -35,11 +35,7 @@ func logOf(t testing.TB, index uint64, entry *logv1.Entry) *raft.Log {
 func digestOf(t testing.TB, m *machine) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	s := snapshot{machine: m, time: m.time, agents: m.sortedAgents()}
-	for _, id := range m.order {
-		s.runs = append(s.runs, *m.runs[id])
-	}
-	if err := s.write(&b); err != nil {
+	if err := m.capture().write(&b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -58,14 +54,32 @@ func drawEntry(t *rapid.T) *logv1.Entry {
 	run := rapid.SampledFrom([]string{"r-1", "r-1", "r-2", "R 3"}).Draw(t, "run")
 	agent := rapid.SampledFrom([]string{"vm1", "vm2", "../../x", ""}).Draw(t, "agent")
 	small := func(what string) uint64 { return rapid.Uint64Range(0, 4).Draw(t, what) }
-	e := &logv1.Entry{Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"), RequestId: rapid.SampledFrom([]string{"", "q1", "q2", "q3"}).Draw(t, "request")}
-	switch rapid.IntRange(0, 10).Draw(t, "command") {
+	e := &logv1.Entry{
+		Version: entryVersion, IssuedAtNs: rapid.Int64Range(-5, 1000).Draw(t, "time"),
+		RequestId: rapid.SampledFrom([]string{"", "", "", "q1", "q2", "q3"}).Draw(t, "request"), ClientId: rapid.SampledFrom([]string{"", "c"}).Draw(t, "client"),
+	}
+	if rapid.IntRange(0, 19).Draw(t, "a day later") == 0 {
+		e.IssuedAtNs += int64(requestLife)
+	}
+	switch rapid.IntRange(0, 15).Draw(t, "command") {
+	case 11:
+		e.Command = &logv1.Entry_TakeRun{TakeRun: &logv1.TakeRun{RunId: run}}
+	case 12:
+		disk := rapid.SampledFrom([]string{"11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222", "x"}).Draw(t, "disk")
+		e.Command = &logv1.Entry_PutNode{PutNode: &logv1.PutNode{Node: &logv1.Node{Id: rapid.SampledFrom([]string{"n1", "n2", "N"}).Draw(t, "node"), Disk: disk, EntryVersion: uint32(small("version"))}}}
+	case 13:
+		e.Command = &logv1.Entry_FoundCluster{FoundCluster: &logv1.FoundCluster{ClusterId: rapid.SampledFrom([]string{"c1", "c2", "C"}).Draw(t, "cluster")}}
 	case 0:
 		e.Command = &logv1.Entry_PutAgent{PutAgent: &logv1.PutAgent{Agent: agentToLog(Agent{Name: agent, Incarnation: small("incarnation"), Labels: map[string]string{"a": "1", "b": "2", "c": "3"}})}}
 	case 1, 2:
 		e.Command = &logv1.Entry_CreateRun{CreateRun: &logv1.CreateRun{Run: runToLog(Run{ID: run, Bindings: map[string]string{"A": "x", "B": "y"}, Hosts: []RunHost{{Name: "A"}, {Name: "B"}}, Probing: Probing{Rate: int(small("rate"))}})}}
 	case 3, 4:
 		e.Command = &logv1.Entry_ChangeRun{ChangeRun: changeToLog(run, RunChange{Epoch: 1, State: RunState(rapid.IntRange(0, 8).Draw(t, "state")), RepetitionsDone: int(small("done")), Incomplete: []string{"x"}, Warnings: []string{"w"}})}
+	case 14:
+		// The seal of a run without chunks; of others it is refused.
+		e.Command = &logv1.Entry_ArchiveRun{ArchiveRun: &logv1.ArchiveRun{RunId: run, Seal: NewDigest().Sum(), Archive: archiveToLog(there)}}
+	case 15:
+		e.Command = &logv1.Entry_RemoveRun{RemoveRun: &logv1.RemoveRun{RunId: run, Reason: agent}}
 	case 6:
 		host := rapid.SampledFrom([]string{"A", "B", "C", ""}).Draw(t, "host")
 		e.Command = &logv1.Entry_PutEnvironment{PutEnvironment: &logv1.PutEnvironment{RunId: run, Epoch: 1, Environment: &logv1.HostEnvironment{Host: host, Data: []byte{byte(small("environment"))}}}}
@@ -112,8 +126,8 @@ func TestSameEntriesSameState(t *testing.T) {
 				single = throughSnapshot(t, single, dirs[1])
 			}
 			got := single.Apply(log).(result)
-			if answer(got) != answer(want[i].(result)) {
-				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answer(got), answer(want[i].(result)))
+			if answerText(got) != answerText(want[i].(result)) {
+				rt.Fatalf("entry %d (%v): answer %s alone, %s in a batch", i, all[i], answerText(got), answerText(want[i].(result)))
 			}
 		}
 		state := digestOf(t, batch)
@@ -126,7 +140,7 @@ func TestSameEntriesSameState(t *testing.T) {
 	})
 }
 
-func answer(r result) string {
+func answerText(r result) string {
 	return fmt.Sprintf("%+v duplicate %v error %v", r.run, r.duplicate, r.err)
 }
 
@@ -154,12 +168,13 @@ func (*memorySink) ID() string    { return "memory" }
 func (*memorySink) Cancel() error { return nil }
 func (*memorySink) Close() error  { return nil }
 
-// filesIn returns every file below a directory by name.
+// filesIn returns every file below a directory by name, but the inventory: what a node
+// knows to be on its disk is its own.
 func filesIn(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(name string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), inventoryName) {
 			return err
 		}
 		b, err := os.ReadFile(name)

@@ -53,6 +53,15 @@ func (s *Store) ChangeRun(ctx context.Context, id string, change RunChange) (Run
 	return res.run, err
 }
 
+// TakeRun makes the epoch of a run one more, in one entry and whatever the epoch is, and returns
+// the run. Who takes a run over begins with this: what anybody else proposes about the
+// run from then on is ErrEpoch.
+func (s *Store) TakeRun(ctx context.Context, id string) (Run, error) {
+	entry := &logv1.Entry{Command: &logv1.Entry_TakeRun{TakeRun: &logv1.TakeRun{RunId: id, NodeId: s.id}}}
+	res, err := s.propose(ctx, "take run "+id+" over", entry)
+	return res.run, err
+}
+
 // PutEnvironment keeps with a run what one of its hosts was like, in place of what was
 // kept of that host. epoch must be the run's, and the run not be over.
 func (s *Store) PutEnvironment(ctx context.Context, id string, epoch uint64, e Environment) error {
@@ -92,8 +101,11 @@ func (s *Store) AppendChunk(ctx context.Context, c Chunk) (duplicate bool, err e
 // error but that of the state machine is ErrNotLeader, ErrBusy or
 // ErrUnknownOutcome.
 func (s *Store) propose(ctx context.Context, what string, entry *logv1.Entry) (result, error) {
-	entry.Version = entryVersion
+	entry.Version = versionOf(entry)
 	entry.IssuedAtNs = s.now().UnixNano()
+	if err := sign(ctx, entry); err != nil {
+		return result{}, fmt.Errorf("%s: %w", what, err)
+	}
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(entry)
 	if err != nil {
 		return result{}, fmt.Errorf("%s: %w: %w", what, ErrInvalid, err)
@@ -102,6 +114,9 @@ func (s *Store) propose(ctx context.Context, what string, entry *logv1.Entry) (r
 		return result{}, fmt.Errorf("%s: %w: an entry of %d bytes, at most %d are allowed", what, ErrInvalid, len(data), maxEntryBytes)
 	}
 	if err := ctx.Err(); err != nil {
+		return result{}, fmt.Errorf("%s: %w", what, err)
+	}
+	if err := s.gate(entry); err != nil {
 		return result{}, fmt.Errorf("%s: %w", what, err)
 	}
 	if !s.enter() {

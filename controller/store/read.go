@@ -3,8 +3,6 @@ package store
 import (
 	"cmp"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 )
 
@@ -94,9 +92,14 @@ func (s *Store) Changed() <-chan struct{} {
 
 // Chunks gives yield every chunk of a run in the order of (agent, incarnation,
 // sequence), as of the moment of the call, until it returns an error. Data belongs
-// to yield. A chunk whose bytes are not the committed ones is never given; the
-// error has ErrDamaged in its chain and names file and offset.
+// to yield. A chunk whose bytes are not the committed ones is never given: it is got
+// from another node, or else the error has ErrDamaged in its chain, or ErrAbsent if it
+// was not fetched yet, names file and offset, and says what the other nodes answered.
+//
+// Of a run that has left there are none on any node; the error has ErrArchived or
+// ErrRemoved in its chain.
 func (s *Store) Chunks(runID string, yield func(Chunk) error) error {
+	defer s.readers.enter(runID)()
 	streams, err := s.fsm.chunksOf(runID)
 	if err != nil {
 		return err
@@ -117,6 +120,9 @@ func (m *machine) chunksOf(runID string) ([]*stream, error) {
 	if r == nil {
 		return nil, fmt.Errorf("read chunks: %w: %s", ErrUnknownRun, runID)
 	}
+	if err := r.gone(); err != nil {
+		return nil, fmt.Errorf("read chunks of run %s: %w", runID, err)
+	}
 	return convertAll(r.keys(), func(key streamKey) *stream {
 		st := r.streams[key]
 		return &stream{key: key, run: st.run, name: st.name, chunks: st.sorted()}
@@ -124,13 +130,13 @@ func (m *machine) chunksOf(runID string) ([]*stream, error) {
 }
 
 func (s *Store) readStream(st *stream, yield func(Chunk) error) error {
-	file, err := os.Open(filepath.Join(s.fsm.files.dir, st.name))
+	r, err := s.openStream(st)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	for _, ref := range st.chunks {
-		c, err := readChunk(file, st, ref)
+	defer r.close()
+	for i := range st.chunks {
+		c, err := r.read(i)
 		if err != nil {
 			return err
 		}

@@ -8,11 +8,12 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
 	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "syncline/proto/syncline/log/v1"
@@ -35,10 +36,17 @@ type snapshot struct {
 	machine *machine
 	time    int64
 	agents  []Agent
+	nodes   []Node
 	runs    []runRecord
+	answers []answer
+	cluster string
+	applied uint64
+	hash    stateHash
 	// unsynced are the files with chunks that the disk may not have, and how much of
 	// each the snapshot refers to.
 	unsynced map[*stream]int64
+	// covers is how many chunks of each stream are in it.
+	covers map[*stream]int
 }
 
 // Snapshot captures the state; raft calls it between two batches.
@@ -47,8 +55,25 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 		return nil, fmt.Errorf("no snapshot of a node that has stopped: %w", err)
 	}
 	m.mu.RLock()
-	defer m.mu.RUnlock()
-	s := &snapshot{machine: m, time: m.time, agents: m.sortedAgents(), unsynced: map[*stream]int64{}}
+	err := m.stillLogged()
+	m.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	m.unsnapped = 0
+	return m.capture(), nil
+}
+
+// capture copies what the state refers to. The hash of the state is brought up to date on
+// the way.
+func (m *machine) capture() *snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := &snapshot{
+		machine: m, time: m.time, agents: m.sortedAgents(), nodes: m.sortedNodes(), answers: m.answers.all(),
+		cluster: m.cluster, applied: m.applied, hash: m.hash(), unsynced: m.unsynced(), covers: map[*stream]int{},
+	}
+	m.snapped = m.applied
 	for _, id := range m.order {
 		r := m.runs[id]
 		streams := make(map[streamKey]*stream, len(r.streams))
@@ -56,54 +81,104 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 			// The chunks are only ever appended to, so the slice as it is now stays as
 			// it is.
 			streams[key] = &stream{key: key, run: id, chunks: st.chunks[:len(st.chunks):len(st.chunks)]}
-			if st.synced < st.size {
-				s.unsynced[st] = st.size
-			}
+			s.covers[st] = len(st.chunks)
 		}
-		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams})
+		s.runs = append(s.runs, runRecord{Run: r.Run, streams: streams, left: r.left})
 	}
-	return s, nil
+	return s
 }
 
-// Persist fsyncs the chunk files, then writes the snapshot: raft drops the entries
-// that hold the chunks as soon as it returns.
+// stillLogged refuses a snapshot that would let raft drop the entry of a chunk whose
+// bytes are damaged here: the entry may be the last good copy. Whoever fetches takes it
+// from there. Chunks that never came through this node's log do not count: a snapshot
+// brought them, after others had them on their disks. The caller holds mu.
+func (m *machine) stillLogged() error {
+	for st := range m.incomplete {
+		if i := st.lacking.next(st.logged); i >= 0 {
+			m.wakeFiller()
+			return fmt.Errorf("no snapshot yet: chunk %d of %s in run %s is damaged, and the log has it still: %w",
+				st.chunks[i].sequence, st.key.agent, st.run, ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// Persist fsyncs the chunk files and writes down what of them is here, then writes the
+// snapshot: raft drops the entries that hold the chunks as soon as it returns.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
-	if err := s.sync(); err != nil {
+	if err := s.machine.syncFiles(s.unsynced); err != nil {
 		s.machine.fault.fail(err)
 		return err
 	}
+	if err := s.machine.saveStock(); err != nil {
+		return err
+	}
+	if own, ok := sink.(*snapshotSink); ok {
+		own.whole = s.covered
+	}
 	return s.write(sink)
+}
+
+// covered notes that the snapshot is on the disk as a whole.
+func (s *snapshot) covered() {
+	s.machine.mu.Lock()
+	defer s.machine.mu.Unlock()
+	for st, n := range s.covers {
+		st.logged = max(st.logged, n)
+	}
 }
 
 // Release has nothing to free.
 func (s *snapshot) Release() {}
 
-// sync makes every chunk that the snapshot refers to durable, and the names of the
-// files. An fsync that fails is not tried again: the kernel may have dropped the
-// pages and would then report success.
-func (s *snapshot) sync() error {
+// syncFiles makes streams durable as far as it is told, and the names of their files. An
+// fsync that fails is not tried again: the kernel may have dropped the pages and would
+// then report success.
+func (m *machine) syncFiles(unsynced map[*stream]int64) error {
 	dirs := map[string]bool{}
-	for st := range s.unsynced {
-		name := filepath.Join(s.machine.files.dir, st.name)
-		if err := syncPath(name); err != nil {
-			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+	for st := range unsynced {
+		if err := syncPath(m.files.disk, m.path(st)); errors.Is(err, fs.ErrNotExist) && !m.keeps(st) {
+			// The run has left since, and the log says so.
+			continue
+		} else if err != nil {
+			return fmt.Errorf("fsync chunks before the log may drop them: %w", err)
 		}
-		dirs[filepath.Dir(name)] = true
+		dirs[filepath.Dir(m.path(st))] = true
 	}
 	if len(dirs) > 0 {
-		dirs[s.machine.files.dir] = true
+		dirs[m.files.dir] = true
 	}
 	for dir := range dirs {
-		if err := syncPath(dir); err != nil {
-			return fmt.Errorf("fsync chunks before a snapshot: %w", err)
+		if err := syncPath(m.files.disk, dir); err != nil {
+			return fmt.Errorf("fsync chunks before the log may drop them: %w", err)
 		}
 	}
-	s.machine.mu.Lock()
-	defer s.machine.mu.Unlock()
-	for st, size := range s.unsynced {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for st, size := range unsynced {
 		st.synced = max(st.synced, size)
 	}
 	return nil
+}
+
+// keeps reports whether a stream is still part of the state.
+func (m *machine) keeps(st *stream) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.streamOf(st.run, st.key) != nil
+}
+
+// unsynced are the streams with chunks that the disk may not have. The caller holds mu.
+func (m *machine) unsynced() map[*stream]int64 {
+	out := map[*stream]int64{}
+	for _, r := range m.runs {
+		for _, st := range r.streams {
+			if st.synced < st.size {
+				out[st] = st.size
+			}
+		}
+	}
+	return out
 }
 
 func (s *snapshot) write(to io.Writer) error {
@@ -111,14 +186,25 @@ func (s *snapshot) write(to io.Writer) error {
 	for _, a := range s.agents {
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Agent{Agent: agentToLog(a)}})
 	}
+	for _, n := range s.nodes {
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Node{Node: nodeToLog(n)}})
+	}
 	for i := range s.runs {
 		r := &s.runs[i]
 		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Run{Run: runToLog(r.Run)}})
 		for _, key := range r.keys() {
 			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Stream{Stream: r.streams[key].toLog()}})
 		}
+		if d := r.departureToLog(); d != nil {
+			w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Departure{Departure: d}})
+		}
 	}
-	return w.end(s.time)
+	for _, a := range s.answers {
+		w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_Request{Request: answerToLog(a)}})
+	}
+	return w.end(&logv1.SnapshotEnd{
+		TimeNs: s.time, ClusterId: s.cluster, AppliedIndex: s.applied, StateHash: s.hash[:], HashFormat: hashFormat,
+	})
 }
 
 func (s *stream) toLog() *logv1.Stream {
@@ -170,8 +256,9 @@ func (w *recordWriter) record(r *logv1.SnapshotRecord) {
 	w.count++
 }
 
-func (w *recordWriter) end(time int64) error {
-	w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_End{End: &logv1.SnapshotEnd{Records: w.count, TimeNs: time}}})
+func (w *recordWriter) end(end *logv1.SnapshotEnd) error {
+	end.Records = w.count
+	w.record(&logv1.SnapshotRecord{Record: &logv1.SnapshotRecord_End{End: end}})
 	w.bytes(binary.LittleEndian.AppendUint32(nil, w.crc.Sum32()))
 	if w.err == nil {
 		w.err = w.to.Flush()
@@ -184,18 +271,27 @@ func (w *recordWriter) end(time int64) error {
 
 // Restore replaces the state by that of a snapshot, or leaves it as it is: an error
 // while the node runs means that it cannot follow, one at its start that it must
-// not start.
+// not start. Chunks that the snapshot refers to need not be here: they are lacking then,
+// until they are fetched.
 func (m *machine) Restore(from io.ReadCloser) error {
+	var incomplete map[*stream]struct{}
 	state, err := readSnapshot(from)
 	if err == nil {
-		err = m.checkFiles(&state)
+		// Raft drops the entries that this node has. What it acknowledged with them has
+		// to be in the files as surely as it was in the log.
+		m.mu.RLock()
+		unsynced := m.unsynced()
+		m.mu.RUnlock()
+		if err := m.syncFiles(unsynced); err != nil {
+			m.fault.fail(err)
+			return errors.Join(err, from.Close())
+		}
+		incomplete, err = m.takeStock(&state)
 	}
 	err = errors.Join(err, from.Close())
 	if err != nil {
 		err = fmt.Errorf("restore the snapshot: %w", err)
-		m.mu.Lock()
-		m.restoreErr = errors.Join(m.restoreErr, err)
-		m.mu.Unlock()
+		m.notRestored(err)
 		return err
 	}
 	// The files being written belong to the old state.
@@ -205,29 +301,51 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state = state
+	m.state, m.incomplete, m.snapped = state, incomplete, state.applied
+	if len(incomplete) > 0 {
+		m.wakeFiller()
+	}
+	// What came of entries that this state already has is compared with nothing any more.
+	m.checked, m.checkpoints = state.applied/m.every*m.every, nil
 	close(m.changed)
 	m.changed = make(chan struct{})
 	return nil
 }
 
-// checkFiles makes sure that every chunk the snapshot refers to can be there.
-func (m *machine) checkFiles(s *state) error {
-	for _, id := range s.order {
-		for _, key := range s.runs[id].keys() {
-			st := s.runs[id].streams[key]
-			info, err := os.Stat(filepath.Join(m.files.dir, st.name))
-			if err != nil {
-				return fmt.Errorf("it refers to chunks of %s: %w; copy the directory %s of another node", key.agent, err, runsDir)
-			}
-			if info.Size() < st.size {
-				return fmt.Errorf("%w: %s has %d bytes, the snapshot refers to %d; copy the directory %s of another node",
-					ErrDamaged, filepath.Join(m.files.dir, st.name), info.Size(), st.size, runsDir)
-			}
-			st.synced = st.size
-		}
+// startable refuses a directory that has lost its log or its snapshots: one with a
+// snapshot and a log in which no vote was ever cast, or with an inventory, which is
+// written before a snapshot, and neither a snapshot nor the log from its first entry on.
+// Raft would go on, and have forgotten what it acknowledged and for whom it voted.
+func (m *machine) startable(logs *checkedLog, snapshots *snapshotStore) error {
+	const remedy = "remove this node from the cluster and join again with an empty directory, or restore a backup"
+	names, err := snapshots.names()
+	if err != nil {
+		return err
 	}
-	return nil
+	if len(names) > 0 {
+		_, err := logs.GetUint64([]byte("CurrentTerm"))
+		if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+			return fmt.Errorf("%w: %s has a snapshot, and the log beside it is new: it was lost, with entries and votes; %s", ErrDamaged, filepath.Join(snapshots.dir, names[0].name), remedy)
+		}
+		return err
+	}
+	have, err := m.loadStock()
+	if err != nil || len(have) == 0 {
+		return err
+	}
+	first, err := logs.FirstIndex()
+	if err != nil || first == 1 {
+		return err
+	}
+	return fmt.Errorf("%s: %w: there is no snapshot, the log begins at entry %d, and %s lists %d chunk files; %s",
+		snapshots.dir, ErrDamaged, first, filepath.Join(m.files.dir, inventoryName), len(have), remedy)
+}
+
+// notRestored keeps a reason why a snapshot could not be restored.
+func (m *machine) notRestored(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.restoreErr = errors.Join(m.restoreErr, err)
 }
 
 // readSnapshot parses a snapshot, whoever wrote it.
@@ -246,7 +364,9 @@ func readSnapshot(from io.Reader) (state, error) {
 			if end.Records != n {
 				return state{}, fmt.Errorf("%w: %d records, it claims %d", ErrDamaged, n, end.Records)
 			}
-			s.time = end.TimeNs
+			if err := s.loadEnd(end); err != nil {
+				return state{}, err
+			}
 			return s, r.finish()
 		}
 		if err := s.load(record); err != nil {
@@ -255,8 +375,31 @@ func readSnapshot(from io.Reader) (state, error) {
 	}
 }
 
+// loadEnd takes what the end of a snapshot says, and checks that the state has become the one
+// that was written.
+func (s *state) loadEnd(end *logv1.SnapshotEnd) error {
+	s.time, s.cluster, s.applied = end.TimeNs, end.ClusterId, end.AppliedIndex
+	s.touchAll()
+	if len(end.StateHash) == 0 || end.HashFormat != hashFormat {
+		return nil
+	}
+	if got := s.hash(); string(got[:]) != string(end.StateHash) {
+		return fmt.Errorf("%w: the state has hash %x, it says %x", ErrDamaged, got[:8], end.StateHash)
+	}
+	return nil
+}
+
 func (s *state) load(record *logv1.SnapshotRecord) error {
 	switch r := record.Record.(type) {
+	case *logv1.SnapshotRecord_Node:
+		return s.putNode(nodeFromLog(r.Node))
+	case *logv1.SnapshotRecord_Request:
+		a := answerFromLog(r.Request)
+		if _, twice := s.answers.by[a.Request]; twice || len(s.answers.queue) >= maxRequests {
+			return fmt.Errorf("%w: request %q of %q, after %d others", ErrDamaged, a.ID, a.Client, len(s.answers.queue))
+		}
+		s.answers.add(a)
+		return nil
 	case *logv1.SnapshotRecord_Agent:
 		return s.putAgent(agentFromLog(r.Agent))
 	case *logv1.SnapshotRecord_Run:
@@ -271,6 +414,8 @@ func (s *state) load(record *logv1.SnapshotRecord) error {
 		return nil
 	case *logv1.SnapshotRecord_Stream:
 		return s.loadStream(r.Stream)
+	case *logv1.SnapshotRecord_Departure:
+		return s.loadDeparture(r.Departure)
 	}
 	return fmt.Errorf("%w: a record that this program does not know; start the version of the program that wrote it, or a newer one", ErrDamaged)
 }

@@ -23,55 +23,87 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 )
 
-// Peer is a node of the cluster that a Store is first started with.
-type Peer struct {
-	ID      string
-	Address string
-}
-
-// Config says where a Store lives and who its peers are.
+// Config says where a Store lives and how it reaches the others.
 type Config struct {
 	// Dir holds everything; it is made with mode 0700 if it is not there.
 	Dir string
 	// ID of this node within the cluster. Empty: the one in Dir, made up at the
 	// first start and then kept.
 	ID string
-	// Transport to the other nodes; Close closes it. Nil: a single node that
-	// opens no port.
-	Transport raft.Transport
-	// Peers of a cluster that starts for the first time, this node among them. They
-	// are looked at only while Dir holds no state. Empty: this node alone.
-	Peers []Peer
+	// Cluster is the id of the cluster that is begun in an empty Dir; what is there must be
+	// of it. Empty: a random one, or the one that is there. A Dir that JoinCluster has
+	// marked waits for the leader of its cluster instead of beginning one.
+	Cluster string
+	// Network to the other nodes. Nil: a single node that opens no port.
+	Network *Network
+	// Others asks the other nodes what raft does not tell; needed with a Network.
+	Others Others
+	// Version of the program, for people who compare nodes.
+	Version string
+	// Promotion says when a node that joined is given a vote.
+	Promotion Promotion
 	// Log takes the messages of raft and of the store. Nil: none.
 	Log *slog.Logger
 	// Election is how long a follower waits for its leader before it stands for
-	// election, and the base of all other time-outs. Zero: 1 s with a Transport,
+	// election, and the base of all other time-outs. Zero: 1 s with a Network,
 	// 50 ms without, where there is nobody to wait for.
 	Election time.Duration
-	// Stall is how long a write to the log may take before the node gives up: a
+	// Stall is how long a write to the log or a chunk file may take before the node gives up: a
 	// leader whose disk hangs still sends heartbeats and would block the cluster.
-	// Zero: 10 s.
+	// Zero: 5 s.
 	Stall time.Duration
-	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048.
+	// Wrote, if it is set, is told how long every write to the log took, with its fsyncs. It
+	// must return at once.
+	Wrote func(took time.Duration)
+	// SnapshotEvery is how many entries make a snapshot worth while. Zero: 2048. 32 MiB
+	// of chunks do too.
 	SnapshotEvery uint64
+	// Source gets chunks from other nodes. Nil: what this node lacks stays lacking.
+	Source Source
+	// ScrubRate is how many bytes a second of the files are read over again to find
+	// damage before it is all there is. Zero: 4 MiB. Negative: none.
+	ScrubRate int64
+
+	// checkpoints is how many entries lie between two checkpoints; zero: checkpointEvery.
+	checkpoints uint64
+	// disk is put between raft and its log; nil: nothing.
+	disk func(raft.LogStore) raft.LogStore
+	// files is where the files are, but for the log and the identity. Nil: the file system.
+	files disk
 }
 
 // Store is one node. Open makes it, Close ends it.
 type Store struct {
-	id   string
-	fsm  *machine
-	raft *raft.Raft
-	logs *raftboltdb.BoltStore
-	lock *os.File
-	// transport is that of the Config.
-	transport raft.Transport
-	fault     *fault
-	log       *slog.Logger
-	now       func() time.Time
+	id       string
+	identity Identity
+	cfg      Config
+	fsm      *machine
+	raft     *raft.Raft
+	logs     *checkedLog
+	// entries is the log as raft reads it.
+	entries raft.LogStore
+	watched *watchedLog
+	lock    *os.File
+	// network is nil on a single node.
+	network  *network
+	wire     *transport
+	contacts *contacts
+	fault    *fault
+	log      *slog.Logger
+	now      func() time.Time
+	readers  readers
+
+	// stopDuties ends the goroutine that does what a leader has to do.
+	stopDuties context.CancelFunc
+	duties     sync.WaitGroup
+
+	snapshots *snapshotStore
+	// life is done when the store closes; tasks are what goes on until then.
+	life    context.Context
+	endLife context.CancelFunc
+	tasks   sync.WaitGroup
 
 	// mu guards closed. Proposals hold it shared while they register in inflight, so
 	// that Close never waits for one that comes late.
@@ -90,10 +122,12 @@ const (
 	openTimeout     = time.Second
 	proposeTimeout  = 10 * time.Second
 	drainTimeout    = 5 * time.Second
+	defaultStall    = 5 * time.Second
 )
 
-// Open starts the node in cfg.Dir. It refuses a directory that another Store uses,
-// and one whose snapshot refers to chunks that are not there.
+// Open starts the node in cfg.Dir. It refuses a directory that another Store uses, and
+// one with a log or a snapshot that is damaged. Chunks that are committed and not in it
+// are fetched from cfg.Source; see Store.Inventory.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, runsDir), 0o700); err != nil {
@@ -103,7 +137,11 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	s := &Store{lock: lock, transport: cfg.Transport, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log)}
+	s := &Store{
+		lock: lock, cfg: cfg, log: cfg.Log, now: time.Now, fault: newFault(cfg.Log),
+		contacts: newContacts(),
+	}
+	s.life, s.endLife = context.WithCancel(context.Background())
 	if err := s.start(cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("open store in %s: %w", cfg.Dir, err), s.release())
 	}
@@ -116,15 +154,22 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Election == 0 {
 		cfg.Election = time.Second
-		if cfg.Transport == nil {
+		if cfg.Network == nil {
 			cfg.Election = 50 * time.Millisecond
 		}
 	}
 	if cfg.Stall == 0 {
-		cfg.Stall = 10 * time.Second
+		cfg.Stall = defaultStall
 	}
+	if cfg.checkpoints == 0 {
+		cfg.checkpoints = checkpointEvery
+	}
+	cfg.Promotion = cfg.Promotion.withDefaults()
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
+	}
+	if cfg.files == nil {
+		cfg.files = systemDisk{}
 	}
 	return cfg
 }
@@ -132,42 +177,75 @@ func (cfg Config) withDefaults() Config {
 // start opens what is in the directory and joins it into a raft node.
 func (s *Store) start(cfg Config) error {
 	var err error
-	if s.id, err = nodeID(cfg.Dir, cfg.ID); err != nil {
+	if s.identity, err = Identify(cfg.Dir, cfg.ID); err != nil {
 		return err
 	}
-	s.logs, err = raftboltdb.New(raftboltdb.Options{
-		Path:        filepath.Join(cfg.Dir, "log.db"),
-		BoltOptions: &bbolt.Options{Timeout: openTimeout, FreelistType: bbolt.FreelistMapType},
-	})
-	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
+	s.id = s.identity.Node
+	// Logs of several nodes are read together.
+	cfg.Log = cfg.Log.With("node", s.id)
+	s.log, s.fault.log = cfg.Log, cfg.Log
+	if cfg.Network != nil && cfg.Others == nil {
+		return errors.New("a network without a way to ask the other nodes: set Config.Others")
+	}
+	if err := s.fault.keepsReasonIn(cfg.Dir, s.id); err != nil {
+		return err
+	}
+	if s.logs, err = openLog(cfg.Dir, s.fault); err != nil {
+		return err
+	}
+	if err := s.logs.isOf(s.identity); err != nil {
+		return err
 	}
 	logger := newLogger(cfg.Log)
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(cfg.Dir, snapshotsKept, logger)
+	snapshots, err := openSnapshots(cfg.files, cfg.Dir, cfg.Log)
 	if err != nil {
 		return fmt.Errorf("open the snapshots: %w", err)
 	}
-	watched := &watchedLog{LogStore: s.logs, StableStore: s.logs, fault: s.fault, stall: cfg.Stall}
-	cache, err := raft.NewLogCache(logCacheEntries, watched)
-	if err != nil {
+	s.snapshots = snapshots
+	s.watched = newWatchedLog(s.logs, s.fault, cfg)
+	if s.entries, err = raft.NewLogCache(logCacheEntries, s.watched); err != nil {
 		return fmt.Errorf("cache of the log: %w", err)
-	}
-	transport := cfg.Transport
-	if transport == nil {
-		_, transport = raft.NewInmemTransport(raft.ServerAddress(s.id))
 	}
 	conf := raftConfig(cfg, s.id)
 	conf.Logger = logger
-	if err := bootstrap(conf, cfg.Peers, cache, watched, snapshots, transport); err != nil {
+	s.fsm = newMachineOn(cfg.files, filepath.Join(cfg.Dir, runsDir), s.fault)
+	s.fsm.every, s.fsm.stall = cfg.checkpoints, cfg.Stall
+	snapshots.broken, snapshots.fatal = s.fsm.notRestored, s.fault.fail
+	if err := s.fsm.startable(s.logs, snapshots); err != nil {
 		return err
 	}
-	s.fsm = newMachine(filepath.Join(cfg.Dir, runsDir), s.fault)
-	s.raft, err = newRaft(conf, s.fsm, cache, watched, snapshots, transport)
+	if err := s.begin(conf, snapshots); err != nil {
+		return err
+	}
+	if err := s.logs.belongsTo(s.identity); err != nil {
+		return err
+	}
+	s.raft, err = newRaft(conf, s.fsm, s.entries, s.watched, snapshots, s.transport(cfg))
 	if err != nil {
 		return err
 	}
-	s.fault.stops(s.raft)
+	if s.network == nil {
+		s.fault.stops(s.raft, nil)
+	} else {
+		s.fault.stops(s.raft, s.wire)
+		s.network.serves(s)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stopDuties = stop
+	s.duties.Go(func() { s.lead(ctx) })
+	s.beginUpkeep(cfg)
 	return nil
+}
+
+// transport is the way to the other nodes; a single node has none.
+func (s *Store) transport(cfg Config) raft.Transport {
+	if cfg.Network == nil {
+		_, t := raft.NewInmemTransport(raft.ServerAddress(s.id))
+		return t
+	}
+	s.network = newNetwork(*cfg.Network, s.identity, cfg.Log, s.fault.fail)
+	s.wire = s.network.transport(cfg.Log, s.contacts)
+	return s.wire
 }
 
 func raftConfig(cfg Config, id string) *raft.Config {
@@ -181,29 +259,53 @@ func raftConfig(cfg Config, id string) *raft.Config {
 	conf.SnapshotInterval = 30 * time.Second
 	conf.TrailingLogs = min(trailingLogs, cfg.SnapshotEvery)
 	conf.NoLegacyTelemetry = true
+	// The owner decides when a node ends, also one that has removed itself.
+	conf.ShutdownOnRemove = false
 	return conf
 }
 
-// bootstrap writes the first configuration of the cluster, once.
-func bootstrap(conf *raft.Config, peers []Peer, logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, transport raft.Transport) error {
-	has, err := raft.HasExistingState(logs, stable, snapshots)
+// begin makes an empty directory the first node of a cluster, unless it is to join one. Several
+// nodes that began together could begin two clusters, so one begins and the others join.
+func (s *Store) begin(conf *raft.Config, snapshots raft.SnapshotStore) error {
+	has, err := raft.HasExistingState(s.entries, s.watched, snapshots)
 	if err != nil {
 		return fmt.Errorf("look for existing state: %w", err)
 	}
-	if has {
+	if s.identity.Cluster == "" {
+		// A directory with state and no cluster is of before there were clusters.
+		s.identity.Cluster = s.cfg.Cluster
+		if s.identity.Cluster == "" {
+			s.identity.Cluster = "c-" + randomHex(16)
+		}
+		if !validClusterID(s.identity.Cluster) {
+			return fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", s.identity.Cluster, MaxNameBytes)
+		}
+		if err := writeCluster(s.cfg.Dir, s.identity.Cluster, false); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Cluster != "" && s.cfg.Cluster != s.identity.Cluster {
+		return fmt.Errorf("the directory belongs to cluster %s, and this node is configured for %s: give each cluster a directory of its own", s.identity.Cluster, s.cfg.Cluster)
+	}
+	if has || s.identity.Joined {
 		return nil
 	}
-	if len(peers) == 0 {
-		peers = []Peer{{ID: string(conf.LocalID), Address: string(transport.LocalAddr())}}
-	}
-	var first raft.Configuration
-	for _, p := range peers {
-		first.Servers = append(first.Servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address)})
-	}
-	if err := raft.BootstrapCluster(conf, logs, stable, snapshots, transport, first); err != nil {
+	first := raft.Configuration{Servers: []raft.Server{{ID: conf.LocalID, Address: s.ownAddress()}}}
+	// The transport is only asked for its own name there.
+	_, transport := raft.NewInmemTransport(s.ownAddress())
+	if err := raft.BootstrapCluster(conf, s.entries, s.watched, snapshots, transport, first); err != nil {
 		return fmt.Errorf("write the first configuration: %w", err)
 	}
 	return nil
+}
+
+// ownAddress is where the others find this node. A single node has its id for an address, which
+// nobody dials.
+func (s *Store) ownAddress() raft.ServerAddress {
+	if s.cfg.Network == nil {
+		return raft.ServerAddress(s.id)
+	}
+	return raft.ServerAddress(s.cfg.Network.Address)
 }
 
 // newRaft starts the node. The library goes on with an older snapshot if the newest
@@ -223,7 +325,8 @@ func newRaft(conf *raft.Config, fsm *machine, logs raft.LogStore, stable raft.St
 		return nil, bad
 	}
 	if err != nil {
-		return nil, fmt.Errorf("start raft: %w", err)
+		// Raft's error has lost the one that it is about.
+		return nil, errors.Join(fmt.Errorf("start raft: %w", err), fsm.fault.Err())
 	}
 	return node, nil
 }
@@ -242,15 +345,24 @@ func (s *Store) Err() error { return s.fault.Err() }
 
 // Close ends the node. It is idempotent. The order matters: no new proposal is
 // taken; those under way are given time to be answered, since raft forgets to
-// answer what its state machine had not reached when it is shut down; raft stops,
+// answer what its state machine had not reached when it is shut down; leadership is
+// handed over, so that the others need not wait for an election; fetching and reading
+// over again end, since they ask raft for the other nodes; raft stops,
 // and with it the state machine, so that nothing writes any more; then the log and
 // the chunk files are closed; the directory is unlocked last.
-func (s *Store) Close() error {
+func (s *Store) Close() error { return s.end(true) }
+
+// end is Close. Without handing over it is as if the process had been killed, but for
+// what it had in its hands.
+func (s *Store) end(handOver bool) error {
 	s.closeOnce.Do(func() {
 		s.mu.Lock()
 		s.closed = true
 		s.mu.Unlock()
-		s.drain()
+		if handOver {
+			s.drain()
+			s.handOver()
+		}
 		s.closeErr = s.release()
 	})
 	return s.closeErr
@@ -271,13 +383,32 @@ func (s *Store) drain() {
 
 func (s *Store) release() error {
 	var errs []error
-	if s.raft != nil {
-		errs = append(errs, s.fault.shutdown(s.raft))
+	defer s.fault.leave()
+	if err := s.endUpkeep(); err != nil {
+		errs = append(errs, err)
 	}
-	// Raft has closed the transport's listener, and leaves its pooled connections
-	// open for ever.
-	if t, ok := s.transport.(interface{ CloseStreams() }); ok {
-		t.CloseStreams()
+	if s.stopDuties != nil {
+		s.stopDuties()
+		s.duties.Wait()
+	}
+	if s.raft != nil {
+		s.fault.stop(s.raft)
+	}
+	if s.wire != nil {
+		// Raft waits for the calls that are under way, and a peer that stands still would hold
+		// them up.
+		errs = append(errs, s.wire.Close(), s.network.Close())
+	} else if s.cfg.Network != nil {
+		s.cfg.Network.Listener.Close()
+	}
+	if s.raft != nil {
+		err := s.fault.shutdown(s.raft)
+		if errors.Is(err, errStuck) {
+			// Its goroutine may still write: what it writes to stays open and locked until the
+			// process ends.
+			return errors.Join(append(errs, err)...)
+		}
+		errs = append(errs, err)
 	}
 	if s.logs != nil {
 		errs = append(errs, s.logs.Close())
@@ -324,10 +455,17 @@ func (s *Store) Leading() bool { return s.raft.State() == raft.Leader }
 
 // Leader is the id of the node that leads, as far as this one knows; empty if it
 // knows of none.
-func (s *Store) Leader() string {
-	_, id := s.raft.LeaderWithID()
-	return string(id)
+func (s *Store) Leader() string { return s.LeaderPeer().ID }
+
+// LeaderPeer is the node that leads, as far as this one knows; the zero Peer if it knows of
+// none.
+func (s *Store) LeaderPeer() Peer {
+	address, id := s.raft.LeaderWithID()
+	return Peer{ID: string(id), Address: string(address)}
 }
+
+// Identity is that of the directory.
+func (s *Store) Identity() Identity { return s.identity }
 
 // Snapshot writes a snapshot now, and lets raft drop the log before it. Raft does
 // the same by itself every Config.SnapshotEvery entries.

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +23,9 @@ import (
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirEnv); dir != "" {
 		appendUntilKilled(dir)
+	}
+	if job := os.Getenv(gigabyteEnv); job != "" {
+		gigabyteChild(job)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -515,48 +517,5 @@ func tearFile(t testing.TB, name, how string) {
 	}
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestDamagedByteIsNeverServed(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	run := createRun(t, s)
-	for seq := uint64(1); seq <= 3; seq++ {
-		appendChunk(t, s, chunk(run.ID, "vm1", seq))
-	}
-	name := chunkFileIn(t, dir)
-	whole := must[[]byte](t)(os.ReadFile(name))
-	first := len(newStream(run.ID, streamKey{"vm1", 1}).header())
-	for _, at := range []int{first, first + 5, first + 30, first + frameHeaderSize, len(whole) / 2, len(whole) - 1} {
-		b := slices.Clone(whole)
-		b[at] ^= 0x10
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		err := s.Chunks(run.ID, func(Chunk) error { return nil })
-		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), filepath.Base(name)+" at offset") {
-			t.Errorf("bit flipped at %d: %v, want ErrDamaged with file and offset", at, err)
-		}
-	}
-}
-
-func TestSnapshotWithoutItsFilesDoesNotStart(t *testing.T) {
-	dir := t.TempDir()
-	s := open(t, dir)
-	run := createRun(t, s)
-	appendChunk(t, s, chunk(run.ID, "vm1", 1))
-	if err := errors.Join(s.Snapshot(), s.Close()); err != nil {
-		t.Fatal(err)
-	}
-	name := chunkFileIn(t, dir)
-	if err := os.Truncate(name, 20); err != nil {
-		t.Fatal(err)
-	}
-	if s, err := Open(Config{Dir: dir}); err == nil {
-		s.Close()
-		t.Fatal("it started without committed chunks")
-	} else if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), name) {
-		t.Errorf("%v, want ErrDamaged with the name of the file", err)
 	}
 }

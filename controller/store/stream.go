@@ -42,6 +42,11 @@ func (r *chunkRef) same(c *Chunk) bool {
 	return r.firstEvent == c.FirstEvent && r.events == c.Events && bytes.Equal(r.digest[:], digest[:])
 }
 
+// is reports whether c is the chunk that was committed.
+func (r *chunkRef) is(c *Chunk) bool {
+	return c.Sequence == r.sequence && c.CRC32C == r.crc && uint32(len(c.Data)) == r.length && r.same(c)
+}
+
 // stream is the index of one chunk file. Its chunks are in the order of the file,
 // which is that of the log.
 type stream struct {
@@ -50,34 +55,62 @@ type stream struct {
 	name string // of the file, below the directory of runs
 
 	chunks []chunkRef
-	bySeq  map[uint64]int
+	// moved has the places of chunks that came out of turn; chunk n of all others is at
+	// place n-1.
+	moved map[uint64]int
 	// size is the length of the file that the chunks account for. The file itself may
 	// be longer: what a crash left there is compared or cut when it is written over.
 	size int64
-	// synced is how much of it is known to be on the disk.
+	// synced is how much of it is known to be on the disk, but for what is lacking.
 	synced int64
+	// lacking marks chunks, by their places, whose bytes are not known to be in the file
+	// here and on the disk: not yet fetched, not yet looked at, or damaged.
+	lacking marks
+	// damaged marks those of them that were right once. why is why the rest is still
+	// lacking after the last attempt to get it.
+	damaged marks
+	why     string
+	// logged is how many chunks the newest whole snapshot covers. The log may have those
+	// behind, and surely has them until there is another snapshot.
+	logged int
+	// hashed is how many of the chunks are in the run's chunkSum.
+	hashed int
 
 	events, bytes         uint64
 	contiguous, lastEvent uint64
 }
 
 func newStream(run string, key streamKey) *stream {
-	st := &stream{key: key, run: run, name: chunkFileName(run, key), bySeq: map[uint64]int{}}
+	st := &stream{key: key, run: run, name: chunkFileName(run, key)}
 	st.size = int64(len(st.header()))
 	return st
 }
 
 func (s *stream) find(sequence uint64) (chunkRef, bool) {
-	i, ok := s.bySeq[sequence]
+	i, ok := s.place(sequence)
 	if !ok {
 		return chunkRef{}, false
 	}
 	return s.chunks[i], true
 }
 
+// place is where in chunks the one of a number is.
+func (s *stream) place(sequence uint64) (int, bool) {
+	if i := sequence - 1; i < uint64(len(s.chunks)) && s.chunks[i].sequence == sequence {
+		return int(i), true
+	}
+	i, ok := s.moved[sequence]
+	return i, ok
+}
+
 // add makes a chunk known that lies at the end of the file.
 func (s *stream) add(ref chunkRef) {
-	s.bySeq[ref.sequence] = len(s.chunks)
+	if ref.sequence != uint64(len(s.chunks))+1 {
+		if s.moved == nil {
+			s.moved = map[uint64]int{}
+		}
+		s.moved[ref.sequence] = len(s.chunks)
+	}
 	s.chunks = append(s.chunks, ref)
 	s.size = ref.end()
 	s.events += uint64(ref.events)

@@ -50,6 +50,14 @@ var (
 	ErrSealed = errors.New("the run is sealed")
 	// ErrConflict: another chunk of that number is stored.
 	ErrConflict = errors.New("another chunk has this number")
+	// ErrArchived: the nodes keep no chunks of the run; Run.Archive says where they are.
+	ErrArchived = errors.New("the run is archived")
+	// ErrRemoved: the chunks of the run are gone.
+	ErrRemoved = errors.New("the run was removed")
+	// ErrReused: the request id was used for something else.
+	ErrReused = errors.New("this request id was used for another request")
+	// ErrOtherDisk: the node is known with another disk.
+	ErrOtherDisk = errors.New("the node has lost its disk")
 	// ErrDamaged: bytes do not match their checksum.
 	ErrDamaged = errors.New("damaged")
 )
@@ -153,10 +161,38 @@ type Run struct {
 	Warnings []string
 	// Seal is the SHA-256 that Digest defines, nil until the run is sealed.
 	Seal []byte
-	// Events, Chunks and Bytes count what is stored. Bytes are of the chunks' data.
+	// Events, Chunks and Bytes count what is stored, or was before the run left. Bytes are
+	// of the chunks' data.
 	Events, Chunks, Bytes uint64
+	// Archive is where the chunks are if they are in an archive and not here. Zero: they
+	// are not.
+	Archive Archive
+	// Removed says since when there are no chunks of it, as far as the cluster knows. Zero:
+	// there are.
+	Removed Removal
 
 	requestID string
+}
+
+// Here reports whether the nodes keep the chunks of the run.
+func (r *Run) Here() bool { return r.Archive.URL == "" && r.Removed.AtNs == 0 }
+
+// Archive is where the chunks of a run are.
+type Archive struct {
+	// URL is the bucket's, Manifest the name of the run's manifest in it, SHA256 of its
+	// bytes.
+	URL, Manifest string
+	SHA256        []byte
+	// AtNs is CLOCK_REALTIME of the controller that proposed it, nanoseconds since 1970.
+	AtNs int64
+}
+
+// Removal says when the chunks of a run were removed, and why.
+type Removal struct {
+	// AtNs is CLOCK_REALTIME of the controller that proposed it, nanoseconds since 1970,
+	// never 0.
+	AtNs   int64
+	Reason string
 }
 
 // Probing says how clocks are probed. The zero Probing is that of a run of before there

@@ -41,7 +41,11 @@ type ControlRequest struct {
 	//	*ControlRequest_ProbesOpened
 	//	*ControlRequest_ProbesStopped
 	//	*ControlRequest_ProbesMet
-	Message       isControlRequest_Message `protobuf_oneof:"message"`
+	//	*ControlRequest_Receipt
+	Message isControlRequest_Message `protobuf_oneof:"message"`
+	// Numbers the agent's messages on its line from 1, over all of its streams. 0: the
+	// message is not numbered, and may be lost with the stream: Hello, Heartbeat, Receipt.
+	Number        uint64 `protobuf:"varint,30,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -218,6 +222,22 @@ func (x *ControlRequest) GetProbesMet() *ProbesMet {
 	return nil
 }
 
+func (x *ControlRequest) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Message.(*ControlRequest_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
+func (x *ControlRequest) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type isControlRequest_Message interface {
 	isControlRequest_Message()
 }
@@ -282,6 +302,10 @@ type ControlRequest_ProbesMet struct {
 	ProbesMet *ProbesMet `protobuf:"bytes,15,opt,name=probes_met,json=probesMet,proto3,oneof"`
 }
 
+type ControlRequest_Receipt struct {
+	Receipt *Receipt `protobuf:"bytes,16,opt,name=receipt,proto3,oneof"`
+}
+
 func (*ControlRequest_Hello) isControlRequest_Message() {}
 
 func (*ControlRequest_Heartbeat) isControlRequest_Message() {}
@@ -312,6 +336,8 @@ func (*ControlRequest_ProbesStopped) isControlRequest_Message() {}
 
 func (*ControlRequest_ProbesMet) isControlRequest_Message() {}
 
+func (*ControlRequest_Receipt) isControlRequest_Message() {}
+
 // ControlResponse is what the controller says.
 type ControlResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -334,7 +360,12 @@ type ControlResponse struct {
 	//	*ControlResponse_OpenProbes
 	//	*ControlResponse_StartProbes
 	//	*ControlResponse_StopProbes
-	Message       isControlResponse_Message `protobuf_oneof:"message"`
+	//	*ControlResponse_Lease
+	//	*ControlResponse_Receipt
+	Message isControlResponse_Message `protobuf_oneof:"message"`
+	// Numbers the controller's messages on the line from 1. 0: the message is not numbered:
+	// Welcome, Lease, Receipt.
+	Number        uint64 `protobuf:"varint,30,opt,name=number,proto3" json:"number,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -529,6 +560,31 @@ func (x *ControlResponse) GetStopProbes() *StopProbes {
 	return nil
 }
 
+func (x *ControlResponse) GetLease() *Lease {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_Lease); ok {
+			return x.Lease
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetReceipt() *Receipt {
+	if x != nil {
+		if x, ok := x.Message.(*ControlResponse_Receipt); ok {
+			return x.Receipt
+		}
+	}
+	return nil
+}
+
+func (x *ControlResponse) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type isControlResponse_Message interface {
 	isControlResponse_Message()
 }
@@ -601,6 +657,14 @@ type ControlResponse_StopProbes struct {
 	StopProbes *StopProbes `protobuf:"bytes,17,opt,name=stop_probes,json=stopProbes,proto3,oneof"`
 }
 
+type ControlResponse_Lease struct {
+	Lease *Lease `protobuf:"bytes,18,opt,name=lease,proto3,oneof"`
+}
+
+type ControlResponse_Receipt struct {
+	Receipt *Receipt `protobuf:"bytes,19,opt,name=receipt,proto3,oneof"`
+}
+
 func (*ControlResponse_Welcome) isControlResponse_Message() {}
 
 func (*ControlResponse_Prepare) isControlResponse_Message() {}
@@ -635,6 +699,10 @@ func (*ControlResponse_StartProbes) isControlResponse_Message() {}
 
 func (*ControlResponse_StopProbes) isControlResponse_Message() {}
 
+func (*ControlResponse_Lease) isControlResponse_Message() {}
+
+func (*ControlResponse_Receipt) isControlResponse_Message() {}
+
 // Hello introduces an agent.
 type Hello struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -664,7 +732,12 @@ type Hello struct {
 	Features []*Feature `protobuf:"bytes,13,rep,name=features,proto3" json:"features,omitempty"`
 	// Not empty: every stamp of this agent is of a clock that does not exist, made for
 	// tests from the host's own as this says ("offset=1s,ppm=100").
-	TestClock     string `protobuf:"bytes,14,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
+	TestClock string `protobuf:"bytes,14,opt,name=test_clock,json=testClock,proto3" json:"test_clock,omitempty"`
+	// The line that the agent would go on with, as Welcome has named it, and the number of
+	// the last message of it that it has acted on. Empty: it has none, or has lost some of
+	// what it was to send.
+	Line          string `protobuf:"bytes,15,opt,name=line,proto3" json:"line,omitempty"`
+	Received      uint64 `protobuf:"varint,16,opt,name=received,proto3" json:"received,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -797,6 +870,20 @@ func (x *Hello) GetTestClock() string {
 	return ""
 }
 
+func (x *Hello) GetLine() string {
+	if x != nil {
+		return x.Line
+	}
+	return ""
+}
+
+func (x *Hello) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
 // Feature is what an experiment may need of a host besides the sources of events.
 type Feature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -876,7 +963,16 @@ type Welcome struct {
 	// Send a heartbeat this often.
 	HeartbeatNs int64 `protobuf:"varint,3,opt,name=heartbeat_ns,json=heartbeatNs,proto3" json:"heartbeat_ns,omitempty"`
 	// Runs of Hello that this controller no longer knows: drop what is left of them.
-	ForgetRunIds  []string `protobuf:"bytes,4,rep,name=forget_run_ids,json=forgetRunIds,proto3" json:"forget_run_ids,omitempty"`
+	ForgetRunIds []string `protobuf:"bytes,4,rep,name=forget_run_ids,json=forgetRunIds,proto3" json:"forget_run_ids,omitempty"`
+	// A line is what one start of an agent and one controller say to each other, in order and
+	// without a hole, over as many streams as it takes: each side keeps what it has said until
+	// the other has it, and says it again on the next stream. Since version 4.
+	Line string `protobuf:"bytes,5,opt,name=line,proto3" json:"line,omitempty"`
+	// The line goes on where it was: the controller has the agent's messages up to received.
+	// If not, this is a new one, what was under way on an earlier one may be lost, and runs that
+	// were at work have failed.
+	Resumed       bool   `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Received      uint64 `protobuf:"varint,7,opt,name=received,proto3" json:"received,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -939,9 +1035,32 @@ func (x *Welcome) GetForgetRunIds() []string {
 	return nil
 }
 
+func (x *Welcome) GetLine() string {
+	if x != nil {
+		return x.Line
+	}
+	return ""
+}
+
+func (x *Welcome) GetResumed() bool {
+	if x != nil {
+		return x.Resumed
+	}
+	return false
+}
+
+func (x *Welcome) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
 // Heartbeat says that the agent lives; nothing else may be said for hours.
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Receipt.
+	Received      uint64 `protobuf:"varint,1,opt,name=received,proto3" json:"received,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -976,6 +1095,125 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 	return file_syncline_v1_link_proto_rawDescGZIP(), []int{5}
 }
 
+func (x *Heartbeat) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+// Receipt says which messages of the line were acted on: the other side needs to keep them
+// no longer.
+type Receipt struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Received      uint64                 `protobuf:"varint,1,opt,name=received,proto3" json:"received,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Receipt) Reset() {
+	*x = Receipt{}
+	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Receipt) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Receipt) ProtoMessage() {}
+
+func (x *Receipt) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Receipt.ProtoReflect.Descriptor instead.
+func (*Receipt) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Receipt) GetReceived() uint64 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+// Lease says that the controller still works on a run. The agent counts from when the
+// message comes, by CLOCK_BOOTTIME. Without another one in that time it ends the lanes of the
+// run and begins no others; after twice the time it closes its captures and takes back
+// what it has changed on the host, and keeps the events. A lease that has run out is not
+// renewed. Nothing else depends on the connection: a run outlives a stream that comes back in
+// time with the same line.
+type Lease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	DurationNs    int64                  `protobuf:"varint,3,opt,name=duration_ns,json=durationNs,proto3" json:"duration_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Lease) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Lease) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Lease) GetDurationNs() int64 {
+	if x != nil {
+		return x.DurationNs
+	}
+	return 0
+}
+
 // Prepare tells an agent its part of a run. It makes nothing yet.
 type Prepare struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -993,14 +1231,16 @@ type Prepare struct {
 	Requirements []*Requirement `protobuf:"bytes,8,rep,name=requirements,proto3" json:"requirements,omitempty"`
 	// Lanes wait for packets: an agent is to hear of them as soon as it can, at the
 	// price of more wake-ups.
-	Prompt        bool `protobuf:"varint,9,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	Prompt bool `protobuf:"varint,9,opt,name=prompt,proto3" json:"prompt,omitempty"`
+	// The first lease, see Lease. 0: the run ends with the stream.
+	LeaseNs       int64 `protobuf:"varint,10,opt,name=lease_ns,json=leaseNs,proto3" json:"lease_ns,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Prepare) Reset() {
 	*x = Prepare{}
-	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1252,7 @@ func (x *Prepare) String() string {
 func (*Prepare) ProtoMessage() {}
 
 func (x *Prepare) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[6]
+	mi := &file_syncline_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1265,7 @@ func (x *Prepare) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepare.ProtoReflect.Descriptor instead.
 func (*Prepare) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Prepare) GetRunId() string {
@@ -1091,6 +1331,13 @@ func (x *Prepare) GetPrompt() bool {
 	return false
 }
 
+func (x *Prepare) GetLeaseNs() int64 {
+	if x != nil {
+		return x.LeaseNs
+	}
+	return 0
+}
+
 // HostAddress is where a role is found.
 type HostAddress struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1105,7 +1352,7 @@ type HostAddress struct {
 
 func (x *HostAddress) Reset() {
 	*x = HostAddress{}
-	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1364,7 @@ func (x *HostAddress) String() string {
 func (*HostAddress) ProtoMessage() {}
 
 func (x *HostAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[7]
+	mi := &file_syncline_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1377,7 @@ func (x *HostAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostAddress.ProtoReflect.Descriptor instead.
 func (*HostAddress) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HostAddress) GetHost() string {
@@ -1176,7 +1423,7 @@ type Flows struct {
 
 func (x *Flows) Reset() {
 	*x = Flows{}
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1435,7 @@ func (x *Flows) String() string {
 func (*Flows) ProtoMessage() {}
 
 func (x *Flows) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[8]
+	mi := &file_syncline_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1448,7 @@ func (x *Flows) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Flows.ProtoReflect.Descriptor instead.
 func (*Flows) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Flows) GetAddresses() []string {
@@ -1236,7 +1483,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1248,7 +1495,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[9]
+	mi := &file_syncline_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1261,7 +1508,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PortRange) GetLow() uint32 {
@@ -1294,7 +1541,7 @@ type Prepared struct {
 
 func (x *Prepared) Reset() {
 	*x = Prepared{}
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1306,7 +1553,7 @@ func (x *Prepared) String() string {
 func (*Prepared) ProtoMessage() {}
 
 func (x *Prepared) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[10]
+	mi := &file_syncline_v1_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1319,7 +1566,7 @@ func (x *Prepared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Prepared.ProtoReflect.Descriptor instead.
 func (*Prepared) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Prepared) GetRunId() string {
@@ -1375,7 +1622,7 @@ type Arm struct {
 
 func (x *Arm) Reset() {
 	*x = Arm{}
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1387,7 +1634,7 @@ func (x *Arm) String() string {
 func (*Arm) ProtoMessage() {}
 
 func (x *Arm) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[11]
+	mi := &file_syncline_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1400,7 +1647,7 @@ func (x *Arm) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arm.ProtoReflect.Descriptor instead.
 func (*Arm) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Arm) GetRunId() string {
@@ -1449,7 +1696,7 @@ type Armed struct {
 
 func (x *Armed) Reset() {
 	*x = Armed{}
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1708,7 @@ func (x *Armed) String() string {
 func (*Armed) ProtoMessage() {}
 
 func (x *Armed) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[12]
+	mi := &file_syncline_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1721,7 @@ func (x *Armed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Armed.ProtoReflect.Descriptor instead.
 func (*Armed) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Armed) GetRunId() string {
@@ -1529,7 +1776,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1788,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[13]
+	mi := &file_syncline_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1801,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Usage) GetAgentNs() int64 {
@@ -1590,7 +1837,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1849,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[14]
+	mi := &file_syncline_v1_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1862,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Configure) GetRunId() string {
@@ -1659,7 +1906,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1918,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[15]
+	mi := &file_syncline_v1_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1931,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Configured) GetRunId() string {
@@ -1721,7 +1968,7 @@ type Arrived struct {
 
 func (x *Arrived) Reset() {
 	*x = Arrived{}
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1980,7 @@ func (x *Arrived) String() string {
 func (*Arrived) ProtoMessage() {}
 
 func (x *Arrived) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[16]
+	mi := &file_syncline_v1_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1993,7 @@ func (x *Arrived) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Arrived.ProtoReflect.Descriptor instead.
 func (*Arrived) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Arrived) GetRunId() string {
@@ -1787,13 +2034,14 @@ type Meeting struct {
 	AtNs int64 `protobuf:"varint,4,opt,name=at_ns,json=atNs,proto3" json:"at_ns,omitempty"`
 	// Empty, or why the meeting does not take place.
 	Error         string `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
+	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Meeting) Reset() {
 	*x = Meeting{}
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +2053,7 @@ func (x *Meeting) String() string {
 func (*Meeting) ProtoMessage() {}
 
 func (x *Meeting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[17]
+	mi := &file_syncline_v1_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +2066,7 @@ func (x *Meeting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Meeting.ProtoReflect.Descriptor instead.
 func (*Meeting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Meeting) GetRunId() string {
@@ -1856,6 +2104,13 @@ func (x *Meeting) GetError() string {
 	return ""
 }
 
+func (x *Meeting) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // ClockPing asks for the agent's CLOCK_MONOTONIC, at once.
 type ClockPing struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1866,7 +2121,7 @@ type ClockPing struct {
 
 func (x *ClockPing) Reset() {
 	*x = ClockPing{}
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2133,7 @@ func (x *ClockPing) String() string {
 func (*ClockPing) ProtoMessage() {}
 
 func (x *ClockPing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[18]
+	mi := &file_syncline_v1_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2146,7 @@ func (x *ClockPing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPing.ProtoReflect.Descriptor instead.
 func (*ClockPing) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClockPing) GetId() uint64 {
@@ -1912,7 +2167,7 @@ type ClockPong struct {
 
 func (x *ClockPong) Reset() {
 	*x = ClockPong{}
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1924,7 +2179,7 @@ func (x *ClockPong) String() string {
 func (*ClockPong) ProtoMessage() {}
 
 func (x *ClockPong) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[19]
+	mi := &file_syncline_v1_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1937,7 +2192,7 @@ func (x *ClockPong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockPong.ProtoReflect.Descriptor instead.
 func (*ClockPong) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClockPong) GetId() uint64 {
@@ -1968,7 +2223,7 @@ type OpenProbes struct {
 
 func (x *OpenProbes) Reset() {
 	*x = OpenProbes{}
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1980,7 +2235,7 @@ func (x *OpenProbes) String() string {
 func (*OpenProbes) ProtoMessage() {}
 
 func (x *OpenProbes) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[20]
+	mi := &file_syncline_v1_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1993,7 +2248,7 @@ func (x *OpenProbes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenProbes.ProtoReflect.Descriptor instead.
 func (*OpenProbes) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OpenProbes) GetSession() string {
@@ -2024,7 +2279,7 @@ type ProbesOpened struct {
 
 func (x *ProbesOpened) Reset() {
 	*x = ProbesOpened{}
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2291,7 @@ func (x *ProbesOpened) String() string {
 func (*ProbesOpened) ProtoMessage() {}
 
 func (x *ProbesOpened) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[21]
+	mi := &file_syncline_v1_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2304,7 @@ func (x *ProbesOpened) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbesOpened.ProtoReflect.Descriptor instead.
 func (*ProbesOpened) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ProbesOpened) GetSession() string {
@@ -2085,7 +2340,7 @@ type ProbeEndpoint struct {
 
 func (x *ProbeEndpoint) Reset() {
 	*x = ProbeEndpoint{}
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2097,7 +2352,7 @@ func (x *ProbeEndpoint) String() string {
 func (*ProbeEndpoint) ProtoMessage() {}
 
 func (x *ProbeEndpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[22]
+	mi := &file_syncline_v1_link_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2110,7 +2365,7 @@ func (x *ProbeEndpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbeEndpoint.ProtoReflect.Descriptor instead.
 func (*ProbeEndpoint) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ProbeEndpoint) GetPath() ProbePath {
@@ -2149,7 +2404,7 @@ type StartProbes struct {
 
 func (x *StartProbes) Reset() {
 	*x = StartProbes{}
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2161,7 +2416,7 @@ func (x *StartProbes) String() string {
 func (*StartProbes) ProtoMessage() {}
 
 func (x *StartProbes) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[23]
+	mi := &file_syncline_v1_link_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2174,7 +2429,7 @@ func (x *StartProbes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartProbes.ProtoReflect.Descriptor instead.
 func (*StartProbes) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StartProbes) GetSession() string {
@@ -2233,7 +2488,7 @@ type ProbePeer struct {
 
 func (x *ProbePeer) Reset() {
 	*x = ProbePeer{}
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2245,7 +2500,7 @@ func (x *ProbePeer) String() string {
 func (*ProbePeer) ProtoMessage() {}
 
 func (x *ProbePeer) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[24]
+	mi := &file_syncline_v1_link_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2258,7 +2513,7 @@ func (x *ProbePeer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbePeer.ProtoReflect.Descriptor instead.
 func (*ProbePeer) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ProbePeer) GetHost() string {
@@ -2296,7 +2551,7 @@ type ProbesMet struct {
 
 func (x *ProbesMet) Reset() {
 	*x = ProbesMet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2563,7 @@ func (x *ProbesMet) String() string {
 func (*ProbesMet) ProtoMessage() {}
 
 func (x *ProbesMet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[25]
+	mi := &file_syncline_v1_link_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2576,7 @@ func (x *ProbesMet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbesMet.ProtoReflect.Descriptor instead.
 func (*ProbesMet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ProbesMet) GetSession() string {
@@ -2356,7 +2611,7 @@ type StopProbes struct {
 
 func (x *StopProbes) Reset() {
 	*x = StopProbes{}
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2623,7 @@ func (x *StopProbes) String() string {
 func (*StopProbes) ProtoMessage() {}
 
 func (x *StopProbes) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[26]
+	mi := &file_syncline_v1_link_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2636,7 @@ func (x *StopProbes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopProbes.ProtoReflect.Descriptor instead.
 func (*StopProbes) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StopProbes) GetSession() string {
@@ -2408,7 +2663,7 @@ type ProbesStopped struct {
 
 func (x *ProbesStopped) Reset() {
 	*x = ProbesStopped{}
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2675,7 @@ func (x *ProbesStopped) String() string {
 func (*ProbesStopped) ProtoMessage() {}
 
 func (x *ProbesStopped) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[27]
+	mi := &file_syncline_v1_link_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2688,7 @@ func (x *ProbesStopped) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProbesStopped.ProtoReflect.Descriptor instead.
 func (*ProbesStopped) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProbesStopped) GetSession() string {
@@ -2489,7 +2744,7 @@ type Start struct {
 
 func (x *Start) Reset() {
 	*x = Start{}
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2756,7 @@ func (x *Start) String() string {
 func (*Start) ProtoMessage() {}
 
 func (x *Start) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[28]
+	mi := &file_syncline_v1_link_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2769,7 @@ func (x *Start) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Start.ProtoReflect.Descriptor instead.
 func (*Start) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Start) GetRunId() string {
@@ -2568,14 +2823,16 @@ type SignalSent struct {
 	Name       string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	// Not empty: the watch of that name can never see any more what it looks for, and
 	// why. There is no signal then, and those who wait for it have failed.
-	Failure       string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
+	// That of the run, if a controller says it; 0: not said.
+	Epoch         uint64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SignalSent) Reset() {
 	*x = SignalSent{}
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +2844,7 @@ func (x *SignalSent) String() string {
 func (*SignalSent) ProtoMessage() {}
 
 func (x *SignalSent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[29]
+	mi := &file_syncline_v1_link_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +2857,7 @@ func (x *SignalSent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalSent.ProtoReflect.Descriptor instead.
 func (*SignalSent) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignalSent) GetRunId() string {
@@ -2638,6 +2895,13 @@ func (x *SignalSent) GetFailure() string {
 	return ""
 }
 
+func (x *SignalSent) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // LaneEnded says that a lane is through, and how.
 type LaneEnded struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
@@ -2645,14 +2909,16 @@ type LaneEnded struct {
 	Repetition uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	Lane       string                 `protobuf:"bytes,3,opt,name=lane,proto3" json:"lane,omitempty"`
 	// Empty if every step gave what was expected of it.
-	Failure       string `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,4,opt,name=failure,proto3" json:"failure,omitempty"`
+	// That of the run, if a controller says it; 0: not said.
+	Epoch         uint64 `protobuf:"varint,5,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *LaneEnded) Reset() {
 	*x = LaneEnded{}
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2664,7 +2930,7 @@ func (x *LaneEnded) String() string {
 func (*LaneEnded) ProtoMessage() {}
 
 func (x *LaneEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[30]
+	mi := &file_syncline_v1_link_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2677,7 +2943,7 @@ func (x *LaneEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneEnded.ProtoReflect.Descriptor instead.
 func (*LaneEnded) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LaneEnded) GetRunId() string {
@@ -2708,6 +2974,13 @@ func (x *LaneEnded) GetFailure() string {
 	return ""
 }
 
+func (x *LaneEnded) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Settle asks an agent to say when its kernel has nothing more to send for the
 // run: no socket of the flows left but listeners and TIME_WAIT.
 type Settle struct {
@@ -2723,7 +2996,7 @@ type Settle struct {
 
 func (x *Settle) Reset() {
 	*x = Settle{}
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2735,7 +3008,7 @@ func (x *Settle) String() string {
 func (*Settle) ProtoMessage() {}
 
 func (x *Settle) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[31]
+	mi := &file_syncline_v1_link_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2748,7 +3021,7 @@ func (x *Settle) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Settle.ProtoReflect.Descriptor instead.
 func (*Settle) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{31}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Settle) GetRunId() string {
@@ -2792,7 +3065,7 @@ type Quiet struct {
 
 func (x *Quiet) Reset() {
 	*x = Quiet{}
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +3077,7 @@ func (x *Quiet) String() string {
 func (*Quiet) ProtoMessage() {}
 
 func (x *Quiet) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[32]
+	mi := &file_syncline_v1_link_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +3090,7 @@ func (x *Quiet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quiet.ProtoReflect.Descriptor instead.
 func (*Quiet) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{32}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Quiet) GetRunId() string {
@@ -2862,7 +3135,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_syncline_v1_link_proto_msgTypes[33]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2874,7 +3147,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[33]
+	mi := &file_syncline_v1_link_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2887,7 +3160,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{33}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Drain) GetRunId() string {
@@ -2946,7 +3219,7 @@ type Drained struct {
 
 func (x *Drained) Reset() {
 	*x = Drained{}
-	mi := &file_syncline_v1_link_proto_msgTypes[34]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2958,7 +3231,7 @@ func (x *Drained) String() string {
 func (*Drained) ProtoMessage() {}
 
 func (x *Drained) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[34]
+	mi := &file_syncline_v1_link_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2971,7 +3244,7 @@ func (x *Drained) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drained.ProtoReflect.Descriptor instead.
 func (*Drained) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{34}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Drained) GetRunId() string {
@@ -3013,7 +3286,7 @@ type Finish struct {
 
 func (x *Finish) Reset() {
 	*x = Finish{}
-	mi := &file_syncline_v1_link_proto_msgTypes[35]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3298,7 @@ func (x *Finish) String() string {
 func (*Finish) ProtoMessage() {}
 
 func (x *Finish) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[35]
+	mi := &file_syncline_v1_link_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3311,7 @@ func (x *Finish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finish.ProtoReflect.Descriptor instead.
 func (*Finish) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{35}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Finish) GetRunId() string {
@@ -3055,22 +3328,26 @@ func (x *Finish) GetEpoch() uint64 {
 	return 0
 }
 
-// Finished answers Finish and Cancel: the stream holds exactly this much.
+// Finished answers Finish and Cancel: the stream holds exactly this much. An agent that died
+// in a run, or after it, says it of the stream of its earlier start, with that incarnation,
+// and sends the chunks that its spool has of it.
 type Finished struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Incarnation   uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	LastEvent     uint64                 `protobuf:"varint,4,opt,name=last_event,json=lastEvent,proto3" json:"last_event,omitempty"`
-	LastChunk     uint64                 `protobuf:"varint,5,opt,name=last_chunk,json=lastChunk,proto3" json:"last_chunk,omitempty"`
-	Error         string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	RunId       string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch       uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Incarnation uint64                 `protobuf:"varint,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	LastEvent   uint64                 `protobuf:"varint,4,opt,name=last_event,json=lastEvent,proto3" json:"last_event,omitempty"`
+	LastChunk   uint64                 `protobuf:"varint,5,opt,name=last_chunk,json=lastChunk,proto3" json:"last_chunk,omitempty"`
+	Error       string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	// Not empty: what was recorded and is lost for good, and why.
+	Gap           string `protobuf:"bytes,7,opt,name=gap,proto3" json:"gap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Finished) Reset() {
 	*x = Finished{}
-	mi := &file_syncline_v1_link_proto_msgTypes[36]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3082,7 +3359,7 @@ func (x *Finished) String() string {
 func (*Finished) ProtoMessage() {}
 
 func (x *Finished) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[36]
+	mi := &file_syncline_v1_link_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3095,7 +3372,7 @@ func (x *Finished) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finished.ProtoReflect.Descriptor instead.
 func (*Finished) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{36}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Finished) GetRunId() string {
@@ -3140,17 +3417,25 @@ func (x *Finished) GetError() string {
 	return ""
 }
 
+func (x *Finished) GetGap() string {
+	if x != nil {
+		return x.Gap
+	}
+	return ""
+}
+
 // Release tells an agent that a run is sealed: it may forget it.
 type Release struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Release) Reset() {
 	*x = Release{}
-	mi := &file_syncline_v1_link_proto_msgTypes[37]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3162,7 +3447,7 @@ func (x *Release) String() string {
 func (*Release) ProtoMessage() {}
 
 func (x *Release) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[37]
+	mi := &file_syncline_v1_link_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3175,7 +3460,7 @@ func (x *Release) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Release.ProtoReflect.Descriptor instead.
 func (*Release) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{37}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Release) GetRunId() string {
@@ -3185,6 +3470,13 @@ func (x *Release) GetRunId() string {
 	return ""
 }
 
+func (x *Release) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Cancel ends lanes at once, then does as Finish. With repetition set it only ends
 // that repetition's lanes.
 type Cancel struct {
@@ -3192,13 +3484,14 @@ type Cancel struct {
 	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
 	Repetition    uint32                 `protobuf:"varint,2,opt,name=repetition,proto3" json:"repetition,omitempty"`
 	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_syncline_v1_link_proto_msgTypes[38]
+	mi := &file_syncline_v1_link_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3210,7 +3503,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[38]
+	mi := &file_syncline_v1_link_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3223,7 +3516,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{38}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Cancel) GetRunId() string {
@@ -3247,6 +3540,13 @@ func (x *Cancel) GetReason() string {
 	return ""
 }
 
+func (x *Cancel) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // UploadRequest carries one chunk.
 type UploadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3257,7 +3557,7 @@ type UploadRequest struct {
 
 func (x *UploadRequest) Reset() {
 	*x = UploadRequest{}
-	mi := &file_syncline_v1_link_proto_msgTypes[39]
+	mi := &file_syncline_v1_link_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3269,7 +3569,7 @@ func (x *UploadRequest) String() string {
 func (*UploadRequest) ProtoMessage() {}
 
 func (x *UploadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[39]
+	mi := &file_syncline_v1_link_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3282,7 +3582,7 @@ func (x *UploadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRequest.ProtoReflect.Descriptor instead.
 func (*UploadRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{39}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UploadRequest) GetChunk() *Chunk {
@@ -3306,7 +3606,7 @@ type UploadResponse struct {
 
 func (x *UploadResponse) Reset() {
 	*x = UploadResponse{}
-	mi := &file_syncline_v1_link_proto_msgTypes[40]
+	mi := &file_syncline_v1_link_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3618,7 @@ func (x *UploadResponse) String() string {
 func (*UploadResponse) ProtoMessage() {}
 
 func (x *UploadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_link_proto_msgTypes[40]
+	mi := &file_syncline_v1_link_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3631,7 @@ func (x *UploadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadResponse.ProtoReflect.Descriptor instead.
 func (*UploadResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_link_proto_rawDescGZIP(), []int{40}
+	return file_syncline_v1_link_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *UploadResponse) GetRunId() string {
@@ -3366,7 +3666,7 @@ var File_syncline_v1_link_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\xc5\x06\n" +
+	"\x16syncline/v1/link.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\x1a\x16syncline/v1/lane.proto\x1a\x15syncline/v1/run.proto\x1a\x17syncline/v1/setup.proto\"\x8f\a\n" +
 	"\x0eControlRequest\x12*\n" +
 	"\x05hello\x18\x01 \x01(\v2\x12.syncline.v1.HelloH\x00R\x05hello\x126\n" +
 	"\theartbeat\x18\x02 \x01(\v2\x16.syncline.v1.HeartbeatH\x00R\theartbeat\x123\n" +
@@ -3388,8 +3688,10 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\rprobes_opened\x18\r \x01(\v2\x19.syncline.v1.ProbesOpenedH\x00R\fprobesOpened\x12C\n" +
 	"\x0eprobes_stopped\x18\x0e \x01(\v2\x1a.syncline.v1.ProbesStoppedH\x00R\rprobesStopped\x127\n" +
 	"\n" +
-	"probes_met\x18\x0f \x01(\v2\x16.syncline.v1.ProbesMetH\x00R\tprobesMetB\t\n" +
-	"\amessage\"\x83\a\n" +
+	"probes_met\x18\x0f \x01(\v2\x16.syncline.v1.ProbesMetH\x00R\tprobesMet\x120\n" +
+	"\areceipt\x18\x10 \x01(\v2\x14.syncline.v1.ReceiptH\x00R\areceipt\x12\x16\n" +
+	"\x06number\x18\x1e \x01(\x04R\x06numberB\t\n" +
+	"\amessage\"\xf9\a\n" +
 	"\x0fControlResponse\x120\n" +
 	"\awelcome\x18\x01 \x01(\v2\x14.syncline.v1.WelcomeH\x00R\awelcome\x120\n" +
 	"\aprepare\x18\x02 \x01(\v2\x14.syncline.v1.PrepareH\x00R\aprepare\x12$\n" +
@@ -3412,8 +3714,11 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"openProbes\x12=\n" +
 	"\fstart_probes\x18\x10 \x01(\v2\x18.syncline.v1.StartProbesH\x00R\vstartProbes\x12:\n" +
 	"\vstop_probes\x18\x11 \x01(\v2\x17.syncline.v1.StopProbesH\x00R\n" +
-	"stopProbesB\t\n" +
-	"\amessage\"\xad\x04\n" +
+	"stopProbes\x12*\n" +
+	"\x05lease\x18\x12 \x01(\v2\x12.syncline.v1.LeaseH\x00R\x05lease\x120\n" +
+	"\areceipt\x18\x13 \x01(\v2\x14.syncline.v1.ReceiptH\x00R\areceipt\x12\x16\n" +
+	"\x06number\x18\x1e \x01(\x04R\x06numberB\t\n" +
+	"\amessage\"\xdd\x04\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x126\n" +
 	"\x06labels\x18\x02 \x03(\v2\x1e.syncline.v1.Hello.LabelsEntryR\x06labels\x12\x1c\n" +
@@ -3430,7 +3735,9 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\arun_ids\x18\f \x03(\tR\x06runIds\x120\n" +
 	"\bfeatures\x18\r \x03(\v2\x14.syncline.v1.FeatureR\bfeatures\x12\x1d\n" +
 	"\n" +
-	"test_clock\x18\x0e \x01(\tR\ttestClock\x1a9\n" +
+	"test_clock\x18\x0e \x01(\tR\ttestClock\x12\x12\n" +
+	"\x04line\x18\x0f \x01(\tR\x04line\x12\x1a\n" +
+	"\breceived\x18\x10 \x01(\x04R\breceived\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"k\n" +
@@ -3438,15 +3745,26 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x8e\x01\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xd8\x01\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1e\n" +
 	"\n" +
 	"controller\x18\x02 \x01(\tR\n" +
 	"controller\x12!\n" +
 	"\fheartbeat_ns\x18\x03 \x01(\x03R\vheartbeatNs\x12$\n" +
-	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\"\v\n" +
-	"\tHeartbeat\"\xca\x02\n" +
+	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\x12\x12\n" +
+	"\x04line\x18\x05 \x01(\tR\x04line\x12\x18\n" +
+	"\aresumed\x18\x06 \x01(\bR\aresumed\x12\x1a\n" +
+	"\breceived\x18\a \x01(\x04R\breceived\"'\n" +
+	"\tHeartbeat\x12\x1a\n" +
+	"\breceived\x18\x01 \x01(\x04R\breceived\"%\n" +
+	"\aReceipt\x12\x1a\n" +
+	"\breceived\x18\x01 \x01(\x04R\breceived\"U\n" +
+	"\x05Lease\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1f\n" +
+	"\vduration_ns\x18\x03 \x01(\x03R\n" +
+	"durationNs\"\xe5\x02\n" +
 	"\aPrepare\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -3457,7 +3775,9 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"snapLength\x12.\n" +
 	"\x05hosts\x18\a \x03(\v2\x18.syncline.v1.HostAddressR\x05hosts\x12<\n" +
 	"\frequirements\x18\b \x03(\v2\x18.syncline.v1.RequirementR\frequirements\x12\x16\n" +
-	"\x06prompt\x18\t \x01(\bR\x06prompt\"m\n" +
+	"\x06prompt\x18\t \x01(\bR\x06prompt\x12\x19\n" +
+	"\blease_ns\x18\n" +
+	" \x01(\x03R\aleaseNs\"m\n" +
 	"\vHostAddress\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12\x18\n" +
@@ -3509,7 +3829,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x18\n" +
 	"\ameeting\x18\x03 \x01(\tR\ameeting\x12\x12\n" +
-	"\x04lane\x18\x04 \x01(\tR\x04lane\"\x7f\n" +
+	"\x04lane\x18\x04 \x01(\tR\x04lane\"\x95\x01\n" +
 	"\aMeeting\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
@@ -3517,7 +3837,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x13\n" +
 	"\x05at_ns\x18\x04 \x01(\x03R\x04atNs\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error\"\x1b\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\"\x1b\n" +
 	"\tClockPing\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"4\n" +
 	"\tClockPong\x12\x0e\n" +
@@ -3567,7 +3888,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x05lanes\x18\x04 \x03(\v2\x11.syncline.v1.LaneR\x05lanes\x12\x1d\n" +
 	"\n" +
 	"lane_names\x18\x05 \x03(\tR\tlaneNames\x12,\n" +
-	"\awatches\x18\x06 \x03(\v2\x12.syncline.v1.WatchR\awatches\"\x85\x01\n" +
+	"\awatches\x18\x06 \x03(\v2\x12.syncline.v1.WatchR\awatches\"\x9b\x01\n" +
 	"\n" +
 	"SignalSent\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
@@ -3576,14 +3897,16 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"repetition\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\tR\x04lane\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
-	"\afailure\x18\x05 \x01(\tR\afailure\"p\n" +
+	"\afailure\x18\x05 \x01(\tR\afailure\x12\x14\n" +
+	"\x05epoch\x18\x06 \x01(\x04R\x05epoch\"\x86\x01\n" +
 	"\tLaneEnded\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x12\n" +
 	"\x04lane\x18\x03 \x01(\tR\x04lane\x12\x18\n" +
-	"\afailure\x18\x04 \x01(\tR\afailure\"t\n" +
+	"\afailure\x18\x04 \x01(\tR\afailure\x12\x14\n" +
+	"\x05epoch\x18\x05 \x01(\x04R\x05epoch\"t\n" +
 	"\x06Settle\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1e\n" +
@@ -3618,7 +3941,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"last_event\x18\x04 \x01(\x04R\tlastEvent\"5\n" +
 	"\x06Finish\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
-	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xad\x01\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbf\x01\n" +
 	"\bFinished\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12 \n" +
@@ -3627,15 +3950,18 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"last_event\x18\x04 \x01(\x04R\tlastEvent\x12\x1d\n" +
 	"\n" +
 	"last_chunk\x18\x05 \x01(\x04R\tlastChunk\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\" \n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\x12\x10\n" +
+	"\x03gap\x18\a \x01(\tR\x03gap\"6\n" +
 	"\aRelease\x12\x15\n" +
-	"\x06run_id\x18\x01 \x01(\tR\x05runId\"W\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"m\n" +
 	"\x06Cancel\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x1e\n" +
 	"\n" +
 	"repetition\x18\x02 \x01(\rR\n" +
 	"repetition\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"9\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"9\n" +
 	"\rUploadRequest\x12(\n" +
 	"\x05chunk\x18\x01 \x01(\v2\x12.syncline.v1.ChunkR\x05chunk\"\x81\x01\n" +
 	"\x0eUploadResponse\x12\x15\n" +
@@ -3659,7 +3985,7 @@ func file_syncline_v1_link_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_link_proto_rawDescData
 }
 
-var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_syncline_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_syncline_v1_link_proto_goTypes = []any{
 	(*ControlRequest)(nil),  // 0: syncline.v1.ControlRequest
 	(*ControlResponse)(nil), // 1: syncline.v1.ControlResponse
@@ -3667,119 +3993,124 @@ var file_syncline_v1_link_proto_goTypes = []any{
 	(*Feature)(nil),         // 3: syncline.v1.Feature
 	(*Welcome)(nil),         // 4: syncline.v1.Welcome
 	(*Heartbeat)(nil),       // 5: syncline.v1.Heartbeat
-	(*Prepare)(nil),         // 6: syncline.v1.Prepare
-	(*HostAddress)(nil),     // 7: syncline.v1.HostAddress
-	(*Flows)(nil),           // 8: syncline.v1.Flows
-	(*PortRange)(nil),       // 9: syncline.v1.PortRange
-	(*Prepared)(nil),        // 10: syncline.v1.Prepared
-	(*Arm)(nil),             // 11: syncline.v1.Arm
-	(*Armed)(nil),           // 12: syncline.v1.Armed
-	(*Usage)(nil),           // 13: syncline.v1.Usage
-	(*Configure)(nil),       // 14: syncline.v1.Configure
-	(*Configured)(nil),      // 15: syncline.v1.Configured
-	(*Arrived)(nil),         // 16: syncline.v1.Arrived
-	(*Meeting)(nil),         // 17: syncline.v1.Meeting
-	(*ClockPing)(nil),       // 18: syncline.v1.ClockPing
-	(*ClockPong)(nil),       // 19: syncline.v1.ClockPong
-	(*OpenProbes)(nil),      // 20: syncline.v1.OpenProbes
-	(*ProbesOpened)(nil),    // 21: syncline.v1.ProbesOpened
-	(*ProbeEndpoint)(nil),   // 22: syncline.v1.ProbeEndpoint
-	(*StartProbes)(nil),     // 23: syncline.v1.StartProbes
-	(*ProbePeer)(nil),       // 24: syncline.v1.ProbePeer
-	(*ProbesMet)(nil),       // 25: syncline.v1.ProbesMet
-	(*StopProbes)(nil),      // 26: syncline.v1.StopProbes
-	(*ProbesStopped)(nil),   // 27: syncline.v1.ProbesStopped
-	(*Start)(nil),           // 28: syncline.v1.Start
-	(*SignalSent)(nil),      // 29: syncline.v1.SignalSent
-	(*LaneEnded)(nil),       // 30: syncline.v1.LaneEnded
-	(*Settle)(nil),          // 31: syncline.v1.Settle
-	(*Quiet)(nil),           // 32: syncline.v1.Quiet
-	(*Drain)(nil),           // 33: syncline.v1.Drain
-	(*Drained)(nil),         // 34: syncline.v1.Drained
-	(*Finish)(nil),          // 35: syncline.v1.Finish
-	(*Finished)(nil),        // 36: syncline.v1.Finished
-	(*Release)(nil),         // 37: syncline.v1.Release
-	(*Cancel)(nil),          // 38: syncline.v1.Cancel
-	(*UploadRequest)(nil),   // 39: syncline.v1.UploadRequest
-	(*UploadResponse)(nil),  // 40: syncline.v1.UploadResponse
-	nil,                     // 41: syncline.v1.Hello.LabelsEntry
-	(*Capability)(nil),      // 42: syncline.v1.Capability
-	(Source)(0),             // 43: syncline.v1.Source
-	(*Requirement)(nil),     // 44: syncline.v1.Requirement
-	(*Environment)(nil),     // 45: syncline.v1.Environment
-	(*Setup)(nil),           // 46: syncline.v1.Setup
-	(ProbePath)(0),          // 47: syncline.v1.ProbePath
-	(*Event)(nil),           // 48: syncline.v1.Event
-	(*Lane)(nil),            // 49: syncline.v1.Lane
-	(*Watch)(nil),           // 50: syncline.v1.Watch
-	(*Chunk)(nil),           // 51: syncline.v1.Chunk
+	(*Receipt)(nil),         // 6: syncline.v1.Receipt
+	(*Lease)(nil),           // 7: syncline.v1.Lease
+	(*Prepare)(nil),         // 8: syncline.v1.Prepare
+	(*HostAddress)(nil),     // 9: syncline.v1.HostAddress
+	(*Flows)(nil),           // 10: syncline.v1.Flows
+	(*PortRange)(nil),       // 11: syncline.v1.PortRange
+	(*Prepared)(nil),        // 12: syncline.v1.Prepared
+	(*Arm)(nil),             // 13: syncline.v1.Arm
+	(*Armed)(nil),           // 14: syncline.v1.Armed
+	(*Usage)(nil),           // 15: syncline.v1.Usage
+	(*Configure)(nil),       // 16: syncline.v1.Configure
+	(*Configured)(nil),      // 17: syncline.v1.Configured
+	(*Arrived)(nil),         // 18: syncline.v1.Arrived
+	(*Meeting)(nil),         // 19: syncline.v1.Meeting
+	(*ClockPing)(nil),       // 20: syncline.v1.ClockPing
+	(*ClockPong)(nil),       // 21: syncline.v1.ClockPong
+	(*OpenProbes)(nil),      // 22: syncline.v1.OpenProbes
+	(*ProbesOpened)(nil),    // 23: syncline.v1.ProbesOpened
+	(*ProbeEndpoint)(nil),   // 24: syncline.v1.ProbeEndpoint
+	(*StartProbes)(nil),     // 25: syncline.v1.StartProbes
+	(*ProbePeer)(nil),       // 26: syncline.v1.ProbePeer
+	(*ProbesMet)(nil),       // 27: syncline.v1.ProbesMet
+	(*StopProbes)(nil),      // 28: syncline.v1.StopProbes
+	(*ProbesStopped)(nil),   // 29: syncline.v1.ProbesStopped
+	(*Start)(nil),           // 30: syncline.v1.Start
+	(*SignalSent)(nil),      // 31: syncline.v1.SignalSent
+	(*LaneEnded)(nil),       // 32: syncline.v1.LaneEnded
+	(*Settle)(nil),          // 33: syncline.v1.Settle
+	(*Quiet)(nil),           // 34: syncline.v1.Quiet
+	(*Drain)(nil),           // 35: syncline.v1.Drain
+	(*Drained)(nil),         // 36: syncline.v1.Drained
+	(*Finish)(nil),          // 37: syncline.v1.Finish
+	(*Finished)(nil),        // 38: syncline.v1.Finished
+	(*Release)(nil),         // 39: syncline.v1.Release
+	(*Cancel)(nil),          // 40: syncline.v1.Cancel
+	(*UploadRequest)(nil),   // 41: syncline.v1.UploadRequest
+	(*UploadResponse)(nil),  // 42: syncline.v1.UploadResponse
+	nil,                     // 43: syncline.v1.Hello.LabelsEntry
+	(*Capability)(nil),      // 44: syncline.v1.Capability
+	(Source)(0),             // 45: syncline.v1.Source
+	(*Requirement)(nil),     // 46: syncline.v1.Requirement
+	(*Environment)(nil),     // 47: syncline.v1.Environment
+	(*Setup)(nil),           // 48: syncline.v1.Setup
+	(ProbePath)(0),          // 49: syncline.v1.ProbePath
+	(*Event)(nil),           // 50: syncline.v1.Event
+	(*Lane)(nil),            // 51: syncline.v1.Lane
+	(*Watch)(nil),           // 52: syncline.v1.Watch
+	(*Chunk)(nil),           // 53: syncline.v1.Chunk
 }
 var file_syncline_v1_link_proto_depIdxs = []int32{
 	2,  // 0: syncline.v1.ControlRequest.hello:type_name -> syncline.v1.Hello
 	5,  // 1: syncline.v1.ControlRequest.heartbeat:type_name -> syncline.v1.Heartbeat
-	10, // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
-	12, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
-	29, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
-	30, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
-	32, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
-	34, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
-	36, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
-	15, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
-	16, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
-	19, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
-	21, // 12: syncline.v1.ControlRequest.probes_opened:type_name -> syncline.v1.ProbesOpened
-	27, // 13: syncline.v1.ControlRequest.probes_stopped:type_name -> syncline.v1.ProbesStopped
-	25, // 14: syncline.v1.ControlRequest.probes_met:type_name -> syncline.v1.ProbesMet
-	4,  // 15: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
-	6,  // 16: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
-	11, // 17: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
-	28, // 18: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
-	29, // 19: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
-	30, // 20: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
-	31, // 21: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
-	33, // 22: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
-	35, // 23: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
-	38, // 24: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
-	37, // 25: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
-	14, // 26: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
-	17, // 27: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
-	18, // 28: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
-	20, // 29: syncline.v1.ControlResponse.open_probes:type_name -> syncline.v1.OpenProbes
-	23, // 30: syncline.v1.ControlResponse.start_probes:type_name -> syncline.v1.StartProbes
-	26, // 31: syncline.v1.ControlResponse.stop_probes:type_name -> syncline.v1.StopProbes
-	41, // 32: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
-	42, // 33: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
-	3,  // 34: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
-	43, // 35: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
-	8,  // 36: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
-	7,  // 37: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
-	44, // 38: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
-	9,  // 39: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
-	42, // 40: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
-	45, // 41: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
-	43, // 42: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
-	13, // 43: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
-	13, // 44: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
-	46, // 45: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
-	46, // 46: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
-	22, // 47: syncline.v1.ProbesOpened.endpoints:type_name -> syncline.v1.ProbeEndpoint
-	47, // 48: syncline.v1.ProbeEndpoint.path:type_name -> syncline.v1.ProbePath
-	24, // 49: syncline.v1.StartProbes.peers:type_name -> syncline.v1.ProbePeer
-	22, // 50: syncline.v1.ProbePeer.endpoints:type_name -> syncline.v1.ProbeEndpoint
-	47, // 51: syncline.v1.ProbesMet.path:type_name -> syncline.v1.ProbePath
-	48, // 52: syncline.v1.ProbesStopped.events:type_name -> syncline.v1.Event
-	49, // 53: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
-	50, // 54: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
-	51, // 55: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
-	0,  // 56: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
-	39, // 57: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
-	1,  // 58: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
-	40, // 59: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
-	58, // [58:60] is the sub-list for method output_type
-	56, // [56:58] is the sub-list for method input_type
-	56, // [56:56] is the sub-list for extension type_name
-	56, // [56:56] is the sub-list for extension extendee
-	0,  // [0:56] is the sub-list for field type_name
+	12, // 2: syncline.v1.ControlRequest.prepared:type_name -> syncline.v1.Prepared
+	14, // 3: syncline.v1.ControlRequest.armed:type_name -> syncline.v1.Armed
+	31, // 4: syncline.v1.ControlRequest.signal:type_name -> syncline.v1.SignalSent
+	32, // 5: syncline.v1.ControlRequest.lane_ended:type_name -> syncline.v1.LaneEnded
+	34, // 6: syncline.v1.ControlRequest.quiet:type_name -> syncline.v1.Quiet
+	36, // 7: syncline.v1.ControlRequest.drained:type_name -> syncline.v1.Drained
+	38, // 8: syncline.v1.ControlRequest.finished:type_name -> syncline.v1.Finished
+	17, // 9: syncline.v1.ControlRequest.configured:type_name -> syncline.v1.Configured
+	18, // 10: syncline.v1.ControlRequest.arrived:type_name -> syncline.v1.Arrived
+	21, // 11: syncline.v1.ControlRequest.clock_pong:type_name -> syncline.v1.ClockPong
+	23, // 12: syncline.v1.ControlRequest.probes_opened:type_name -> syncline.v1.ProbesOpened
+	29, // 13: syncline.v1.ControlRequest.probes_stopped:type_name -> syncline.v1.ProbesStopped
+	27, // 14: syncline.v1.ControlRequest.probes_met:type_name -> syncline.v1.ProbesMet
+	6,  // 15: syncline.v1.ControlRequest.receipt:type_name -> syncline.v1.Receipt
+	4,  // 16: syncline.v1.ControlResponse.welcome:type_name -> syncline.v1.Welcome
+	8,  // 17: syncline.v1.ControlResponse.prepare:type_name -> syncline.v1.Prepare
+	13, // 18: syncline.v1.ControlResponse.arm:type_name -> syncline.v1.Arm
+	30, // 19: syncline.v1.ControlResponse.start:type_name -> syncline.v1.Start
+	31, // 20: syncline.v1.ControlResponse.signal:type_name -> syncline.v1.SignalSent
+	32, // 21: syncline.v1.ControlResponse.lane_ended:type_name -> syncline.v1.LaneEnded
+	33, // 22: syncline.v1.ControlResponse.settle:type_name -> syncline.v1.Settle
+	35, // 23: syncline.v1.ControlResponse.drain:type_name -> syncline.v1.Drain
+	37, // 24: syncline.v1.ControlResponse.finish:type_name -> syncline.v1.Finish
+	40, // 25: syncline.v1.ControlResponse.cancel:type_name -> syncline.v1.Cancel
+	39, // 26: syncline.v1.ControlResponse.release:type_name -> syncline.v1.Release
+	16, // 27: syncline.v1.ControlResponse.configure:type_name -> syncline.v1.Configure
+	19, // 28: syncline.v1.ControlResponse.meeting:type_name -> syncline.v1.Meeting
+	20, // 29: syncline.v1.ControlResponse.clock_ping:type_name -> syncline.v1.ClockPing
+	22, // 30: syncline.v1.ControlResponse.open_probes:type_name -> syncline.v1.OpenProbes
+	25, // 31: syncline.v1.ControlResponse.start_probes:type_name -> syncline.v1.StartProbes
+	28, // 32: syncline.v1.ControlResponse.stop_probes:type_name -> syncline.v1.StopProbes
+	7,  // 33: syncline.v1.ControlResponse.lease:type_name -> syncline.v1.Lease
+	6,  // 34: syncline.v1.ControlResponse.receipt:type_name -> syncline.v1.Receipt
+	43, // 35: syncline.v1.Hello.labels:type_name -> syncline.v1.Hello.LabelsEntry
+	44, // 36: syncline.v1.Hello.capabilities:type_name -> syncline.v1.Capability
+	3,  // 37: syncline.v1.Hello.features:type_name -> syncline.v1.Feature
+	45, // 38: syncline.v1.Prepare.sources:type_name -> syncline.v1.Source
+	10, // 39: syncline.v1.Prepare.flows:type_name -> syncline.v1.Flows
+	9,  // 40: syncline.v1.Prepare.hosts:type_name -> syncline.v1.HostAddress
+	46, // 41: syncline.v1.Prepare.requirements:type_name -> syncline.v1.Requirement
+	11, // 42: syncline.v1.Flows.ranges:type_name -> syncline.v1.PortRange
+	44, // 43: syncline.v1.Prepared.capabilities:type_name -> syncline.v1.Capability
+	47, // 44: syncline.v1.Prepared.environment:type_name -> syncline.v1.Environment
+	45, // 45: syncline.v1.Arm.sources:type_name -> syncline.v1.Source
+	15, // 46: syncline.v1.Armed.before:type_name -> syncline.v1.Usage
+	15, // 47: syncline.v1.Armed.after:type_name -> syncline.v1.Usage
+	48, // 48: syncline.v1.Configure.setups:type_name -> syncline.v1.Setup
+	48, // 49: syncline.v1.Configure.changes:type_name -> syncline.v1.Setup
+	24, // 50: syncline.v1.ProbesOpened.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	49, // 51: syncline.v1.ProbeEndpoint.path:type_name -> syncline.v1.ProbePath
+	26, // 52: syncline.v1.StartProbes.peers:type_name -> syncline.v1.ProbePeer
+	24, // 53: syncline.v1.ProbePeer.endpoints:type_name -> syncline.v1.ProbeEndpoint
+	49, // 54: syncline.v1.ProbesMet.path:type_name -> syncline.v1.ProbePath
+	50, // 55: syncline.v1.ProbesStopped.events:type_name -> syncline.v1.Event
+	51, // 56: syncline.v1.Start.lanes:type_name -> syncline.v1.Lane
+	52, // 57: syncline.v1.Start.watches:type_name -> syncline.v1.Watch
+	53, // 58: syncline.v1.UploadRequest.chunk:type_name -> syncline.v1.Chunk
+	0,  // 59: syncline.v1.LinkService.Control:input_type -> syncline.v1.ControlRequest
+	41, // 60: syncline.v1.LinkService.Upload:input_type -> syncline.v1.UploadRequest
+	1,  // 61: syncline.v1.LinkService.Control:output_type -> syncline.v1.ControlResponse
+	42, // 62: syncline.v1.LinkService.Upload:output_type -> syncline.v1.UploadResponse
+	61, // [61:63] is the sub-list for method output_type
+	59, // [59:61] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_link_proto_init() }
@@ -3807,6 +4138,7 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlRequest_ProbesOpened)(nil),
 		(*ControlRequest_ProbesStopped)(nil),
 		(*ControlRequest_ProbesMet)(nil),
+		(*ControlRequest_Receipt)(nil),
 	}
 	file_syncline_v1_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*ControlResponse_Welcome)(nil),
@@ -3826,6 +4158,8 @@ func file_syncline_v1_link_proto_init() {
 		(*ControlResponse_OpenProbes)(nil),
 		(*ControlResponse_StartProbes)(nil),
 		(*ControlResponse_StopProbes)(nil),
+		(*ControlResponse_Lease)(nil),
+		(*ControlResponse_Receipt)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3833,7 +4167,7 @@ func file_syncline_v1_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_link_proto_rawDesc), len(file_syncline_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

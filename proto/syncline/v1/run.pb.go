@@ -127,7 +127,11 @@ type Run struct {
 	Probing *Probing `protobuf:"bytes,18,opt,name=probing,proto3" json:"probing,omitempty"`
 	// What a reader should know and that takes nothing from the evidence: clocks that no
 	// probe could compare, and why.
-	Warnings      []string `protobuf:"bytes,19,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,19,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// Where its events are, if the controllers keep them no more. They are read from there.
+	Archive *Archive `protobuf:"bytes,20,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Set if its events are gone: what is said of the run is all that there is.
+	Removal       *Removal `protobuf:"bytes,21,opt,name=removal,proto3" json:"removal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -295,6 +299,147 @@ func (x *Run) GetWarnings() []string {
 	return nil
 }
 
+func (x *Run) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+func (x *Run) GetRemoval() *Removal {
+	if x != nil {
+		return x.Removal
+	}
+	return nil
+}
+
+// Archive is where the events of a run are that is archived.
+type Archive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bucket: "s3://lab?region=eu-west-1".
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The name of the run's manifest in it, and the SHA-256 of its bytes.
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Sha256   []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// CLOCK_REALTIME of the controller, nanoseconds since 1970; for people only.
+	ArchivedNs    int64 `protobuf:"varint,4,opt,name=archived_ns,json=archivedNs,proto3" json:"archived_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Archive) Reset() {
+	*x = Archive{}
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Archive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Archive) ProtoMessage() {}
+
+func (x *Archive) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Archive.ProtoReflect.Descriptor instead.
+func (*Archive) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Archive) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Archive) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Archive) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Archive) GetArchivedNs() int64 {
+	if x != nil {
+		return x.ArchivedNs
+	}
+	return 0
+}
+
+// Removal says when the events of a run were removed, and why.
+type Removal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// CLOCK_REALTIME of the controller, nanoseconds since 1970; for people only.
+	RemovedNs int64 `protobuf:"varint,1,opt,name=removed_ns,json=removedNs,proto3" json:"removed_ns,omitempty"`
+	// "quota", or what an operator wrote.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removal) Reset() {
+	*x = Removal{}
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removal) ProtoMessage() {}
+
+func (x *Removal) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removal.ProtoReflect.Descriptor instead.
+func (*Removal) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Removal) GetRemovedNs() int64 {
+	if x != nil {
+		return x.RemovedNs
+	}
+	return 0
+}
+
+func (x *Removal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // RunRecord is all that is kept of a run beside the experiment's file and its events. A
 // bundle holds it as JSON.
 type RunRecord struct {
@@ -315,7 +460,7 @@ type RunRecord struct {
 
 func (x *RunRecord) Reset() {
 	*x = RunRecord{}
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +472,7 @@ func (x *RunRecord) String() string {
 func (*RunRecord) ProtoMessage() {}
 
 func (x *RunRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[1]
+	mi := &file_syncline_v1_run_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +485,7 @@ func (x *RunRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRecord.ProtoReflect.Descriptor instead.
 func (*RunRecord) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RunRecord) GetRun() *Run {
@@ -399,7 +544,7 @@ type RunVariant struct {
 
 func (x *RunVariant) Reset() {
 	*x = RunVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -411,7 +556,7 @@ func (x *RunVariant) String() string {
 func (*RunVariant) ProtoMessage() {}
 
 func (x *RunVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[2]
+	mi := &file_syncline_v1_run_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -424,7 +569,7 @@ func (x *RunVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunVariant.ProtoReflect.Descriptor instead.
 func (*RunVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{2}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RunVariant) GetName() string {
@@ -476,7 +621,7 @@ type Overhead struct {
 
 func (x *Overhead) Reset() {
 	*x = Overhead{}
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +633,7 @@ func (x *Overhead) String() string {
 func (*Overhead) ProtoMessage() {}
 
 func (x *Overhead) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[3]
+	mi := &file_syncline_v1_run_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +646,7 @@ func (x *Overhead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overhead.ProtoReflect.Descriptor instead.
 func (*Overhead) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{3}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Overhead) GetVariant() string {
@@ -571,7 +716,7 @@ type Unwatched struct {
 
 func (x *Unwatched) Reset() {
 	*x = Unwatched{}
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +728,7 @@ func (x *Unwatched) String() string {
 func (*Unwatched) ProtoMessage() {}
 
 func (x *Unwatched) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[4]
+	mi := &file_syncline_v1_run_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +741,7 @@ func (x *Unwatched) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unwatched.ProtoReflect.Descriptor instead.
 func (*Unwatched) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{4}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Unwatched) GetHost() string {
@@ -682,7 +827,7 @@ type OverheadSetting struct {
 
 func (x *OverheadSetting) Reset() {
 	*x = OverheadSetting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +839,7 @@ func (x *OverheadSetting) String() string {
 func (*OverheadSetting) ProtoMessage() {}
 
 func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[5]
+	mi := &file_syncline_v1_run_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +852,7 @@ func (x *OverheadSetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverheadSetting.ProtoReflect.Descriptor instead.
 func (*OverheadSetting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{5}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *OverheadSetting) GetName() string {
@@ -852,7 +997,7 @@ type Cost struct {
 
 func (x *Cost) Reset() {
 	*x = Cost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -864,7 +1009,7 @@ func (x *Cost) String() string {
 func (*Cost) ProtoMessage() {}
 
 func (x *Cost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[6]
+	mi := &file_syncline_v1_run_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -877,7 +1022,7 @@ func (x *Cost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cost.ProtoReflect.Descriptor instead.
 func (*Cost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{6}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Cost) GetValue() float64 {
@@ -946,7 +1091,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -958,7 +1103,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[7]
+	mi := &file_syncline_v1_run_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -971,7 +1116,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{7}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunHost) GetName() string {
@@ -1048,7 +1193,7 @@ type Environment struct {
 
 func (x *Environment) Reset() {
 	*x = Environment{}
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1205,7 @@ func (x *Environment) String() string {
 func (*Environment) ProtoMessage() {}
 
 func (x *Environment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[8]
+	mi := &file_syncline_v1_run_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1218,7 @@ func (x *Environment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment.ProtoReflect.Descriptor instead.
 func (*Environment) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Environment) GetSections() []*Environment_Section {
@@ -1097,7 +1242,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1254,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[9]
+	mi := &file_syncline_v1_run_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1267,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{9}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Capability) GetSource() Source {
@@ -1165,7 +1310,7 @@ type ValidateExperimentRequest struct {
 
 func (x *ValidateExperimentRequest) Reset() {
 	*x = ValidateExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1177,7 +1322,7 @@ func (x *ValidateExperimentRequest) String() string {
 func (*ValidateExperimentRequest) ProtoMessage() {}
 
 func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[10]
+	mi := &file_syncline_v1_run_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1190,7 +1335,7 @@ func (x *ValidateExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentRequest.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ValidateExperimentRequest) GetFileName() string {
@@ -1216,7 +1361,7 @@ type ValidateExperimentResponse struct {
 
 func (x *ValidateExperimentResponse) Reset() {
 	*x = ValidateExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1373,7 @@ func (x *ValidateExperimentResponse) String() string {
 func (*ValidateExperimentResponse) ProtoMessage() {}
 
 func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[11]
+	mi := &file_syncline_v1_run_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1386,7 @@ func (x *ValidateExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ValidateExperimentResponse.ProtoReflect.Descriptor instead.
 func (*ValidateExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{11}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ValidateExperimentResponse) GetExperiment() string {
@@ -1268,7 +1413,7 @@ type PlanExperimentRequest struct {
 
 func (x *PlanExperimentRequest) Reset() {
 	*x = PlanExperimentRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1425,7 @@ func (x *PlanExperimentRequest) String() string {
 func (*PlanExperimentRequest) ProtoMessage() {}
 
 func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[12]
+	mi := &file_syncline_v1_run_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1438,7 @@ func (x *PlanExperimentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentRequest.ProtoReflect.Descriptor instead.
 func (*PlanExperimentRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{12}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PlanExperimentRequest) GetFileName() string {
@@ -1354,7 +1499,7 @@ type PlanExperimentResponse struct {
 
 func (x *PlanExperimentResponse) Reset() {
 	*x = PlanExperimentResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1511,7 @@ func (x *PlanExperimentResponse) String() string {
 func (*PlanExperimentResponse) ProtoMessage() {}
 
 func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[13]
+	mi := &file_syncline_v1_run_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1524,7 @@ func (x *PlanExperimentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanExperimentResponse.ProtoReflect.Descriptor instead.
 func (*PlanExperimentResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{13}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PlanExperimentResponse) GetPlan() *Plan {
@@ -1428,7 +1573,7 @@ type Plan struct {
 
 func (x *Plan) Reset() {
 	*x = Plan{}
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1440,7 +1585,7 @@ func (x *Plan) String() string {
 func (*Plan) ProtoMessage() {}
 
 func (x *Plan) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[14]
+	mi := &file_syncline_v1_run_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1453,7 +1598,7 @@ func (x *Plan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plan.ProtoReflect.Descriptor instead.
 func (*Plan) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{14}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Plan) GetExperiment() string {
@@ -1569,7 +1714,7 @@ type PlanClock struct {
 
 func (x *PlanClock) Reset() {
 	*x = PlanClock{}
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1581,7 +1726,7 @@ func (x *PlanClock) String() string {
 func (*PlanClock) ProtoMessage() {}
 
 func (x *PlanClock) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[15]
+	mi := &file_syncline_v1_run_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1594,7 +1739,7 @@ func (x *PlanClock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanClock.ProtoReflect.Descriptor instead.
 func (*PlanClock) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{15}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *PlanClock) GetHost() string {
@@ -1641,7 +1786,7 @@ type PlanVariant struct {
 
 func (x *PlanVariant) Reset() {
 	*x = PlanVariant{}
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1798,7 @@ func (x *PlanVariant) String() string {
 func (*PlanVariant) ProtoMessage() {}
 
 func (x *PlanVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[16]
+	mi := &file_syncline_v1_run_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1811,7 @@ func (x *PlanVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanVariant.ProtoReflect.Descriptor instead.
 func (*PlanVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{16}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *PlanVariant) GetName() string {
@@ -1710,7 +1855,7 @@ type PlannedVerdict struct {
 
 func (x *PlannedVerdict) Reset() {
 	*x = PlannedVerdict{}
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1722,7 +1867,7 @@ func (x *PlannedVerdict) String() string {
 func (*PlannedVerdict) ProtoMessage() {}
 
 func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[17]
+	mi := &file_syncline_v1_run_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1735,7 +1880,7 @@ func (x *PlannedVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlannedVerdict.ProtoReflect.Descriptor instead.
 func (*PlannedVerdict) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{17}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PlannedVerdict) GetExpectation() string {
@@ -1776,7 +1921,7 @@ type CreateRunRequest struct {
 
 func (x *CreateRunRequest) Reset() {
 	*x = CreateRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1933,7 @@ func (x *CreateRunRequest) String() string {
 func (*CreateRunRequest) ProtoMessage() {}
 
 func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[18]
+	mi := &file_syncline_v1_run_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1946,7 @@ func (x *CreateRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunRequest.ProtoReflect.Descriptor instead.
 func (*CreateRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{18}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *CreateRunRequest) GetRequestId() string {
@@ -1882,7 +2027,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1894,7 +2039,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[19]
+	mi := &file_syncline_v1_run_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1907,7 +2052,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{19}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Probing) GetOff() bool {
@@ -1940,7 +2085,7 @@ type CreateRunResponse struct {
 
 func (x *CreateRunResponse) Reset() {
 	*x = CreateRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1952,7 +2097,7 @@ func (x *CreateRunResponse) String() string {
 func (*CreateRunResponse) ProtoMessage() {}
 
 func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[20]
+	mi := &file_syncline_v1_run_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1965,7 +2110,7 @@ func (x *CreateRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRunResponse.ProtoReflect.Descriptor instead.
 func (*CreateRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{20}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CreateRunResponse) GetRun() *Run {
@@ -1986,7 +2131,7 @@ type GetRunRequest struct {
 
 func (x *GetRunRequest) Reset() {
 	*x = GetRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2143,7 @@ func (x *GetRunRequest) String() string {
 func (*GetRunRequest) ProtoMessage() {}
 
 func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[21]
+	mi := &file_syncline_v1_run_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2156,7 @@ func (x *GetRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunRequest.ProtoReflect.Descriptor instead.
 func (*GetRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{21}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetRunRequest) GetId() string {
@@ -2040,7 +2185,7 @@ type GetRunResponse struct {
 
 func (x *GetRunResponse) Reset() {
 	*x = GetRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2052,7 +2197,7 @@ func (x *GetRunResponse) String() string {
 func (*GetRunResponse) ProtoMessage() {}
 
 func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[22]
+	mi := &file_syncline_v1_run_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2065,7 +2210,7 @@ func (x *GetRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRunResponse.ProtoReflect.Descriptor instead.
 func (*GetRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{22}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetRunResponse) GetRun() *Run {
@@ -2090,7 +2235,7 @@ type ListRunsRequest struct {
 
 func (x *ListRunsRequest) Reset() {
 	*x = ListRunsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2102,7 +2247,7 @@ func (x *ListRunsRequest) String() string {
 func (*ListRunsRequest) ProtoMessage() {}
 
 func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[23]
+	mi := &file_syncline_v1_run_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2115,7 +2260,7 @@ func (x *ListRunsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsRequest.ProtoReflect.Descriptor instead.
 func (*ListRunsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{23}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
 }
 
 type ListRunsResponse struct {
@@ -2127,7 +2272,7 @@ type ListRunsResponse struct {
 
 func (x *ListRunsResponse) Reset() {
 	*x = ListRunsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2284,7 @@ func (x *ListRunsResponse) String() string {
 func (*ListRunsResponse) ProtoMessage() {}
 
 func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[24]
+	mi := &file_syncline_v1_run_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2297,7 @@ func (x *ListRunsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRunsResponse.ProtoReflect.Descriptor instead.
 func (*ListRunsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{24}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListRunsResponse) GetRuns() []*Run {
@@ -2171,7 +2316,7 @@ type WatchRunRequest struct {
 
 func (x *WatchRunRequest) Reset() {
 	*x = WatchRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2183,7 +2328,7 @@ func (x *WatchRunRequest) String() string {
 func (*WatchRunRequest) ProtoMessage() {}
 
 func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[25]
+	mi := &file_syncline_v1_run_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2196,7 +2341,7 @@ func (x *WatchRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunRequest.ProtoReflect.Descriptor instead.
 func (*WatchRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{25}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRunRequest) GetId() string {
@@ -2215,7 +2360,7 @@ type WatchRunResponse struct {
 
 func (x *WatchRunResponse) Reset() {
 	*x = WatchRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2372,7 @@ func (x *WatchRunResponse) String() string {
 func (*WatchRunResponse) ProtoMessage() {}
 
 func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[26]
+	mi := &file_syncline_v1_run_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2385,7 @@ func (x *WatchRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRunResponse.ProtoReflect.Descriptor instead.
 func (*WatchRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{26}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchRunResponse) GetRun() *Run {
@@ -2260,7 +2405,7 @@ type CancelRunRequest struct {
 
 func (x *CancelRunRequest) Reset() {
 	*x = CancelRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2272,7 +2417,7 @@ func (x *CancelRunRequest) String() string {
 func (*CancelRunRequest) ProtoMessage() {}
 
 func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[27]
+	mi := &file_syncline_v1_run_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2285,7 +2430,7 @@ func (x *CancelRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunRequest.ProtoReflect.Descriptor instead.
 func (*CancelRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{27}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CancelRunRequest) GetId() string {
@@ -2311,7 +2456,7 @@ type CancelRunResponse struct {
 
 func (x *CancelRunResponse) Reset() {
 	*x = CancelRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2323,7 +2468,7 @@ func (x *CancelRunResponse) String() string {
 func (*CancelRunResponse) ProtoMessage() {}
 
 func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[28]
+	mi := &file_syncline_v1_run_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2336,7 +2481,7 @@ func (x *CancelRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRunResponse.ProtoReflect.Descriptor instead.
 func (*CancelRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{28}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelRunResponse) GetRun() *Run {
@@ -2357,7 +2502,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2514,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[29]
+	mi := &file_syncline_v1_run_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2527,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{29}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListEventsRequest) GetRunId() string {
@@ -2411,7 +2556,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[30]
+	mi := &file_syncline_v1_run_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +2568,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[30]
+	mi := &file_syncline_v1_run_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +2581,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{30}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListEventsResponse) GetAgent() string {
@@ -2469,7 +2614,7 @@ type ExportRunRequest struct {
 
 func (x *ExportRunRequest) Reset() {
 	*x = ExportRunRequest{}
-	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	mi := &file_syncline_v1_run_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2481,7 +2626,7 @@ func (x *ExportRunRequest) String() string {
 func (*ExportRunRequest) ProtoMessage() {}
 
 func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[31]
+	mi := &file_syncline_v1_run_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2494,7 +2639,7 @@ func (x *ExportRunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRunRequest.ProtoReflect.Descriptor instead.
 func (*ExportRunRequest) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{31}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ExportRunRequest) GetRunId() string {
@@ -2514,7 +2659,7 @@ type ExportRunResponse struct {
 
 func (x *ExportRunResponse) Reset() {
 	*x = ExportRunResponse{}
-	mi := &file_syncline_v1_run_proto_msgTypes[32]
+	mi := &file_syncline_v1_run_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2526,7 +2671,7 @@ func (x *ExportRunResponse) String() string {
 func (*ExportRunResponse) ProtoMessage() {}
 
 func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[32]
+	mi := &file_syncline_v1_run_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2539,12 +2684,197 @@ func (x *ExportRunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRunResponse.ProtoReflect.Descriptor instead.
 func (*ExportRunResponse) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{32}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ExportRunResponse) GetData() []byte {
 	if x != nil {
 		return x.Data
+	}
+	return nil
+}
+
+type ArchiveRunRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRunRequest) Reset() {
+	*x = ArchiveRunRequest{}
+	mi := &file_syncline_v1_run_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRunRequest) ProtoMessage() {}
+
+func (x *ArchiveRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRunRequest.ProtoReflect.Descriptor instead.
+func (*ArchiveRunRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *ArchiveRunRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ArchiveRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRunResponse) Reset() {
+	*x = ArchiveRunResponse{}
+	mi := &file_syncline_v1_run_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRunResponse) ProtoMessage() {}
+
+func (x *ArchiveRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRunResponse.ProtoReflect.Descriptor instead.
+func (*ArchiveRunResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ArchiveRunResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+type DeleteRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Kept with the run; "" says that an operator wanted it.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRunRequest) Reset() {
+	*x = DeleteRunRequest{}
+	mi := &file_syncline_v1_run_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRunRequest) ProtoMessage() {}
+
+func (x *DeleteRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRunRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRunRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *DeleteRunRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *DeleteRunRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DeleteRunResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Run           *Run                   `protobuf:"bytes,1,opt,name=run,proto3" json:"run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRunResponse) Reset() {
+	*x = DeleteRunResponse{}
+	mi := &file_syncline_v1_run_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRunResponse) ProtoMessage() {}
+
+func (x *DeleteRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_run_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRunResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRunResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *DeleteRunResponse) GetRun() *Run {
+	if x != nil {
+		return x.Run
 	}
 	return nil
 }
@@ -2561,7 +2891,7 @@ type Environment_Section struct {
 
 func (x *Environment_Section) Reset() {
 	*x = Environment_Section{}
-	mi := &file_syncline_v1_run_proto_msgTypes[35]
+	mi := &file_syncline_v1_run_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2903,7 @@ func (x *Environment_Section) String() string {
 func (*Environment_Section) ProtoMessage() {}
 
 func (x *Environment_Section) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[35]
+	mi := &file_syncline_v1_run_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2916,7 @@ func (x *Environment_Section) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Section.ProtoReflect.Descriptor instead.
 func (*Environment_Section) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8, 0}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10, 0}
 }
 
 func (x *Environment_Section) GetName() string {
@@ -2616,7 +2946,7 @@ type Environment_Setting struct {
 
 func (x *Environment_Setting) Reset() {
 	*x = Environment_Setting{}
-	mi := &file_syncline_v1_run_proto_msgTypes[36]
+	mi := &file_syncline_v1_run_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +2958,7 @@ func (x *Environment_Setting) String() string {
 func (*Environment_Setting) ProtoMessage() {}
 
 func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_v1_run_proto_msgTypes[36]
+	mi := &file_syncline_v1_run_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +2971,7 @@ func (x *Environment_Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Environment_Setting.ProtoReflect.Descriptor instead.
 func (*Environment_Setting) Descriptor() ([]byte, []int) {
-	return file_syncline_v1_run_proto_rawDescGZIP(), []int{8, 1}
+	return file_syncline_v1_run_proto_rawDescGZIP(), []int{10, 1}
 }
 
 func (x *Environment_Setting) GetName() string {
@@ -2669,7 +2999,7 @@ var File_syncline_v1_run_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_run_proto_rawDesc = "" +
 	"\n" +
-	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xf1\x04\n" +
+	"\x15syncline/v1/run.proto\x12\vsyncline.v1\x1a\x17syncline/v1/event.proto\"\xd1\x05\n" +
 	"\x03Run\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
@@ -2695,7 +3025,19 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\bvariants\x18\x10 \x03(\v2\x17.syncline.v1.RunVariantR\bvariants\x121\n" +
 	"\boverhead\x18\x11 \x01(\v2\x15.syncline.v1.OverheadR\boverhead\x12.\n" +
 	"\aprobing\x18\x12 \x01(\v2\x14.syncline.v1.ProbingR\aprobing\x12\x1a\n" +
-	"\bwarnings\x18\x13 \x03(\tR\bwarnings\"\xf9\x02\n" +
+	"\bwarnings\x18\x13 \x03(\tR\bwarnings\x12.\n" +
+	"\aarchive\x18\x14 \x01(\v2\x14.syncline.v1.ArchiveR\aarchive\x12.\n" +
+	"\aremoval\x18\x15 \x01(\v2\x14.syncline.v1.RemovalR\aremoval\"p\n" +
+	"\aArchive\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
+	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x1f\n" +
+	"\varchived_ns\x18\x04 \x01(\x03R\n" +
+	"archivedNs\"@\n" +
+	"\aRemoval\x12\x1d\n" +
+	"\n" +
+	"removed_ns\x18\x01 \x01(\x03R\tremovedNs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\xf9\x02\n" +
 	"\tRunRecord\x12\"\n" +
 	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\x12\x1b\n" +
 	"\tfile_name\x18\x02 \x01(\tR\bfileName\x12@\n" +
@@ -2894,7 +3236,16 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x10ExportRunRequest\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\"'\n" +
 	"\x11ExportRunResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data*\xca\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"#\n" +
+	"\x11ArchiveRunRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"8\n" +
+	"\x12ArchiveRunResponse\x12\"\n" +
+	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run\":\n" +
+	"\x10DeleteRunRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"7\n" +
+	"\x11DeleteRunResponse\x12\"\n" +
+	"\x03run\x18\x01 \x01(\v2\x10.syncline.v1.RunR\x03run*\xca\x01\n" +
 	"\bRunState\x12\x19\n" +
 	"\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11RUN_STATE_PLANNED\x10\x01\x12\x16\n" +
@@ -2903,7 +3254,7 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\x14RUN_STATE_COLLECTING\x10\x04\x12\x14\n" +
 	"\x10RUN_STATE_SEALED\x10\x05\x12\x14\n" +
 	"\x10RUN_STATE_FAILED\x10\x06\x12\x17\n" +
-	"\x13RUN_STATE_CANCELLED\x10\a2\xdc\x05\n" +
+	"\x13RUN_STATE_CANCELLED\x10\a2\xf7\x06\n" +
 	"\n" +
 	"RunService\x12e\n" +
 	"\x12ValidateExperiment\x12&.syncline.v1.ValidateExperimentRequest\x1a'.syncline.v1.ValidateExperimentResponse\x12Y\n" +
@@ -2915,7 +3266,10 @@ const file_syncline_v1_run_proto_rawDesc = "" +
 	"\tCancelRun\x12\x1d.syncline.v1.CancelRunRequest\x1a\x1e.syncline.v1.CancelRunResponse\x12O\n" +
 	"\n" +
 	"ListEvents\x12\x1e.syncline.v1.ListEventsRequest\x1a\x1f.syncline.v1.ListEventsResponse0\x01\x12L\n" +
-	"\tExportRun\x12\x1d.syncline.v1.ExportRunRequest\x1a\x1e.syncline.v1.ExportRunResponse0\x01B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\tExportRun\x12\x1d.syncline.v1.ExportRunRequest\x1a\x1e.syncline.v1.ExportRunResponse0\x01\x12M\n" +
+	"\n" +
+	"ArchiveRun\x12\x1e.syncline.v1.ArchiveRunRequest\x1a\x1f.syncline.v1.ArchiveRunResponse\x12J\n" +
+	"\tDeleteRun\x12\x1d.syncline.v1.DeleteRunRequest\x1a\x1e.syncline.v1.DeleteRunResponseB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_run_proto_rawDescOnce sync.Once
@@ -2930,117 +3284,131 @@ func file_syncline_v1_run_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_v1_run_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
+var file_syncline_v1_run_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_syncline_v1_run_proto_goTypes = []any{
 	(RunState)(0),                      // 0: syncline.v1.RunState
 	(*Run)(nil),                        // 1: syncline.v1.Run
-	(*RunRecord)(nil),                  // 2: syncline.v1.RunRecord
-	(*RunVariant)(nil),                 // 3: syncline.v1.RunVariant
-	(*Overhead)(nil),                   // 4: syncline.v1.Overhead
-	(*Unwatched)(nil),                  // 5: syncline.v1.Unwatched
-	(*OverheadSetting)(nil),            // 6: syncline.v1.OverheadSetting
-	(*Cost)(nil),                       // 7: syncline.v1.Cost
-	(*RunHost)(nil),                    // 8: syncline.v1.RunHost
-	(*Environment)(nil),                // 9: syncline.v1.Environment
-	(*Capability)(nil),                 // 10: syncline.v1.Capability
-	(*ValidateExperimentRequest)(nil),  // 11: syncline.v1.ValidateExperimentRequest
-	(*ValidateExperimentResponse)(nil), // 12: syncline.v1.ValidateExperimentResponse
-	(*PlanExperimentRequest)(nil),      // 13: syncline.v1.PlanExperimentRequest
-	(*PlanExperimentResponse)(nil),     // 14: syncline.v1.PlanExperimentResponse
-	(*Plan)(nil),                       // 15: syncline.v1.Plan
-	(*PlanClock)(nil),                  // 16: syncline.v1.PlanClock
-	(*PlanVariant)(nil),                // 17: syncline.v1.PlanVariant
-	(*PlannedVerdict)(nil),             // 18: syncline.v1.PlannedVerdict
-	(*CreateRunRequest)(nil),           // 19: syncline.v1.CreateRunRequest
-	(*Probing)(nil),                    // 20: syncline.v1.Probing
-	(*CreateRunResponse)(nil),          // 21: syncline.v1.CreateRunResponse
-	(*GetRunRequest)(nil),              // 22: syncline.v1.GetRunRequest
-	(*GetRunResponse)(nil),             // 23: syncline.v1.GetRunResponse
-	(*ListRunsRequest)(nil),            // 24: syncline.v1.ListRunsRequest
-	(*ListRunsResponse)(nil),           // 25: syncline.v1.ListRunsResponse
-	(*WatchRunRequest)(nil),            // 26: syncline.v1.WatchRunRequest
-	(*WatchRunResponse)(nil),           // 27: syncline.v1.WatchRunResponse
-	(*CancelRunRequest)(nil),           // 28: syncline.v1.CancelRunRequest
-	(*CancelRunResponse)(nil),          // 29: syncline.v1.CancelRunResponse
-	(*ListEventsRequest)(nil),          // 30: syncline.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),         // 31: syncline.v1.ListEventsResponse
-	(*ExportRunRequest)(nil),           // 32: syncline.v1.ExportRunRequest
-	(*ExportRunResponse)(nil),          // 33: syncline.v1.ExportRunResponse
-	nil,                                // 34: syncline.v1.RunRecord.BindingsEntry
-	nil,                                // 35: syncline.v1.RunRecord.SetEntry
-	(*Environment_Section)(nil),        // 36: syncline.v1.Environment.Section
-	(*Environment_Setting)(nil),        // 37: syncline.v1.Environment.Setting
-	nil,                                // 38: syncline.v1.PlanExperimentRequest.BindingsEntry
-	nil,                                // 39: syncline.v1.PlanExperimentRequest.SetEntry
-	nil,                                // 40: syncline.v1.CreateRunRequest.BindingsEntry
-	nil,                                // 41: syncline.v1.CreateRunRequest.SetEntry
-	(Source)(0),                        // 42: syncline.v1.Source
-	(*Event)(nil),                      // 43: syncline.v1.Event
+	(*Archive)(nil),                    // 2: syncline.v1.Archive
+	(*Removal)(nil),                    // 3: syncline.v1.Removal
+	(*RunRecord)(nil),                  // 4: syncline.v1.RunRecord
+	(*RunVariant)(nil),                 // 5: syncline.v1.RunVariant
+	(*Overhead)(nil),                   // 6: syncline.v1.Overhead
+	(*Unwatched)(nil),                  // 7: syncline.v1.Unwatched
+	(*OverheadSetting)(nil),            // 8: syncline.v1.OverheadSetting
+	(*Cost)(nil),                       // 9: syncline.v1.Cost
+	(*RunHost)(nil),                    // 10: syncline.v1.RunHost
+	(*Environment)(nil),                // 11: syncline.v1.Environment
+	(*Capability)(nil),                 // 12: syncline.v1.Capability
+	(*ValidateExperimentRequest)(nil),  // 13: syncline.v1.ValidateExperimentRequest
+	(*ValidateExperimentResponse)(nil), // 14: syncline.v1.ValidateExperimentResponse
+	(*PlanExperimentRequest)(nil),      // 15: syncline.v1.PlanExperimentRequest
+	(*PlanExperimentResponse)(nil),     // 16: syncline.v1.PlanExperimentResponse
+	(*Plan)(nil),                       // 17: syncline.v1.Plan
+	(*PlanClock)(nil),                  // 18: syncline.v1.PlanClock
+	(*PlanVariant)(nil),                // 19: syncline.v1.PlanVariant
+	(*PlannedVerdict)(nil),             // 20: syncline.v1.PlannedVerdict
+	(*CreateRunRequest)(nil),           // 21: syncline.v1.CreateRunRequest
+	(*Probing)(nil),                    // 22: syncline.v1.Probing
+	(*CreateRunResponse)(nil),          // 23: syncline.v1.CreateRunResponse
+	(*GetRunRequest)(nil),              // 24: syncline.v1.GetRunRequest
+	(*GetRunResponse)(nil),             // 25: syncline.v1.GetRunResponse
+	(*ListRunsRequest)(nil),            // 26: syncline.v1.ListRunsRequest
+	(*ListRunsResponse)(nil),           // 27: syncline.v1.ListRunsResponse
+	(*WatchRunRequest)(nil),            // 28: syncline.v1.WatchRunRequest
+	(*WatchRunResponse)(nil),           // 29: syncline.v1.WatchRunResponse
+	(*CancelRunRequest)(nil),           // 30: syncline.v1.CancelRunRequest
+	(*CancelRunResponse)(nil),          // 31: syncline.v1.CancelRunResponse
+	(*ListEventsRequest)(nil),          // 32: syncline.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),         // 33: syncline.v1.ListEventsResponse
+	(*ExportRunRequest)(nil),           // 34: syncline.v1.ExportRunRequest
+	(*ExportRunResponse)(nil),          // 35: syncline.v1.ExportRunResponse
+	(*ArchiveRunRequest)(nil),          // 36: syncline.v1.ArchiveRunRequest
+	(*ArchiveRunResponse)(nil),         // 37: syncline.v1.ArchiveRunResponse
+	(*DeleteRunRequest)(nil),           // 38: syncline.v1.DeleteRunRequest
+	(*DeleteRunResponse)(nil),          // 39: syncline.v1.DeleteRunResponse
+	nil,                                // 40: syncline.v1.RunRecord.BindingsEntry
+	nil,                                // 41: syncline.v1.RunRecord.SetEntry
+	(*Environment_Section)(nil),        // 42: syncline.v1.Environment.Section
+	(*Environment_Setting)(nil),        // 43: syncline.v1.Environment.Setting
+	nil,                                // 44: syncline.v1.PlanExperimentRequest.BindingsEntry
+	nil,                                // 45: syncline.v1.PlanExperimentRequest.SetEntry
+	nil,                                // 46: syncline.v1.CreateRunRequest.BindingsEntry
+	nil,                                // 47: syncline.v1.CreateRunRequest.SetEntry
+	(Source)(0),                        // 48: syncline.v1.Source
+	(*Event)(nil),                      // 49: syncline.v1.Event
 }
 var file_syncline_v1_run_proto_depIdxs = []int32{
 	0,  // 0: syncline.v1.Run.state:type_name -> syncline.v1.RunState
-	8,  // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
-	3,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
-	4,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
-	20, // 4: syncline.v1.Run.probing:type_name -> syncline.v1.Probing
-	1,  // 5: syncline.v1.RunRecord.run:type_name -> syncline.v1.Run
-	34, // 6: syncline.v1.RunRecord.bindings:type_name -> syncline.v1.RunRecord.BindingsEntry
-	35, // 7: syncline.v1.RunRecord.set:type_name -> syncline.v1.RunRecord.SetEntry
-	6,  // 8: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
-	42, // 9: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
-	42, // 10: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
-	7,  // 11: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
-	7,  // 12: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
-	7,  // 13: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
-	7,  // 14: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
-	7,  // 15: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
-	7,  // 16: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
-	5,  // 17: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
-	10, // 18: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
-	9,  // 19: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
-	36, // 20: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
-	42, // 21: syncline.v1.Capability.source:type_name -> syncline.v1.Source
-	38, // 22: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
-	39, // 23: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
-	20, // 24: syncline.v1.PlanExperimentRequest.probing:type_name -> syncline.v1.Probing
-	15, // 25: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
-	8,  // 26: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
-	17, // 27: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
-	16, // 28: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
-	18, // 29: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
-	40, // 30: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
-	41, // 31: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
-	20, // 32: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
-	1,  // 33: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 34: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 35: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
-	1,  // 36: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
-	1,  // 37: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
-	43, // 38: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
-	37, // 39: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
-	11, // 40: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
-	13, // 41: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
-	19, // 42: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
-	22, // 43: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
-	24, // 44: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
-	26, // 45: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
-	28, // 46: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
-	30, // 47: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
-	32, // 48: syncline.v1.RunService.ExportRun:input_type -> syncline.v1.ExportRunRequest
-	12, // 49: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
-	14, // 50: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
-	21, // 51: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
-	23, // 52: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
-	25, // 53: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
-	27, // 54: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
-	29, // 55: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
-	31, // 56: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
-	33, // 57: syncline.v1.RunService.ExportRun:output_type -> syncline.v1.ExportRunResponse
-	49, // [49:58] is the sub-list for method output_type
-	40, // [40:49] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	10, // 1: syncline.v1.Run.hosts:type_name -> syncline.v1.RunHost
+	5,  // 2: syncline.v1.Run.variants:type_name -> syncline.v1.RunVariant
+	6,  // 3: syncline.v1.Run.overhead:type_name -> syncline.v1.Overhead
+	22, // 4: syncline.v1.Run.probing:type_name -> syncline.v1.Probing
+	2,  // 5: syncline.v1.Run.archive:type_name -> syncline.v1.Archive
+	3,  // 6: syncline.v1.Run.removal:type_name -> syncline.v1.Removal
+	1,  // 7: syncline.v1.RunRecord.run:type_name -> syncline.v1.Run
+	40, // 8: syncline.v1.RunRecord.bindings:type_name -> syncline.v1.RunRecord.BindingsEntry
+	41, // 9: syncline.v1.RunRecord.set:type_name -> syncline.v1.RunRecord.SetEntry
+	8,  // 10: syncline.v1.Overhead.settings:type_name -> syncline.v1.OverheadSetting
+	48, // 11: syncline.v1.Unwatched.source:type_name -> syncline.v1.Source
+	48, // 12: syncline.v1.OverheadSetting.sources:type_name -> syncline.v1.Source
+	9,  // 13: syncline.v1.OverheadSetting.connections_per_second:type_name -> syncline.v1.Cost
+	9,  // 14: syncline.v1.OverheadSetting.repetitions_per_second:type_name -> syncline.v1.Cost
+	9,  // 15: syncline.v1.OverheadSetting.connect_p50_ns:type_name -> syncline.v1.Cost
+	9,  // 16: syncline.v1.OverheadSetting.connect_p99_ns:type_name -> syncline.v1.Cost
+	9,  // 17: syncline.v1.OverheadSetting.agent_cpu_ns:type_name -> syncline.v1.Cost
+	9,  // 18: syncline.v1.OverheadSetting.machine_cpu_ns:type_name -> syncline.v1.Cost
+	7,  // 19: syncline.v1.OverheadSetting.unwatched:type_name -> syncline.v1.Unwatched
+	12, // 20: syncline.v1.RunHost.capabilities:type_name -> syncline.v1.Capability
+	11, // 21: syncline.v1.RunHost.environment:type_name -> syncline.v1.Environment
+	42, // 22: syncline.v1.Environment.sections:type_name -> syncline.v1.Environment.Section
+	48, // 23: syncline.v1.Capability.source:type_name -> syncline.v1.Source
+	44, // 24: syncline.v1.PlanExperimentRequest.bindings:type_name -> syncline.v1.PlanExperimentRequest.BindingsEntry
+	45, // 25: syncline.v1.PlanExperimentRequest.set:type_name -> syncline.v1.PlanExperimentRequest.SetEntry
+	22, // 26: syncline.v1.PlanExperimentRequest.probing:type_name -> syncline.v1.Probing
+	17, // 27: syncline.v1.PlanExperimentResponse.plan:type_name -> syncline.v1.Plan
+	10, // 28: syncline.v1.Plan.hosts:type_name -> syncline.v1.RunHost
+	19, // 29: syncline.v1.Plan.variants:type_name -> syncline.v1.PlanVariant
+	18, // 30: syncline.v1.Plan.clocks:type_name -> syncline.v1.PlanClock
+	20, // 31: syncline.v1.PlanVariant.verdicts:type_name -> syncline.v1.PlannedVerdict
+	46, // 32: syncline.v1.CreateRunRequest.bindings:type_name -> syncline.v1.CreateRunRequest.BindingsEntry
+	47, // 33: syncline.v1.CreateRunRequest.set:type_name -> syncline.v1.CreateRunRequest.SetEntry
+	22, // 34: syncline.v1.CreateRunRequest.probing:type_name -> syncline.v1.Probing
+	1,  // 35: syncline.v1.CreateRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 36: syncline.v1.GetRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 37: syncline.v1.ListRunsResponse.runs:type_name -> syncline.v1.Run
+	1,  // 38: syncline.v1.WatchRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 39: syncline.v1.CancelRunResponse.run:type_name -> syncline.v1.Run
+	49, // 40: syncline.v1.ListEventsResponse.events:type_name -> syncline.v1.Event
+	1,  // 41: syncline.v1.ArchiveRunResponse.run:type_name -> syncline.v1.Run
+	1,  // 42: syncline.v1.DeleteRunResponse.run:type_name -> syncline.v1.Run
+	43, // 43: syncline.v1.Environment.Section.settings:type_name -> syncline.v1.Environment.Setting
+	13, // 44: syncline.v1.RunService.ValidateExperiment:input_type -> syncline.v1.ValidateExperimentRequest
+	15, // 45: syncline.v1.RunService.PlanExperiment:input_type -> syncline.v1.PlanExperimentRequest
+	21, // 46: syncline.v1.RunService.CreateRun:input_type -> syncline.v1.CreateRunRequest
+	24, // 47: syncline.v1.RunService.GetRun:input_type -> syncline.v1.GetRunRequest
+	26, // 48: syncline.v1.RunService.ListRuns:input_type -> syncline.v1.ListRunsRequest
+	28, // 49: syncline.v1.RunService.WatchRun:input_type -> syncline.v1.WatchRunRequest
+	30, // 50: syncline.v1.RunService.CancelRun:input_type -> syncline.v1.CancelRunRequest
+	32, // 51: syncline.v1.RunService.ListEvents:input_type -> syncline.v1.ListEventsRequest
+	34, // 52: syncline.v1.RunService.ExportRun:input_type -> syncline.v1.ExportRunRequest
+	36, // 53: syncline.v1.RunService.ArchiveRun:input_type -> syncline.v1.ArchiveRunRequest
+	38, // 54: syncline.v1.RunService.DeleteRun:input_type -> syncline.v1.DeleteRunRequest
+	14, // 55: syncline.v1.RunService.ValidateExperiment:output_type -> syncline.v1.ValidateExperimentResponse
+	16, // 56: syncline.v1.RunService.PlanExperiment:output_type -> syncline.v1.PlanExperimentResponse
+	23, // 57: syncline.v1.RunService.CreateRun:output_type -> syncline.v1.CreateRunResponse
+	25, // 58: syncline.v1.RunService.GetRun:output_type -> syncline.v1.GetRunResponse
+	27, // 59: syncline.v1.RunService.ListRuns:output_type -> syncline.v1.ListRunsResponse
+	29, // 60: syncline.v1.RunService.WatchRun:output_type -> syncline.v1.WatchRunResponse
+	31, // 61: syncline.v1.RunService.CancelRun:output_type -> syncline.v1.CancelRunResponse
+	33, // 62: syncline.v1.RunService.ListEvents:output_type -> syncline.v1.ListEventsResponse
+	35, // 63: syncline.v1.RunService.ExportRun:output_type -> syncline.v1.ExportRunResponse
+	37, // 64: syncline.v1.RunService.ArchiveRun:output_type -> syncline.v1.ArchiveRunResponse
+	39, // 65: syncline.v1.RunService.DeleteRun:output_type -> syncline.v1.DeleteRunResponse
+	55, // [55:66] is the sub-list for method output_type
+	44, // [44:55] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_syncline_v1_run_proto_init() }
@@ -3049,14 +3417,14 @@ func file_syncline_v1_run_proto_init() {
 		return
 	}
 	file_syncline_v1_event_proto_init()
-	file_syncline_v1_run_proto_msgTypes[15].OneofWrappers = []any{}
+	file_syncline_v1_run_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_run_proto_rawDesc), len(file_syncline_v1_run_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   41,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

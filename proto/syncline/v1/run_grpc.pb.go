@@ -28,6 +28,8 @@ const (
 	RunService_CancelRun_FullMethodName          = "/syncline.v1.RunService/CancelRun"
 	RunService_ListEvents_FullMethodName         = "/syncline.v1.RunService/ListEvents"
 	RunService_ExportRun_FullMethodName          = "/syncline.v1.RunService/ExportRun"
+	RunService_ArchiveRun_FullMethodName         = "/syncline.v1.RunService/ArchiveRun"
+	RunService_DeleteRun_FullMethodName          = "/syncline.v1.RunService/DeleteRun"
 )
 
 // RunServiceClient is the client API for RunService service.
@@ -61,6 +63,13 @@ type RunServiceClient interface {
 	// is needed to look at the run again without a controller. The pieces, put together,
 	// are the file.
 	ExportRun(ctx context.Context, in *ExportRunRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExportRunResponse], error)
+	// ArchiveRun puts a sealed run into the archive that the controller was started with,
+	// and frees what it takes on the controllers' disks. It returns when the run was read
+	// back from there and that is committed. A run that is archived is returned as it is.
+	ArchiveRun(ctx context.Context, in *ArchiveRunRequest, opts ...grpc.CallOption) (*ArchiveRunResponse, error)
+	// DeleteRun removes the events of a sealed run for good. The run is still listed, as
+	// removed, with the reason. What is in an archive stays there, for whoever else reads it.
+	DeleteRun(ctx context.Context, in *DeleteRunRequest, opts ...grpc.CallOption) (*DeleteRunResponse, error)
 }
 
 type runServiceClient struct {
@@ -188,6 +197,26 @@ func (c *runServiceClient) ExportRun(ctx context.Context, in *ExportRunRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_ExportRunClient = grpc.ServerStreamingClient[ExportRunResponse]
 
+func (c *runServiceClient) ArchiveRun(ctx context.Context, in *ArchiveRunRequest, opts ...grpc.CallOption) (*ArchiveRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ArchiveRunResponse)
+	err := c.cc.Invoke(ctx, RunService_ArchiveRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *runServiceClient) DeleteRun(ctx context.Context, in *DeleteRunRequest, opts ...grpc.CallOption) (*DeleteRunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeleteRunResponse)
+	err := c.cc.Invoke(ctx, RunService_DeleteRun_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RunServiceServer is the server API for RunService service.
 // All implementations must embed UnimplementedRunServiceServer
 // for forward compatibility.
@@ -219,6 +248,13 @@ type RunServiceServer interface {
 	// is needed to look at the run again without a controller. The pieces, put together,
 	// are the file.
 	ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error
+	// ArchiveRun puts a sealed run into the archive that the controller was started with,
+	// and frees what it takes on the controllers' disks. It returns when the run was read
+	// back from there and that is committed. A run that is archived is returned as it is.
+	ArchiveRun(context.Context, *ArchiveRunRequest) (*ArchiveRunResponse, error)
+	// DeleteRun removes the events of a sealed run for good. The run is still listed, as
+	// removed, with the reason. What is in an archive stays there, for whoever else reads it.
+	DeleteRun(context.Context, *DeleteRunRequest) (*DeleteRunResponse, error)
 	mustEmbedUnimplementedRunServiceServer()
 }
 
@@ -255,6 +291,12 @@ func (UnimplementedRunServiceServer) ListEvents(*ListEventsRequest, grpc.ServerS
 }
 func (UnimplementedRunServiceServer) ExportRun(*ExportRunRequest, grpc.ServerStreamingServer[ExportRunResponse]) error {
 	return status.Error(codes.Unimplemented, "method ExportRun not implemented")
+}
+func (UnimplementedRunServiceServer) ArchiveRun(context.Context, *ArchiveRunRequest) (*ArchiveRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ArchiveRun not implemented")
+}
+func (UnimplementedRunServiceServer) DeleteRun(context.Context, *DeleteRunRequest) (*DeleteRunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteRun not implemented")
 }
 func (UnimplementedRunServiceServer) mustEmbedUnimplementedRunServiceServer() {}
 func (UnimplementedRunServiceServer) testEmbeddedByValue()                    {}
@@ -418,6 +460,42 @@ func _RunService_ExportRun_Handler(srv interface{}, stream grpc.ServerStream) er
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type RunService_ExportRunServer = grpc.ServerStreamingServer[ExportRunResponse]
 
+func _RunService_ArchiveRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ArchiveRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).ArchiveRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_ArchiveRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).ArchiveRun(ctx, req.(*ArchiveRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RunService_DeleteRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteRunRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RunServiceServer).DeleteRun(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RunService_DeleteRun_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RunServiceServer).DeleteRun(ctx, req.(*DeleteRunRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RunService_ServiceDesc is the grpc.ServiceDesc for RunService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -448,6 +526,14 @@ var RunService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CancelRun",
 			Handler:    _RunService_CancelRun_Handler,
+		},
+		{
+			MethodName: "ArchiveRun",
+			Handler:    _RunService_ArchiveRun_Handler,
+		},
+		{
+			MethodName: "DeleteRun",
+			Handler:    _RunService_DeleteRun_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -100,6 +100,15 @@ type Entry struct {
 	IssuedAtNs int64 `protobuf:"varint,2,opt,name=issued_at_ns,json=issuedAtNs,proto3" json:"issued_at_ns,omitempty"`
 	// Names the request of a client, so that a retry changes nothing.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// A binary that does not know the command skips it instead of stopping: it changes
+	// nothing but the time.
+	Ignorable bool `protobuf:"varint,4,opt,name=ignorable,proto3" json:"ignorable,omitempty"`
+	// Whose request request_id is.
+	ClientId string `protobuf:"bytes,5,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// The first 8 bytes of the SHA-256 of the command, as the proposer wrote it, by which
+	// another command with the same request_id is told from a retry. Empty: a retry
+	// may differ.
+	CommandDigest []byte `protobuf:"bytes,6,opt,name=command_digest,json=commandDigest,proto3" json:"command_digest,omitempty"`
 	// Types that are valid to be assigned to Command:
 	//
 	//	*Entry_PutAgent
@@ -108,6 +117,12 @@ type Entry struct {
 	//	*Entry_AppendChunk
 	//	*Entry_SealRun
 	//	*Entry_PutEnvironment
+	//	*Entry_FoundCluster
+	//	*Entry_PutNode
+	//	*Entry_TakeRun
+	//	*Entry_Checkpoint
+	//	*Entry_ArchiveRun
+	//	*Entry_RemoveRun
 	Command       isEntry_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -162,6 +177,27 @@ func (x *Entry) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *Entry) GetIgnorable() bool {
+	if x != nil {
+		return x.Ignorable
+	}
+	return false
+}
+
+func (x *Entry) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Entry) GetCommandDigest() []byte {
+	if x != nil {
+		return x.CommandDigest
+	}
+	return nil
 }
 
 func (x *Entry) GetCommand() isEntry_Command {
@@ -225,6 +261,60 @@ func (x *Entry) GetPutEnvironment() *PutEnvironment {
 	return nil
 }
 
+func (x *Entry) GetFoundCluster() *FoundCluster {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_FoundCluster); ok {
+			return x.FoundCluster
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetPutNode() *PutNode {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_PutNode); ok {
+			return x.PutNode
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetTakeRun() *TakeRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_TakeRun); ok {
+			return x.TakeRun
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetCheckpoint() *Checkpoint {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_Checkpoint); ok {
+			return x.Checkpoint
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetArchiveRun() *ArchiveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_ArchiveRun); ok {
+			return x.ArchiveRun
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetRemoveRun() *RemoveRun {
+	if x != nil {
+		if x, ok := x.Command.(*Entry_RemoveRun); ok {
+			return x.RemoveRun
+		}
+	}
+	return nil
+}
+
 type isEntry_Command interface {
 	isEntry_Command()
 }
@@ -253,6 +343,30 @@ type Entry_PutEnvironment struct {
 	PutEnvironment *PutEnvironment `protobuf:"bytes,15,opt,name=put_environment,json=putEnvironment,proto3,oneof"`
 }
 
+type Entry_FoundCluster struct {
+	FoundCluster *FoundCluster `protobuf:"bytes,16,opt,name=found_cluster,json=foundCluster,proto3,oneof"`
+}
+
+type Entry_PutNode struct {
+	PutNode *PutNode `protobuf:"bytes,17,opt,name=put_node,json=putNode,proto3,oneof"`
+}
+
+type Entry_TakeRun struct {
+	TakeRun *TakeRun `protobuf:"bytes,18,opt,name=take_run,json=takeRun,proto3,oneof"`
+}
+
+type Entry_Checkpoint struct {
+	Checkpoint *Checkpoint `protobuf:"bytes,19,opt,name=checkpoint,proto3,oneof"`
+}
+
+type Entry_ArchiveRun struct {
+	ArchiveRun *ArchiveRun `protobuf:"bytes,30,opt,name=archive_run,json=archiveRun,proto3,oneof"`
+}
+
+type Entry_RemoveRun struct {
+	RemoveRun *RemoveRun `protobuf:"bytes,31,opt,name=remove_run,json=removeRun,proto3,oneof"`
+}
+
 func (*Entry_PutAgent) isEntry_Command() {}
 
 func (*Entry_CreateRun) isEntry_Command() {}
@@ -265,6 +379,316 @@ func (*Entry_SealRun) isEntry_Command() {}
 
 func (*Entry_PutEnvironment) isEntry_Command() {}
 
+func (*Entry_FoundCluster) isEntry_Command() {}
+
+func (*Entry_PutNode) isEntry_Command() {}
+
+func (*Entry_TakeRun) isEntry_Command() {}
+
+func (*Entry_Checkpoint) isEntry_Command() {}
+
+func (*Entry_ArchiveRun) isEntry_Command() {}
+
+func (*Entry_RemoveRun) isEntry_Command() {}
+
+// FoundCluster gives the cluster its id. The first one counts.
+type FoundCluster struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FoundCluster) Reset() {
+	*x = FoundCluster{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FoundCluster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FoundCluster) ProtoMessage() {}
+
+func (x *FoundCluster) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FoundCluster.ProtoReflect.Descriptor instead.
+func (*FoundCluster) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *FoundCluster) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+// PutNode remembers a node of the cluster. A node keeps its disk for ever: a PutNode
+// of a known id with another disk is refused.
+type PutNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          *Node                  `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutNode) Reset() {
+	*x = PutNode{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutNode) ProtoMessage() {}
+
+func (x *PutNode) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutNode.ProtoReflect.Descriptor instead.
+func (*PutNode) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *PutNode) GetNode() *Node {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+// Node is a controller that is, or was, a member of the cluster.
+type Node struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The UUID in its directory, made when the directory was.
+	Disk    string `protobuf:"bytes,2,opt,name=disk,proto3" json:"disk,omitempty"`
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// The newest version of entries that its program applies.
+	EntryVersion uint32 `protobuf:"varint,4,opt,name=entry_version,json=entryVersion,proto3" json:"entry_version,omitempty"`
+	// Of the program.
+	Version       string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Node) Reset() {
+	*x = Node{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Node) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Node) ProtoMessage() {}
+
+func (x *Node) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Node.ProtoReflect.Descriptor instead.
+func (*Node) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Node) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Node) GetDisk() string {
+	if x != nil {
+		return x.Disk
+	}
+	return ""
+}
+
+func (x *Node) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Node) GetEntryVersion() uint32 {
+	if x != nil {
+		return x.EntryVersion
+	}
+	return 0
+}
+
+func (x *Node) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+// TakeRun makes the epoch of a run one more, whatever it is, so that the node which
+// proposed it is the only one to change the run from then on.
+type TakeRun struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RunId         string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	NodeId        string                 `protobuf:"bytes,2,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TakeRun) Reset() {
+	*x = TakeRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TakeRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TakeRun) ProtoMessage() {}
+
+func (x *TakeRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TakeRun.ProtoReflect.Descriptor instead.
+func (*TakeRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *TakeRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *TakeRun) GetNodeId() string {
+	if x != nil {
+		return x.NodeId
+	}
+	return ""
+}
+
+// Checkpoint says what the state was after an entry, so that a node whose state
+// differs finds out and stops. It is always ignorable.
+type Checkpoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// SHA-256 of the state.
+	Hash []byte `protobuf:"bytes,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	// The nodes that have this hash.
+	NodeIds []string `protobuf:"bytes,3,rep,name=node_ids,json=nodeIds,proto3" json:"node_ids,omitempty"`
+	// How the hash is computed; another number says nothing about the state.
+	Format        uint32 `protobuf:"varint,4,opt,name=format,proto3" json:"format,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Checkpoint) Reset() {
+	*x = Checkpoint{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Checkpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Checkpoint) ProtoMessage() {}
+
+func (x *Checkpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Checkpoint.ProtoReflect.Descriptor instead.
+func (*Checkpoint) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Checkpoint) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Checkpoint) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetNodeIds() []string {
+	if x != nil {
+		return x.NodeIds
+	}
+	return nil
+}
+
+func (x *Checkpoint) GetFormat() uint32 {
+	if x != nil {
+		return x.Format
+	}
+	return 0
+}
+
 // PutAgent remembers an agent, in place of what was known of one of that name.
 type PutAgent struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -275,7 +699,7 @@ type PutAgent struct {
 
 func (x *PutAgent) Reset() {
 	*x = PutAgent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[1]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -287,7 +711,7 @@ func (x *PutAgent) String() string {
 func (*PutAgent) ProtoMessage() {}
 
 func (x *PutAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[1]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -300,7 +724,7 @@ func (x *PutAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutAgent.ProtoReflect.Descriptor instead.
 func (*PutAgent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{1}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PutAgent) GetAgent() *Agent {
@@ -320,7 +744,7 @@ type CreateRun struct {
 
 func (x *CreateRun) Reset() {
 	*x = CreateRun{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[2]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -332,7 +756,7 @@ func (x *CreateRun) String() string {
 func (*CreateRun) ProtoMessage() {}
 
 func (x *CreateRun) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[2]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -345,7 +769,7 @@ func (x *CreateRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRun.ProtoReflect.Descriptor instead.
 func (*CreateRun) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{2}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CreateRun) GetRun() *Run {
@@ -385,7 +809,7 @@ type ChangeRun struct {
 
 func (x *ChangeRun) Reset() {
 	*x = ChangeRun{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[3]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +821,7 @@ func (x *ChangeRun) String() string {
 func (*ChangeRun) ProtoMessage() {}
 
 func (x *ChangeRun) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[3]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +834,7 @@ func (x *ChangeRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRun.ProtoReflect.Descriptor instead.
 func (*ChangeRun) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{3}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChangeRun) GetRunId() string {
@@ -510,7 +934,7 @@ type RunVariant struct {
 
 func (x *RunVariant) Reset() {
 	*x = RunVariant{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +946,7 @@ func (x *RunVariant) String() string {
 func (*RunVariant) ProtoMessage() {}
 
 func (x *RunVariant) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[4]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +959,7 @@ func (x *RunVariant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunVariant.ProtoReflect.Descriptor instead.
 func (*RunVariant) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{4}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RunVariant) GetName() string {
@@ -569,7 +993,7 @@ type RunHosts struct {
 
 func (x *RunHosts) Reset() {
 	*x = RunHosts{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -581,7 +1005,7 @@ func (x *RunHosts) String() string {
 func (*RunHosts) ProtoMessage() {}
 
 func (x *RunHosts) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[5]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -594,7 +1018,7 @@ func (x *RunHosts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHosts.ProtoReflect.Descriptor instead.
 func (*RunHosts) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{5}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RunHosts) GetHosts() []*RunHost {
@@ -621,7 +1045,7 @@ type AppendChunk struct {
 
 func (x *AppendChunk) Reset() {
 	*x = AppendChunk{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +1057,7 @@ func (x *AppendChunk) String() string {
 func (*AppendChunk) ProtoMessage() {}
 
 func (x *AppendChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[6]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +1070,7 @@ func (x *AppendChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AppendChunk.ProtoReflect.Descriptor instead.
 func (*AppendChunk) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{6}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AppendChunk) GetRunId() string {
@@ -720,7 +1144,7 @@ type SealRun struct {
 
 func (x *SealRun) Reset() {
 	*x = SealRun{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -732,7 +1156,7 @@ func (x *SealRun) String() string {
 func (*SealRun) ProtoMessage() {}
 
 func (x *SealRun) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[7]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -745,7 +1169,7 @@ func (x *SealRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SealRun.ProtoReflect.Descriptor instead.
 func (*SealRun) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{7}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SealRun) GetRunId() string {
@@ -798,7 +1222,7 @@ type PutEnvironment struct {
 
 func (x *PutEnvironment) Reset() {
 	*x = PutEnvironment{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -810,7 +1234,7 @@ func (x *PutEnvironment) String() string {
 func (*PutEnvironment) ProtoMessage() {}
 
 func (x *PutEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[8]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -823,7 +1247,7 @@ func (x *PutEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutEnvironment.ProtoReflect.Descriptor instead.
 func (*PutEnvironment) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{8}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PutEnvironment) GetRunId() string {
@@ -847,6 +1271,249 @@ func (x *PutEnvironment) GetEnvironment() *HostEnvironment {
 	return nil
 }
 
+// ArchiveRun says that the chunks of a sealed run are in an archive and were read back
+// from there. Every node forgets its own.
+type ArchiveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Must be the run's.
+	Seal          []byte   `protobuf:"bytes,2,opt,name=seal,proto3" json:"seal,omitempty"`
+	Archive       *Archive `protobuf:"bytes,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ArchiveRun) Reset() {
+	*x = ArchiveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ArchiveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ArchiveRun) ProtoMessage() {}
+
+func (x *ArchiveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ArchiveRun.ProtoReflect.Descriptor instead.
+func (*ArchiveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ArchiveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *ArchiveRun) GetSeal() []byte {
+	if x != nil {
+		return x.Seal
+	}
+	return nil
+}
+
+func (x *ArchiveRun) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+// RemoveRun forgets the chunks of a sealed run. What is said of the run beside them stays.
+type RemoveRun struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// Who wanted it and why: "quota", or what an operator wrote.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRun) Reset() {
+	*x = RemoveRun{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRun) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRun) ProtoMessage() {}
+
+func (x *RemoveRun) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRun.ProtoReflect.Descriptor instead.
+func (*RemoveRun) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RemoveRun) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *RemoveRun) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// Archive is where the chunks of a run are, if they are in an archive.
+type Archive struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The bucket: "s3://lab?region=eu-west-1".
+	Url string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// The manifest's name in it, and the SHA-256 of its bytes.
+	Manifest string `protobuf:"bytes,2,opt,name=manifest,proto3" json:"manifest,omitempty"`
+	Sha256   []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// When that was committed, nanoseconds since 1970.
+	ArchivedNs    int64 `protobuf:"varint,4,opt,name=archived_ns,json=archivedNs,proto3" json:"archived_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Archive) Reset() {
+	*x = Archive{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Archive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Archive) ProtoMessage() {}
+
+func (x *Archive) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Archive.ProtoReflect.Descriptor instead.
+func (*Archive) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Archive) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Archive) GetManifest() string {
+	if x != nil {
+		return x.Manifest
+	}
+	return ""
+}
+
+func (x *Archive) GetSha256() []byte {
+	if x != nil {
+		return x.Sha256
+	}
+	return nil
+}
+
+func (x *Archive) GetArchivedNs() int64 {
+	if x != nil {
+		return x.ArchivedNs
+	}
+	return 0
+}
+
+// Removal says that the chunks of a run are gone.
+type Removal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When that was committed, nanoseconds since 1970.
+	RemovedNs     int64  `protobuf:"varint,1,opt,name=removed_ns,json=removedNs,proto3" json:"removed_ns,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removal) Reset() {
+	*x = Removal{}
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removal) ProtoMessage() {}
+
+func (x *Removal) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removal.ProtoReflect.Descriptor instead.
+func (*Removal) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Removal) GetRemovedNs() int64 {
+	if x != nil {
+		return x.RemovedNs
+	}
+	return 0
+}
+
+func (x *Removal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 // HostEnvironment is what a host of a run was like.
 type HostEnvironment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -860,7 +1527,7 @@ type HostEnvironment struct {
 
 func (x *HostEnvironment) Reset() {
 	*x = HostEnvironment{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -872,7 +1539,7 @@ func (x *HostEnvironment) String() string {
 func (*HostEnvironment) ProtoMessage() {}
 
 func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[9]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -885,7 +1552,7 @@ func (x *HostEnvironment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostEnvironment.ProtoReflect.Descriptor instead.
 func (*HostEnvironment) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{9}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *HostEnvironment) GetHost() string {
@@ -923,7 +1590,7 @@ type Agent struct {
 
 func (x *Agent) Reset() {
 	*x = Agent{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -935,7 +1602,7 @@ func (x *Agent) String() string {
 func (*Agent) ProtoMessage() {}
 
 func (x *Agent) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[10]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -948,7 +1615,7 @@ func (x *Agent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Agent.ProtoReflect.Descriptor instead.
 func (*Agent) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{10}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Agent) GetName() string {
@@ -1042,7 +1709,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1054,7 +1721,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[11]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1067,7 +1734,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{11}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Capability) GetSource() string {
@@ -1143,7 +1810,7 @@ type Run struct {
 
 func (x *Run) Reset() {
 	*x = Run{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1155,7 +1822,7 @@ func (x *Run) String() string {
 func (*Run) ProtoMessage() {}
 
 func (x *Run) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[12]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1168,7 +1835,7 @@ func (x *Run) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Run.ProtoReflect.Descriptor instead.
 func (*Run) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{12}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Run) GetId() string {
@@ -1352,7 +2019,7 @@ type Probing struct {
 
 func (x *Probing) Reset() {
 	*x = Probing{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1364,7 +2031,7 @@ func (x *Probing) String() string {
 func (*Probing) ProtoMessage() {}
 
 func (x *Probing) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[13]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1377,7 +2044,7 @@ func (x *Probing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probing.ProtoReflect.Descriptor instead.
 func (*Probing) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{13}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Probing) GetOff() bool {
@@ -1418,7 +2085,7 @@ type RunHost struct {
 
 func (x *RunHost) Reset() {
 	*x = RunHost{}
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +2097,7 @@ func (x *RunHost) String() string {
 func (*RunHost) ProtoMessage() {}
 
 func (x *RunHost) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_entry_proto_msgTypes[14]
+	mi := &file_syncline_log_v1_entry_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +2110,7 @@ func (x *RunHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunHost.ProtoReflect.Descriptor instead.
 func (*RunHost) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{14}
+	return file_syncline_log_v1_entry_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RunHost) GetName() string {
@@ -1506,13 +2173,16 @@ var File_syncline_log_v1_entry_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\n" +
-	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xe7\x03\n" +
+	"\x1bsyncline/log/v1/entry.proto\x12\x0fsyncline.log.v1\"\xb9\a\n" +
 	"\x05Entry\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\fissued_at_ns\x18\x02 \x01(\x03R\n" +
 	"issuedAtNs\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\x128\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1c\n" +
+	"\tignorable\x18\x04 \x01(\bR\tignorable\x12\x1b\n" +
+	"\tclient_id\x18\x05 \x01(\tR\bclientId\x12%\n" +
+	"\x0ecommand_digest\x18\x06 \x01(\fR\rcommandDigest\x128\n" +
 	"\tput_agent\x18\n" +
 	" \x01(\v2\x19.syncline.log.v1.PutAgentH\x00R\bputAgent\x12;\n" +
 	"\n" +
@@ -1521,8 +2191,38 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"change_run\x18\f \x01(\v2\x1a.syncline.log.v1.ChangeRunH\x00R\tchangeRun\x12A\n" +
 	"\fappend_chunk\x18\r \x01(\v2\x1c.syncline.log.v1.AppendChunkH\x00R\vappendChunk\x125\n" +
 	"\bseal_run\x18\x0e \x01(\v2\x18.syncline.log.v1.SealRunH\x00R\asealRun\x12J\n" +
-	"\x0fput_environment\x18\x0f \x01(\v2\x1f.syncline.log.v1.PutEnvironmentH\x00R\x0eputEnvironmentB\t\n" +
-	"\acommand\"8\n" +
+	"\x0fput_environment\x18\x0f \x01(\v2\x1f.syncline.log.v1.PutEnvironmentH\x00R\x0eputEnvironment\x12D\n" +
+	"\rfound_cluster\x18\x10 \x01(\v2\x1d.syncline.log.v1.FoundClusterH\x00R\ffoundCluster\x125\n" +
+	"\bput_node\x18\x11 \x01(\v2\x18.syncline.log.v1.PutNodeH\x00R\aputNode\x125\n" +
+	"\btake_run\x18\x12 \x01(\v2\x18.syncline.log.v1.TakeRunH\x00R\atakeRun\x12=\n" +
+	"\n" +
+	"checkpoint\x18\x13 \x01(\v2\x1b.syncline.log.v1.CheckpointH\x00R\n" +
+	"checkpoint\x12>\n" +
+	"\varchive_run\x18\x1e \x01(\v2\x1b.syncline.log.v1.ArchiveRunH\x00R\n" +
+	"archiveRun\x12;\n" +
+	"\n" +
+	"remove_run\x18\x1f \x01(\v2\x1a.syncline.log.v1.RemoveRunH\x00R\tremoveRunB\t\n" +
+	"\acommand\"-\n" +
+	"\fFoundCluster\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\tR\tclusterId\"4\n" +
+	"\aPutNode\x12)\n" +
+	"\x04node\x18\x01 \x01(\v2\x15.syncline.log.v1.NodeR\x04node\"\x83\x01\n" +
+	"\x04Node\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04disk\x18\x02 \x01(\tR\x04disk\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12#\n" +
+	"\rentry_version\x18\x04 \x01(\rR\fentryVersion\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"9\n" +
+	"\aTakeRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x17\n" +
+	"\anode_id\x18\x02 \x01(\tR\x06nodeId\"i\n" +
+	"\n" +
+	"Checkpoint\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\fR\x04hash\x12\x19\n" +
+	"\bnode_ids\x18\x03 \x03(\tR\anodeIds\x12\x16\n" +
+	"\x06format\x18\x04 \x01(\rR\x06format\"8\n" +
 	"\bPutAgent\x12,\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentR\x05agent\"3\n" +
 	"\tCreateRun\x12&\n" +
@@ -1576,7 +2276,25 @@ const file_syncline_log_v1_entry_proto_rawDesc = "" +
 	"\x0ePutEnvironment\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12B\n" +
-	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"9\n" +
+	"\venvironment\x18\x03 \x01(\v2 .syncline.log.v1.HostEnvironmentR\venvironment\"k\n" +
+	"\n" +
+	"ArchiveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x12\n" +
+	"\x04seal\x18\x02 \x01(\fR\x04seal\x122\n" +
+	"\aarchive\x18\x03 \x01(\v2\x18.syncline.log.v1.ArchiveR\aarchive\":\n" +
+	"\tRemoveRun\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"p\n" +
+	"\aArchive\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x1a\n" +
+	"\bmanifest\x18\x02 \x01(\tR\bmanifest\x12\x16\n" +
+	"\x06sha256\x18\x03 \x01(\fR\x06sha256\x12\x1f\n" +
+	"\varchived_ns\x18\x04 \x01(\x03R\n" +
+	"archivedNs\"@\n" +
+	"\aRemoval\x12\x1d\n" +
+	"\n" +
+	"removed_ns\x18\x01 \x01(\x03R\tremovedNs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"9\n" +
 	"\x0fHostEnvironment\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\xba\x03\n" +
@@ -1679,58 +2397,75 @@ func file_syncline_log_v1_entry_proto_rawDescGZIP() []byte {
 }
 
 var file_syncline_log_v1_entry_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_syncline_log_v1_entry_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_syncline_log_v1_entry_proto_goTypes = []any{
 	(RunState)(0),           // 0: syncline.log.v1.RunState
 	(*Entry)(nil),           // 1: syncline.log.v1.Entry
-	(*PutAgent)(nil),        // 2: syncline.log.v1.PutAgent
-	(*CreateRun)(nil),       // 3: syncline.log.v1.CreateRun
-	(*ChangeRun)(nil),       // 4: syncline.log.v1.ChangeRun
-	(*RunVariant)(nil),      // 5: syncline.log.v1.RunVariant
-	(*RunHosts)(nil),        // 6: syncline.log.v1.RunHosts
-	(*AppendChunk)(nil),     // 7: syncline.log.v1.AppendChunk
-	(*SealRun)(nil),         // 8: syncline.log.v1.SealRun
-	(*PutEnvironment)(nil),  // 9: syncline.log.v1.PutEnvironment
-	(*HostEnvironment)(nil), // 10: syncline.log.v1.HostEnvironment
-	(*Agent)(nil),           // 11: syncline.log.v1.Agent
-	(*Capability)(nil),      // 12: syncline.log.v1.Capability
-	(*Run)(nil),             // 13: syncline.log.v1.Run
-	(*Probing)(nil),         // 14: syncline.log.v1.Probing
-	(*RunHost)(nil),         // 15: syncline.log.v1.RunHost
-	nil,                     // 16: syncline.log.v1.Agent.LabelsEntry
-	nil,                     // 17: syncline.log.v1.Run.BindingsEntry
-	nil,                     // 18: syncline.log.v1.Run.SetEntry
+	(*FoundCluster)(nil),    // 2: syncline.log.v1.FoundCluster
+	(*PutNode)(nil),         // 3: syncline.log.v1.PutNode
+	(*Node)(nil),            // 4: syncline.log.v1.Node
+	(*TakeRun)(nil),         // 5: syncline.log.v1.TakeRun
+	(*Checkpoint)(nil),      // 6: syncline.log.v1.Checkpoint
+	(*PutAgent)(nil),        // 7: syncline.log.v1.PutAgent
+	(*CreateRun)(nil),       // 8: syncline.log.v1.CreateRun
+	(*ChangeRun)(nil),       // 9: syncline.log.v1.ChangeRun
+	(*RunVariant)(nil),      // 10: syncline.log.v1.RunVariant
+	(*RunHosts)(nil),        // 11: syncline.log.v1.RunHosts
+	(*AppendChunk)(nil),     // 12: syncline.log.v1.AppendChunk
+	(*SealRun)(nil),         // 13: syncline.log.v1.SealRun
+	(*PutEnvironment)(nil),  // 14: syncline.log.v1.PutEnvironment
+	(*ArchiveRun)(nil),      // 15: syncline.log.v1.ArchiveRun
+	(*RemoveRun)(nil),       // 16: syncline.log.v1.RemoveRun
+	(*Archive)(nil),         // 17: syncline.log.v1.Archive
+	(*Removal)(nil),         // 18: syncline.log.v1.Removal
+	(*HostEnvironment)(nil), // 19: syncline.log.v1.HostEnvironment
+	(*Agent)(nil),           // 20: syncline.log.v1.Agent
+	(*Capability)(nil),      // 21: syncline.log.v1.Capability
+	(*Run)(nil),             // 22: syncline.log.v1.Run
+	(*Probing)(nil),         // 23: syncline.log.v1.Probing
+	(*RunHost)(nil),         // 24: syncline.log.v1.RunHost
+	nil,                     // 25: syncline.log.v1.Agent.LabelsEntry
+	nil,                     // 26: syncline.log.v1.Run.BindingsEntry
+	nil,                     // 27: syncline.log.v1.Run.SetEntry
 }
 var file_syncline_log_v1_entry_proto_depIdxs = []int32{
-	2,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
-	3,  // 1: syncline.log.v1.Entry.create_run:type_name -> syncline.log.v1.CreateRun
-	4,  // 2: syncline.log.v1.Entry.change_run:type_name -> syncline.log.v1.ChangeRun
-	7,  // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
-	8,  // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
-	9,  // 5: syncline.log.v1.Entry.put_environment:type_name -> syncline.log.v1.PutEnvironment
-	11, // 6: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
-	13, // 7: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
-	0,  // 8: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
-	6,  // 9: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
-	5,  // 10: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
-	15, // 11: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
-	0,  // 12: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
-	10, // 13: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
-	16, // 14: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
-	12, // 15: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
-	0,  // 16: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
-	15, // 17: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
-	17, // 18: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
-	5,  // 19: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
-	18, // 20: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
-	10, // 21: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
-	14, // 22: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
-	12, // 23: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	7,  // 0: syncline.log.v1.Entry.put_agent:type_name -> syncline.log.v1.PutAgent
+	8,  // 1: syncline.log.v1.Entry.create_run:type_name -> syncline.log.v1.CreateRun
+	9,  // 2: syncline.log.v1.Entry.change_run:type_name -> syncline.log.v1.ChangeRun
+	12, // 3: syncline.log.v1.Entry.append_chunk:type_name -> syncline.log.v1.AppendChunk
+	13, // 4: syncline.log.v1.Entry.seal_run:type_name -> syncline.log.v1.SealRun
+	14, // 5: syncline.log.v1.Entry.put_environment:type_name -> syncline.log.v1.PutEnvironment
+	2,  // 6: syncline.log.v1.Entry.found_cluster:type_name -> syncline.log.v1.FoundCluster
+	3,  // 7: syncline.log.v1.Entry.put_node:type_name -> syncline.log.v1.PutNode
+	5,  // 8: syncline.log.v1.Entry.take_run:type_name -> syncline.log.v1.TakeRun
+	6,  // 9: syncline.log.v1.Entry.checkpoint:type_name -> syncline.log.v1.Checkpoint
+	15, // 10: syncline.log.v1.Entry.archive_run:type_name -> syncline.log.v1.ArchiveRun
+	16, // 11: syncline.log.v1.Entry.remove_run:type_name -> syncline.log.v1.RemoveRun
+	4,  // 12: syncline.log.v1.PutNode.node:type_name -> syncline.log.v1.Node
+	20, // 13: syncline.log.v1.PutAgent.agent:type_name -> syncline.log.v1.Agent
+	22, // 14: syncline.log.v1.CreateRun.run:type_name -> syncline.log.v1.Run
+	0,  // 15: syncline.log.v1.ChangeRun.state:type_name -> syncline.log.v1.RunState
+	11, // 16: syncline.log.v1.ChangeRun.hosts:type_name -> syncline.log.v1.RunHosts
+	10, // 17: syncline.log.v1.ChangeRun.variants:type_name -> syncline.log.v1.RunVariant
+	24, // 18: syncline.log.v1.RunHosts.hosts:type_name -> syncline.log.v1.RunHost
+	0,  // 19: syncline.log.v1.SealRun.state:type_name -> syncline.log.v1.RunState
+	19, // 20: syncline.log.v1.PutEnvironment.environment:type_name -> syncline.log.v1.HostEnvironment
+	17, // 21: syncline.log.v1.ArchiveRun.archive:type_name -> syncline.log.v1.Archive
+	25, // 22: syncline.log.v1.Agent.labels:type_name -> syncline.log.v1.Agent.LabelsEntry
+	21, // 23: syncline.log.v1.Agent.capabilities:type_name -> syncline.log.v1.Capability
+	0,  // 24: syncline.log.v1.Run.state:type_name -> syncline.log.v1.RunState
+	24, // 25: syncline.log.v1.Run.hosts:type_name -> syncline.log.v1.RunHost
+	26, // 26: syncline.log.v1.Run.bindings:type_name -> syncline.log.v1.Run.BindingsEntry
+	10, // 27: syncline.log.v1.Run.variants:type_name -> syncline.log.v1.RunVariant
+	27, // 28: syncline.log.v1.Run.set:type_name -> syncline.log.v1.Run.SetEntry
+	19, // 29: syncline.log.v1.Run.environments:type_name -> syncline.log.v1.HostEnvironment
+	23, // 30: syncline.log.v1.Run.probing:type_name -> syncline.log.v1.Probing
+	21, // 31: syncline.log.v1.RunHost.capabilities:type_name -> syncline.log.v1.Capability
+	32, // [32:32] is the sub-list for method output_type
+	32, // [32:32] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_entry_proto_init() }
@@ -1745,15 +2480,21 @@ func file_syncline_log_v1_entry_proto_init() {
 		(*Entry_AppendChunk)(nil),
 		(*Entry_SealRun)(nil),
 		(*Entry_PutEnvironment)(nil),
+		(*Entry_FoundCluster)(nil),
+		(*Entry_PutNode)(nil),
+		(*Entry_TakeRun)(nil),
+		(*Entry_Checkpoint)(nil),
+		(*Entry_ArchiveRun)(nil),
+		(*Entry_RemoveRun)(nil),
 	}
-	file_syncline_log_v1_entry_proto_msgTypes[3].OneofWrappers = []any{}
+	file_syncline_log_v1_entry_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_entry_proto_rawDesc), len(file_syncline_log_v1_entry_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

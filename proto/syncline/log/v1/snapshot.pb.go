@@ -21,8 +21,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// SnapshotRecord is one record of a snapshot: first all agents by name, then each
-// run in the order of creation followed by its streams by (agent, incarnation).
+// SnapshotRecord is one record of a snapshot: first all agents by name, then the
+// nodes by id, then each run in the order of creation followed by its streams by
+// (agent, incarnation), or by its departure if the nodes keep no chunks of it, then the
+// requests in the order in which they were applied.
 type SnapshotRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Record:
@@ -31,6 +33,9 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Run
 	//	*SnapshotRecord_Stream
 	//	*SnapshotRecord_End
+	//	*SnapshotRecord_Node
+	//	*SnapshotRecord_Request
+	//	*SnapshotRecord_Departure
 	Record        isSnapshotRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -109,6 +114,33 @@ func (x *SnapshotRecord) GetEnd() *SnapshotEnd {
 	return nil
 }
 
+func (x *SnapshotRecord) GetNode() *Node {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Node); ok {
+			return x.Node
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetRequest() *Request {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Request); ok {
+			return x.Request
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotRecord) GetDeparture() *Departure {
+	if x != nil {
+		if x, ok := x.Record.(*SnapshotRecord_Departure); ok {
+			return x.Departure
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Record interface {
 	isSnapshotRecord_Record()
 }
@@ -129,6 +161,18 @@ type SnapshotRecord_End struct {
 	End *SnapshotEnd `protobuf:"bytes,4,opt,name=end,proto3,oneof"`
 }
 
+type SnapshotRecord_Node struct {
+	Node *Node `protobuf:"bytes,10,opt,name=node,proto3,oneof"`
+}
+
+type SnapshotRecord_Request struct {
+	Request *Request `protobuf:"bytes,11,opt,name=request,proto3,oneof"`
+}
+
+type SnapshotRecord_Departure struct {
+	Departure *Departure `protobuf:"bytes,30,opt,name=departure,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Agent) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_Run) isSnapshotRecord_Record() {}
@@ -136,6 +180,110 @@ func (*SnapshotRecord_Run) isSnapshotRecord_Record() {}
 func (*SnapshotRecord_Stream) isSnapshotRecord_Record() {}
 
 func (*SnapshotRecord_End) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Node) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Request) isSnapshotRecord_Record() {}
+
+func (*SnapshotRecord_Departure) isSnapshotRecord_Record() {}
+
+// Request is a command that was carried out, so that a retry of it gets the same
+// answer. They come in the order in which they were applied.
+type Request struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClientId  string                 `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Number of the command's field in Entry.
+	Command uint32 `protobuf:"varint,3,opt,name=command,proto3" json:"command,omitempty"`
+	// The first 8 bytes of the SHA-256 of the command; empty where a retry may differ.
+	Digest []byte `protobuf:"bytes,4,opt,name=digest,proto3" json:"digest,omitempty"`
+	// Time of the state machine when it was applied.
+	TimeNs int64 `protobuf:"varint,5,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	// The answer: the run it was about, and the epoch it was in then.
+	RunId         string `protobuf:"bytes,6,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	Epoch         uint64 `protobuf:"varint,7,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Request) Reset() {
+	*x = Request{}
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Request) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Request) ProtoMessage() {}
+
+func (x *Request) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Request.ProtoReflect.Descriptor instead.
+func (*Request) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Request) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *Request) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Request) GetCommand() uint32 {
+	if x != nil {
+		return x.Command
+	}
+	return 0
+}
+
+func (x *Request) GetDigest() []byte {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Request) GetTimeNs() int64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *Request) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Request) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
 
 // Stream is the index of one chunk file. The chunks lie one after the other in the
 // order in which they were committed; the lists have an element for each.
@@ -157,7 +305,7 @@ type Stream struct {
 
 func (x *Stream) Reset() {
 	*x = Stream{}
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[1]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +317,7 @@ func (x *Stream) String() string {
 func (*Stream) ProtoMessage() {}
 
 func (x *Stream) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[1]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +330,7 @@ func (x *Stream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stream.ProtoReflect.Descriptor instead.
 func (*Stream) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{1}
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Stream) GetRunId() string {
@@ -248,19 +396,124 @@ func (x *Stream) GetDigests() []byte {
 	return nil
 }
 
+// Departure says where the chunks of a run went. It is a record of its own so that a
+// program that does not know it stops, and takes no run for one without events.
+type Departure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	RunId string                 `protobuf:"bytes,1,opt,name=run_id,json=runId,proto3" json:"run_id,omitempty"`
+	// The entry of the log by which they went.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// Set if they are in an archive.
+	Archive *Archive `protobuf:"bytes,3,opt,name=archive,proto3" json:"archive,omitempty"`
+	// Set if they were removed, from here or, as far as this cluster knows, from the archive.
+	Removal *Removal `protobuf:"bytes,4,opt,name=removal,proto3" json:"removal,omitempty"`
+	// What there was.
+	Chunks        uint64 `protobuf:"varint,5,opt,name=chunks,proto3" json:"chunks,omitempty"`
+	Events        uint64 `protobuf:"varint,6,opt,name=events,proto3" json:"events,omitempty"`
+	Bytes         uint64 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Departure) Reset() {
+	*x = Departure{}
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Departure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Departure) ProtoMessage() {}
+
+func (x *Departure) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Departure.ProtoReflect.Descriptor instead.
+func (*Departure) Descriptor() ([]byte, []int) {
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Departure) GetRunId() string {
+	if x != nil {
+		return x.RunId
+	}
+	return ""
+}
+
+func (x *Departure) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Departure) GetArchive() *Archive {
+	if x != nil {
+		return x.Archive
+	}
+	return nil
+}
+
+func (x *Departure) GetRemoval() *Removal {
+	if x != nil {
+		return x.Removal
+	}
+	return nil
+}
+
+func (x *Departure) GetChunks() uint64 {
+	if x != nil {
+		return x.Chunks
+	}
+	return 0
+}
+
+func (x *Departure) GetEvents() uint64 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Departure) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
 // SnapshotEnd is the last record, so that a snapshot cut short is noticed.
 type SnapshotEnd struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Records uint64                 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
 	// Time of the state machine: the latest issued_at_ns it applied.
-	TimeNs        int64 `protobuf:"varint,2,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	TimeNs    int64  `protobuf:"varint,2,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	ClusterId string `protobuf:"bytes,10,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The last entry that changed the state.
+	AppliedIndex uint64 `protobuf:"varint,11,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	// SHA-256 of the state; empty in snapshots of before there were checkpoints.
+	StateHash []byte `protobuf:"bytes,12,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	// How the hash is computed.
+	HashFormat    uint32 `protobuf:"varint,13,opt,name=hash_format,json=hashFormat,proto3" json:"hash_format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotEnd) Reset() {
 	*x = SnapshotEnd{}
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[2]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +525,7 @@ func (x *SnapshotEnd) String() string {
 func (*SnapshotEnd) ProtoMessage() {}
 
 func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[2]
+	mi := &file_syncline_log_v1_snapshot_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +538,7 @@ func (x *SnapshotEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotEnd.ProtoReflect.Descriptor instead.
 func (*SnapshotEnd) Descriptor() ([]byte, []int) {
-	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{2}
+	return file_syncline_log_v1_snapshot_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *SnapshotEnd) GetRecords() uint64 {
@@ -302,17 +555,58 @@ func (x *SnapshotEnd) GetTimeNs() int64 {
 	return 0
 }
 
+func (x *SnapshotEnd) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SnapshotEnd) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+func (x *SnapshotEnd) GetStateHash() []byte {
+	if x != nil {
+		return x.StateHash
+	}
+	return nil
+}
+
+func (x *SnapshotEnd) GetHashFormat() uint32 {
+	if x != nil {
+		return x.HashFormat
+	}
+	return 0
+}
+
 var File_syncline_log_v1_snapshot_proto protoreflect.FileDescriptor
 
 const file_syncline_log_v1_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x1esyncline/log/v1/snapshot.proto\x12\x0fsyncline.log.v1\x1a\x1bsyncline/log/v1/entry.proto\"\xd9\x01\n" +
+	"\x1esyncline/log/v1/snapshot.proto\x12\x0fsyncline.log.v1\x1a\x1bsyncline/log/v1/entry.proto\"\xf8\x02\n" +
 	"\x0eSnapshotRecord\x12.\n" +
 	"\x05agent\x18\x01 \x01(\v2\x16.syncline.log.v1.AgentH\x00R\x05agent\x12(\n" +
 	"\x03run\x18\x02 \x01(\v2\x14.syncline.log.v1.RunH\x00R\x03run\x121\n" +
 	"\x06stream\x18\x03 \x01(\v2\x17.syncline.log.v1.StreamH\x00R\x06stream\x120\n" +
-	"\x03end\x18\x04 \x01(\v2\x1c.syncline.log.v1.SnapshotEndH\x00R\x03endB\b\n" +
-	"\x06record\"\xfe\x01\n" +
+	"\x03end\x18\x04 \x01(\v2\x1c.syncline.log.v1.SnapshotEndH\x00R\x03end\x12+\n" +
+	"\x04node\x18\n" +
+	" \x01(\v2\x15.syncline.log.v1.NodeH\x00R\x04node\x124\n" +
+	"\arequest\x18\v \x01(\v2\x18.syncline.log.v1.RequestH\x00R\arequest\x12:\n" +
+	"\tdeparture\x18\x1e \x01(\v2\x1a.syncline.log.v1.DepartureH\x00R\tdepartureB\b\n" +
+	"\x06record\"\xbd\x01\n" +
+	"\aRequest\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x18\n" +
+	"\acommand\x18\x03 \x01(\rR\acommand\x12\x16\n" +
+	"\x06digest\x18\x04 \x01(\fR\x06digest\x12\x17\n" +
+	"\atime_ns\x18\x05 \x01(\x03R\x06timeNs\x12\x15\n" +
+	"\x06run_id\x18\x06 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05epoch\x18\a \x01(\x04R\x05epoch\"\xfe\x01\n" +
 	"\x06Stream\x12\x15\n" +
 	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -322,10 +616,26 @@ const file_syncline_log_v1_snapshot_proto_rawDesc = "" +
 	"\x06events\x18\x06 \x03(\rR\x06events\x12\x18\n" +
 	"\alengths\x18\a \x03(\rR\alengths\x12\x18\n" +
 	"\acrc32cs\x18\b \x03(\aR\acrc32cs\x12\x18\n" +
-	"\adigests\x18\t \x01(\fR\adigests\"@\n" +
+	"\adigests\x18\t \x01(\fR\adigests\"\xe6\x01\n" +
+	"\tDeparture\x12\x15\n" +
+	"\x06run_id\x18\x01 \x01(\tR\x05runId\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x122\n" +
+	"\aarchive\x18\x03 \x01(\v2\x18.syncline.log.v1.ArchiveR\aarchive\x122\n" +
+	"\aremoval\x18\x04 \x01(\v2\x18.syncline.log.v1.RemovalR\aremoval\x12\x16\n" +
+	"\x06chunks\x18\x05 \x01(\x04R\x06chunks\x12\x16\n" +
+	"\x06events\x18\x06 \x01(\x04R\x06events\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\"\xc4\x01\n" +
 	"\vSnapshotEnd\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x17\n" +
-	"\atime_ns\x18\x02 \x01(\x03R\x06timeNsB&Z$syncline/proto/syncline/log/v1;logv1b\x06proto3"
+	"\atime_ns\x18\x02 \x01(\x03R\x06timeNs\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\n" +
+	" \x01(\tR\tclusterId\x12#\n" +
+	"\rapplied_index\x18\v \x01(\x04R\fappliedIndex\x12\x1d\n" +
+	"\n" +
+	"state_hash\x18\f \x01(\fR\tstateHash\x12\x1f\n" +
+	"\vhash_format\x18\r \x01(\rR\n" +
+	"hashFormatB&Z$syncline/proto/syncline/log/v1;logv1b\x06proto3"
 
 var (
 	file_syncline_log_v1_snapshot_proto_rawDescOnce sync.Once
@@ -339,24 +649,34 @@ func file_syncline_log_v1_snapshot_proto_rawDescGZIP() []byte {
 	return file_syncline_log_v1_snapshot_proto_rawDescData
 }
 
-var file_syncline_log_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_syncline_log_v1_snapshot_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_syncline_log_v1_snapshot_proto_goTypes = []any{
 	(*SnapshotRecord)(nil), // 0: syncline.log.v1.SnapshotRecord
-	(*Stream)(nil),         // 1: syncline.log.v1.Stream
-	(*SnapshotEnd)(nil),    // 2: syncline.log.v1.SnapshotEnd
-	(*Agent)(nil),          // 3: syncline.log.v1.Agent
-	(*Run)(nil),            // 4: syncline.log.v1.Run
+	(*Request)(nil),        // 1: syncline.log.v1.Request
+	(*Stream)(nil),         // 2: syncline.log.v1.Stream
+	(*Departure)(nil),      // 3: syncline.log.v1.Departure
+	(*SnapshotEnd)(nil),    // 4: syncline.log.v1.SnapshotEnd
+	(*Agent)(nil),          // 5: syncline.log.v1.Agent
+	(*Run)(nil),            // 6: syncline.log.v1.Run
+	(*Node)(nil),           // 7: syncline.log.v1.Node
+	(*Archive)(nil),        // 8: syncline.log.v1.Archive
+	(*Removal)(nil),        // 9: syncline.log.v1.Removal
 }
 var file_syncline_log_v1_snapshot_proto_depIdxs = []int32{
-	3, // 0: syncline.log.v1.SnapshotRecord.agent:type_name -> syncline.log.v1.Agent
-	4, // 1: syncline.log.v1.SnapshotRecord.run:type_name -> syncline.log.v1.Run
-	1, // 2: syncline.log.v1.SnapshotRecord.stream:type_name -> syncline.log.v1.Stream
-	2, // 3: syncline.log.v1.SnapshotRecord.end:type_name -> syncline.log.v1.SnapshotEnd
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 0: syncline.log.v1.SnapshotRecord.agent:type_name -> syncline.log.v1.Agent
+	6, // 1: syncline.log.v1.SnapshotRecord.run:type_name -> syncline.log.v1.Run
+	2, // 2: syncline.log.v1.SnapshotRecord.stream:type_name -> syncline.log.v1.Stream
+	4, // 3: syncline.log.v1.SnapshotRecord.end:type_name -> syncline.log.v1.SnapshotEnd
+	7, // 4: syncline.log.v1.SnapshotRecord.node:type_name -> syncline.log.v1.Node
+	1, // 5: syncline.log.v1.SnapshotRecord.request:type_name -> syncline.log.v1.Request
+	3, // 6: syncline.log.v1.SnapshotRecord.departure:type_name -> syncline.log.v1.Departure
+	8, // 7: syncline.log.v1.Departure.archive:type_name -> syncline.log.v1.Archive
+	9, // 8: syncline.log.v1.Departure.removal:type_name -> syncline.log.v1.Removal
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_syncline_log_v1_snapshot_proto_init() }
@@ -370,6 +690,9 @@ func file_syncline_log_v1_snapshot_proto_init() {
 		(*SnapshotRecord_Run)(nil),
 		(*SnapshotRecord_Stream)(nil),
 		(*SnapshotRecord_End)(nil),
+		(*SnapshotRecord_Node)(nil),
+		(*SnapshotRecord_Request)(nil),
+		(*SnapshotRecord_Departure)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -377,7 +700,7 @@ func file_syncline_log_v1_snapshot_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_log_v1_snapshot_proto_rawDesc), len(file_syncline_log_v1_snapshot_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/status"
+)
+
+// controllers is where to dial next. Agents stay with the leader, which runs the runs;
+// any other controller says where it is.
+type controllers struct {
+	all  []string
+	next int
+	// leader is what the last one that was asked has named; "" if it has not.
+	leader string
+}
+
+// current is the one to dial.
+func (c *controllers) current() string {
+	if c.leader != "" {
+		return c.leader
+	}
+	return c.all[c.next%len(c.all)]
+}
+
+// failed takes note that a connection could not be made, or was refused.
+func (c *controllers) failed(err error) {
+	was := c.leader != ""
+	if c.leader = leaderOf(err); c.leader != "" || was {
+		// A leader that is not there says nothing about those of the list.
+		return
+	}
+	c.next++
+}
+
+// fromController reports whether an error is the answer of a controller that does not lead.
+func fromController(err error) bool {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == "syncline" && info.Reason == "NOT_LEADER" {
+			return true
+		}
+	}
+	return false
+}
+
+// leaderOf is the address of the leader in the answer of a controller that is not; "" if
+// there is none.
+func leaderOf(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == "syncline" && info.Reason == "NOT_LEADER" {
+			return info.Metadata["leader"]
+		}
+	}
+	return ""
+}

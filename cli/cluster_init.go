@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"syncline/controller/store"
+	"syncline/proto/identity"
+)
+
+func (a *app) clusterInitCommand() *cobra.Command {
+	var dir, id string
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Begin a cluster in an empty directory",
+		Long: `Begin a cluster in an empty directory, which is its first controller then. Its name and
+that of the cluster are those of its certificate. Do it once: the other controllers join.`,
+		Example: `  syncline cluster init --tls-cert ctl1.crt --data /var/lib/syncline`,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			node, cluster, err := a.nodeName(id)
+			if err != nil {
+				return err
+			}
+			begun, err := store.BeginCluster(dir, node, cluster)
+			if err != nil {
+				return &exitError{code: exitRefused, err: err}
+			}
+			_, err = fmt.Fprintf(a.Out, "cluster %s begins with node %s in %s\n", begun.Cluster, begun.Node, dir)
+			return err
+		},
+	}
+	nodeFlags(c, &dir, &id)
+	return c
+}
+
+func nodeFlags(c *cobra.Command, dir, id *string) {
+	c.Flags().StringVar(dir, "data", defaultData(), "directory for all that the controller keeps")
+	c.Flags().StringVar(id, "id", "", "name of the controller in the cluster (default: that of the certificate; with --dev one is made up)")
+}
+
+// nodeName is how a controller is called, and its cluster, by its certificate; with --dev
+// what was asked for, and a cluster without a name.
+func (a *app) nodeName(id string) (node, cluster string, err error) {
+	creds, err := a.who.own(identity.Controller, logger(a.Err))
+	if err != nil {
+		return "", "", err
+	}
+	if creds == nil {
+		return id, "", nil
+	}
+	who := creds.Identity()
+	if id != "" && id != who.Name {
+		return "", "", usage("--id %s, and the certificate is of %v: leave out --id, or issue a certificate for it (syncline pki issue controller %[1]s)", id, who)
+	}
+	if !store.ValidNodeID(who.Name) || !store.ValidNodeID(who.Cluster) {
+		return "", "", usage("the certificate is of %v: the nodes of a cluster, and the cluster, have names of lower-case letters, digits, '-' and '.'; issue one for such a name", who)
+	}
+	return who.Name, who.Cluster, nil
+}
