@@ -46,7 +46,7 @@ func TestChaos(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("-chaos.seed %d -chaos.time %v: %d faults", *chaosSeed, *chaosTime, len(schedule))
-	l := newChaosLab(t)
+	l := newChaosLab(t, needsDevice(schedule))
 	// Those who keep the pace end after the last run.
 	paced, endPace := context.WithCancel(context.Background())
 	defer endPace()
@@ -286,6 +286,10 @@ func (l *chaosLab) judge(ld *load, before map[string]processHolding) {
 		}
 	}
 	l.violate(ld.seals.Check()...)
+	// Which files there are follows from the log too, but for a moment.
+	if _, err := l.until(backLimit, func() error { return l.sameFiles(ld) }); err != nil {
+		l.violate(chaos.Violation{Invariant: chaos.SameState, Count: 1, What: err.Error()})
+	}
 	for _, g := range ld.generators {
 		h, err := g.journal.read()
 		if err != nil {
