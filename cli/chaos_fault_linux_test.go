@@ -36,22 +36,31 @@ type injury struct {
 // pick chooses one of n by the fault's dice.
 func (i *injury) pick(n int) int { return int(i.Pick % uint64(n)) }
 
-func (i *injury) someLeader() (*chaosNode, error) {
-	if n := i.lab.leader(); n != nil && n.running() {
-		return n, nil
-	}
-	return nil, fmt.Errorf("%w: no node leads", errNothing)
+// electionPatience is how long a fault waits for a leader, while others are at work.
+const electionPatience = 6 * time.Second
+
+func (i *injury) someLeader() (leader *chaosNode, err error) {
+	_, err = i.lab.until(electionPatience, func() error {
+		if leader = i.lab.leader(); leader == nil || !leader.running() {
+			return fmt.Errorf("%w: no node leads", errNothing)
+		}
+		return nil
+	})
+	return leader, err
 }
 
 func (i *injury) someFollower() (*chaosNode, error) {
-	leader := i.lab.leader()
+	leader, err := i.someLeader()
+	if err != nil {
+		return nil, err
+	}
 	var all []*chaosNode
 	for _, n := range i.lab.nodes {
 		if n != leader && n.running() {
 			all = append(all, n)
 		}
 	}
-	if leader == nil || len(all) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: no node follows another one", errNothing)
 	}
 	return all[i.pick(len(all))], nil
@@ -105,7 +114,8 @@ func (i *injury) begin() error {
 		}
 		return i.behind(walls...)
 	case chaos.CutPair:
-		return i.onNode(i.someFollower, func(n *chaosNode) error {
+		// From the leader: two that follow have nothing to say to each other.
+		return i.onNode(i.someLeader, func(n *chaosNode) error {
 			return i.behind(&wall{host: n.host, in: true, out: true, peers: []netip.Addr{i.lab.others(n)[i.pick(2)]}})
 		})
 	case chaos.ResetPeers:

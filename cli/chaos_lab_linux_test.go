@@ -60,6 +60,8 @@ type chaosLab struct {
 	figures    chaos.Figures
 	// joined counts the ids that were given to nodes that lost their disks.
 	joined int
+	// compared counts hashes of states that were held against those of other nodes.
+	compared int
 }
 
 // chaosNode is a place for a controller: a host and a disk. The controller in it has another name
@@ -474,6 +476,29 @@ func (l *chaosLab) level(voters int) error {
 	}
 	if most-least > 250 {
 		return fmt.Errorf("one has applied entry %d, another one %d", least, most)
+	}
+	return nil
+}
+
+// connected fails unless every agent and generator is connected.
+func (l *chaosLab) connected() error {
+	leader := l.leader()
+	if leader == nil {
+		return errors.New("no node says that it leads")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	all, err := synclinev1.NewAgentServiceClient(l.conn("alice", leader.address())).ListAgents(ctx, &synclinev1.ListAgentsRequest{})
+	if err != nil {
+		return err
+	}
+	if len(all.Agents) < len(l.agents) {
+		return fmt.Errorf("the cluster knows %d agents, there are %d", len(all.Agents), len(l.agents))
+	}
+	for _, a := range all.Agents {
+		if a.Name != probeName && a.State != synclinev1.AgentState_AGENT_STATE_READY {
+			return fmt.Errorf("agent %s is not connected", a.Name)
+		}
 	}
 	return nil
 }

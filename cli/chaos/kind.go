@@ -103,7 +103,7 @@ func Kinds() []Trait {
 		{PartitionAll, Quorum, 2 * s, 8 * s, "packets that three firewalls counted", false},
 		{DeafLeader, OneNode, 2 * s, 10 * s, "packets that its firewall counted on their way in", false},
 		{MuteLeader, OneNode, 2 * s, 10 * s, "packets that its firewall counted on their way out", false},
-		{CutPair, OneNode, 2 * s, 10 * s, "packets that a firewall counted between two nodes", false},
+		{CutPair, OneNode, 2 * s, 10 * s, "packets that a firewall counted between the leader and one other node", false},
 		{Flapping, OneNode, 2 * s, 8 * s, "packets that its firewall counted, every other 200 ms", false},
 		{ResetPeers, OneNode, 1 * s, 4 * s, "segments that its firewall answered with RST", false},
 		{IsolateAgent, OneAgent, 2 * s, 25 * s, "packets that its firewall counted", false},
