@@ -38,11 +38,8 @@ const (
 	deviceMount = "ext4"
 )
 
-// needDevice are the kinds that need a node with a device.
-var needDevice = []chaos.Kind{chaos.DiskSlow, chaos.DiskHangs, chaos.DiskFails}
-
 func needsDevice(schedule []chaos.Fault) bool {
-	return slices.ContainsFunc(schedule, func(f chaos.Fault) bool { return slices.Contains(needDevice, f.Kind) })
+	return slices.ContainsFunc(schedule, func(f chaos.Fault) bool { return f.Kind.NeedsDevice() })
 }
 
 // useDevice gives a node an ext4 of its own, on the tmpfs that it has.

@@ -119,7 +119,7 @@ func newChaosLab(t testing.TB, withDevice bool) *chaosLab {
 	}
 	if withDevice {
 		if err := l.nodes[2].useDevice(); err != nil {
-			t.Fatalf("give c3 an ext4 on a loop device, which the faults %v need (-chaos.faults leaves them out): %v", needDevice, err)
+			t.Fatalf("give c3 an ext4 on a loop device, which the faults disk-slow, disk-hangs and disk-fails need (-chaos.faults leaves them out): %v", err)
 		}
 	}
 	l.issue(identity.Operator, "alice")

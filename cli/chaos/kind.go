@@ -134,6 +134,10 @@ func Kinds() []Trait {
 	}
 }
 
+// NeedsDevice reports whether a fault is one of a disk that is a block device of its own. One node has
+// such a disk, so only one of these faults can be at work at a time.
+func (k Kind) NeedsDevice() bool { return k == DiskSlow || k == DiskHangs || k == DiskFails }
+
 // TraitOf finds what is said of a kind.
 func TraitOf(k Kind) (Trait, bool) {
 	all := Kinds()
