@@ -167,7 +167,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.checkpoints == 0 {
 		cfg.checkpoints = checkpointEvery
 	}
-	cfg.Promotion = cfg.Promotion.withDefaults()
+	cfg.Promotion = cfg.Promotion.withDefaults(cfg.Election)
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
 	}
