@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -195,7 +196,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 			// Somebody is there, and there will be a leader in a moment.
 			pause = newBackoff()
 		}
-		if !welcomed || fromController(err) {
+		if !welcomed || fromController(err) || errors.Is(err, errSilent) {
 			known.failed(err)
 		}
 		wait := pause.next()
@@ -231,6 +232,7 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	}
 	a.cfg.Log.Info("connected", "controller", controller, "as", a.cfg.Name)
 	group.Go(func() error { return l.transmit(ctx) })
+	group.Go(func() error { return l.watch(ctx) })
 	// Before anything is received that wants an answer.
 	a.runs.attach(l)
 	defer a.runs.detach()
@@ -239,6 +241,9 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	return true, group.Wait()
 }
 
+// connectLimit is how long a controller may take to answer a connection, TLS included.
+const connectLimit = 3 * time.Second
+
 func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	creds := identity.Dev()
 	if !a.cfg.Dev {
@@ -246,7 +251,11 @@ func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(controller,
 		grpc.WithTransportCredentials(creds),
-		// A dead peer is noticed within 15 s even when no packet comes back.
+		// A host that is gone, or a process that stands still, takes no longer than this, of
+		// the time in which a run waits for its agents.
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectLimit}),
+		// A dead peer is noticed within 15 s even when no packet comes back; the heartbeats
+		// of the control stream are sooner, where the controller answers them.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
 	)

@@ -24,9 +24,10 @@ func (c *controllers) current() string {
 
 // failed takes note that a connection could not be made, or was refused.
 func (c *controllers) failed(err error) {
-	was := c.leader != ""
-	if c.leader = leaderOf(err); c.leader != "" || was {
-		// A leader that is not there says nothing about those of the list.
+	was := c.leader
+	c.leader = leaderOf(err)
+	// A leader that is not there says nothing about the others of the list.
+	if c.leader != "" || was != "" && was != c.current() {
 		return
 	}
 	c.next++

@@ -37,6 +37,9 @@ func TestControllersAreTriedInTurn(t *testing.T) {
 		// Nobody leads just now.
 		{notLeader(""), "c"},
 		{status.Error(codes.Unavailable, "shutting down"), "a"},
+		{notLeader("a"), "a"},
+		// It is gone, and the next of the list: it is not asked again at once.
+		{errSilent, "b"},
 	} {
 		if c.failed(step.err); c.current() != step.want {
 			t.Errorf("step %d: dial %s, want %s", i, c.current(), step.want)
