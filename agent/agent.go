@@ -192,12 +192,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
 			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
 		}
-		if welcomed || fromController(err) {
-			// Somebody is there, and there will be a leader in a moment.
+		if known.ended(welcomed, err) {
 			pause = newBackoff()
-		}
-		if !welcomed || fromController(err) || errors.Is(err, errSilent) {
-			known.failed(err)
 		}
 		wait := pause.next()
 		a.cfg.Log.Warn("not connected", "controller", controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
@@ -241,8 +237,9 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	return true, group.Wait()
 }
 
-// connectLimit is how long a controller may take to answer a connection, TLS included.
-const connectLimit = 3 * time.Second
+// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, and
+// of the time in which a run waits for its agents, so that there is time for other controllers.
+const dialLimit = 3 * time.Second
 
 func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	creds := identity.Dev()
@@ -251,12 +248,11 @@ func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(controller,
 		grpc.WithTransportCredentials(creds),
-		// A host that is gone, or a process that stands still, takes no longer than this, of
-		// the time in which a run waits for its agents.
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: connectLimit}),
 		// A dead peer is noticed within 15 s even when no packet comes back; the heartbeats
 		// of the control stream are sooner, where the controller answers them.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		// One that takes connections and is stopped must not keep the agent from the others.
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: dialLimit}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
 	)
 	if err != nil {
