@@ -158,14 +158,14 @@ func TestJoinIsRefusedWithAReason(t *testing.T) {
 		code codes.Code
 		says string
 	}{
-		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "node id"},
+		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "names no node"},
 		"no disk":        {store.Node{ID: "n2", Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "no UUID"},
 		"another's disk": {store.Node{ID: "n1", Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.FailedPrecondition, "under a new id"},
 		"its address":    {store.Node{ID: "n2", Disk: disk, Address: first.peer.Address, EntryVersion: store.EntryVersion}, codes.InvalidArgument, "is the address of node n1"},
 		"an old program": {store.Node{ID: "n2", Disk: disk, Address: "127.0.0.1:1", EntryVersion: 1}, codes.InvalidArgument, "install the version"},
 	} {
 		_, err := client.Join(ctx, first.peer.Address, tc.node)
-		if status.Code(err) != tc.code || !strings.Contains(fmt.Sprint(err), tc.says) {
+		if status.Code(err) != tc.code || !strings.Contains(fmt.Sprint(err), tc.says) || strings.Contains(fmt.Sprint(err), "rpc error") {
 			t.Errorf("%s: %v, want %v and %q", what, err, tc.code, tc.says)
 		}
 	}
