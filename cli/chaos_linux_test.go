@@ -255,6 +255,11 @@ func (l *chaosLab) inflict(ld *load, f chaos.Fault, zero time.Time) (o chaos.Out
 	}
 	time.Sleep(f.For)
 	o.Proof, err = i.heal()
+	if errors.Is(err, errNothing) {
+		l.t.Logf("%6.1f s: %s: skipped: %v", time.Since(l.began).Seconds(), f.Kind, err)
+		o.Skipped = err.Error()
+		return o, time.Time{}
+	}
 	o.Happened = o.Proof != ""
 	l.t.Logf("%6.1f s: %s for %v: %s", time.Since(l.began).Seconds(), f.Kind, f.For.Round(time.Millisecond), o.Proof)
 	if err != nil {
