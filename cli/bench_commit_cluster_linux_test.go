@@ -33,7 +33,7 @@ import (
 // commitExperiment is what the agents take part in; none of them ever ends its lane.
 const commitExperiment = `experiment: commit
 hosts: { H1: { pick: { n: "1" } }, H2: { pick: { n: "2" } }, H3: { pick: { n: "3" } }, H4: { pick: { n: "4" } } }
-observe: [syscalls, packets, tcp-states, tcp-info]
+observe: [syscalls]
 lanes:
   l1: { host: H1, do: [sleep(60s)] }
   l2: { host: H2, do: [sleep(60s)] }
