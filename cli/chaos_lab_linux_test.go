@@ -87,6 +87,15 @@ func (n *chaosNode) id() string {
 	return n.name
 }
 
+// used is how many bytes of its disk are taken; 0 if nobody can say.
+func (n *chaosNode) used() uint64 {
+	var at unix.Statfs_t
+	if unix.Statfs(n.disk, &at) != nil {
+		return 0
+	}
+	return (at.Blocks - at.Bfree) * uint64(at.Bsize)
+}
+
 // newChaosLab starts everything, and returns when all three controllers vote and all agents are
 // connected.
 func newChaosLab(t testing.TB) *chaosLab {

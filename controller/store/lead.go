@@ -272,12 +272,7 @@ func (s *Store) compareStates(ctx context.Context, now *reign, servers []raft.Se
 	if missing && time.Since(now.due) < 5*s.cfg.Election {
 		return nil
 	}
-	hash := newest.Hash
-	for other, ids := range have {
-		if len(ids) > len(have[hash]) {
-			hash = other
-		}
-	}
+	hash := mostHave(have, len(voters(servers)), newest.Hash)
 	if len(have) > 1 {
 		s.log.Error("the states of the nodes differ; those that most do not agree with will stop", "index", newest.Index, "hashes", fmt.Sprintf("%x", have))
 	}
@@ -289,4 +284,15 @@ func (s *Store) compareStates(ctx context.Context, now *reign, servers []raft.Se
 	}}}
 	_, err := s.propose(ctx, fmt.Sprintf("compare the states after entry %d", newest.Index), entry)
 	return err
+}
+
+// mostHave is the hash that a majority of the voters has; own if none has one. What has most of
+// those that answered is not enough: it could stop more nodes than it leaves.
+func mostHave(have map[stateHash][]string, voters int, own stateHash) stateHash {
+	for hash, ids := range have {
+		if len(ids) > voters/2 {
+			return hash
+		}
+	}
+	return own
 }
