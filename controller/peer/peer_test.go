@@ -232,7 +232,7 @@ func TestJoinIsRefusedWithAReason(t *testing.T) {
 		code codes.Code
 		says string
 	}{
-		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "node id"},
+		"no name":        {store.Node{Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "names no node"},
 		"no disk":        {store.Node{ID: "n2", Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.InvalidArgument, "no UUID"},
 		"another's disk": {store.Node{ID: "n1", Disk: disk, Address: "127.0.0.1:1", EntryVersion: store.EntryVersion}, codes.FailedPrecondition, "under a new id"},
 		"its address":    {store.Node{ID: "n2", Disk: disk, Address: first.peer.Address, EntryVersion: store.EntryVersion}, codes.InvalidArgument, "is the address of node n1"},
