@@ -15,8 +15,14 @@ import (
 
 // Times of the retention.
 const (
-	// retentionRest is how long it does nothing after a look, however much changes.
+	// retentionRest is the least that it rests after a look.
 	retentionRest = time.Second
+	// sweepShare bounds what freeing the disk takes: it rests so many times as long as that
+	// took, at most sweepRestMax. Before files go there is a snapshot without them, which
+	// holds all runs that are listed: with thousands of them, and a run that leaves every
+	// second, nodes would do little else.
+	sweepShare   = 20
+	sweepRestMax = time.Minute
 	// retentionRetry is how long it waits after a failure, at first and at most.
 	retentionRetry    = 5 * time.Second
 	retentionRetryMax = 5 * time.Minute
@@ -35,6 +41,9 @@ type retention struct {
 	quota uint64
 	log   *slog.Logger
 
+	// rest is for how long it does nothing after the last look, however much changes.
+	rest time.Duration
+
 	mu sync.Mutex
 	// stuck is why the quota cannot be kept, nil if it is.
 	stuck error
@@ -50,7 +59,7 @@ func (r *retention) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := retentionRest
+		wait := r.rest
 		if err != nil {
 			r.log.Error("the retention of runs failed", "cause", err, "again in", retry)
 			wait, changed = retry, nil
@@ -82,11 +91,18 @@ func (r *retention) look(ctx context.Context) error {
 	if r.controller.store.Leading() {
 		err = r.keep(ctx)
 	}
-	freed, sweepErr := r.controller.store.Sweep()
+	return errors.Join(err, r.sweep())
+}
+
+// sweep frees what has left.
+func (r *retention) sweep() error {
+	began := time.Now()
+	freed, err := r.controller.store.Sweep()
+	r.rest = min(max(sweepShare*time.Since(began), retentionRest), sweepRestMax)
 	if freed > 0 {
 		r.log.Info("files of runs that left are removed", "bytes", freed)
 	}
-	return errors.Join(err, sweepErr)
+	return err
 }
 
 // keep makes runs leave, the one that ended first before others, until the rest fits.
