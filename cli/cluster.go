@@ -24,6 +24,7 @@ and each is then started with --advertise:
 			return &exitError{code: exitUsage, err: errors.New("try: syncline cluster status")}
 		},
 	}
-	c.AddCommand(a.clusterInitCommand(), a.clusterJoinCommand(), a.clusterStatusCommand(), a.clusterRemoveCommand(), a.clusterTransferCommand())
+	c.AddCommand(a.clusterInitCommand(), a.clusterJoinCommand(), a.clusterStatusCommand(), a.clusterRemoveCommand(), a.clusterTransferCommand(),
+		a.clusterSnapshotCommand(), a.clusterRestoreCommand())
 	return c
 }
