@@ -26,6 +26,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -191,12 +192,8 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 		case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied:
 			return fmt.Errorf("controller %s refuses agent %s: %s", controller, a.cfg.Name, status.Convert(err).Message())
 		}
-		if welcomed || fromController(err) {
-			// Somebody is there, and there will be a leader in a moment.
+		if known.ended(welcomed, err) {
 			pause = newBackoff()
-		}
-		if !welcomed || fromController(err) {
-			known.failed(err)
 		}
 		wait := pause.next()
 		a.cfg.Log.Warn("not connected", "controller", controller, "cause", plainCause(err), "retry_in", wait.Round(time.Millisecond).String())
@@ -239,6 +236,10 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	return true, group.Wait()
 }
 
+// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, so
+// that there is time for another controller.
+const dialLimit = 5 * time.Second
+
 func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	creds := identity.Dev()
 	if !a.cfg.Dev {
@@ -248,6 +249,8 @@ func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 		grpc.WithTransportCredentials(creds),
 		// A dead peer is noticed within 15 s even when no packet comes back.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+		// One that takes connections and is stopped must not keep the agent from the others.
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: dialLimit}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(16<<20)),
 	)
 	if err != nil {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -20,6 +21,20 @@ func (c *controllers) current() string {
 		return c.leader
 	}
 	return c.all[c.next%len(c.all)]
+}
+
+// ended takes note of how a connection ended. It reports whether there may be another one in a
+// moment: somebody is there, and does not refuse this agent.
+func (c *controllers) ended(welcomed bool, err error) (soon bool) {
+	elsewhere := fromController(err)
+	if !welcomed && status.Code(err) == codes.AlreadyExists {
+		// Whoever leads has an agent of this name: nobody else can say otherwise.
+		return false
+	}
+	if !welcomed || elsewhere {
+		c.failed(err)
+	}
+	return welcomed || elsewhere
 }
 
 // failed takes note that a connection could not be made, or was refused.

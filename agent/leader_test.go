@@ -20,26 +20,38 @@ func TestControllersAreTriedInTurn(t *testing.T) {
 		return st.Err()
 	}
 	down := errors.New("connection refused")
+	taken := status.Error(codes.AlreadyExists, "an agent named vm1 is connected already")
+	lost := status.Error(codes.Unavailable, "the connection was lost")
 	c := &controllers{all: []string{"a", "b", "c"}}
 	for i, step := range []struct {
-		err  error
-		want string
+		err      error
+		want     string
+		welcomed bool
+		soon     bool
 	}{
-		{down, "b"},
-		{down, "c"},
-		{down, "a"},
-		{notLeader("c"), "c"},
+		{err: down, want: "b"},
+		{err: down, want: "c"},
+		{err: down, want: "a"},
+		{err: notLeader("c"), want: "c", soon: true},
 		// The leader has moved on.
-		{notLeader("x"), "x"},
+		{err: notLeader("x"), want: "x", soon: true},
 		// It is gone: back to the list.
-		{down, "a"},
-		{down, "b"},
+		{err: down, want: "a"},
+		{err: down, want: "b"},
 		// Nobody leads just now.
-		{notLeader(""), "c"},
-		{status.Error(codes.Unavailable, "shutting down"), "a"},
+		{err: notLeader(""), want: "c", soon: true},
+		{err: status.Error(codes.Unavailable, "shutting down"), want: "a"},
+		// Who leads has refused: the others know nothing of that, and asking them would look
+		// like hope.
+		{err: notLeader("c"), want: "c", soon: true},
+		{err: taken, want: "c"},
+		{err: taken, want: "c"},
+		// A connection that was good is made anew where it was, unless that one leads no more.
+		{err: lost, want: "c", welcomed: true, soon: true},
+		{err: notLeader("b"), want: "b", welcomed: true, soon: true},
 	} {
-		if c.failed(step.err); c.current() != step.want {
-			t.Errorf("step %d: dial %s, want %s", i, c.current(), step.want)
+		if soon := c.ended(step.welcomed, step.err); soon != step.soon || c.current() != step.want {
+			t.Errorf("step %d: dial %s, soon %v, want %s, %v", i, c.current(), soon, step.want, step.soon)
 		}
 	}
 }

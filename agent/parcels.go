@@ -68,6 +68,12 @@ func (ps *parcels) drop(sequence uint64) {
 	if i < ps.sent {
 		ps.sent--
 	}
+	if i == 0 {
+		// Nearly always, of many thousands when a controller is back: nothing is moved.
+		ps.waiting[0] = nil
+		ps.waiting = ps.waiting[1:]
+		return
+	}
 	ps.waiting = slices.Delete(ps.waiting, i, i+1)
 }
 
@@ -100,14 +106,16 @@ func (ps *parcels) unspool() (all []*parcel) {
 	return all
 }
 
-// onDisk notes that chunks are on the disk, and keeps memory below half of a limit: those
+// onDisk notes that chunks of unspool are on the disk now, and keeps memory below half of a limit: those
 // that are to be sent last go first.
 func (ps *parcels) onDisk(all []*parcel, limit int) {
 	for _, p := range all {
-		if !p.spooled {
-			p.spooled = true
-			ps.unspooled -= p.size
+		if p.chunk == nil {
+			// It was acknowledged while it was written, and is counted no more.
+			continue
 		}
+		p.spooled = true
+		ps.unspooled -= p.size
 	}
 	for _, p := range slices.Backward(ps.waiting) {
 		if ps.bytes <= limit/2 {

@@ -122,22 +122,12 @@ func (rs *runs) prepare(p *synclinev1.Prepare) {
 	rs.send(&synclinev1.ControlRequest{Message: &synclinev1.ControlRequest_Prepared{Prepared: answer}})
 }
 
+// admit begins a run. What takes the disk, or the host, is done without mu: messages about what
+// is under way, chunks and heartbeats do not wait for it. It is called by the one goroutine that
+// receives, so no other run comes in between.
 func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	if rs.closed {
-		return fmt.Errorf("agent %s is shutting down", rs.cfg.Name)
-	}
-	for id, r := range rs.byID {
-		if id != p.RunId && r.working() {
-			return fmt.Errorf("agent %s is busy with run %s", rs.cfg.Name, id)
-		}
-	}
-	if rs.byID[p.RunId] != nil || len(rs.pastOf(p.RunId)) > 0 {
-		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, p.RunId)
-	}
-	if epoch, was := rs.ended[p.RunId]; was {
-		return fmt.Errorf("agent %s has had run %s already, in epoch %d, and begins it once", rs.cfg.Name, p.RunId, epoch)
+	if err := rs.mayBegin(p.RunId); err != nil {
+		return err
 	}
 	if err := checkRequirements(rs.cfg.Name, p.Requirements); err != nil {
 		return err
@@ -149,7 +139,30 @@ func (rs *runs) admit(p *synclinev1.Prepare, tappable bool) error {
 	if err != nil {
 		return err
 	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
 	rs.byID[p.RunId] = r
+	return nil
+}
+
+// mayBegin says why a run cannot begin here now.
+func (rs *runs) mayBegin(id string) error {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if rs.closed {
+		return fmt.Errorf("agent %s is shutting down", rs.cfg.Name)
+	}
+	for other, r := range rs.byID {
+		if other != id && r.working() {
+			return fmt.Errorf("agent %s is busy with run %s", rs.cfg.Name, other)
+		}
+	}
+	if rs.byID[id] != nil || len(rs.pastOf(id)) > 0 {
+		return fmt.Errorf("agent %s has run %s already", rs.cfg.Name, id)
+	}
+	if epoch, was := rs.ended[id]; was {
+		return fmt.Errorf("agent %s has had run %s already, in epoch %d, and begins it once", rs.cfg.Name, id, epoch)
+	}
 	return nil
 }
 

@@ -153,7 +153,7 @@ func (rs *runs) spoolRun(r *run, final bool) {
 	}
 	end := spool.End{LastEvent: ended.LastEvent, LastChunk: ended.LastChunk, Error: ended.Error, Gap: ended.Gap}
 	if left := r.stream.unspooled(); final && left > 0 {
-		end.Gap = fmt.Sprintf("agent %s ended with %d bytes of events that its disk did not take: %v", rs.cfg.Name, left, err)
+		end.Gap = joined(end.Gap, fmt.Sprintf("agent %s ended with %d bytes of events that its disk did not take: %v", rs.cfg.Name, left, err))
 	}
 	if err := r.stream.spool.Finish(end); err != nil {
 		r.log.Error("the end of the run is not in the spool", "cause", err)

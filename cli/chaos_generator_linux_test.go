@@ -524,6 +524,13 @@ func (j *journalFile) flush(b *journalBatch) {
 	close(b.done)
 }
 
+// acked is how many events were acknowledged until now.
+func (j *journalFile) acked() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.history.AckedEvents
+}
+
 // read reads the journal from the disk, all of it.
 func (j *journalFile) read() (*chaos.History, error) {
 	if _, err := j.f.Seek(0, io.SeekStart); err != nil {

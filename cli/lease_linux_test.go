@@ -1,11 +1,12 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"syncline/agent/kernel"
+	"syncline/deploy/netlab"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -156,9 +158,9 @@ func (l *testLab) sysctl(host, name string) (value string) {
 func TestCutConnections(t *testing.T) {
 	source := library(t, demoExperiment)
 	const repetitions, cuts = 150, 8
-	c := newCutter(t)
-	l := planTestLab(t, mustParse(t, source), demoLab{agentArgs: []string{"--controller", "unix:" + c.path}})
-	c.leadTo(strings.TrimPrefix(l.socket(), "unix:"))
+	l := planTestLab(t, mustParse(t, source), demoLab{})
+	c := newCutter(t, l.Host(controllerHost))
+	l.agentArgs = []string{"--controller", c.address}
 	l.up()
 	created, err := l.client.runs.CreateRun(t.Context(), &synclinev1.CreateRunRequest{
 		RequestId: t.Name(), FileName: "test.yaml", Source: source, Repetitions: repetitions, Bindings: l.bindings,
@@ -215,27 +217,26 @@ func TestCutConnections(t *testing.T) {
 	t.Logf("%d repetitions with %d cuts", repetitions, cut)
 }
 
-// cutter stands between agents and the controller, and cuts their connections when it is told
-// to.
+// cutter stands between agents and the controller, on the controller's host, and cuts their
+// connections when it is told to.
 type cutter struct {
 	t    testing.TB
-	path string
+	host *netlab.Host
+	// address is where agents come to, to where the controller listens.
+	address, to string
 
-	mu sync.Mutex
-	// to is where the controller is; empty: not known yet.
-	to    string
+	mu    sync.Mutex
 	open  map[net.Conn]bool
 	going sync.WaitGroup
 }
 
-func newCutter(t testing.TB) *cutter {
+func newCutter(t testing.TB, host *netlab.Host) *cutter {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cut")
-	if err != nil {
-		t.Fatal(err)
+	c := &cutter{
+		t: t, host: host, open: map[net.Conn]bool{},
+		address: netip.AddrPortFrom(host.Control, 7444).String(), to: netip.AddrPortFrom(host.Control, 7443).String(),
 	}
-	c := &cutter{t: t, path: filepath.Join(dir, "s"), open: map[net.Conn]bool{}}
-	listener, err := net.Listen("unix", c.path)
+	listener, err := host.Listen("tcp", c.address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,26 +253,14 @@ func newCutter(t testing.TB) *cutter {
 		listener.Close()
 		c.cut()
 		c.going.Wait()
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
 	})
 	return c
-}
-
-func (c *cutter) leadTo(socket string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.to = socket
 }
 
 // carry joins one connection with one to the controller.
 func (c *cutter) carry(agent net.Conn) {
 	defer agent.Close()
-	c.mu.Lock()
-	to := c.to
-	c.mu.Unlock()
-	controller, err := net.Dial("unix", to)
+	controller, err := c.host.Dial(context.Background(), "tcp", c.to)
 	if err != nil {
 		// It is not there yet; the agent comes again.
 		return

@@ -90,15 +90,23 @@ type batch struct {
 	created bool
 	// written are the segments that were written to.
 	written map[*segment]bool
+	// marked, ended and dropped are the streams whose watermark, end and drop are among
+	// what is to be synced. Until then nothing is on the disk for sure, so none of them
+	// is written twice: both watermarks would be torn by one loss of power.
+	marked, ended, dropped map[*Stream]bool
+}
+
+func (s *Spool) newBatch() *batch {
+	return &batch{spool: s, dirty: map[File]string{}, written: map[*segment]bool{}, marked: map[*Stream]bool{}, ended: map[*Stream]bool{}, dropped: map[*Stream]bool{}}
 }
 
 // write writes requests, syncs once, and publishes them. Only one goroutine is in it.
 func (s *Spool) write(requests []*request) {
-	b := &batch{spool: s, dirty: map[File]string{}, written: map[*segment]bool{}}
+	b := s.newBatch()
 	for _, r := range requests {
 		s.mu.Lock()
 		r.err = s.failed
-		dropped := r.stream.dropped
+		dropped := r.stream.dropped || b.dropped[r.stream]
 		s.mu.Unlock()
 		switch {
 		case r.err != nil:
@@ -234,20 +242,25 @@ func (b *batch) refuse(op, name string, err error) error {
 	return failed
 }
 
-// stageMark writes the watermark over the older of the two places.
+// stageMark writes the watermark over the older of the two places. Of several in a batch
+// the first is written, and a drop over it in the same place.
 func (b *batch) stageMark(r *request, drop bool) error {
 	s, st := b.spool, r.stream
 	s.mu.Lock()
 	m := st.mark
 	s.mu.Unlock()
-	if m == st.kept && !drop {
+	if !drop && (m == st.kept || b.marked[st]) {
 		return nil
 	}
-	counter := st.counter + 1
+	counter := st.counter
+	if !b.marked[st] {
+		counter++
+	}
 	if err := b.overwrite(st, markPlace(counter), markBody(counter, m, drop)); err != nil {
 		return err
 	}
 	st.counter = counter
+	b.marked[st], b.dropped[st] = true, drop
 	r.publish = func() {
 		st.kept = m
 		if drop {
@@ -262,7 +275,7 @@ func (b *batch) stageMark(r *request, drop bool) error {
 func (b *batch) stageEnd(r *request) error {
 	s, st := b.spool, r.stream
 	s.mu.Lock()
-	ended := st.end != nil
+	ended := st.end != nil || b.ended[st]
 	s.mu.Unlock()
 	if ended {
 		return nil
@@ -270,11 +283,10 @@ func (b *batch) stageEnd(r *request) error {
 	if err := b.overwrite(st, endAtOff, r.end.body()); err != nil {
 		return err
 	}
+	b.ended[st] = true
 	r.publish = func() {
-		if st.end == nil {
-			st.end = r.end
-			st.highest = mark{max(st.highest.chunk, r.end.LastChunk), max(st.highest.event, r.end.LastEvent)}
-		}
+		st.end = r.end
+		st.highest = mark{max(st.highest.chunk, r.end.LastChunk), max(st.highest.event, r.end.LastEvent)}
 	}
 	return nil
 }

@@ -514,3 +514,85 @@ func TestTornWatermark(t *testing.T) {
 		wantChunks(t, st, 1000, all[5:]...)
 	}
 }
+
+// togetherWith makes changes that come while another one is being synced, so that they share
+// the next sync, in their order.
+func (f *faulty) togetherWith(t *testing.T, s *Spool, first func() error, then ...func() error) {
+	t.Helper()
+	gate, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.held = func() { once.Do(func() { close(held); <-gate }) }
+	var wait sync.WaitGroup
+	change := func(do func() error) {
+		wait.Go(func() {
+			if err := do(); err != nil && !errors.Is(err, ErrDropped) {
+				t.Error(err)
+			}
+		})
+	}
+	change(first)
+	<-held
+	for i, do := range then {
+		change(do)
+		for waiting := 0; waiting <= i; runtime.Gosched() {
+			s.mu.Lock()
+			waiting = len(s.queue)
+			s.mu.Unlock()
+		}
+	}
+	close(gate)
+	wait.Wait()
+	f.held = nil
+}
+
+// Two watermarks that share a sync do not take both places: one loss of power would tear both.
+func TestWatermarksOfOneSync(t *testing.T) {
+	fs := newFaulty()
+	s := mustOpen(t, Config{FS: fs, SegmentBytes: minSegment})
+	st := mustBegin(t, s, vm1)
+	for n := uint64(1); n <= 15; n++ {
+		must(t, st.Append(chunkOf(n, 1000)))
+	}
+	st.Acknowledge(5, 50)
+	must(t, st.keepMark())
+	counter := st.counter
+	fs.togetherWith(t, s, func() error { return st.Append(chunkOf(16, 1000)) },
+		func() error { st.Acknowledge(10, 100); return st.keepMark() },
+		func() error { st.Acknowledge(11, 110); return st.Reclaim() })
+	if st.counter != counter+1 {
+		t.Errorf("%d watermarks were written for one sync", st.counter-counter)
+	}
+	fs.togetherWith(t, s, func() error { return st.Append(chunkOf(17, 1000)) },
+		func() error { return st.Finish(End{LastChunk: 17, LastEvent: 170, Error: "the first"}) },
+		func() error { return st.Finish(End{Error: "the second"}) })
+	again := mustOpen(t, Config{FS: fs.killed()}).Streams()[0]
+	if end, _ := again.End(); end.Error != "the first" || len(again.Missing()) > 0 {
+		t.Errorf("after a start it ended as %v, missing %v", end, again.Missing())
+	}
+	must(t, s.Close())
+}
+
+// What shares a sync with a drop does not bring the stream back, and who reads meanwhile
+// reads nothing, which is no damage.
+func TestNothingComesAfterADrop(t *testing.T) {
+	fs := newFaulty()
+	s := mustOpen(t, Config{FS: fs, SegmentBytes: minSegment})
+	st := mustBegin(t, s, vm1)
+	for n := uint64(1); n <= 5; n++ {
+		must(t, st.Append(chunkOf(n, 1000)))
+	}
+	fs.togetherWith(t, s, func() error { return st.Append(chunkOf(6, 1000)) },
+		st.Drop,
+		func() error { st.Acknowledge(2, 20); return st.keepMark() },
+		func() error { return st.Append(chunkOf(7, 1000)) })
+	if _, err := st.Read(6); !errors.Is(err, ErrNotKept) {
+		t.Errorf("a chunk of a dropped stream is read: %v", err)
+	}
+	if len(st.Missing()) > 0 {
+		t.Errorf("of a dropped stream is missing %v", st.Missing())
+	}
+	if names, err := fs.List(); err != nil || len(names) > 0 {
+		t.Errorf("the files %v are left, %v", names, err)
+	}
+	must(t, s.Close())
+}

@@ -68,10 +68,17 @@ func (st *Stream) Acknowledge(chunk, lastEvent uint64) {
 	if chunk <= st.mark.chunk || chunk > maxNumber || lastEvent > maxNumber {
 		return
 	}
+	if chunk-st.mark.chunk <= uint64(len(st.index)) {
+		// Acknowledged one by one, many thousands take no longer than their number.
+		for n := st.mark.chunk + 1; n <= chunk; n++ {
+			delete(st.index, n)
+		}
+	} else {
+		maps.DeleteFunc(st.index, func(sequence uint64, _ entry) bool { return sequence <= chunk })
+	}
 	// The events of chunks go on where those before ended.
 	st.mark = mark{chunk, max(st.mark.event, lastEvent)}
 	st.highest = mark{max(st.highest.chunk, st.mark.chunk), max(st.highest.event, st.mark.event)}
-	maps.DeleteFunc(st.index, func(sequence uint64, _ entry) bool { return sequence <= chunk })
 }
 
 // Acknowledged is the watermark: this chunk and all before it are committed. 0: none.
@@ -195,12 +202,14 @@ func (st *Stream) Read(sequence uint64) (Chunk, error) {
 	defer s.files.RUnlock()
 	s.mu.Lock()
 	e, ok := st.index[sequence]
+	// The files of a stream that is not dropped now stay open until files is let go.
+	dropped := st.dropped
 	err := s.err()
 	s.mu.Unlock()
 	switch {
 	case errors.Is(err, ErrClosed):
 		return Chunk{}, err
-	case !ok:
+	case !ok || dropped:
 		return Chunk{}, fmt.Errorf("chunk %d of %v: %w", sequence, st.ID, ErrNotKept)
 	}
 	c, err := e.read(sequence)

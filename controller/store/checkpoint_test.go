@@ -60,6 +60,29 @@ func withoutApplied(snapshot []byte) []byte {
 	return []byte(b.String())
 }
 
+// TestMostHave: only a majority of the voters may call the others' states wrong. With less the leader
+// proposes its own, so that it is not the answers that came first that decide who stops.
+func TestMostHave(t *testing.T) {
+	own, a, b := stateHash{1}, stateHash{2}, stateHash{3}
+	for _, tc := range []struct {
+		have   map[stateHash][]string
+		voters int
+		want   stateHash
+	}{
+		{map[stateHash][]string{own: {"n1"}}, 1, own},
+		{map[stateHash][]string{own: {"n1"}, a: {"n2", "n3"}}, 3, a},
+		{map[stateHash][]string{own: {"n1"}, a: {"n2"}}, 3, own},
+		{map[stateHash][]string{own: {"n1"}, a: {"n2", "n3"}}, 5, own},
+		{map[stateHash][]string{own: {"n1"}, a: {"n2", "n3"}, b: {"n4", "n5"}}, 5, own},
+		{map[stateHash][]string{own: {"n1", "n2"}, a: {"n3", "n4"}}, 4, own},
+		{map[stateHash][]string{own: {"n1", "n2"}, a: {"n3", "n4", "n5"}}, 5, a},
+	} {
+		if got := mostHave(tc.have, tc.voters, own); got != tc.want {
+			t.Errorf("%d voters, of which %v answered: %x, want %x", tc.voters, tc.have, got[:1], tc.want[:1])
+		}
+	}
+}
+
 func TestNodeWhoseStateDiffersStops(t *testing.T) {
 	c := newTunedCluster(t, 3, func(_ int, cfg *Config) { cfg.checkpoints = 50 })
 	lead := c.leader()

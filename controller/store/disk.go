@@ -65,6 +65,17 @@ func syncPath(d disk, name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// makeDir makes a directory, if it is not there, whose name outlives a crash.
+func makeDir(name string) error {
+	if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(name, 0o700); err != nil {
+		return err
+	}
+	return syncPath(systemDisk{}, filepath.Dir(name))
+}
+
 // writeFile is putFile on the file system.
 func writeFile(dir, name string, data []byte) error { return putFile(systemDisk{}, dir, name, data) }
 

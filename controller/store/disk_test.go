@@ -131,6 +131,29 @@ func openOn(t testing.TB, dir string, d disk) *Store {
 	return s
 }
 
+// TestNamesAreDurableBeforeAnythingIsAcknowledged: the log is of no use if a loss of power takes its
+// name, so a directory whose names cannot be fsynced is not opened.
+func TestNamesAreDurableBeforeAnythingIsAcknowledged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "node")
+	// One that joins has its files of identity before, and nothing else would fsync the directory.
+	if _, err := BeginCluster(dir, "n1", "lab"); err != nil {
+		t.Fatal(err)
+	}
+	d := &badDisk{}
+	d.on("sync", "/node", syscall.EIO)
+	if s, err := Open(Config{Dir: dir, files: d, ScrubRate: -1}); !errors.Is(err, syscall.EIO) {
+		t.Errorf("a directory that cannot be fsynced is opened: %v", err)
+		if err == nil {
+			s.Close()
+		}
+	}
+	d.set(nil)
+	openOn(t, dir, d)
+	if d.count("sync node") == 0 {
+		t.Error("the directory was not fsynced")
+	}
+}
+
 // TestDiskFaults: what a full or failing disk does to a node that appends, and that all
 // it had acknowledged is there when the disk is well again.
 func TestDiskFaults(t *testing.T) {

@@ -48,7 +48,7 @@ func identify(dir, node string) (Identity, error) {
 	if node != "" && !ValidNodeID(node) {
 		return Identity{}, fmt.Errorf("node id %q: 1 to %d lower-case letters, digits, '-' and '.', please", node, MaxNameBytes)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return Identity{}, err
 	}
 	var id Identity

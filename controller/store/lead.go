@@ -16,19 +16,20 @@ import (
 type Promotion struct {
 	// Entries is how far behind its log may be: 250.
 	Entries uint64
-	// Contact is how long ago it must have answered at most: 200 ms.
+	// Contact is how long ago it must have answered at most: half the election time-out, which is the
+	// leader's lease. Raft's heartbeats are up to a fifth of the time-out apart.
 	Contact time.Duration
 	// Stable is for how long all of that must have held: 10 s. A node that is promoted too early
 	// counts in every majority and holds all of them up.
 	Stable time.Duration
 }
 
-func (p Promotion) withDefaults() Promotion {
+func (p Promotion) withDefaults(election time.Duration) Promotion {
 	if p.Entries == 0 {
 		p.Entries = 250
 	}
 	if p.Contact == 0 {
-		p.Contact = 200 * time.Millisecond
+		p.Contact = election / 2
 	}
 	if p.Stable == 0 {
 		p.Stable = 10 * time.Second
@@ -272,12 +273,7 @@ func (s *Store) compareStates(ctx context.Context, now *reign, servers []raft.Se
 	if missing && time.Since(now.due) < 5*s.cfg.Election {
 		return nil
 	}
-	hash := newest.Hash
-	for other, ids := range have {
-		if len(ids) > len(have[hash]) {
-			hash = other
-		}
-	}
+	hash := mostHave(have, len(voters(servers)), newest.Hash)
 	if len(have) > 1 {
 		s.log.Error("the states of the nodes differ; those that most do not agree with will stop", "index", newest.Index, "hashes", fmt.Sprintf("%x", have))
 	}
@@ -289,4 +285,15 @@ func (s *Store) compareStates(ctx context.Context, now *reign, servers []raft.Se
 	}}}
 	_, err := s.propose(ctx, fmt.Sprintf("compare the states after entry %d", newest.Index), entry)
 	return err
+}
+
+// mostHave is the hash that a majority of the voters has; own if none has one. What has most of
+// those that answered is not enough: it could stop more nodes than it leaves.
+func mostHave(have map[stateHash][]string, voters int, own stateHash) stateHash {
+	for hash, ids := range have {
+		if len(ids) > voters/2 {
+			return hash
+		}
+	}
+	return own
 }

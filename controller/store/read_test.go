@@ -114,6 +114,25 @@ func TestReadOfASingleNodeAfterASnapshot(t *testing.T) {
 	}
 }
 
+// TestIndexOfASnapshot: a snapshot that covers all that was acknowledged leaves a reader on another
+// node an index to wait for all the same. Zero, which every node has applied, would be none.
+func TestIndexOfASnapshot(t *testing.T) {
+	s := open(t, t.TempDir())
+	fill(t, s)
+	acknowledged := s.fsm.appliedIndex()
+	for _, what := range []string{"a snapshot", "a snapshot, and an entry of raft's own behind it"} {
+		if err := s.Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		if index, err := s.LeaderReadIndex(limited(t, patience)); err != nil || index < acknowledged {
+			t.Errorf("after %s others read at entry %d, and %d was acknowledged: %v", what, index, acknowledged, err)
+		}
+		if err := s.raft.Barrier(0).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSlowDiskIsCounted(t *testing.T) {
 	var disk *hanging
 	s, err := Open(Config{Dir: t.TempDir(), disk: func(l raft.LogStore) raft.LogStore { disk = &hanging{LogStore: l}; return disk }})

@@ -103,18 +103,21 @@ func (s *Store) committedIn(ctx context.Context, term uint64) (uint64, error) {
 
 // lastApplicable returns the last entry up to an index that raft gives to the state machine: it
 // keeps some for itself, and waiting for those would never end.
+//
+// Where the log gives no answer, since a snapshot covers the index, it is what the state machine
+// has applied: it made the snapshot, or was made from it. That is never an entry before the
+// one that is looked for, and another node that reads by it comes to it as well.
 func (s *Store) lastApplicable(index uint64) (uint64, error) {
 	snapshot, err := strconv.ParseUint(s.raft.Stats()["last_snapshot_index"], 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("read the index of the last snapshot: %w", err)
 	}
-	// The state machine made the snapshot, or was made from it.
 	for ; index > snapshot; index-- {
 		var log raft.Log
 		err := s.entries.GetLog(index, &log)
 		if errors.Is(err, raft.ErrLogNotFound) {
 			// Dropped from the log after a snapshot that came since.
-			return 0, nil
+			break
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read log entry %d: %w", index, err)
@@ -123,7 +126,7 @@ func (s *Store) lastApplicable(index uint64) (uint64, error) {
 			return index, nil
 		}
 	}
-	return 0, nil
+	return s.fsm.appliedIndex(), nil
 }
 
 // Staleness is how far behind a read of this node may be that does not ask the others.

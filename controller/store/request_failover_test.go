@@ -8,8 +8,11 @@ func TestRequestIsRememberedAfterFailover(t *testing.T) {
 	c := newCluster(t, 3)
 	first := c.leader()
 	made := must[Run](t)(c.nodes[first].CreateRun(t.Context(), "make it", Run{Experiment: "x"}))
-	take := WithRequest(t.Context(), Request{Client: "controller", ID: "take it"})
-	taken := must[Run](t)(c.nodes[first].TakeRun(take, made.ID))
+	prepare := WithRequest(t.Context(), Request{Client: "controller", ID: "prepare it"})
+	change := RunChange{State: Prepared, Epoch: made.Epoch}
+	must[Run](t)(c.nodes[first].ChangeRun(prepare, made.ID, change))
+	// What has happened since must not be undone by the request that comes again.
+	must[Run](t)(c.nodes[first].ChangeRun(t.Context(), made.ID, RunChange{State: Running, Epoch: made.Epoch}))
 
 	c.kill(first)
 	second := c.leader()
@@ -17,9 +20,9 @@ func TestRequestIsRememberedAfterFailover(t *testing.T) {
 	if again.ID != made.ID {
 		t.Errorf("the same request made run %s at the first leader and %s at the second", made.ID, again.ID)
 	}
-	once := must[Run](t)(c.nodes[second].TakeRun(take, made.ID))
-	if once.Epoch != taken.Epoch {
-		t.Errorf("the same request made the epoch %d at the first leader and %d at the second", taken.Epoch, once.Epoch)
+	once, err := c.nodes[second].ChangeRun(prepare, made.ID, change)
+	if err != nil || once.State != Running {
+		t.Errorf("the same request again, at the second leader: run is %v, %v; want it as it is by now, %v", once.State, err, Running)
 	}
 	if runs := c.nodes[second].Runs(); len(runs) != 1 {
 		t.Errorf("%d runs were made by one request", len(runs))

@@ -130,6 +130,9 @@ const (
 // are fetched from cfg.Source; see Store.Inventory.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
+	if err := makeDir(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, runsDir), 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
@@ -164,7 +167,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.checkpoints == 0 {
 		cfg.checkpoints = checkpointEvery
 	}
-	cfg.Promotion = cfg.Promotion.withDefaults()
+	cfg.Promotion = cfg.Promotion.withDefaults(cfg.Election)
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
 	}
@@ -202,6 +205,11 @@ func (s *Store) start(cfg Config) error {
 		return fmt.Errorf("open the snapshots: %w", err)
 	}
 	s.snapshots = snapshots
+	// Bolt fsyncs its file and not the name of it: without this a loss of power could take the
+	// whole log of a new node, and with it what it has acknowledged.
+	if err := syncPath(cfg.files, cfg.Dir); err != nil {
+		return fmt.Errorf("make the names of the log and of the directories durable: %w", err)
+	}
 	s.watched = newWatchedLog(s.logs, s.fault, cfg)
 	if s.entries, err = raft.NewLogCache(logCacheEntries, s.watched); err != nil {
 		return fmt.Errorf("cache of the log: %w", err)

@@ -55,9 +55,7 @@ func newWatchedLog(logs interface {
 }
 
 func (w *watchedLog) watch(what string, write func() error) error {
-	timer := time.AfterFunc(w.stall, func() {
-		w.fault.fail(fmt.Errorf("%s: the disk has not answered for %v", what, w.stall))
-	})
+	timer := w.fault.expect(what, w.stall)
 	began := time.Now()
 	err := write()
 	timer.Stop()
