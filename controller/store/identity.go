@@ -27,6 +27,7 @@ type Identity struct {
 
 // Files of the identity.
 const (
+	lockFile    = "lock"
 	nodeFile    = "id"
 	diskFile    = "disk.uuid"
 	clusterFile = "cluster"
@@ -37,6 +38,13 @@ const (
 // Identify returns the identity of a directory, which it makes if it is not there. node is the
 // wanted id; empty takes the one there is, or makes one up.
 func Identify(dir, node string) (Identity, error) {
+	if err := isWhole(dir); err != nil {
+		return Identity{}, err
+	}
+	return identify(dir, node)
+}
+
+func identify(dir, node string) (Identity, error) {
 	if node != "" && !ValidNodeID(node) {
 		return Identity{}, fmt.Errorf("node id %q: 1 to %d lower-case letters, digits, '-' and '.', please", node, MaxNameBytes)
 	}
@@ -209,15 +217,23 @@ func BeginCluster(dir, node, cluster string) (Identity, error) {
 	if _, err := os.Stat(filepath.Join(dir, logName)); !errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, fmt.Errorf("%s has a log, and belongs to no cluster: it is of before there were clusters; start it once by itself", dir)
 	}
+	if err := id.begin(dir, cluster); err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// begin writes down that a directory is the first node of a cluster; an empty id is made up.
+func (id *Identity) begin(dir, cluster string) error {
 	if cluster == "" {
 		cluster = "c-" + randomHex(16)
 	}
 	if !validClusterID(cluster) {
-		return Identity{}, fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", cluster, MaxNameBytes)
+		return fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", cluster, MaxNameBytes)
 	}
 	if err := writeCluster(dir, cluster, false); err != nil {
-		return Identity{}, err
+		return err
 	}
 	id.Cluster = cluster
-	return id, nil
+	return nil
 }
