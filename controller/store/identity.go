@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -32,7 +33,8 @@ const (
 	diskFile    = "disk.uuid"
 	clusterFile = "cluster"
 	// clusterMagic is the first line of the file cluster, with the version of its format.
-	clusterMagic = "syncline cluster 1"
+	clusterMagic = clusterName + "1"
+	clusterName  = "syncline cluster "
 )
 
 // Identify returns the identity of a directory, which it makes if it is not there. node is the
@@ -171,6 +173,9 @@ func readCluster(dir string) (cluster string, joined bool, err error) {
 
 func parseCluster(text string) (cluster string, joined bool, err error) {
 	lines := strings.Split(text, "\n")
+	if version, ok := strings.CutPrefix(lines[0], clusterName); ok && lines[0] != clusterMagic && len(lines) > 1 && isNumber(version) {
+		return "", false, fmt.Errorf("its version is %s, and this program reads %s; start the version of the program that wrote it, or a newer one", version, clusterMagic[len(clusterName):])
+	}
 	if lines[0] != clusterMagic {
 		return "", false, fmt.Errorf("%w: it does not begin with %q; restore it, or start the version of the program that wrote it", ErrDamaged, clusterMagic)
 	}
@@ -188,6 +193,12 @@ func parseCluster(text string) (cluster string, joined bool, err error) {
 		return cluster, true, nil
 	}
 	return "", false, fmt.Errorf("%w: its third line is %.80q", ErrDamaged, lines[2])
+}
+
+// isNumber reports whether a text is a number as versions are written.
+func isNumber(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && strconv.FormatUint(n, 10) == s
 }
 
 // validClusterID admits what can be the host part of a URI.
