@@ -151,6 +151,9 @@ func (cfg *Config) identify() error {
 // again after a lost connection, with growing pauses; it gives up only when the
 // controller refuses this agent for good.
 func (a *Agent) Run(ctx context.Context) (err error) {
+	if err := spool.MakeDir(a.cfg.State); err != nil {
+		return fmt.Errorf("agent %s: make the directory of its state: %w", a.cfg.Name, err)
+	}
 	host, err := setup.Open(a.cfg.State, a.cfg.Log)
 	if err != nil {
 		return fmt.Errorf("agent %s: %w", a.cfg.Name, err)

@@ -109,19 +109,31 @@ func (f *fault) shutdown(node *raft.Raft) error {
 	f.mu.Lock()
 	future := f.begin(node)
 	f.mu.Unlock()
-	if f.Err() == nil {
-		return stopped(future.Error())
+	var err error
+	done := make(chan struct{})
+	go func() { err = future.Error(); close(done) }()
+	if !f.patient(done) {
+		return fmt.Errorf("%w after %v", errStuck, stuckLimit)
 	}
-	// What failed may be a disk that hangs, with a goroutine of raft in it.
-	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
+	return stopped(err)
+}
+
+// patient waits until done is closed, and after a fault for stuckLimit at most: what failed may be a
+// disk that hangs, and whoever would close done may hang on it. A fault may come while it
+// waits. It reports whether done was closed.
+func (f *fault) patient(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-f.failed:
+	}
 	limit := time.NewTimer(stuckLimit)
 	defer limit.Stop()
 	select {
-	case err := <-done:
-		return stopped(err)
+	case <-done:
+		return true
 	case <-limit.C:
-		return fmt.Errorf("%w after %v", errStuck, stuckLimit)
+		return false
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -93,6 +94,27 @@ func TestLogThatHangsStopsTheNode(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestFaultWhileClosing: a disk may begin to hang when Close waits already, and then nobody would end
+// the process.
+func TestFaultWhileClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFault(slog.New(slog.DiscardHandler))
+		hangs := make(chan struct{})
+		began := time.Now()
+		time.AfterFunc(time.Minute, func() { f.fail(errors.New("the disk has not answered")) })
+		if f.patient(hangs) {
+			t.Error("what hangs is said to be done")
+		}
+		if took := time.Since(began); took != time.Minute+stuckLimit {
+			t.Errorf("it waited for %v, want %v after the fault", took, stuckLimit)
+		}
+		close(hangs)
+		if !f.patient(hangs) {
+			t.Error("what is done is said to hang")
+		}
+	})
 }
 
 // A process that was stopped finds that a timer should have gone off long ago: that is one part of
