@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,14 +63,15 @@ func (i *injury) damage(n *chaosNode, pattern string, how func(name string, pick
 	return nil
 }
 
-// rot changes a byte of a chunk file while its node runs.
+// rot changes a byte of a chunk file while its node runs. It looks at once whether that is made good: the
+// run may be gone when the fault is over.
 func (i *injury) rot(n *chaosNode) error {
 	d, err := i.spoilFile(n, chunkPattern, flipChunk)
 	if err != nil {
 		return err
 	}
-	i.heal = func() (string, error) { return d.proof, d.repaired() }
-	return nil
+	i.heal = func() (string, error) { return d.proof, nil }
+	return d.repaired()
 }
 
 // spoiled is a file that was damaged.
@@ -130,7 +132,7 @@ func (d *spoiled) repaired() error {
 			return err
 		}
 		err = d.node.readRun(run)
-		if status.Code(err) == codes.NotFound {
+		if code := status.Code(err); code == codes.NotFound || code == codes.FailedPrecondition && strings.Contains(err.Error(), "was removed") {
 			return nil // it was deleted meanwhile
 		}
 		if err != nil {

@@ -82,6 +82,7 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	welcome := c.welcome(hello)
 	if l := session.line; l != nil {
 		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
+		welcome.UnansweredLimit = unansweredLimit
 	}
 	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
 	if !resumed {
@@ -201,13 +202,19 @@ func (s *linkService) heard(m *synclinev1.ControlRequest, session *session) erro
 		return l.out.Received(r.Received)
 	}
 	if b := m.GetHeartbeat(); b != nil {
+		s.receipt(session, l.received())
 		return l.out.Received(b.Received)
 	}
 	receipt, err := l.take(m.Number, act)
 	if receipt > 0 {
-		s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: receipt}}})
+		s.receipt(session, receipt)
 	}
 	return err
+}
+
+// receipt tells an agent how far its messages were acted on.
+func (s *linkService) receipt(session *session, received uint64) {
+	s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: received}}})
 }
 
 // welcome tells an agent which of its runs nobody waits for any more.

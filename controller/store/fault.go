@@ -178,12 +178,52 @@ func (f *fault) keepsReasonIn(dir, node string) error {
 	return nil
 }
 
-// expect fails the node if the timer that it returns is not stopped in time: a disk that
+// expectSlices is in how many parts an expectation waits.
+const expectSlices = 10
+
+// expectation is of an answer of the disk within some time in which this process ran: one that
+// was stopped, or whose machine was, finds the time gone and the disk without guilt. So it
+// waits in parts, and a part counts once however long it took.
+type expectation struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	left  int
+	met   bool
+}
+
+// expect fails the node if the expectation that it returns is not met in time: a disk that
 // does not answer holds up everything behind it, and heartbeats would go on.
-func (f *fault) expect(what string, limit time.Duration) *time.Timer {
-	return time.AfterFunc(limit, func() {
-		f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+func (f *fault) expect(what string, limit time.Duration) *expectation {
+	e := &expectation{left: expectSlices}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.timer = time.AfterFunc(limit/expectSlices, func() {
+		if e.passed(limit / expectSlices) {
+			f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+		}
 	})
+	return e
+}
+
+// passed counts a part, and reports whether it was the last.
+func (e *expectation) passed(part time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.met {
+		return false
+	}
+	if e.left--; e.left > 0 {
+		e.timer.Reset(part)
+	}
+	return e.left == 0
+}
+
+// meet says that the disk has answered.
+func (e *expectation) meet() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.met = true
+	e.timer.Stop()
 }
 
 // leave waits until the reason of a failure is written down, for stuckLimit at most.

@@ -117,6 +117,29 @@ func TestFaultWhileClosing(t *testing.T) {
 	})
 }
 
+// A process that was stopped finds that a timer should have gone off long ago: that is one part of
+// what it waits for, and not all of it.
+func TestExpectationCountsTheTimeOfTheProcess(t *testing.T) {
+	f := newFault(slog.New(slog.DiscardHandler))
+	e := f.expect("write", time.Hour)
+	for part := range expectSlices {
+		if over, last := e.passed(time.Hour), part == expectSlices-1; over != last {
+			t.Errorf("part %d of %d: over is %v", part+1, expectSlices, over)
+		}
+	}
+	e.meet()
+	met := f.expect("write", time.Hour)
+	met.meet()
+	for range expectSlices {
+		if met.passed(time.Hour) {
+			t.Fatal("what was met has failed")
+		}
+	}
+	if err := f.Err(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCancelledRequestIsUnknown(t *testing.T) {
 	s := open(t, t.TempDir())
 	ctx, cancel := context.WithCancel(t.Context())
