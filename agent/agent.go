@@ -231,6 +231,7 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	}
 	a.cfg.Log.Info("connected", "controller", controller, "as", a.cfg.Name)
 	group.Go(func() error { return l.transmit(ctx) })
+	group.Go(func() error { return l.watch(ctx) })
 	// Before anything is received that wants an answer.
 	a.runs.attach(l)
 	defer a.runs.detach()
@@ -239,9 +240,9 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	return true, group.Wait()
 }
 
-// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, so
-// that there is time for another controller.
-const dialLimit = 5 * time.Second
+// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, and
+// of the time in which a run waits for its agents, so that there is time for other controllers.
+const dialLimit = 3 * time.Second
 
 func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	creds := identity.Dev()
@@ -250,7 +251,8 @@ func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(controller,
 		grpc.WithTransportCredentials(creds),
-		// A dead peer is noticed within 15 s even when no packet comes back.
+		// A dead peer is noticed within 15 s even when no packet comes back; the heartbeats
+		// of the control stream are sooner, where the controller answers them.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		// One that takes connections and is stopped must not keep the agent from the others.
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: dialLimit}),

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,13 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"syncline/cli/chaos"
 	"syncline/controller/authority"
@@ -41,22 +36,31 @@ type injury struct {
 // pick chooses one of n by the fault's dice.
 func (i *injury) pick(n int) int { return int(i.Pick % uint64(n)) }
 
-func (i *injury) someLeader() (*chaosNode, error) {
-	if n := i.lab.leader(); n != nil && n.running() {
-		return n, nil
-	}
-	return nil, fmt.Errorf("%w: no node leads", errNothing)
+// electionPatience is how long a fault waits for a leader, while others are at work.
+const electionPatience = 6 * time.Second
+
+func (i *injury) someLeader() (leader *chaosNode, err error) {
+	_, err = i.lab.until(electionPatience, func() error {
+		if leader = i.lab.leader(); leader == nil || !leader.running() {
+			return fmt.Errorf("%w: no node leads", errNothing)
+		}
+		return nil
+	})
+	return leader, err
 }
 
 func (i *injury) someFollower() (*chaosNode, error) {
-	leader := i.lab.leader()
+	leader, err := i.someLeader()
+	if err != nil {
+		return nil, err
+	}
 	var all []*chaosNode
 	for _, n := range i.lab.nodes {
 		if n != leader && n.running() {
 			all = append(all, n)
 		}
 	}
-	if leader == nil || len(all) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: no node follows another one", errNothing)
 	}
 	return all[i.pick(len(all))], nil
@@ -110,7 +114,8 @@ func (i *injury) begin() error {
 		}
 		return i.behind(walls...)
 	case chaos.CutPair:
-		return i.onNode(i.someFollower, func(n *chaosNode) error {
+		// From the leader: two that follow have nothing to say to each other.
+		return i.onNode(i.someLeader, func(n *chaosNode) error {
 			return i.behind(&wall{host: n.host, in: true, out: true, peers: []netip.Addr{i.lab.others(n)[i.pick(2)]}})
 		})
 	case chaos.ResetPeers:
@@ -129,18 +134,38 @@ func (i *injury) begin() error {
 		return i.onNode(i.someNode, i.fill)
 	case chaos.DiskReadOnly:
 		return i.onNode(i.someFollower, i.readOnly)
+	case chaos.DiskSlow:
+		return i.onNode(i.someDevice, i.slowDisk)
+	case chaos.DiskHangs:
+		return i.onNode(i.someDevice, i.hangDisk)
+	case chaos.DiskFails:
+		return i.onNode(i.someDevice, i.failDisk)
 	case chaos.CorruptLog:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "log.db", flipOne) })
 	case chaos.CorruptSnapshot:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "snapshots/*/state.bin", flipOne) })
+	case chaos.CorruptIdentity:
+		return i.onNode(i.someFollower, func(n *chaosNode) error {
+			return i.damage(n, []string{"id", "disk.uuid", "cluster"}[i.pick(3)], flipOne)
+		})
+	case chaos.CorruptInventory:
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/inventory.txt", flipOne) })
 	case chaos.CorruptChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", flipOne) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, flipChunk) })
 	case chaos.TruncateChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", cutHalf) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, cutHalf) })
 	case chaos.DeleteChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", deleteIt) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, deleteIt) })
+	case chaos.RotChunk:
+		return i.onNode(i.someNode, i.rot)
+	case chaos.KillInSnapshot:
+		return i.onNode(i.someNode, i.killInSnapshot)
+	case chaos.KillInFetch:
+		return i.onNode(i.someFollower, i.killInFetch)
 	case chaos.CorruptSpool:
-		return i.onAgent(i.spoil)
+		return i.spoil(flipOne)
+	case chaos.TruncateSpool:
+		return i.spoil(cutHalf)
 	case chaos.WipeNode:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.replaced(n, true) })
 	case chaos.RemoveAndJoin:
@@ -343,283 +368,6 @@ func (i *injury) slow(n *chaosNode) error {
 			return "", err
 		}
 		return fmt.Sprintf("packets of %s had to wait %d times", n.tag, waited), err
-	}
-	return nil
-}
-
-// fill leaves no byte on a node's disk.
-func (i *injury) fill(n *chaosNode) error {
-	name := filepath.Join(n.disk, "filler")
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	block := make([]byte, 1<<20)
-	for {
-		_, err = f.Write(block)
-		if errors.Is(err, syscall.ENOSPC) && len(block) > 1 {
-			block = block[:len(block)/16+1]
-			if len(block) > 256 {
-				continue
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		return err
-	}
-	i.heal = func() (string, error) {
-		var at unix.Statfs_t
-		if err := unix.Statfs(n.disk, &at); err != nil {
-			return "", os.NewSyscallError("statfs", err)
-		}
-		proof := ""
-		if at.Bavail*uint64(at.Bsize) < 1<<20 {
-			proof = fmt.Sprintf("%d bytes were free at %s", at.Bavail*uint64(at.Bsize), n.tag)
-		}
-		return proof, os.Remove(name)
-	}
-	return nil
-}
-
-// readOnly makes a node's disk read-only. A tmpfs with files that are open for writing cannot be
-// made so (EBUSY): the node is down at that moment, and is started on it.
-func (i *injury) readOnly(n *chaosNode) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	if err := unix.Mount("", n.disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		n.release()
-		return fmt.Errorf("make the disk of %s read-only: %w", n.tag, os.NewSyscallError("mount", err))
-	}
-	n.release()
-	i.heal = func() (string, error) {
-		proof := ""
-		if err := os.WriteFile(filepath.Join(n.disk, "probe"), nil, 0o600); errors.Is(err, syscall.EROFS) {
-			proof = fmt.Sprintf("writing to the disk of %s failed with EROFS", n.tag)
-		}
-		if _, err := n.hold(syscall.SIGKILL); err != nil {
-			return proof, err
-		}
-		defer n.release()
-		if err := unix.Mount("", n.disk, "", unix.MS_REMOUNT, ""); err != nil {
-			return proof, fmt.Errorf("make the disk of %s writable: %w", n.tag, os.NewSyscallError("mount", err))
-		}
-		return proof, nil
-	}
-	return nil
-}
-
-// damage changes a file of a node that is down, and starts it. A node that does not start with it
-// says so and is replaced, as an operator would.
-func (i *injury) damage(n *chaosNode, pattern string, how func(name string, pick uint64) error) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	names, err := filepath.Glob(filepath.Join(n.data(), pattern))
-	if err == nil {
-		names = slices.DeleteFunc(names, func(name string) bool {
-			at, err := os.Stat(name)
-			return err != nil || at.Size() < 200
-		})
-	}
-	if err == nil && len(names) == 0 {
-		err = fmt.Errorf("%w: node %s has no %s", errNothing, n.tag, pattern)
-	}
-	if err != nil {
-		n.release()
-		return err
-	}
-	name := names[i.pick(len(names))]
-	before, err := os.ReadFile(name)
-	if err == nil {
-		err = how(name, i.Pick)
-	}
-	if err != nil {
-		n.release()
-		return err
-	}
-	after, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		n.release()
-		return err
-	}
-	proof := ""
-	if !bytes.Equal(before, after) {
-		proof = fmt.Sprintf("%s of %s: %d bytes, were %d", filepath.Base(name), n.tag, len(after), len(before))
-	}
-	ends := n.ending()
-	n.release()
-	i.heal = func() (string, error) {
-		refused := false
-		_, err := i.lab.until(backLimit, func() error {
-			// Three starts that fail one after another: an operator looks after it.
-			if refused = n.ending()-ends >= 3; refused {
-				return nil
-			}
-			_, err := i.lab.report(n)
-			return err
-		})
-		if refused {
-			return proof + ", and it refused to start", i.replaceNow(n)
-		}
-		return proof, err
-	}
-	return nil
-}
-
-// ending is how often the process has ended.
-func (p *chaosProcess) ending() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.ends)
-}
-
-func flipOne(name string, pick uint64) error {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	at, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	var b [1]byte
-	offset := int64(pick>>16) % at.Size()
-	if offset < 0 {
-		offset = -offset
-	}
-	if _, err := f.ReadAt(b[:], offset); err != nil {
-		return err
-	}
-	b[0] ^= 1 << (pick % 8)
-	if _, err := f.WriteAt(b[:], offset); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func cutHalf(name string, _ uint64) error {
-	at, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	return os.Truncate(name, at.Size()/2)
-}
-
-func deleteIt(name string, _ uint64) error { return os.Remove(name) }
-
-// spoil changes a byte in the spool of an agent that was killed.
-func (i *injury) spoil(p *chaosProcess) error {
-	// What it holds goes as soon as it is acknowledged: without word of the controllers it stays.
-	w := &wall{host: p.host, name: fmt.Sprintf("chaos%d", i.Number), in: true, out: true, peers: i.lab.others(nil)}
-	if err := w.rise(); err != nil {
-		return err
-	}
-	dir := filepath.Join(i.lab.agentState(p.tag), "spool")
-	var name string
-	_, err := i.lab.until(6*time.Second, func() error {
-		names, err := filepath.Glob(filepath.Join(dir, "*.segment"))
-		if err != nil {
-			return err
-		}
-		for _, at := range names {
-			if s, err := os.Stat(at); err == nil && s.Size() > 200 {
-				name = at
-				return nil
-			}
-		}
-		return fmt.Errorf("%w: the spool of agent %s is empty", errNothing, p.tag)
-	})
-	if err != nil {
-		return errors.Join(err, w.fall())
-	}
-	if _, err := p.hold(syscall.SIGKILL); err != nil {
-		return errors.Join(err, w.fall())
-	}
-	before, err := os.ReadFile(name)
-	if err == nil {
-		err = flipOne(name, i.Pick)
-	}
-	p.release()
-	if err := errors.Join(err, w.fall()); err != nil {
-		return err
-	}
-	i.heal = func() (string, error) {
-		return fmt.Sprintf("%s of agent %s: one of %d bytes", filepath.Base(name), p.tag, len(before)), nil
-	}
-	return nil
-}
-
-// replaced takes a node out of the cluster; healing brings one in its place, with an empty
-// disk and another name.
-func (i *injury) replaced(n *chaosNode, wiped bool) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	if wiped {
-		if err := os.RemoveAll(n.data()); err != nil {
-			n.release()
-			return err
-		}
-	}
-	i.heal = func() (string, error) {
-		old := n.id()
-		if err := i.replaceNow(n); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s is node %s, was %s", n.tag, n.id(), old), nil
-	}
-	return nil
-}
-
-// replaceNow removes a node from the cluster, and lets a new one join in its place. One that was
-// removed with its disk whole joins under a new name too: the old one is of the past.
-func (i *injury) replaceNow(n *chaosNode) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	defer n.release()
-	old := n.id()
-	if _, err := i.lab.until(30*time.Second, func() error {
-		leader := i.lab.leader()
-		if leader == nil {
-			return errors.New("no node leads")
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_, err := synclinev1.NewClusterServiceClient(i.lab.conn("alice", leader.address())).RemoveNode(ctx, &synclinev1.RemoveNodeRequest{Id: old})
-		return err
-	}); err != nil {
-		return fmt.Errorf("remove node %s: %w", old, err)
-	}
-	if err := os.RemoveAll(n.data()); err != nil {
-		return err
-	}
-	i.lab.mu.Lock()
-	i.lab.joined++
-	n.name = fmt.Sprintf("%s-%d", n.tag, i.lab.joined)
-	i.lab.mu.Unlock()
-	if err := i.lab.tryIssue(identity.Controller, n.id()); err != nil {
-		return err
-	}
-	_, err := i.lab.until(time.Minute, func() error {
-		leader := i.lab.leader()
-		if leader == nil {
-			return errors.New("no node leads")
-		}
-		said, err := i.lab.try(n.host, append([]string{"cluster", "join", leader.address(), "--advertise", n.address(), "--data", n.data()}, i.lab.who(n.id())...)...)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, said)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("let node %s join: %w", n.id(), err)
 	}
 	return nil
 }

@@ -16,19 +16,20 @@ import (
 type Promotion struct {
 	// Entries is how far behind its log may be: 250.
 	Entries uint64
-	// Contact is how long ago it must have answered at most: 200 ms.
+	// Contact is how long ago it must have answered at most: half the election time-out, which is the
+	// leader's lease. Raft's heartbeats are up to a fifth of the time-out apart.
 	Contact time.Duration
 	// Stable is for how long all of that must have held: 10 s. A node that is promoted too early
 	// counts in every majority and holds all of them up.
 	Stable time.Duration
 }
 
-func (p Promotion) withDefaults() Promotion {
+func (p Promotion) withDefaults(election time.Duration) Promotion {
 	if p.Entries == 0 {
 		p.Entries = 250
 	}
 	if p.Contact == 0 {
-		p.Contact = 200 * time.Millisecond
+		p.Contact = election / 2
 	}
 	if p.Stable == 0 {
 		p.Stable = 10 * time.Second
