@@ -15,17 +15,15 @@ import (
 
 // Times of the retention.
 const (
-	// retentionRest is the least that it rests after a look.
+	// retentionRest is how long it does nothing after a look, however much changes.
 	retentionRest = time.Second
-	// sweepShare bounds what freeing the disk takes: it rests so many times as long as that
-	// took, at most sweepRestMax. Before files go there is a snapshot without them, which
-	// holds all runs that are listed: with thousands of them, and a run that leaves every
-	// second, nodes would do little else.
-	sweepShare   = 20
-	sweepRestMax = time.Minute
 	// retentionRetry is how long it waits after a failure, at first and at most.
 	retentionRetry    = 5 * time.Second
 	retentionRetryMax = 5 * time.Minute
+	// Freeing a disk may need a snapshot, whose size is that of the state, however little is freed. So
+	// after each time it rests for sweepShare times as long as that took, sweepRest at most.
+	sweepShare = 50
+	sweepRest  = time.Minute
 )
 
 // quotaReason is what is said of a run that was removed to keep to the quota.
@@ -41,10 +39,9 @@ type retention struct {
 	quota uint64
 	log   *slog.Logger
 
-	// rest is for how long it does nothing after the last look, however much changes.
-	rest time.Duration
-
 	mu sync.Mutex
+	// sweepAt is when the disk is freed again, at the earliest.
+	sweepAt time.Time
 	// stuck is why the quota cannot be kept, nil if it is.
 	stuck error
 }
@@ -55,11 +52,11 @@ func (r *retention) run(ctx context.Context) {
 	retry := retentionRetry
 	for {
 		changed := st.Changed()
-		err := r.look(ctx)
+		later, err := r.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		wait := r.rest
+		wait := retentionRest
 		if err != nil {
 			r.log.Error("the retention of runs failed", "cause", err, "again in", retry)
 			wait, changed = retry, nil
@@ -74,7 +71,7 @@ func (r *retention) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if changed == nil {
+		if changed == nil || later {
 			continue
 		}
 		select {
@@ -85,24 +82,27 @@ func (r *retention) run(ctx context.Context) {
 	}
 }
 
-// look brings the runs below the quota, if this node leads, and frees what has left.
-func (r *retention) look(ctx context.Context) error {
-	var err error
+// look brings the runs below the quota, if this node leads, and frees what has left, or says that it
+// does so later.
+func (r *retention) look(ctx context.Context) (later bool, err error) {
 	if r.controller.store.Leading() {
 		err = r.keep(ctx)
 	}
-	return errors.Join(err, r.sweep())
-}
-
-// sweep frees what has left.
-func (r *retention) sweep() error {
 	began := time.Now()
-	freed, err := r.controller.store.Sweep()
-	r.rest = min(max(sweepShare*time.Since(began), retentionRest), sweepRestMax)
+	r.mu.Lock()
+	later = began.Before(r.sweepAt)
+	r.mu.Unlock()
+	if later {
+		return true, err
+	}
+	freed, sweepErr := r.controller.store.Sweep()
 	if freed > 0 {
 		r.log.Info("files of runs that left are removed", "bytes", freed)
 	}
-	return err
+	r.mu.Lock()
+	r.sweepAt = time.Now().Add(min(sweepShare*time.Since(began), sweepRest))
+	r.mu.Unlock()
+	return false, errors.Join(err, sweepErr)
 }
 
 // keep makes runs leave, the one that ended first before others, until the rest fits.
