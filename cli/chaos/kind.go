@@ -116,7 +116,7 @@ func Kinds() []Trait {
 		{CorruptLog, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSnapshot, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptIdentity, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
-		{CorruptInventory, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
+		{CorruptInventory, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptChunk, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSpool, OneAgent, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
 		{TruncateSpool, OneAgent, 1 * s, 3 * s, "the file is shorter", false},
