@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -62,14 +63,15 @@ func (i *injury) damage(n *chaosNode, pattern string, how func(name string, pick
 	return nil
 }
 
-// rot changes a byte of a chunk file while its node runs.
+// rot changes a byte of a chunk file while its node runs. It looks at once whether that is made good: the
+// run may be gone when the fault is over.
 func (i *injury) rot(n *chaosNode) error {
 	d, err := i.spoilFile(n, chunkPattern, flipChunk)
 	if err != nil {
 		return err
 	}
-	i.heal = func() (string, error) { return d.proof, d.repaired() }
-	return nil
+	i.heal = func() (string, error) { return d.proof, nil }
+	return d.repaired()
 }
 
 // spoiled is a file that was damaged.
@@ -130,7 +132,7 @@ func (d *spoiled) repaired() error {
 			return err
 		}
 		err = d.node.readRun(run)
-		if status.Code(err) == codes.NotFound {
+		if code := status.Code(err); code == codes.NotFound || code == codes.FailedPrecondition && strings.Contains(err.Error(), "was removed") {
 			return nil // it was deleted meanwhile
 		}
 		if err != nil {
@@ -203,19 +205,29 @@ func cutHalf(name string, _ uint64) error {
 
 func deleteIt(name string, _ uint64) error { return os.Remove(name) }
 
-// spoil damages the spool of an agent that was killed in a run.
-func (i *injury) spoil(how func(name string, pick uint64) error) error {
-	p, err := i.someAgentAtWork()
-	if err != nil {
-		return err
+// spoil damages the spool of an agent that was killed in a run. A run may be over before the agent
+// has written anything, so it tries more than one.
+func (i *injury) spoil(how func(name string, pick uint64) error) (err error) {
+	for range 5 {
+		var p *chaosProcess
+		if p, err = i.someAgentAtWork(); err != nil {
+			return err
+		}
+		if err = i.spoilSpool(p, how); !errors.Is(err, errNothing) {
+			return err
+		}
 	}
+	return err
+}
+
+func (i *injury) spoilSpool(p *chaosProcess, how func(name string, pick uint64) error) error {
 	// What it holds goes as soon as it is acknowledged: without word of the controllers it stays.
 	w := &wall{host: p.host, name: fmt.Sprintf("chaos%d", i.Number), in: true, out: true, peers: i.lab.others(nil)}
 	if err := w.rise(); err != nil {
 		return err
 	}
 	var name string
-	_, err = i.lab.until(4*time.Second, func() error {
+	_, err := i.lab.until(3*time.Second, func() error {
 		segments, err := i.lab.spooled(p, "*.segment")
 		if err == nil && len(segments) == 0 {
 			err = fmt.Errorf("%w: the spool of agent %s is empty", errNothing, p.tag)
@@ -239,6 +251,9 @@ func (i *injury) spoil(how func(name string, pick uint64) error) error {
 	}
 	if err == nil {
 		after, err = os.ReadFile(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errNothing, err) // it was acknowledged at the last moment
 	}
 	if err := errors.Join(err, w.fall()); err != nil {
 		return err
