@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"net/netip"
 	"os"
@@ -22,9 +21,6 @@ import (
 	"syncline/proto/identity"
 	synclinev1 "syncline/proto/syncline/v1"
 )
-
-// How often TestFailover kills the leader; each trial takes some seconds.
-var failovers = flag.Int("cluster.failovers", 1, "kill the leader so many times, and say how long it took until something was accepted again")
 
 // clusterLab is a lab with three controllers, in a network namespace each.
 type clusterLab struct {
@@ -328,9 +324,17 @@ func (c *clusterLab) killedLeader(source []byte, lead, asked string) {
 	c.t.Logf("over %v after the kill: %s", took.Round(time.Millisecond), run.Reason)
 }
 
-// noLaneTwice: the first step of each lane, which the experiment has once, was called at most
-// once in a repetition; and no number of an event is missing.
+// noLaneTwice is lanesOnce of a run that came to start lanes.
 func (c *clusterLab) noLaneTwice(id string) {
+	c.t.Helper()
+	if c.lanesOnce(id) == 0 {
+		c.t.Error("no lane was ever started")
+	}
+}
+
+// lanesOnce: the first step of each lane, which the experiment has once, was called at most
+// once in a repetition; and no number of an event is missing. It returns how many were called.
+func (c *clusterLab) lanesOnce(id string) int {
 	c.t.Helper()
 	began, numbers := map[string]int{}, map[string]uint64{}
 	c.eachEvent(id, func(agent string, e *synclinev1.Event) {
@@ -341,14 +345,12 @@ func (c *clusterLab) noLaneTwice(id string) {
 			began[fmt.Sprintf("agent %s, lane %s, repetition %d", agent, call.Lane, e.Repetition)]++
 		}
 	})
-	if len(began) == 0 {
-		c.t.Error("no lane was ever started")
-	}
 	for lane, times := range began {
 		if times != 1 {
 			c.t.Errorf("%s: started %d times", lane, times)
 		}
 	}
+	return len(began)
 }
 
 func (c *clusterLab) transfer(to string) {
@@ -374,30 +376,4 @@ func (c *clusterLab) accepted(since time.Time) time.Duration {
 		return err != nil && strings.Contains(err.Error(), "r-none")
 	})
 	return time.Since(since)
-}
-
-// TestFailover measures how long nothing is accepted after the leader was killed.
-func TestFailover(t *testing.T) {
-	c := newClusterLab(t, mustParse(t, library(t, demoExperiment)))
-	var took []time.Duration
-	for range *failovers {
-		lead := c.leader(c.controllers[0])
-		asked := c.another(lead)
-		var err error
-		if c.operator, c.client, err = c.by(asked); err != nil {
-			t.Fatal(err)
-		}
-		c.accepted(time.Now())
-		c.kill(lead)
-		took = append(took, c.accepted(time.Now()))
-		c.client.close()
-		c.restart(lead)
-		c.until("all three are well", func() bool {
-			s, err := c.status(asked)
-			return err == nil && s.Leader != "" && !slices.ContainsFunc(s.Members, func(m *synclinev1.ClusterMember) bool { return m.Error != "" || !m.Voter })
-		})
-		c.until("the killed controller answers", func() bool { _, err := c.status(lead); return err == nil })
-	}
-	slices.Sort(took)
-	t.Logf("%d failovers: p50 %v, p99 %v, max %v", len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 }

@@ -173,14 +173,11 @@ func listenOn(address, socket string, dev bool) (all []net.Listener, err error) 
 		}
 	}
 	if socket != "" {
-		u, err := net.Listen("unix", socket)
+		u, err := listenOnSocket(socket)
 		if err != nil {
-			return all, usage("listen on socket %s: %s", socket, plainCause(err))
+			return all, err
 		}
 		all = append(all, u)
-		if err := os.Chmod(socket, 0o600); err != nil {
-			return all, fmt.Errorf("keep socket %s to its owner: %w", socket, err)
-		}
 	}
 	return all, nil
 }

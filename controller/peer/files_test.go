@@ -90,8 +90,8 @@ func votes(t *testing.T, ctx context.Context, s *store.Store, n int) {
 }
 
 // TestBlankNodesCatchUp lets two blank nodes join one that has dropped the log of what it
-// has, so that they are sent a snapshot and fetch the chunks: 4 MiB of them, or with a
-// flag 1 GiB, for which a node may take 60 s.
+// has, so that they are sent a snapshot and fetch the chunks, all of it over mTLS on the one port of
+// each: 4 MiB of them, or with a flag 1 GiB, for which a node may take 60 s.
 func TestBlankNodesCatchUp(t *testing.T) {
 	chunks, size, limit := 1000, 4<<10, 60*time.Second
 	if *gigabyte {
@@ -99,7 +99,8 @@ func TestBlankNodesCatchUp(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	cfg, _, serve := listen(t, "n1")
+	l := guarded(t)
+	cfg, _, serve := l.listen("n1")
 	cfg.SnapshotEvery = 64
 	first := serve(open(t, cfg))
 	if err := first.store.WaitLeader(ctx); err != nil {
@@ -115,7 +116,7 @@ func TestBlankNodesCatchUp(t *testing.T) {
 	}
 	for i, id := range []string{"n2", "n3"} {
 		began := time.Now()
-		other := join(t, ctx, id, first.peer.Address)
+		other := l.join(ctx, id, first.peer.Address)
 		votes(t, ctx, other.store, i+2)
 		took := time.Since(began)
 		inventory := other.store.Inventory()
@@ -136,7 +137,7 @@ func TestBlankNodesCatchUp(t *testing.T) {
 func TestFetchSaysWhatIsWrong(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cfg, client, serve := listen(t, "n1")
+	cfg, client, serve := (&lab{T: t}).listen("n1")
 	first := serve(open(t, cfg))
 	if err := first.store.WaitLeader(ctx); err != nil {
 		t.Fatal(err)

@@ -2,8 +2,10 @@ package peer_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"syncline/controller/authority"
 	"syncline/controller/peer"
 	"syncline/controller/port"
 	"syncline/controller/store"
@@ -23,49 +26,118 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// node is a controller as far as the others see it: a port with raft and gRPC behind it, without
-// TLS, which a host may use to talk to itself.
+// node is a controller as far as the others see it: a port with raft and gRPC behind it.
 type node struct {
 	store  *store.Store
 	client *peer.Client
 	peer   store.Peer
 }
 
-// listen opens a port for a node whose store is opened with what it returns.
-func listen(t *testing.T, id string) (cfg store.Config, client *peer.Client, serve func(*store.Store) *node) {
+// lab is where nodes meet on 127.0.0.1: in plain text, which a host may use to talk to itself, or with a
+// certificate for each.
+type lab struct {
+	*testing.T
+	// authority is nil in plain text; pki is its directory.
+	authority *authority.Authority
+	pki       string
+}
+
+// guarded is a lab where everybody shows a certificate.
+func guarded(t *testing.T) *lab {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	l := &lab{T: t, pki: t.TempDir()}
+	var err error
+	if l.authority, err = authority.Create(l.pki, "lab-1"); err != nil {
 		t.Fatal(err)
 	}
-	p := port.New(l, port.Config{})
+	return l
+}
+
+// credentials are those of a node; nil in plain text.
+func (l *lab) credentials(id string) *identity.Credentials {
+	l.Helper()
+	if l.authority == nil {
+		return nil
+	}
+	issued, err := l.authority.Issue(authority.Request{Role: identity.Controller, Name: id})
+	if err != nil {
+		l.Fatal(err)
+	}
+	files, err := issued.Write(l.pki)
+	if err != nil {
+		l.Fatal(err)
+	}
+	own, err := files.Open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return own
+}
+
+// listen opens a port for a node whose store is opened with what it returns.
+func (l *lab) listen(id string) (cfg store.Config, client *peer.Client, serve func(*store.Store) *node) {
+	l.Helper()
+	own := l.credentials(id)
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		l.Fatal(err)
+	}
+	network := &store.Network{Address: tcp.Addr().String()}
+	var portConfig port.Config
+	dialling, serving := insecure.NewCredentials(), identity.Dev()
+	if own != nil {
+		portConfig.TLS = own.ServerConfig(identity.GRPCProtocol, identity.RaftProtocol)
+		dialling, serving = own.Client(), own.Server()
+		network.Dial = func(ctx context.Context, address string) (net.Conn, error) {
+			d := tls.Dialer{Config: own.ClientConfig(identity.Raft)}
+			return d.DialContext(ctx, "tcp", address)
+		}
+		network.Node = nodeOf
+	}
+	p := port.New(tcp, portConfig)
+	network.Listener = p.Raft()
 	ran := make(chan error, 1)
 	go func() { ran <- p.Run() }()
-	client = peer.NewClient(insecure.NewCredentials())
+	client = peer.NewClient(dialling)
 	cfg = store.Config{
-		Dir: t.TempDir(), ID: id, Election: 300 * time.Millisecond, Others: client, Source: client, Version: "v" + id,
-		Network:   &store.Network{Listener: p.Raft(), Address: l.Addr().String()},
-		Promotion: store.Promotion{Stable: 50 * time.Millisecond},
+		Dir: l.TempDir(), ID: id, Election: 300 * time.Millisecond, Others: client, Source: client, Version: "v" + id,
+		Network: network, Promotion: store.Promotion{Stable: 50 * time.Millisecond},
 	}
-	t.Cleanup(func() {
+	if l.authority != nil {
+		cfg.Cluster = l.authority.Cluster()
+	}
+	l.Cleanup(func() {
 		p.Close()
 		if err := <-ran; err != nil {
-			t.Error(err)
+			l.Error(err)
 		}
 		client.Close()
 	})
 	return cfg, client, func(s *store.Store) *node {
-		server := grpc.NewServer(grpc.Creds(identity.Dev()))
-		peer.Server{Store: s}.Register(server)
+		server := grpc.NewServer(grpc.Creds(serving))
+		answering := peer.Server{Store: s}
+		if own != nil {
+			answering.Caller = func(ctx context.Context) (string, error) {
+				who, err := identity.CallerOf(ctx)
+				return who.Name, err
+			}
+		}
+		answering.Register(server)
 		go server.Serve(p.GRPC())
-		t.Cleanup(func() {
+		l.Cleanup(func() {
 			server.Stop()
 			if err := s.Close(); err != nil {
-				t.Error(err)
+				l.Error(err)
 			}
 		})
 		return &node{store: s, client: client, peer: store.Peer{ID: id, Address: cfg.Network.Address}}
 	}
+}
+
+// nodeOf is the name in the certificate at the other end of a connection for raft.
+func nodeOf(conn net.Conn) (string, error) {
+	who, err := identity.FromCertificate(conn.(*tls.Conn).ConnectionState().PeerCertificates[0])
+	return who.Name, err
 }
 
 func open(t *testing.T, cfg store.Config) *store.Store {
@@ -78,34 +150,35 @@ func open(t *testing.T, cfg store.Config) *store.Store {
 }
 
 // join lets a node join as the command does: it asks any member.
-func join(t *testing.T, ctx context.Context, id string, at string) *node {
-	t.Helper()
-	cfg, client, serve := listen(t, id)
+func (l *lab) join(ctx context.Context, id string, at string) *node {
+	l.Helper()
+	cfg, client, serve := l.listen(id)
 	own, err := store.Identify(cfg.Dir, id)
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
 	cluster, err := client.Join(ctx, at, store.Node{ID: id, Disk: own.Disk, Address: cfg.Network.Address, EntryVersion: store.EntryVersion, Version: cfg.Version})
 	if err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
 	if err := store.JoinCluster(cfg.Dir, cluster); err != nil {
-		t.Fatal(err)
+		l.Fatal(err)
 	}
-	return serve(open(t, cfg))
+	return serve(open(l.T, cfg))
 }
 
 func TestThreeControllersOnOnePortEach(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cfg, _, serve := listen(t, "n1")
+	l := &lab{T: t}
+	cfg, _, serve := l.listen("n1")
 	first := serve(open(t, cfg))
 	if err := first.store.WaitLeader(ctx); err != nil {
 		t.Fatal(err)
 	}
-	second := join(t, ctx, "n2", first.peer.Address)
+	second := l.join(ctx, "n2", first.peer.Address)
 	// The third asks a follower, which names the leader.
-	third := join(t, ctx, "n3", second.peer.Address)
+	third := l.join(ctx, "n3", second.peer.Address)
 
 	for voters := 0; voters < 3; {
 		voters = 0
@@ -148,7 +221,7 @@ func TestThreeControllersOnOnePortEach(t *testing.T) {
 func TestJoinIsRefusedWithAReason(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cfg, client, serve := listen(t, "n1")
+	cfg, client, serve := (&lab{T: t}).listen("n1")
 	first := serve(open(t, cfg))
 	if err := first.store.WaitLeader(ctx); err != nil {
 		t.Fatal(err)
