@@ -205,19 +205,29 @@ func cutHalf(name string, _ uint64) error {
 
 func deleteIt(name string, _ uint64) error { return os.Remove(name) }
 
-// spoil damages the spool of an agent that was killed in a run.
-func (i *injury) spoil(how func(name string, pick uint64) error) error {
-	p, err := i.someAgentAtWork()
-	if err != nil {
-		return err
+// spoil damages the spool of an agent that was killed in a run. A run may be over before the agent
+// has written anything, so it tries more than one.
+func (i *injury) spoil(how func(name string, pick uint64) error) (err error) {
+	for range 5 {
+		var p *chaosProcess
+		if p, err = i.someAgentAtWork(); err != nil {
+			return err
+		}
+		if err = i.spoilSpool(p, how); !errors.Is(err, errNothing) {
+			return err
+		}
 	}
+	return err
+}
+
+func (i *injury) spoilSpool(p *chaosProcess, how func(name string, pick uint64) error) error {
 	// What it holds goes as soon as it is acknowledged: without word of the controllers it stays.
 	w := &wall{host: p.host, name: fmt.Sprintf("chaos%d", i.Number), in: true, out: true, peers: i.lab.others(nil)}
 	if err := w.rise(); err != nil {
 		return err
 	}
 	var name string
-	_, err = i.lab.until(4*time.Second, func() error {
+	_, err := i.lab.until(3*time.Second, func() error {
 		segments, err := i.lab.spooled(p, "*.segment")
 		if err == nil && len(segments) == 0 {
 			err = fmt.Errorf("%w: the spool of agent %s is empty", errNothing, p.tag)
@@ -241,6 +251,9 @@ func (i *injury) spoil(how func(name string, pick uint64) error) error {
 	}
 	if err == nil {
 		after, err = os.ReadFile(name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", errNothing, err) // it was acknowledged at the last moment
 	}
 	if err := errors.Join(err, w.fall()); err != nil {
 		return err

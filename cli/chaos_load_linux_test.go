@@ -117,11 +117,13 @@ func (ld *load) runs(n *chaosNode) synclinev1.RunServiceClient {
 
 func (ld *load) anyNode() *chaosNode { return ld.lab.nodes[rand.IntN(len(ld.lab.nodes))] }
 
+// callLimit is how long others wait for an answer. A call of the control API waits for 1 to 5 s: some
+// of them see an election through, and not all of them wait for a node that is stopped.
 const callLimit = 9 * time.Second
 
 // call makes one call of the control API at any node, and notes what was heard.
 func (ld *load) call(client int, ask chaos.Ask, make func(context.Context, synclinev1.RunServiceClient) (chaos.Answer, error)) (chaos.Answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second+rand.N(4*time.Second))
 	defer cancel()
 	from := time.Since(ld.lab.began)
 	heard, err := make(ctx, ld.runs(ld.anyNode()))

@@ -25,6 +25,7 @@ and each is then started with --advertise; on every host with its own certificat
 			return &exitError{code: exitUsage, err: errors.New("try: syncline cluster status")}
 		},
 	}
-	c.AddCommand(a.clusterInitCommand(), a.clusterJoinCommand(), a.clusterStatusCommand(), a.clusterRemoveCommand(), a.clusterTransferCommand())
+	c.AddCommand(a.clusterInitCommand(), a.clusterJoinCommand(), a.clusterStatusCommand(), a.clusterRemoveCommand(), a.clusterTransferCommand(),
+		a.clusterSnapshotCommand(), a.clusterRestoreCommand())
 	return c
 }

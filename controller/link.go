@@ -434,7 +434,8 @@ func (c *Controller) refused(err error) error {
 // storeStatus is a store's error as gRPC names it.
 func (c *Controller) storeStatus(err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotLeader):
+	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrEpoch):
+		// A run in another epoch is another leader's.
 		return c.notLeader(err)
 	case errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
 		return status.Error(codes.Unavailable, err.Error())

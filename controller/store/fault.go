@@ -243,8 +243,12 @@ func (f *fault) leave() {
 }
 
 func (f *fault) leaveReason(dir, node string, reason error) {
-	text := fmt.Sprintf("%s\ntime %s\nnode %s\n%s\n", reasonMagic, time.Now().UTC().Format(time.RFC3339Nano), node, reason)
-	if err := writeFile(dir, reasonFile, []byte(text)); err != nil {
+	if err := writeFile(dir, reasonFile, reasonText(time.Now(), node, reason)); err != nil {
 		f.log.Error("the reason of the failure could not be kept", "error", err)
 	}
+}
+
+// reasonText is the file. People read it, and no program does more with it than to log it.
+func reasonText(at time.Time, node string, reason error) []byte {
+	return fmt.Appendf(nil, "%s\ntime %s\nnode %s\n%s\n", reasonMagic, at.UTC().Format(time.RFC3339Nano), node, reason)
 }
