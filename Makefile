@@ -27,7 +27,7 @@ BENCH       ?= .
 DEMO        ?=
 CHAOS_TIME  ?= 60m
 CHAOS_SEED  ?= 0
-CHAOS_RATE  ?= 40000
+CHAOS_RATE  ?= 100000
 
 # What a check lacks is an error in CI and a message elsewhere.
 define lacking

@@ -151,6 +151,9 @@ func (cfg *Config) identify() error {
 // again after a lost connection, with growing pauses; it gives up only when the
 // controller refuses this agent for good.
 func (a *Agent) Run(ctx context.Context) (err error) {
+	if err := spool.MakeDir(a.cfg.State); err != nil {
+		return fmt.Errorf("agent %s: make the directory of its state: %w", a.cfg.Name, err)
+	}
 	host, err := setup.Open(a.cfg.State, a.cfg.Log)
 	if err != nil {
 		return fmt.Errorf("agent %s: %w", a.cfg.Name, err)
@@ -228,6 +231,7 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	}
 	a.cfg.Log.Info("connected", "controller", controller, "as", a.cfg.Name)
 	group.Go(func() error { return l.transmit(ctx) })
+	group.Go(func() error { return l.watch(ctx) })
 	// Before anything is received that wants an answer.
 	a.runs.attach(l)
 	defer a.runs.detach()
@@ -236,9 +240,9 @@ func (a *Agent) connect(ctx context.Context, controller string) (welcomed bool, 
 	return true, group.Wait()
 }
 
-// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, so
-// that there is time for another controller.
-const dialLimit = 5 * time.Second
+// dialLimit bounds the making of a connection, with its handshake. It is short of a lease, and
+// of the time in which a run waits for its agents, so that there is time for other controllers.
+const dialLimit = 3 * time.Second
 
 func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	creds := identity.Dev()
@@ -247,7 +251,8 @@ func (a *Agent) dial(controller string) (*grpc.ClientConn, error) {
 	}
 	conn, err := grpc.NewClient(controller,
 		grpc.WithTransportCredentials(creds),
-		// A dead peer is noticed within 15 s even when no packet comes back.
+		// A dead peer is noticed within 15 s even when no packet comes back; the heartbeats
+		// of the control stream are sooner, where the controller answers them.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
 		// One that takes connections and is stopped must not keep the agent from the others.
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: grpcbackoff.DefaultConfig, MinConnectTimeout: dialLimit}),

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -31,7 +33,7 @@ func (c *controllers) ended(welcomed bool, err error) (soon bool) {
 		// Whoever leads has an agent of this name: nobody else can say otherwise.
 		return false
 	}
-	if !welcomed || elsewhere {
+	if !welcomed || elsewhere || errors.Is(err, errSilent) {
 		c.failed(err)
 	}
 	return welcomed || elsewhere
@@ -39,9 +41,10 @@ func (c *controllers) ended(welcomed bool, err error) (soon bool) {
 
 // failed takes note that a connection could not be made, or was refused.
 func (c *controllers) failed(err error) {
-	was := c.leader != ""
-	if c.leader = leaderOf(err); c.leader != "" || was {
-		// A leader that is not there says nothing about those of the list.
+	was := c.leader
+	c.leader = leaderOf(err)
+	// A leader that is not there says nothing about the others of the list.
+	if c.leader != "" || was != "" && was != c.current() {
 		return
 	}
 	c.next++

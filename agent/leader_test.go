@@ -49,6 +49,11 @@ func TestControllersAreTriedInTurn(t *testing.T) {
 		// A connection that was good is made anew where it was, unless that one leads no more.
 		{err: lost, want: "c", welcomed: true, soon: true},
 		{err: notLeader("b"), want: "b", welcomed: true, soon: true},
+		// It says nothing any more: back to the list.
+		{err: errSilent, want: "a", welcomed: true, soon: true},
+		{err: notLeader("a"), want: "a", welcomed: true, soon: true},
+		// The same, and it is the next of the list too: it is not asked again at once.
+		{err: errSilent, want: "b", welcomed: true, soon: true},
 	} {
 		if soon := c.ended(step.welcomed, step.err); soon != step.soon || c.current() != step.want {
 			t.Errorf("step %d: dial %s, soon %v, want %s, %v", i, c.current(), soon, step.want, step.soon)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -28,6 +29,10 @@ type link struct {
 	// line is nil if the controller keeps none. The controller has its messages up to sent.
 	line *controlLine
 	sent uint64
+	// patience is how many heartbeats in a row may be without an answer; 0: all of them.
+	patience int64
+	// unanswered counts the heartbeats since the controller said something.
+	unanswered atomic.Int64
 }
 
 // open says hello and waits for the welcome.
@@ -68,7 +73,30 @@ func (a *Agent) open(ctx context.Context, controller string, client synclinev1.L
 		gone:      make(chan struct{}),
 		line:      a.runs.currentLine(),
 		sent:      welcome.Received,
+		patience:  int64(welcome.UnansweredLimit),
 	}, nil
+}
+
+// errSilent ends a connection to a controller that stands still, or that no packet reaches.
+var errSilent = errors.New("the controller is silent")
+
+// watch returns errSilent when the controller has said nothing for too long: it was stopped, or
+// cut off, and no packet may ever say so. Until ctx is done it returns nothing else. It counts
+// heartbeats and not time, so that an agent that was stopped itself does not take that for
+// the controller's silence.
+func (l *link) watch(ctx context.Context) error {
+	tick := time.NewTicker(l.heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		if n := l.unanswered.Add(1); l.patience > 0 && n > l.patience {
+			return fmt.Errorf("%w: none of the last %d heartbeats was answered, one each %v", errSilent, n-1, l.heartbeat)
+		}
+	}
 }
 
 // errOutdated ends a connection that was made with a certificate which has been renewed since.
@@ -157,6 +185,7 @@ func (l *link) receive(runs *runs) error {
 	for {
 		m, err := l.stream.Recv()
 		if err == nil {
+			l.unanswered.Store(0)
 			err = l.take(m, runs)
 		}
 		if err != nil {

@@ -1,22 +1,21 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"syncline/cli/chaos"
 	"syncline/controller/authority"
@@ -26,6 +25,21 @@ import (
 
 // errNothing says that there is nothing now that a fault could happen to.
 var errNothing = errors.New("nothing to do it to")
+
+// evidencePatience is how long a fault stays beyond its time until something shows it: other faults
+// may have left nobody there to notice.
+const evidencePatience = 20 * time.Second
+
+// shown waits until there is a proof, which is "" if there is none in the end.
+func (i *injury) shown(look func() (string, error)) (proof string, err error) {
+	_, _ = i.lab.until(evidencePatience, func() error {
+		if proof, err = look(); proof == "" && err == nil {
+			return errNothing
+		}
+		return nil
+	})
+	return proof, err
+}
 
 // injury is a fault at work.
 type injury struct {
@@ -41,22 +55,31 @@ type injury struct {
 // pick chooses one of n by the fault's dice.
 func (i *injury) pick(n int) int { return int(i.Pick % uint64(n)) }
 
-func (i *injury) someLeader() (*chaosNode, error) {
-	if n := i.lab.leader(); n != nil && n.running() {
-		return n, nil
-	}
-	return nil, fmt.Errorf("%w: no node leads", errNothing)
+// electionPatience is how long a fault waits for a leader, while others are at work.
+const electionPatience = 6 * time.Second
+
+func (i *injury) someLeader() (leader *chaosNode, err error) {
+	_, err = i.lab.until(electionPatience, func() error {
+		if leader = i.lab.leader(); leader == nil || !leader.running() {
+			return fmt.Errorf("%w: no node leads", errNothing)
+		}
+		return nil
+	})
+	return leader, err
 }
 
 func (i *injury) someFollower() (*chaosNode, error) {
-	leader := i.lab.leader()
+	leader, err := i.someLeader()
+	if err != nil {
+		return nil, err
+	}
 	var all []*chaosNode
 	for _, n := range i.lab.nodes {
 		if n != leader && n.running() {
 			all = append(all, n)
 		}
 	}
-	if leader == nil || len(all) == 0 {
+	if len(all) == 0 {
 		return nil, fmt.Errorf("%w: no node follows another one", errNothing)
 	}
 	return all[i.pick(len(all))], nil
@@ -110,7 +133,8 @@ func (i *injury) begin() error {
 		}
 		return i.behind(walls...)
 	case chaos.CutPair:
-		return i.onNode(i.someFollower, func(n *chaosNode) error {
+		// From the leader: two that follow have nothing to say to each other.
+		return i.onNode(i.someLeader, func(n *chaosNode) error {
 			return i.behind(&wall{host: n.host, in: true, out: true, peers: []netip.Addr{i.lab.others(n)[i.pick(2)]}})
 		})
 	case chaos.ResetPeers:
@@ -124,23 +148,43 @@ func (i *injury) begin() error {
 	case chaos.Flapping:
 		return i.onNode(i.someLeader, i.flap)
 	case chaos.SlowLink:
-		return i.onNode(i.someFollower, i.slow)
+		return i.onNode(i.someNode, i.slow)
 	case chaos.DiskFull:
 		return i.onNode(i.someNode, i.fill)
 	case chaos.DiskReadOnly:
 		return i.onNode(i.someFollower, i.readOnly)
+	case chaos.DiskSlow:
+		return i.onNode(i.someDevice, i.slowDisk)
+	case chaos.DiskHangs:
+		return i.onNode(i.someDevice, i.hangDisk)
+	case chaos.DiskFails:
+		return i.onNode(i.someDevice, i.failDisk)
 	case chaos.CorruptLog:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "log.db", flipOne) })
 	case chaos.CorruptSnapshot:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "snapshots/*/state.bin", flipOne) })
+	case chaos.CorruptIdentity:
+		return i.onNode(i.someFollower, func(n *chaosNode) error {
+			return i.damage(n, []string{"id", "disk.uuid", "cluster"}[i.pick(3)], flipOne)
+		})
+	case chaos.CorruptInventory:
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/inventory.txt", flipOne) })
 	case chaos.CorruptChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", flipOne) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, flipChunk) })
 	case chaos.TruncateChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", cutHalf) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, cutHalf) })
 	case chaos.DeleteChunk:
-		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, "runs/*/*.chunks", deleteIt) })
+		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.damage(n, chunkPattern, deleteIt) })
+	case chaos.RotChunk:
+		return i.onNode(i.someNode, i.rot)
+	case chaos.KillInSnapshot:
+		return i.onNode(i.someNode, i.killInSnapshot)
+	case chaos.KillInFetch:
+		return i.onNode(i.someFollower, i.killInFetch)
 	case chaos.CorruptSpool:
-		return i.onAgent(i.spoil)
+		return i.spoil(flipOne)
+	case chaos.TruncateSpool:
+		return i.spoil(cutHalf)
 	case chaos.WipeNode:
 		return i.onNode(i.someFollower, func(n *chaosNode) error { return i.replaced(n, true) })
 	case chaos.RemoveAndJoin:
@@ -194,29 +238,36 @@ func (l *chaosLab) others(but *chaosNode) []netip.Addr {
 
 // down ends processes by a signal, and keeps them down until it is healed.
 func (i *injury) down(s syscall.Signal, all ...*chaosProcess) error {
-	var proofs []string
+	var ended, others []string
 	var errs []error
 	for _, p := range all {
 		running := p.running()
-		ended, err := p.hold(s)
+		how, err := p.hold(s)
 		errs = append(errs, err)
-		if err == nil && running && (s == syscall.SIGKILL && killed(ended) || s == syscall.SIGTERM && ended == nil) {
-			proofs = append(proofs, p.tag)
+		switch {
+		case !running:
+			others = append(others, p.tag+" was down")
+		case s == syscall.SIGKILL && killed(how), s == syscall.SIGTERM && how == nil:
+			ended = append(ended, p.tag)
+		case killed(how):
+			others = append(others, p.tag+" was killed by another fault")
+		default:
+			errs = append(errs, fmt.Errorf("%s after %v: %w", p.tag, s, how))
 		}
 	}
 	i.heal = func() (string, error) {
 		for _, p := range all {
 			p.release()
 		}
-		if len(proofs) < len(all) {
-			return "", nil
+		if len(ended) == 0 {
+			return "", fmt.Errorf("%w: %s", errNothing, strings.Join(others, ", "))
 		}
-		return fmt.Sprintf("%s ended by %v", strings.Join(proofs, ", "), s), nil
+		return strings.Join(append(others, fmt.Sprintf("%s ended by %v", strings.Join(ended, ", "), s)), ", "), nil
 	}
 	return errors.Join(errs...)
 }
 
-// stop stops a process as a debugger would.
+// stop stops a process as a debugger would. Another fault may kill it then.
 func (i *injury) stop(p *chaosProcess) error {
 	now := p.current()
 	if now == nil {
@@ -225,41 +276,50 @@ func (i *injury) stop(p *chaosProcess) error {
 	if err := now.Signal(syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop %s: %w", p.tag, err)
 	}
-	i.heal = func() (string, error) {
+	proof, err := i.shown(func() (string, error) {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", now.PID()))
-		if err != nil {
-			return "", err
-		}
-		proof := ""
 		// PID (COMMAND) STATE, proc_pid_stat(5).
-		if _, rest, ok := strings.Cut(string(text), ") "); ok && strings.HasPrefix(rest, "T") {
-			proof = fmt.Sprintf("%s was in state T", p.tag)
+		if _, rest, ok := strings.Cut(string(text), ") "); err == nil && ok && strings.HasPrefix(rest, "T") {
+			return fmt.Sprintf("%s was in state T", p.tag), nil
 		}
-		return proof, now.Signal(syscall.SIGCONT)
+		return "", err
+	})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("%w: another fault ended %s", errNothing, p.tag)
 	}
-	return nil
+	i.heal = func() (string, error) {
+		if err := now.Signal(syscall.SIGCONT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return proof, fmt.Errorf("let %s go on: %w", p.tag, err)
+		}
+		return proof, nil
+	}
+	return err
 }
 
 // storm kills a node again and again as soon as it runs.
 func (i *injury) storm(n *chaosNode) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan int, 1)
+	var kills atomic.Int64
+	done := make(chan struct{})
 	go func() {
-		kills := 0
+		defer close(done)
 		for ctx.Err() == nil {
 			if n.signal(syscall.SIGKILL) == nil {
-				kills++
+				kills.Add(1)
 			}
 			wait(ctx, 350*time.Millisecond)
 		}
-		done <- kills
 	}()
 	i.heal = func() (string, error) {
+		proof, err := i.shown(func() (string, error) {
+			if kills := kills.Load(); kills > 1 {
+				return fmt.Sprintf("%s was killed %d times", n.tag, kills), nil
+			}
+			return "", nil
+		})
 		cancel()
-		if kills := <-done; kills > 1 {
-			return fmt.Sprintf("%s was killed %d times", n.tag, kills), nil
-		}
-		return "", nil
+		<-done
+		return proof, err
 	}
 	return nil
 }
@@ -280,11 +340,20 @@ func (i *injury) behind(walls ...*wall) error {
 		var errs []error
 		var proofs []string
 		for _, w := range up {
-			n, err := w.met()
-			if n > 0 {
-				proofs = append(proofs, fmt.Sprintf("%d packets at %s", n, w.host.Name))
+			proof, err := i.shown(func() (string, error) {
+				n, err := w.met()
+				if n == 0 {
+					return "", err
+				}
+				return fmt.Sprintf("%d packets at %s", n, w.host.Name), err
+			})
+			errs = append(errs, err)
+			if proof != "" {
+				proofs = append(proofs, proof)
 			}
-			errs = append(errs, err, w.fall())
+		}
+		for _, w := range up {
+			errs = append(errs, w.fall())
 		}
 		return strings.Join(proofs, ", "), errors.Join(errs...)
 	}
@@ -301,325 +370,57 @@ func (i *injury) behind(walls ...*wall) error {
 // flap cuts a node off for 200 ms, and lets it be for 200 ms.
 func (i *injury) flap(n *chaosNode) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	type result struct {
-		packets uint64
-		times   int
-		err     error
-	}
-	done := make(chan result, 1)
+	var packets, times atomic.Uint64
+	done := make(chan error, 1)
 	go func() {
-		var r result
-		for ctx.Err() == nil && r.err == nil {
+		var all error
+		for ctx.Err() == nil && all == nil {
 			w := &wall{host: n.host, name: fmt.Sprintf("chaos%d", i.Number), in: true, out: true, peers: i.lab.others(n)}
-			r.err = w.rise()
+			if all = w.rise(); all != nil {
+				break
+			}
 			wait(ctx, 200*time.Millisecond)
 			met, err := w.met()
-			r.err = errors.Join(r.err, err, w.fall())
-			r.packets, r.times = r.packets+met, r.times+1
+			all = errors.Join(err, w.fall())
+			packets.Add(met)
+			times.Add(1)
 			wait(ctx, 200*time.Millisecond)
 		}
-		done <- r
+		done <- all
 	}()
 	i.heal = func() (string, error) {
+		proof, _ := i.shown(func() (string, error) {
+			if packets.Load() == 0 {
+				return "", nil
+			}
+			return fmt.Sprintf("%d packets in %d cuts of %s", packets.Load(), times.Load(), n.tag), nil
+		})
 		cancel()
-		r := <-done
-		if r.packets == 0 {
-			return "", r.err
-		}
-		return fmt.Sprintf("%d packets in %d cuts of %s", r.packets, r.times, n.tag), r.err
+		return proof, <-done
 	}
 	return nil
 }
 
-// slow gives a node a link of 64 kB/s on its way out.
+// slow gives a node a narrow link on its way out: the leader 256 kB/s, another node, which has less to
+// say, 8 kB/s.
 func (i *injury) slow(n *chaosNode) error {
-	widen, err := narrow(n.host, 64<<10)
+	rate := uint64(256 << 10)
+	if n != i.lab.leader() {
+		rate = 8 << 10
+	}
+	link, err := narrow(n.host, rate)
 	if err != nil {
 		return err
 	}
 	i.heal = func() (string, error) {
-		waited, err := widen()
-		if waited == 0 {
-			return "", err
-		}
-		return fmt.Sprintf("packets of %s had to wait %d times", n.tag, waited), err
-	}
-	return nil
-}
-
-// fill leaves no byte on a node's disk.
-func (i *injury) fill(n *chaosNode) error {
-	name := filepath.Join(n.disk, "filler")
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	block := make([]byte, 1<<20)
-	for {
-		_, err = f.Write(block)
-		if errors.Is(err, syscall.ENOSPC) && len(block) > 1 {
-			block = block[:len(block)/16+1]
-			if len(block) > 256 {
-				continue
+		proof, err := i.shown(func() (string, error) {
+			waited, err := link.waited()
+			if waited == 0 {
+				return "", err
 			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		return err
-	}
-	i.heal = func() (string, error) {
-		var at unix.Statfs_t
-		if err := unix.Statfs(n.disk, &at); err != nil {
-			return "", os.NewSyscallError("statfs", err)
-		}
-		proof := ""
-		if at.Bavail*uint64(at.Bsize) < 1<<20 {
-			proof = fmt.Sprintf("%d bytes were free at %s", at.Bavail*uint64(at.Bsize), n.tag)
-		}
-		return proof, os.Remove(name)
-	}
-	return nil
-}
-
-// readOnly makes a node's disk read-only. A tmpfs with files that are open for writing cannot be
-// made so (EBUSY): the node is down at that moment, and is started on it.
-func (i *injury) readOnly(n *chaosNode) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	if err := unix.Mount("", n.disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		n.release()
-		return fmt.Errorf("make the disk of %s read-only: %w", n.tag, os.NewSyscallError("mount", err))
-	}
-	n.release()
-	i.heal = func() (string, error) {
-		proof := ""
-		if err := os.WriteFile(filepath.Join(n.disk, "probe"), nil, 0o600); errors.Is(err, syscall.EROFS) {
-			proof = fmt.Sprintf("writing to the disk of %s failed with EROFS", n.tag)
-		}
-		if _, err := n.hold(syscall.SIGKILL); err != nil {
-			return proof, err
-		}
-		defer n.release()
-		if err := unix.Mount("", n.disk, "", unix.MS_REMOUNT, ""); err != nil {
-			return proof, fmt.Errorf("make the disk of %s writable: %w", n.tag, os.NewSyscallError("mount", err))
-		}
-		return proof, nil
-	}
-	return nil
-}
-
-// damage changes a file of a node that is down, and starts it. A node that does not start with it
-// says so and is replaced, as an operator would.
-func (i *injury) damage(n *chaosNode, pattern string, how func(name string, pick uint64) error) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	names, err := filepath.Glob(filepath.Join(n.data(), pattern))
-	if err == nil {
-		names = slices.DeleteFunc(names, func(name string) bool {
-			at, err := os.Stat(name)
-			return err != nil || at.Size() < 200
+			return fmt.Sprintf("packets of %s had to wait %d times for %d kB/s", n.tag, waited, rate>>10), err
 		})
-	}
-	if err == nil && len(names) == 0 {
-		err = fmt.Errorf("%w: node %s has no %s", errNothing, n.tag, pattern)
-	}
-	if err != nil {
-		n.release()
-		return err
-	}
-	name := names[i.pick(len(names))]
-	before, err := os.ReadFile(name)
-	if err == nil {
-		err = how(name, i.Pick)
-	}
-	if err != nil {
-		n.release()
-		return err
-	}
-	after, err := os.ReadFile(name)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		n.release()
-		return err
-	}
-	proof := ""
-	if !bytes.Equal(before, after) {
-		proof = fmt.Sprintf("%s of %s: %d bytes, were %d", filepath.Base(name), n.tag, len(after), len(before))
-	}
-	ends := n.ending()
-	n.release()
-	i.heal = func() (string, error) {
-		refused := false
-		_, err := i.lab.until(backLimit, func() error {
-			// Three starts that fail one after another: an operator looks after it.
-			if refused = n.ending()-ends >= 3; refused {
-				return nil
-			}
-			_, err := i.lab.report(n)
-			return err
-		})
-		if refused {
-			return proof + ", and it refused to start", i.replaceNow(n)
-		}
-		return proof, err
-	}
-	return nil
-}
-
-// ending is how often the process has ended.
-func (p *chaosProcess) ending() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.ends)
-}
-
-func flipOne(name string, pick uint64) error {
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	at, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	var b [1]byte
-	offset := int64(pick>>16) % at.Size()
-	if offset < 0 {
-		offset = -offset
-	}
-	if _, err := f.ReadAt(b[:], offset); err != nil {
-		return err
-	}
-	b[0] ^= 1 << (pick % 8)
-	if _, err := f.WriteAt(b[:], offset); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func cutHalf(name string, _ uint64) error {
-	at, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	return os.Truncate(name, at.Size()/2)
-}
-
-func deleteIt(name string, _ uint64) error { return os.Remove(name) }
-
-// spoil changes a byte in the spool of an agent that was killed.
-func (i *injury) spoil(p *chaosProcess) error {
-	// What it holds goes as soon as it is acknowledged: without word of the controllers it stays.
-	w := &wall{host: p.host, name: fmt.Sprintf("chaos%d", i.Number), in: true, out: true, peers: i.lab.others(nil)}
-	if err := w.rise(); err != nil {
-		return err
-	}
-	dir := filepath.Join(i.lab.agentState(p.tag), "spool")
-	var name string
-	_, err := i.lab.until(6*time.Second, func() error {
-		names, err := filepath.Glob(filepath.Join(dir, "*.segment"))
-		if err != nil {
-			return err
-		}
-		for _, at := range names {
-			if s, err := os.Stat(at); err == nil && s.Size() > 200 {
-				name = at
-				return nil
-			}
-		}
-		return fmt.Errorf("%w: the spool of agent %s is empty", errNothing, p.tag)
-	})
-	if err != nil {
-		return errors.Join(err, w.fall())
-	}
-	if _, err := p.hold(syscall.SIGKILL); err != nil {
-		return errors.Join(err, w.fall())
-	}
-	before, err := os.ReadFile(name)
-	if err == nil {
-		err = flipOne(name, i.Pick)
-	}
-	p.release()
-	if err := errors.Join(err, w.fall()); err != nil {
-		return err
-	}
-	i.heal = func() (string, error) {
-		return fmt.Sprintf("%s of agent %s: one of %d bytes", filepath.Base(name), p.tag, len(before)), nil
-	}
-	return nil
-}
-
-// replaced takes a node out of the cluster; healing brings one in its place, with an empty
-// disk and another name.
-func (i *injury) replaced(n *chaosNode, wiped bool) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	if wiped {
-		if err := os.RemoveAll(n.data()); err != nil {
-			n.release()
-			return err
-		}
-	}
-	i.heal = func() (string, error) {
-		old := n.id()
-		if err := i.replaceNow(n); err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("%s is node %s, was %s", n.tag, n.id(), old), nil
-	}
-	return nil
-}
-
-// replaceNow removes a node from the cluster, and lets a new one join in its place. One that was
-// removed with its disk whole joins under a new name too: the old one is of the past.
-func (i *injury) replaceNow(n *chaosNode) error {
-	if _, err := n.hold(syscall.SIGKILL); err != nil {
-		return err
-	}
-	defer n.release()
-	old := n.id()
-	if _, err := i.lab.until(30*time.Second, func() error {
-		leader := i.lab.leader()
-		if leader == nil {
-			return errors.New("no node leads")
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		_, err := synclinev1.NewClusterServiceClient(i.lab.conn("alice", leader.address())).RemoveNode(ctx, &synclinev1.RemoveNodeRequest{Id: old})
-		return err
-	}); err != nil {
-		return fmt.Errorf("remove node %s: %w", old, err)
-	}
-	if err := os.RemoveAll(n.data()); err != nil {
-		return err
-	}
-	i.lab.mu.Lock()
-	i.lab.joined++
-	n.name = fmt.Sprintf("%s-%d", n.tag, i.lab.joined)
-	i.lab.mu.Unlock()
-	if err := i.lab.tryIssue(identity.Controller, n.id()); err != nil {
-		return err
-	}
-	_, err := i.lab.until(time.Minute, func() error {
-		leader := i.lab.leader()
-		if leader == nil {
-			return errors.New("no node leads")
-		}
-		said, err := i.lab.try(n.host, append([]string{"cluster", "join", leader.address(), "--advertise", n.address(), "--data", n.data()}, i.lab.who(n.id())...)...)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, said)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("let node %s join: %w", n.id(), err)
+		return proof, errors.Join(err, link.widen())
 	}
 	return nil
 }
@@ -634,76 +435,116 @@ func (i *injury) transfer(n *chaosNode) error {
 		return fmt.Errorf("%w: %w", errNothing, err) // another fault is in the way
 	}
 	i.heal = func() (string, error) {
-		proof := ""
-		_, err := i.lab.until(10*time.Second, func() error {
-			if to := i.lab.leader(); to == nil {
-				return errors.New("no node leads after the transfer")
-			} else if to.id() != from {
-				proof = fmt.Sprintf("node %s leads, and led was %s", to.id(), from)
-			}
-			return nil
-		})
-		if proof == "" && err == nil {
-			proof = "the leadership was handed over, and has come back"
+		// Others may have been at work since.
+		to := i.lab.leader()
+		switch {
+		case to == nil:
+			return fmt.Sprintf("node %s said so, and no node leads now", from), nil
+		case to.id() == from:
+			return fmt.Sprintf("node %s said so, and leads again", from), nil
 		}
-		return proof, err
+		return fmt.Sprintf("node %s leads, and led was %s", to.id(), from), nil
 	}
 	return nil
 }
 
-// renew gives every controller and every agent a new certificate for the key that it has.
+// renew gives every controller and every agent a new certificate for the key that it has, and then
+// looks which ones the controllers show.
 func (i *injury) renew() error {
 	from, err := authority.Open(i.lab.pki())
 	if err != nil {
 		return err
 	}
-	renewed := 0
-	again := func(role identity.Role, name string) error {
+	again := func(role identity.Role, name string) (*authority.Issued, error) {
 		key, err := authority.PublicKeyOf(i.lab.pki(), name)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		issued, err := from.Issue(authority.Request{Role: role, Name: name, PublicKey: key})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if _, err := issued.Renew(i.lab.pki()); err != nil {
-			return err
-		}
-		renewed++
-		return nil
+		_, err = issued.Renew(i.lab.pki())
+		return issued, err
 	}
+	renewed := map[*chaosNode]*authority.Issued{}
 	for _, n := range i.lab.nodes {
-		if err := again(identity.Controller, n.id()); err != nil {
+		issued, err := again(identity.Controller, n.id())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // it is just being replaced, and has none yet
+		}
+		if err != nil {
 			return err
 		}
+		renewed[n] = issued
 	}
 	for _, name := range chaosAgents {
-		if err := again(identity.Agent, name); err != nil {
+		if _, err := again(identity.Agent, name); err != nil {
 			return err
 		}
 	}
-	i.heal = func() (string, error) { return fmt.Sprintf("%d certificates were renewed", renewed), nil }
+	i.heal = func() (string, error) {
+		return i.shown(func() (string, error) {
+			var shows []string
+			for n, issued := range renewed {
+				now, err := i.lab.certificate(n)
+				if err == nil && now.SerialNumber.Cmp(issued.Certificate.SerialNumber) == 0 {
+					shows = append(shows, n.tag)
+				}
+			}
+			if len(shows) == 0 {
+				return "", nil
+			}
+			slices.Sort(shows)
+			return fmt.Sprintf("%s showed certificates with their new serial numbers", strings.Join(shows, ", ")), nil
+		})
+	}
 	return nil
+}
+
+// certificate is the one that a controller shows now.
+func (l *chaosLab) certificate(n *chaosNode) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	raw, err := l.lab.Host(opsHost).Dial(ctx, "tcp", n.address())
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	secure := tls.Client(raw, l.operator().ClientConfig("h2"))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return secure.ConnectionState().PeerCertificates[0], nil
+}
+
+func (l *chaosLab) operator() *identity.Credentials {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.creds["alice"]
 }
 
 // garbage talks nonsense to all ports: without TLS, and with it and then no protocol.
 func (i *injury) garbage() error {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan int, 1)
+	var sent atomic.Int64
+	done := make(chan struct{})
 	go func() {
-		sent := 0
+		defer close(done)
 		for n := 0; ctx.Err() == nil; n++ {
-			sent += i.babble(ctx, i.lab.nodes[n%len(i.lab.nodes)].address(), n)
+			sent.Add(int64(i.babble(ctx, i.lab.nodes[n%len(i.lab.nodes)].address(), n)))
 		}
-		done <- sent
 	}()
 	i.heal = func() (string, error) {
+		proof, err := i.shown(func() (string, error) {
+			if sent.Load() == 0 {
+				return "", nil
+			}
+			return fmt.Sprintf("%d bytes were written", sent.Load()), nil
+		})
 		cancel()
-		if sent := <-done; sent > 0 {
-			return fmt.Sprintf("%d bytes were written", sent), nil
-		}
-		return "", nil
+		<-done
+		return proof, err
 	}
 	return nil
 }
@@ -724,10 +565,7 @@ func (i *injury) babble(ctx context.Context, address string, n int) int {
 	to := net.Conn(raw)
 	if n%2 == 1 {
 		// An operator's certificate opens the door for gRPC, and then there is no HTTP/2.
-		i.lab.mu.Lock()
-		creds := i.lab.creds["alice"]
-		i.lab.mu.Unlock()
-		secure := tls.Client(raw, creds.ClientConfig("h2"))
+		secure := tls.Client(raw, i.lab.operator().ClientConfig("h2"))
 		if err := secure.HandshakeContext(limit); err != nil {
 			return 0
 		}
@@ -743,21 +581,27 @@ func (i *injury) babble(ctx context.Context, address string, n int) int {
 
 // repeat has the generators send chunks twice and in another order.
 func (i *injury) repeat() error {
-	var before uint64
+	repeated := func() (n uint64) {
+		for _, g := range i.load.generators {
+			n += g.repeated.Load()
+		}
+		return n
+	}
+	before := repeated()
 	for _, g := range i.load.generators {
-		before += g.repeated.Load()
 		g.repeat.Store(true)
 	}
 	i.heal = func() (string, error) {
-		var after uint64
+		proof, err := i.shown(func() (string, error) {
+			if n := repeated() - before; n > 0 {
+				return fmt.Sprintf("%d chunks were sent twice, in any order", n), nil
+			}
+			return "", nil
+		})
 		for _, g := range i.load.generators {
 			g.repeat.Store(false)
-			after += g.repeated.Load()
 		}
-		if after == before {
-			return "", nil
-		}
-		return fmt.Sprintf("%d chunks were sent twice, in any order", after-before), nil
+		return proof, err
 	}
 	return nil
 }

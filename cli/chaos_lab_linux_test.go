@@ -60,6 +60,8 @@ type chaosLab struct {
 	figures    chaos.Figures
 	// joined counts the ids that were given to nodes that lost their disks.
 	joined int
+	// compared counts hashes of states that were held against those of other nodes.
+	compared int
 }
 
 // chaosNode is a place for a controller: a host and a disk. The controller in it has another name
@@ -70,6 +72,8 @@ type chaosNode struct {
 	// place counts from 0; disk is where its disk is mounted.
 	place int
 	disk  string
+	// device is what the disk is on; nil: it is a tmpfs.
+	device *chaosDevice
 	// name, under the lab's mu, is its id in the cluster now.
 	name string
 }
@@ -97,8 +101,8 @@ func (n *chaosNode) used() uint64 {
 }
 
 // newChaosLab starts everything, and returns when all three controllers vote and all agents are
-// connected.
-func newChaosLab(t testing.TB) *chaosLab {
+// connected. withDevice: the disk of the third controller is a block device's.
+func newChaosLab(t testing.TB, withDevice bool) *chaosLab {
 	t.Helper()
 	unmountStale(t)
 	made, err := netlab.New(netlab.Config{Hosts: append([]string{"c1", "c2", "c3", opsHost}, chaosAgents...)})
@@ -112,6 +116,11 @@ func newChaosLab(t testing.TB) *chaosLab {
 	t.Cleanup(l.close)
 	for place := range 3 {
 		l.nodes = append(l.nodes, l.newNode(place))
+	}
+	if withDevice {
+		if err := l.nodes[2].useDevice(); err != nil {
+			t.Fatalf("give c3 an ext4 on a loop device, which the faults disk-slow, disk-hangs and disk-fails need (-chaos.faults leaves them out): %v", err)
+		}
 	}
 	l.issue(identity.Operator, "alice")
 	l.issue(identity.Controller, "checker")
@@ -227,6 +236,7 @@ func unmountStale(t testing.TB) {
 			continue
 		}
 		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+			thawStale(fields[1])
 			if err := unix.Unmount(fields[1], unix.MNT_DETACH); err != nil {
 				t.Errorf("unmount %s of a test that is gone: %v", fields[1], err)
 			}
@@ -324,8 +334,8 @@ func (l *chaosLab) close() {
 		}
 	}
 	for _, n := range l.nodes {
-		if err := unix.Unmount(n.disk, 0); err != nil {
-			l.t.Errorf("unmount %s: %v", n.disk, err)
+		if err := n.removeDisk(); err != nil {
+			l.t.Error(err)
 		}
 	}
 	if err := l.lab.Close(); err != nil {
@@ -470,6 +480,29 @@ func (l *chaosLab) level(voters int) error {
 	return nil
 }
 
+// connected fails unless every agent and generator is connected.
+func (l *chaosLab) connected() error {
+	leader := l.leader()
+	if leader == nil {
+		return errors.New("no node says that it leads")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	all, err := synclinev1.NewAgentServiceClient(l.conn("alice", leader.address())).ListAgents(ctx, &synclinev1.ListAgentsRequest{})
+	if err != nil {
+		return err
+	}
+	if len(all.Agents) < len(l.agents) {
+		return fmt.Errorf("the cluster knows %d agents, there are %d", len(all.Agents), len(l.agents))
+	}
+	for _, a := range all.Agents {
+		if a.Name != probeName && a.State != synclinev1.AgentState_AGENT_STATE_READY {
+			return fmt.Errorf("agent %s is not connected", a.Name)
+		}
+	}
+	return nil
+}
+
 // chaosProcess is a process that is started again whenever it ends, as systemd would.
 type chaosProcess struct {
 	lab       *chaosLab
@@ -480,9 +513,10 @@ type chaosProcess struct {
 	mu sync.Mutex
 	// changed is closed, and replaced, with every change of what follows.
 	changed chan struct{}
-	// held keeps it from being started, starting is set until it is; over ends it for good.
-	held, starting, over bool
-	now                  *netlab.Process
+	// held is how many keep it from being started, starting is set until it is; over ends it for good.
+	held           int
+	starting, over bool
+	now            *netlab.Process
 	// starts counts; ends are how it ended, each time.
 	starts int
 	ends   []error
@@ -514,7 +548,7 @@ func (p *chaosProcess) start(self string) {
 // mayStart waits until it is to be started; false: never again.
 func (p *chaosProcess) mayStart() (ok bool) {
 	p.await(func() bool {
-		p.starting = !p.over && !p.held
+		p.starting = !p.over && p.held == 0
 		ok = p.starting
 		return p.over || ok
 	})
@@ -578,10 +612,10 @@ func (p *chaosProcess) signal(s os.Signal) error {
 	return now.Signal(s)
 }
 
-// hold ends the process by a signal, and keeps it down. ended is how it ended; nil if it was down
-// already, or exited with status 0.
+// hold ends the process by a signal, and keeps it down until everybody who holds it has released it, also
+// after an error. ended is how it ended; nil if it was down already, or exited with status 0.
 func (p *chaosProcess) hold(s syscall.Signal) (ended, err error) {
-	p.change(func() { p.held = true })
+	p.change(func() { p.held++ })
 	p.await(func() bool { return !p.starting })
 	now := p.current()
 	if now == nil {
@@ -601,8 +635,8 @@ func (p *chaosProcess) hold(s syscall.Signal) (ended, err error) {
 	return now.Wait(), nil
 }
 
-// release lets it be started again.
-func (p *chaosProcess) release() { p.change(func() { p.held = false }) }
+// release takes back one hold.
+func (p *chaosProcess) release() { p.change(func() { p.held-- }) }
 
 func (p *chaosProcess) finish() {
 	if p.ended == nil {

@@ -47,9 +47,12 @@ type load struct {
 
 	mu    sync.Mutex
 	seals chaos.Seals
-	calls chaos.Calls
 	// kept are runs that were checked and not deleted yet, the oldest first.
 	kept []string
+	// drivers are those who ask for runs one after another, and complete how many of each came to
+	// their own end and have everything.
+	drivers  []string
+	complete map[string]int
 }
 
 // keptRuns is how many runs stay, so that there are files to damage.
@@ -61,7 +64,7 @@ const runPatience = 4 * time.Minute
 // newLoad makes generators that record perSecond events a second together.
 func (l *chaosLab) newLoad(ctx context.Context, generators, perSecond int) *load {
 	l.t.Helper()
-	ld := &load{lab: l, seals: chaos.Seals{}, calls: chaos.Calls{}}
+	ld := &load{lab: l, seals: chaos.Seals{}, complete: map[string]int{}}
 	pace := make(chan struct{}, 4)
 	go func() {
 		tick := time.NewTicker(time.Second * chunkEvents / time.Duration(perSecond))
@@ -82,6 +85,10 @@ func (l *chaosLab) newLoad(ctx context.Context, generators, perSecond int) *load
 		name := fmt.Sprintf("gen%d", i+1)
 		l.issue(identity.Agent, name)
 		ld.generators = append(ld.generators, l.newGenerator(name, pace))
+		ld.drivers = append(ld.drivers, name)
+	}
+	for i := 0; i+1 < len(chaosAgents); i += 2 {
+		ld.drivers = append(ld.drivers, chaosAgents[i])
 	}
 	return ld
 }
@@ -110,11 +117,13 @@ func (ld *load) runs(n *chaosNode) synclinev1.RunServiceClient {
 
 func (ld *load) anyNode() *chaosNode { return ld.lab.nodes[rand.IntN(len(ld.lab.nodes))] }
 
+// callLimit is how long others wait for an answer. A call of the control API waits for 1 to 5 s: some
+// of them see an election through, and not all of them wait for a node that is stopped.
 const callLimit = 9 * time.Second
 
 // call makes one call of the control API at any node, and notes what was heard.
 func (ld *load) call(client int, ask chaos.Ask, make func(context.Context, synclinev1.RunServiceClient) (chaos.Answer, error)) (chaos.Answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second+rand.N(4*time.Second))
 	defer cancel()
 	from := time.Since(ld.lab.began)
 	heard, err := make(ctx, ld.runs(ld.anyNode()))
@@ -229,7 +238,7 @@ func (ld *load) drive(stop context.Context, g *generator) {
 			ld.lab.violate(chaos.Violation{Invariant: chaos.NoneWedged, Count: 1, What: err.Error()})
 			continue
 		}
-		ld.check(g, run)
+		ld.check(g.name, g, run)
 	}
 }
 
@@ -249,13 +258,13 @@ func (ld *load) measure(stop context.Context, a, b string) {
 			ld.lab.violate(chaos.Violation{Invariant: chaos.NoneWedged, Count: 1, What: err.Error()})
 			continue
 		}
-		ld.check(nil, run)
+		ld.check(a, nil, run)
 	}
 }
 
 // check reads all events of a run that is over, from any node, and holds them against what was
 // written.
-func (ld *load) check(g *generator, run *synclinev1.Run) {
+func (ld *load) check(driver string, g *generator, run *synclinev1.Run) {
 	seen := chaos.Run{ID: run.Id, Sealed: run.State == synclinev1.RunState_RUN_STATE_SEALED, Incomplete: run.Incomplete}
 	calls := chaos.Calls{}
 	var dense map[chaos.StreamID]*numbers
@@ -316,7 +325,23 @@ func (ld *load) check(g *generator, run *synclinev1.Run) {
 	}
 	ld.lab.figures.Checked += events
 	ld.lab.mu.Unlock()
+	if seen.Sealed && len(run.Incomplete) == 0 {
+		ld.mu.Lock()
+		ld.complete[driver]++
+		ld.mu.Unlock()
+	}
 	ld.retire(g, run.Id)
+}
+
+// wholeRuns counts, for each of the drivers, runs that came to their own end and have everything.
+func (ld *load) wholeRuns() []int {
+	ld.mu.Lock()
+	defer ld.mu.Unlock()
+	var all []int
+	for _, name := range ld.drivers {
+		all = append(all, ld.complete[name])
+	}
+	return all
 }
 
 // numbers are the event numbers of a stream of a real agent, in the order of the store.

@@ -120,61 +120,88 @@ func (w *wall) with(what string, change func(*nftables.Conn)) error {
 	return nil
 }
 
-// narrow gives the link of a host's control network a token bucket (tc-tbf(8)) of so many bytes a
-// second on its way out, until the answer is called, which tells how often a packet had to wait.
-func narrow(h *netlab.Host, rate uint64) (widen func() (waited uint32, err error), err error) {
-	find := func() (netlink.Link, error) {
-		links, err := netlink.LinkList()
-		if err != nil {
-			return nil, err
-		}
-		for _, link := range links {
-			addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
-			if err != nil {
-				return nil, err
-			}
-			if slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.String() == h.Control.String() }) {
-				return link, nil
-			}
-		}
-		return nil, fmt.Errorf("no link has address %v", h.Control)
-	}
-	bucket := func(link netlink.Link) *netlink.Tbf {
-		return &netlink.Tbf{
-			QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
-			Rate:       rate, Limit: 256 << 10, Buffer: 16 << 10,
-		}
-	}
-	err = h.Do(func() error {
-		link, err := find()
+// narrowed is the link of a host's control network with a token bucket (tc-tbf(8)) on its way out.
+type narrowed struct {
+	host *netlab.Host
+	rate uint64
+}
+
+// narrow lets so many bytes a second out of a host.
+func narrow(h *netlab.Host, rate uint64) (*narrowed, error) {
+	l := &narrowed{h, rate}
+	err := h.Do(func() error {
+		bucket, err := l.bucket()
 		if err != nil {
 			return err
 		}
-		return netlink.QdiscReplace(bucket(link))
+		return netlink.QdiscReplace(bucket)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("give host %s a link of %d bytes/s: %w", h.Name, rate, err)
 	}
-	return func() (waited uint32, err error) {
-		err = h.Do(func() error {
-			link, err := find()
-			if err != nil {
-				return err
-			}
-			all, err := netlink.QdiscList(link)
-			if err != nil {
-				return err
-			}
-			for _, q := range all {
-				if s := q.Attrs().Statistics; q.Type() == "tbf" && s != nil && s.Queue != nil {
-					waited = s.Queue.Overlimits
-				}
-			}
-			return netlink.QdiscDel(bucket(link))
-		})
-		if err != nil {
-			return waited, fmt.Errorf("take the narrow link of host %s away: %w", h.Name, err)
-		}
-		return waited, nil
+	return l, nil
+}
+
+// bucket holds at least one frame, and at most a 16th of a second.
+func (l *narrowed) bucket() (*netlink.Tbf, error) {
+	link, err := l.link()
+	if err != nil {
+		return nil, err
+	}
+	return &netlink.Tbf{
+		QdiscAttrs: netlink.QdiscAttrs{LinkIndex: link.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT},
+		Rate:       l.rate, Limit: 64 << 10,
+		// In ticks that these bytes take at this rate. A frame that is longer would be dropped.
+		Buffer: netlink.Xmittime(l.rate, uint32(max(2<<10, l.rate/16))),
 	}, nil
+}
+
+func (l *narrowed) link() (netlink.Link, error) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return nil, err
+	}
+	for _, link := range links {
+		addrs, err := netlink.AddrList(link, netlink.FAMILY_V4)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IP.String() == l.host.Control.String() }) {
+			return link, nil
+		}
+	}
+	return nil, fmt.Errorf("no link has address %v", l.host.Control)
+}
+
+// waited is how often a packet had to wait.
+func (l *narrowed) waited() (times uint32, err error) {
+	err = l.host.Do(func() error {
+		link, err := l.link()
+		if err != nil {
+			return err
+		}
+		all, err := netlink.QdiscList(link)
+		for _, q := range all {
+			if s := q.Attrs().Statistics; q.Type() == "tbf" && s != nil && s.Queue != nil {
+				times = s.Queue.Overlimits
+			}
+		}
+		return err
+	})
+	return times, err
+}
+
+// widen takes the bucket away.
+func (l *narrowed) widen() error {
+	err := l.host.Do(func() error {
+		bucket, err := l.bucket()
+		if err != nil {
+			return err
+		}
+		return netlink.QdiscDel(bucket)
+	})
+	if err != nil {
+		return fmt.Errorf("take the narrow link of host %s away: %w", l.host.Name, err)
+	}
+	return nil
 }

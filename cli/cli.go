@@ -69,6 +69,8 @@ honest error bar on every time that crosses hosts.`,
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
+	// Flags with long texts are broken to the width of a terminal; commands inherit that.
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &exitError{code: exitUsage, err: fmt.Errorf("%w\nTry: %s --help", err, c.CommandPath())}
 	})

@@ -27,12 +27,24 @@ that of the cluster are those of its certificate. Do it once: the other controll
 			if err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
-			_, err = fmt.Fprintf(a.Out, "cluster %s begins with node %s in %s\n", begun.Cluster, begun.Node, dir)
-			return err
+			if _, err := fmt.Fprintf(a.Out, "cluster %s begins with node %s in %s\n", begun.Cluster, begun.Node, dir); err != nil {
+				return err
+			}
+			a.sayServe(dir, "HOST:PORT")
+			return nil
 		},
 	}
 	nodeFlags(c, &dir, &id)
 	return c
+}
+
+// sayServe says how the controller of a directory is started, as it was made.
+func (a *app) sayServe(dir, advertise string) {
+	who := " --dev"
+	if files, ok, err := a.who.files(); err == nil && ok {
+		who = " --tls-cert " + files.Cert
+	}
+	fmt.Fprintf(a.Err, "next: syncline controller serve --listen %s --advertise %[1]s%s --data %s\n", advertise, who, dir)
 }
 
 func nodeFlags(c *cobra.Command, dir, id *string) {

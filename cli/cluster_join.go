@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -24,8 +25,8 @@ name, after the old one was removed: what it had promised before is lost with th
 			if err := checkTarget(args[0]); err != nil || isSocket(args[0]) {
 				return usage("%q: name a controller of the cluster as HOST:PORT", args[0])
 			}
-			if advertise == "" {
-				return usage("where will the others reach this controller? --advertise HOST:PORT")
+			if checkTarget(advertise) != nil || isSocket(advertise) {
+				return usage("--advertise %q: where will the others reach this controller? Write HOST:PORT", advertise)
 			}
 			node, _, err := a.nodeName(id)
 			if err != nil {
@@ -34,6 +35,10 @@ name, after the old one was removed: what it had promised before is lost with th
 			creds, err := a.who.dialling(args[0], logger(a.Err))
 			if err != nil {
 				return err
+			}
+			// Before anything is written: a directory has the name of its node for good.
+			if err := reach(c.Context(), args[0], creds); err != nil {
+				return &exitError{code: exitUnreachable, err: errors.New(failure(args[0], err))}
 			}
 			own, err := store.Identify(dir, node)
 			if err != nil {
@@ -48,8 +53,11 @@ name, after the old one was removed: what it had promised before is lost with th
 			if err := store.JoinCluster(dir, cluster); err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
-			_, err = fmt.Fprintf(a.Out, "node %s is of cluster %s; start it: syncline controller serve --advertise %s\n", own.Node, cluster, advertise)
-			return err
+			if _, err := fmt.Fprintf(a.Out, "node %s is of cluster %s\n", own.Node, cluster); err != nil {
+				return err
+			}
+			a.sayServe(dir, advertise)
+			return nil
 		},
 	}
 	nodeFlags(c, &dir, &id)

@@ -173,14 +173,11 @@ func listenOn(address, socket string, dev bool) (all []net.Listener, err error) 
 		}
 	}
 	if socket != "" {
-		u, err := net.Listen("unix", socket)
+		u, err := listenOnSocket(socket)
 		if err != nil {
-			return all, usage("listen on socket %s: %s", socket, plainCause(err))
+			return all, err
 		}
 		all = append(all, u)
-		if err := os.Chmod(socket, 0o600); err != nil {
-			return all, fmt.Errorf("keep socket %s to its owner: %w", socket, err)
-		}
 	}
 	return all, nil
 }
@@ -260,7 +257,7 @@ read again without a restart. Of several controllers it stays with the one that 
 	c.Flags().StringVar(&state, "state", "", "directory for what must outlive the agent, what it has changed on this host and must take back, and events that the controller does not have yet (default: agent-NAME in the directory of the user's or the unit's state)")
 	c.Flags().IntVar(&ring, "ring-bytes", 0, "size of each interface's capture ring, which the kernel locks in memory (default: 16777216); packets it has no room for are counted and reported as lost")
 	c.Flags().Int64Var(&spooled, "spool-bytes", spool.DefaultQuota, "how much of the disk events may take that the controller does not have yet; from 80 % on no run is begun, at 95 % the one at work is ended")
-	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100,wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
+	c.Flags().StringVar(&testClock, "test-clock", "", "for tests, in a local lab only: make this host's clocks wrong in a known way, as in offset=1s,ppm=100 or wander=1ppm/20s,step=1ms@10s (how far ahead, how much faster, a rate that changes as a sine does, CLOCK_REALTIME set that long after the start; each may be left out, and step repeated)")
 	c.Flags().StringArrayVar(&labels, "label", nil, "KEY=VALUE by which experiments pick this host; may be repeated")
 	c.Flags().StringArrayVar(&addresses, "address", nil, "address that experiments mean by this host (default: those of its interfaces); may be repeated")
 	return c

@@ -61,6 +61,7 @@ var access = map[string][]identity.Role{
 	synclinev1.ClusterService_GetCluster_FullMethodName:         forPeople,
 	synclinev1.ClusterService_RemoveNode_FullMethodName:         forOperators,
 	synclinev1.ClusterService_TransferLeadership_FullMethodName: forOperators,
+	synclinev1.ClusterService_SnapshotCluster_FullMethodName:    forOperators,
 
 	synclinev1.PeerService_Report_FullMethodName:           forControllers,
 	synclinev1.PeerService_ReadIndex_FullMethodName:        forControllers,

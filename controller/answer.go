@@ -68,6 +68,9 @@ var answeredBy = map[string]answering{
 	synclinev1.ClusterService_RemoveNode_FullMethodName:         byLeader,
 	synclinev1.ClusterService_TransferLeadership_FullMethodName: byLeader,
 
+	// What is not whole here is got from the others.
+	synclinev1.ClusterService_SnapshotCluster_FullMethodName: fresh,
+
 	// Each node speaks for itself.
 	synclinev1.ClusterService_GetCluster_FullMethodName:    here,
 	synclinev1.PeerService_Report_FullMethodName:           here,

@@ -58,6 +58,10 @@ const oldestProtocol = 2
 // heartbeat is how often agents say that they live.
 const heartbeat = 2 * time.Second
 
+// unansweredLimit is how many of them in a row go without an answer before an agent takes
+// this controller for gone, and looks for the next leader: within 8 s. A lease is longer.
+const unansweredLimit = 3
+
 // stopLimit bounds the polite part of a shutdown.
 const stopLimit = 3 * time.Second
 

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"syncline/controller/store"
 	"syncline/proto/identity"
 )
 
@@ -44,7 +45,7 @@ func (c *Controller) tryLeader(ctx context.Context, request any, method string, 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	out, conn, err := c.toLeader(ctx)
+	leader, out, conn, err := c.toLeader(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func (c *Controller) tryLeader(ctx context.Context, request any, method string, 
 	if err != nil {
 		return nil, err
 	}
-	go c.watchLeader(ctx, cancel)
+	go c.watchLeader(ctx, leader, cancel)
 	if err := conn.Invoke(out, method, request, answer); err != nil {
 		return nil, c.passedOn(ctx, err)
 	}
@@ -63,39 +64,42 @@ func (c *Controller) tryLeader(ctx context.Context, request any, method string, 
 // and would then keep whoever waits for it.
 var errOtherLeader = errors.New("the leadership has changed")
 
-// watchLeader cancels what waits for the leader when another node leads, until ctx is done.
-func (c *Controller) watchLeader(ctx context.Context, cancel context.CancelCauseFunc) {
-	leader := c.store.LeaderPeer()
-	tick := time.NewTicker(200 * time.Millisecond)
+// watchLeader cancels what waits for a leader when another node leads, until ctx is done. The second
+// look in a row decides: the answer of a leader that has just handed over, because it was asked
+// to, is on its way at the first, and the call would be made again for nothing.
+func (c *Controller) watchLeader(ctx context.Context, leader store.Peer, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for other := 0; other < 2; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 			if now := c.store.LeaderPeer(); now.ID != "" && now != leader {
-				cancel(errOtherLeader)
-				return
+				other++
+			} else {
+				other = 0
 			}
 		}
 	}
+	cancel(errOtherLeader)
 }
 
-// toLeader is a connection to the leader, and the context of a call that is forwarded there.
-func (c *Controller) toLeader(ctx context.Context) (context.Context, *grpc.ClientConn, error) {
+// toLeader is the leader and a connection to it, and the context of a call that is forwarded there.
+func (c *Controller) toLeader(ctx context.Context) (store.Peer, context.Context, *grpc.ClientConn, error) {
 	leader := c.store.LeaderPeer()
 	if isForwarded(ctx) || leader.ID == "" || leader.ID == c.store.ID() || c.peers == nil {
-		return nil, nil, c.notLeader(fmt.Errorf("controller %s does not lead the cluster, and cannot ask who does", c.store.ID()))
+		return leader, nil, nil, c.notLeader(fmt.Errorf("controller %s does not lead the cluster, and cannot ask who does", c.store.ID()))
 	}
 	out, err := identity.Forward(ctx)
 	if err != nil {
-		return nil, nil, status.Error(codes.Internal, err.Error())
+		return leader, nil, nil, status.Error(codes.Internal, err.Error())
 	}
 	conn, err := c.peers.Conn(leader.Address)
 	if err != nil {
-		return nil, nil, status.Error(codes.Unavailable, err.Error())
+		return leader, nil, nil, status.Error(codes.Unavailable, err.Error())
 	}
-	return out, conn, nil
+	return leader, out, conn, nil
 }
 
 // isForwarded reports whether another controller has forwarded the call here.
@@ -174,11 +178,11 @@ func (c *Controller) streamByLeader(server any, stream grpc.ServerStream, method
 func (c *Controller) relay(stream grpc.ServerStream, method string, request proto.Message) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	out, conn, err := c.toLeader(ctx)
+	leader, out, conn, err := c.toLeader(ctx)
 	if err != nil {
 		return err
 	}
-	go c.watchLeader(ctx, cancel)
+	go c.watchLeader(ctx, leader, cancel)
 	from, err := conn.NewStream(out, &grpc.StreamDesc{ServerStreams: true}, method)
 	if err != nil {
 		return c.passedOn(ctx, err)

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -316,4 +317,27 @@ func TestAgentThatSpeaksForOthers(t *testing.T) {
 	}
 	other.endLane(s.RunId, s.Repetition, "right")
 	c.follow(created.Id)
+}
+
+// TestUnknownRunIsForTheLeaderToSay: an agent forgets what is refused, so a node that may not have
+// heard of a run yet refuses no chunk of it.
+func TestUnknownRunIsForTheLeaderToSay(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := store.Identify(dir, "n2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.JoinCluster(dir, "lab"); err != nil {
+		t.Fatal(err)
+	}
+	// It waits for the leader of its cluster.
+	st, err := store.Open(store.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	link := &linkService{controller: &Controller{store: st}}
+	r := link.commit(t.Context(), &synclinev1.Chunk{RunId: "r-1", Agent: "vm1", Incarnation: 1, Sequence: 1, FirstEvent: 1, Events: 1, Data: []byte("x")})
+	if r.ack != nil || status.Code(r.err) != codes.Unavailable {
+		t.Errorf("a node that does not lead answers %v, %v", r.ack, r.err)
+	}
 }

@@ -82,6 +82,7 @@ func (s *linkService) Control(stream grpc.BidiStreamingServer[synclinev1.Control
 	welcome := c.welcome(hello)
 	if l := session.line; l != nil {
 		welcome.Line, welcome.Resumed, welcome.Received = l.id, resumed, l.received()
+		welcome.UnansweredLimit = unansweredLimit
 	}
 	c.cfg.Log.Info("agent connected", "agent", hello.Name, "from", session.remote, "kernel", hello.Kernel, "goes_on", resumed)
 	if !resumed {
@@ -201,13 +202,19 @@ func (s *linkService) heard(m *synclinev1.ControlRequest, session *session) erro
 		return l.out.Received(r.Received)
 	}
 	if b := m.GetHeartbeat(); b != nil {
+		s.receipt(session, l.received())
 		return l.out.Received(b.Received)
 	}
 	receipt, err := l.take(m.Number, act)
 	if receipt > 0 {
-		s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: receipt}}})
+		s.receipt(session, receipt)
 	}
 	return err
+}
+
+// receipt tells an agent how far its messages were acted on.
+func (s *linkService) receipt(session *session, received uint64) {
+	s.controller.sessions.hint(session.name, &synclinev1.ControlResponse{Message: &synclinev1.ControlResponse_Receipt{Receipt: &synclinev1.Receipt{Received: received}}})
 }
 
 // welcome tells an agent which of its runs nobody waits for any more.
@@ -340,7 +347,7 @@ func (s *linkService) take(ctx context.Context, stream grpc.BidiStreamingServer[
 // and the agent comes again.
 func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 	ack := &synclinev1.UploadResponse{RunId: c.GetRunId(), Incarnation: c.GetIncarnation(), Sequence: c.GetSequence()}
-	err := s.controller.checkChunk(c)
+	err := s.controller.checkChunk(ctx, c)
 	if err == nil {
 		var known bool
 		native := chunkFromProto(c)
@@ -349,6 +356,9 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 		}
 	}
 	switch {
+	case errors.Is(err, store.ErrUnknownOutcome):
+		// Whatever else is in its chain: it may be committed, and the agent keeps it until it is.
+		return result{err: s.controller.storeStatus(err)}
 	case errors.Is(err, store.ErrDamaged):
 		return result{err: status.Errorf(codes.DataLoss, "chunk %d of run %s was damaged on its way: %v", c.GetSequence(), c.GetRunId(), err)}
 	case errors.Is(err, store.ErrUnknownRun), errors.Is(err, store.ErrSealed), errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrConflict), errors.Is(err, store.ErrTooMany):
@@ -364,11 +374,11 @@ func (s *linkService) commit(ctx context.Context, c *synclinev1.Chunk) result {
 
 // checkChunk refuses what no agent of the run can have made: the seal counts what
 // the envelope claims, so the claim must be what the chunk holds.
-func (c *Controller) checkChunk(m *synclinev1.Chunk) error {
-	run, ok := c.store.Run(m.GetRunId())
+func (c *Controller) checkChunk(ctx context.Context, m *synclinev1.Chunk) error {
+	run, err := c.runOf(ctx, m)
 	switch {
-	case !ok:
-		return store.ErrUnknownRun
+	case err != nil:
+		return err
 	case store.Checksum(m.GetData()) != m.GetCrc32C():
 		return store.ErrDamaged
 	case !slices.ContainsFunc(run.Hosts, func(h store.RunHost) bool { return h.Agent == m.GetAgent() }):
@@ -408,6 +418,22 @@ func checkEvents(m *synclinev1.Chunk) error {
 	return err
 }
 
+// runOf finds the run that a chunk is of. What is refused the agent forgets, so that there is no such
+// run is said by a node that surely leads, and not by one that has not heard of the run yet.
+func (c *Controller) runOf(ctx context.Context, m *synclinev1.Chunk) (store.Run, error) {
+	run, ok := c.store.Run(m.GetRunId())
+	if ok {
+		return run, nil
+	}
+	if _, err := c.store.LeaderReadIndex(ctx); err != nil {
+		return store.Run{}, fmt.Errorf("find run %q: %w", m.GetRunId(), err)
+	}
+	if run, ok = c.store.Run(m.GetRunId()); !ok {
+		return store.Run{}, store.ErrUnknownRun
+	}
+	return run, nil
+}
+
 // refused is why a session did not begin, as gRPC names it.
 func (c *Controller) refused(err error) error {
 	if errors.Is(err, errNotServed) {
@@ -419,7 +445,8 @@ func (c *Controller) refused(err error) error {
 // storeStatus is a store's error as gRPC names it.
 func (c *Controller) storeStatus(err error) error {
 	switch {
-	case errors.Is(err, store.ErrNotLeader):
+	case errors.Is(err, store.ErrNotLeader), errors.Is(err, store.ErrEpoch):
+		// A run in another epoch is another leader's.
 		return c.notLeader(err)
 	case errors.Is(err, store.ErrUnknownOutcome), errors.Is(err, store.ErrBusy):
 		return status.Error(codes.Unavailable, err.Error())

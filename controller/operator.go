@@ -231,21 +231,32 @@ func (s *runService) WatchRun(q *synclinev1.WatchRunRequest, stream grpc.ServerS
 	}
 }
 
-// CancelRun ends a run early.
-func (s *runService) CancelRun(_ context.Context, q *synclinev1.CancelRunRequest) (*synclinev1.CancelRunResponse, error) {
+// CancelRun ends a run early. That somebody wants it to is in the log before this returns, so that
+// a leader that takes the run over ends it as cancelled, too. It may be repeated.
+func (s *runService) CancelRun(ctx context.Context, q *synclinev1.CancelRunRequest) (*synclinev1.CancelRunResponse, error) {
 	r, err := s.records.find(q.Id)
 	if err != nil {
 		return nil, err
+	}
+	if r.State == store.Cancelled {
+		return &synclinev1.CancelRunResponse{Run: runToProto(r)}, nil
 	}
 	runner := s.controller.runner(q.Id)
 	if r.State.Final() || runner == nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "run %s is over: %s", r.ID, r.State)
 	}
-	reason := q.Reason
-	if reason == "" {
-		reason = "cancelled by an operator"
+	cause := &cancelledError{q.Reason}
+	if cause.reason == "" {
+		cause.reason = "cancelled by an operator"
 	}
-	runner.cancel(reason)
+	r, err = s.controller.store.ChangeRun(ctx, q.Id, store.RunChange{Epoch: runner.epoch, Reason: reasonOf(cause)})
+	switch {
+	case errors.Is(err, store.ErrTransition):
+		return nil, status.Errorf(codes.FailedPrecondition, "run %s is over: %s", r.ID, r.State)
+	case err != nil:
+		return nil, s.controller.storeStatus(err)
+	}
+	runner.cancel(cause.reason)
 	return &synclinev1.CancelRunResponse{Run: runToProto(r)}, nil
 }
 

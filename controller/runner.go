@@ -36,8 +36,9 @@ const (
 	undoLimit = 40 * time.Second
 	// lostLimit is how long a lost agent may take to come back with its events.
 	lostLimit = 10 * time.Second
-	// returnLimit is how long agents may take to find the next leader: one that lost the last
-	// leader without a word notices after 15 s.
+	// returnLimit is how long agents may take to find the next leader. One that lost the last
+	// leader without a word notices within 8 s, and may dial two others in vain, for 3 s each,
+	// before it finds the next; what is left is for what it has yet to end.
 	returnLimit = 20 * time.Second
 	// collectLimit bounds the arrival of chunks after every agent has finished.
 	collectLimit = 60 * time.Second

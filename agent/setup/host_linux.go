@@ -82,6 +82,9 @@ func (h *Host) recover(text []byte, now place) error {
 	default:
 		left, err = parseRecords(rest)
 	}
+	if errors.Is(err, errNewer) {
+		return fmt.Errorf("%s: %w: start the version of the agent that wrote it, or a newer one, which undoes what it changed on this host; or reboot", h.file.name(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w: it says what an earlier agent changed on this host: undo that by hand or reboot, then remove the file", h.file.name(), err)
 	}

@@ -19,8 +19,12 @@ const (
 	maxRecord  = 32 << 20
 )
 
-// errDamaged is wrapped by all errors about a journal's text.
-var errDamaged = errors.New("damaged journal")
+var (
+	// errDamaged is wrapped by all errors about a journal's text, but for errNewer.
+	errDamaged = errors.New("damaged journal")
+	// errNewer: a newer program wrote the journal, and can undo what it says.
+	errNewer = errors.New("journal of a newer version")
+)
 
 // place is where changes were made. In any other place nothing of them is left: they
 // are all of one network namespace of one boot and died with it.
@@ -51,6 +55,15 @@ func parsePlace(journal []byte) (*place, []byte, error) {
 	line, rest, complete := bytes.Cut(journal, []byte{'\n'})
 	if !complete {
 		return nil, nil, nil
+	}
+	// What a newer version writes beside its number is its own.
+	var of struct {
+		Place struct {
+			Version int `json:"version"`
+		} `json:"place"`
+	}
+	if err := json.Unmarshal(line, &of); err == nil && of.Place.Version > journalVersion {
+		return nil, nil, fmt.Errorf("line 1: %w: version %d, this program reads %d", errNewer, of.Place.Version, journalVersion)
 	}
 	r, err := parseRecord(line)
 	switch {

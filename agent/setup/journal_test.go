@@ -2,11 +2,17 @@ package setup
 
 import (
 	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+var update = flag.Bool("update", false, "write the golden journal anew")
 
 var aPlace = &place{Version: journalVersion, Boot: "b", Netns: 1, Cookie: 2}
 
@@ -90,13 +96,51 @@ func TestJournalWithATornEnd(t *testing.T) {
 	}
 }
 
+// TestGoldenJournal reads the journal of version 1 as it was written once, with every kind of
+// thing in it that an agent changes, and writes the same.
+func TestGoldenJournal(t *testing.T) {
+	all := []record{{Place: &place{Version: 1, Boot: "4c9a1a47-1b52-4f3c-9d0e-6a1c8f2b7e55", Netns: 4026531840, Cookie: 1}}}
+	for i, kind := range kinds {
+		all = append(all, change(uint64(i)+1, saved{key: key{Kind: kind, Link: 3, Name: "of " + string(kind)}, Old: []string{"before"}, Watched: i%2 == 1}))
+	}
+	all = append(all, record{Undone: 1})
+	name := filepath.Join("testdata", fmt.Sprintf("journal.v%d", journalVersion))
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(name, []byte(lines(t, all...)), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(golden), lines(t, all...)); diff != "" {
+		t.Errorf("a journal of version 1 is written in another way (-was +is):\n%s", diff)
+	}
+	where, rest, err := parsePlace(golden)
+	if err != nil || where.Netns != 4026531840 {
+		t.Fatalf("%+v, %v", where, err)
+	}
+	if l, err := parseRecords(rest); err != nil || len(l.entries) != len(kinds)-1 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// TestNewerJournal: a journal of a later version is not called damaged, whatever else it says.
+func TestNewerJournal(t *testing.T) {
+	_, _, err := parsePlace([]byte(`{"place":{"version":2,"boot":"b","namespace":{"inode":1}},"more":1}` + "\n"))
+	if !errors.Is(err, errNewer) || errors.Is(err, errDamaged) || !strings.Contains(err.Error(), "version 2, this program reads 1") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestDamagedJournals(t *testing.T) {
 	head := lines(t, record{Place: aPlace})
 	one := lines(t, change(1, value("x", "0")))
 	for _, row := range []struct{ name, text, want string }{
 		{"rubbish at the beginning", "rubbish\n", "line 1"},
 		{"no place", one, "line 1"},
-		{"of a later version", `{"place":{"version":2,"boot":"b","netns":1}}` + "\n", "version 2"},
+		{"of no version", `{"place":{"boot":"b","netns":1}}` + "\n", "version 0"},
 		{"a field of a later version", head + `{"made":{"id":1,"text":"t","saved":[],"colour":"red"}}` + "\n", "colour"},
 		{"rubbish in the middle", head + "\x00\x00\n" + one, "line 2"},
 		{"an empty line", head + "\n", "line 2"},
@@ -151,6 +195,12 @@ func FuzzJournal(f *testing.F) {
 	f.Add([]byte(lines(f, record{Place: aPlace}, change(1, value("x", "0")), change(2, value("x", "1")), record{Undone: 1})))
 	f.Add([]byte(lines(f, record{Place: aPlace}, change(1, saved{key: key{Kind: kindRoute, Link: 3, Name: "n"}, Watched: true}))))
 	f.Add([]byte("{}\n"))
+	f.Add([]byte(`{"place":{"version":2}}` + "\n"))
+	golden, err := os.ReadFile(filepath.Join("testdata", "journal.v1"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(golden)
 	f.Fuzz(func(t *testing.T, text []byte) {
 		where, rest, err := parsePlace(text)
 		if err != nil || where == nil {

@@ -131,6 +131,9 @@ func (s *Spool) write(requests []*request) {
 			r.done()
 		} else if r.begin && s.streams[r.stream.ID] == r.stream {
 			delete(s.streams, r.stream.ID)
+			if r.stream.head != nil {
+				s.unmade = append(s.unmade, r.stream.head)
+			}
 		}
 	}
 	s.mu.Unlock()
@@ -418,13 +421,7 @@ func (s *Spool) remove(r *request) error {
 	st := r.stream
 	switch {
 	case r.drop:
-		s.mu.Lock()
-		all := st.segments
-		s.mu.Unlock()
-		if err := s.removeSegments(st, all); err != nil {
-			return err
-		}
-		return s.removeHead(st)
+		return s.removeStream(st)
 	case r.reclaim:
 		return s.removeSegments(st, st.reclaimable(st.kept.chunk))
 	}
@@ -452,19 +449,28 @@ func (s *Spool) removeSegments(st *Stream, gone []*segment) error {
 	return errors.Join(errs...)
 }
 
-// removeHead removes the last file of a dropped stream, when the others are surely gone.
-func (s *Spool) removeHead(st *Stream) error {
-	if err := s.fs.Sync(); err != nil {
-		failed := &FailedError{Op: "fsync", File: s.dir, Err: err}
-		s.fail(failed)
-		return failed
+// removeStream removes what is left of a stream that was dropped: its head when the segments
+// are surely gone, since they would be a stream again without it. All is closed in any case.
+func (s *Spool) removeStream(st *Stream) error {
+	s.mu.Lock()
+	all := st.segments
+	s.mu.Unlock()
+	err := s.removeSegments(st, all)
+	if err == nil {
+		if err = s.fs.Sync(); err != nil {
+			err = &FailedError{Op: "fsync", File: s.dir, Err: err}
+			s.fail(err)
+		}
 	}
 	s.files.Lock()
 	defer s.files.Unlock()
+	closeErr := st.head.Close()
+	st.head = nil
+	if err != nil {
+		return errors.Join(err, closeErr)
+	}
 	s.mu.Lock()
 	s.used -= headSize
 	s.mu.Unlock()
-	err := errors.Join(st.head.Close(), s.fs.Remove(headName(st.serial)))
-	st.head = nil
-	return err
+	return errors.Join(closeErr, s.fs.Remove(headName(st.serial)))
 }

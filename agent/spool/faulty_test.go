@@ -13,8 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errPower is what every call gets once the power is gone.
-var errPower = errors.New("the power is gone")
+var (
+	// errPower is what every call gets once the power is gone.
+	errPower = errors.New("the power is gone")
+	// errOpen: a descriptor leaked.
+	errOpen = errors.New("files are still open")
+)
 
 // faulty is a file system in memory that does what disks do at their worst. What was not
 // synced may be lost, in parts and in any order, when the power goes.
@@ -26,6 +30,8 @@ type faulty struct {
 	stable  map[string]*disk
 	changes []change
 	locked  bool
+	// open is how many files are open.
+	open int
 
 	// calls counts the calls that change something. At the call powerAt, from 1, the power
 	// goes; 0: never.
@@ -182,6 +188,7 @@ func (f *faulty) Create(name string) (File, error) {
 	d := &disk{name: name}
 	f.names[name] = d
 	f.changes = append(f.changes, change{name, d})
+	f.open++
 	return &faultyFile{fs: f, disk: d}, nil
 }
 
@@ -194,6 +201,7 @@ func (f *faulty) Open(name string) (File, error) {
 	if f.names[name] == nil {
 		return nil, fmt.Errorf("open %s: %w", name, os.ErrNotExist)
 	}
+	f.open++
 	return &faultyFile{fs: f, disk: f.names[name]}, nil
 }
 
@@ -259,12 +267,21 @@ func (f *faulty) Free() (int64, error) {
 	return minFree + max(f.room-f.size(), 0), nil
 }
 
-func (f *faulty) Close() error { return nil }
+// Close comes last: no descriptor is left by then.
+func (f *faulty) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.open != 0 {
+		return fmt.Errorf("%d %w", f.open, errOpen)
+	}
+	return nil
+}
 
 // faultyFile is an open file.
 type faultyFile struct {
-	fs   *faulty
-	disk *disk
+	fs     *faulty
+	disk   *disk
+	closed bool
 }
 
 func (o *faultyFile) ReadAt(b []byte, at int64) (int, error) {
@@ -352,4 +369,13 @@ func (o *faultyFile) Sync() error {
 	return nil
 }
 
-func (o *faultyFile) Close() error { return nil }
+func (o *faultyFile) Close() error {
+	o.fs.mu.Lock()
+	defer o.fs.mu.Unlock()
+	if o.closed {
+		return fmt.Errorf("close %s: %w", o.disk.name, os.ErrClosed)
+	}
+	o.closed = true
+	o.fs.open--
+	return nil
+}

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"syscall"
 )
 
 // system is the directory of a spool on the file system of the process. Names are opened
@@ -14,9 +17,9 @@ type system struct {
 }
 
 // OpenDir makes a directory, for the process's user alone, and opens it: the FS that a spool
-// has if it is told no other.
+// has if it is told no other. That the directory is there is on the disk too.
 func OpenDir(dir string) (FS, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return nil, err
 	}
 	root, err := os.OpenRoot(dir)
@@ -24,6 +27,35 @@ func OpenDir(dir string) (FS, error) {
 		return nil, err
 	}
 	return &system{root: root}, nil
+}
+
+// MakeDir makes a directory, for the process's user alone, and those above it that are
+// missing, and syncs each that got a new entry: what is in a directory is of no use after a
+// loss of power if its own name is gone.
+func MakeDir(dir string) error {
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return &fs.PathError{Op: "mkdir", Path: dir, Err: syscall.ENOTDIR}
+	}
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(dir)
+	if err := MakeDir(above); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func (s *system) Create(name string) (File, error) {

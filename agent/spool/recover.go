@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// left is what an earlier process has left of one stream.
+// left is what an earlier process has left of one stream. It owns the files that it has:
+// adopt takes from it what it closes or makes a stream's.
 type left struct {
 	serial   uint64
 	head     *head
@@ -80,10 +81,16 @@ func (l *left) close() error {
 		errs = append(errs, l.headFile.Close())
 	}
 	for _, g := range l.segments {
-		errs = append(errs, g.file.Close())
+		if g.file != nil {
+			errs = append(errs, g.file.Close())
+		}
 	}
+	l.taken()
 	return errors.Join(errs...)
 }
+
+// taken says that the files are somebody else's now.
+func (l *left) taken() { l.headFile, l.segments = nil, nil }
 
 // parseName reads the name of a file. What is not ours is left alone.
 func parseName(name string) (stream, serial uint64, isHead, ok bool) {
@@ -166,7 +173,7 @@ func (s *Spool) adopt(l *left) error {
 	case !known && len(l.segments) == 0:
 		// Begin was making it and has not returned.
 		s.holes = append(s.holes, l.headHoles...)
-		return errors.Join(l.headFile.Close(), s.fs.Remove(headName(l.serial)))
+		return errors.Join(l.close(), s.fs.Remove(headName(l.serial)))
 	case !known:
 		// Whose these chunks are cannot be told. The files stay for people to look at.
 		for _, g := range l.segments {
@@ -186,7 +193,8 @@ func (s *Spool) adopt(l *left) error {
 			st.segments = append(st.segments, &g.segment)
 			s.used += g.size
 		}
-		return errors.Join(s.removeSegments(st, st.segments), s.removeHead(st))
+		l.taken()
+		return s.removeStream(st)
 	}
 	if err := s.adoptSegments(st, l); err != nil {
 		return err
@@ -196,6 +204,7 @@ func (s *Spool) adopt(l *left) error {
 		return fmt.Errorf("two streams of %v: %w: %s and %s: move the newer one away", st.ID, ErrDamaged, headName(s.streams[st.ID].serial), headName(st.serial))
 	}
 	s.streams[st.ID] = st
+	l.taken()
 	return s.removeSegments(st, st.reclaimable(st.kept.chunk))
 }
 
@@ -305,7 +314,9 @@ func (s *Spool) adoptSegments(st *Stream, l *left) error {
 func (s *Spool) cut(g *leftSegment) (kept bool, err error) {
 	holes := g.scanned.holes
 	if g.scanned.end == 0 {
-		return false, errors.Join(g.file.Close(), s.fs.Remove(g.name))
+		f := g.file
+		g.file = nil
+		return false, errors.Join(f.Close(), s.fs.Remove(g.name))
 	}
 	if len(holes) == 0 {
 		return true, nil

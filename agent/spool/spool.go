@@ -79,7 +79,10 @@ type Spool struct {
 
 	mu      sync.Mutex
 	streams map[ID]*Stream
-	serial  uint64
+	// unmade are the heads of streams that did not come to be, since a sync failed. Whether
+	// they are on the disk the next Open sees.
+	unmade []File
+	serial uint64
 	// used is the size of all files.
 	used int64
 	// queue are requests that wait for whoever writes; writing is set while somebody does.
@@ -290,6 +293,9 @@ func (s *Spool) closeFiles() error {
 	var errs []error
 	for _, st := range s.streams {
 		errs = append(errs, st.closeFiles())
+	}
+	for _, f := range s.unmade {
+		errs = append(errs, f.Close())
 	}
 	return errors.Join(append(errs, s.lock.Close(), s.fs.Close())...)
 }

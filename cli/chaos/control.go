@@ -69,17 +69,13 @@ var ControlModel = porcupine.Model{
 	Init: func() any { return known{} },
 	Step: func(state, input, output any) (bool, any) {
 		now, ask, heard := state.(known), input.(Ask), output.(Answer)
-		switch {
-		case heard.Unknown, heard.Refused:
-			// What it did, if anything, shows in what others see later.
-			return true, now
-		case ask.Call == Create:
+		switch ask.Call {
+		case Create:
 			if now.run != "" && now.run != heard.Run {
 				return false, now
 			}
 			now.run, now.phase = heard.Run, max(now.phase, 1)
-			return true, now
-		case ask.Call == Get:
+		case Get:
 			if heard.Phase < now.phase {
 				return false, now
 			}
@@ -93,34 +89,31 @@ var ControlModel = porcupine.Model{
 
 // Controls collects calls of the control API, of several clients at once.
 type Controls struct {
-	mu  sync.Mutex
-	ops []porcupine.Operation
+	mu           sync.Mutex
+	ops          []porcupine.Operation
+	all, unknown int
 }
 
-// never is when a call ends that nobody heard the end of.
-const never = int64(1) << 62
-
-// Add adds a call with the times of its beginning and its end on one clock.
+// Add adds a call with the times of its beginning and its end on one clock. A call whose end nobody
+// heard, and one that was refused, are counted only: they tell nothing of the state, and what the
+// former did, if anything, shows in what others see.
 func (c *Controls) Add(client int, ask Ask, from, to time.Duration, heard Answer) {
-	end := to.Nanoseconds()
-	if heard.Unknown {
-		end = never
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ops = append(c.ops, porcupine.Operation{ClientId: client, Input: ask, Call: from.Nanoseconds(), Output: heard, Return: end})
+	c.all++
+	if heard.Unknown {
+		c.unknown++
+	}
+	if !heard.Unknown && !heard.Refused {
+		c.ops = append(c.ops, porcupine.Operation{ClientId: client, Input: ask, Call: from.Nanoseconds(), Output: heard, Return: to.Nanoseconds()})
+	}
 }
 
 // Count is how many calls there are, and of how many the end is unknown.
 func (c *Controls) Count() (all, unknown int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, op := range c.ops {
-		if op.Output.(Answer).Unknown {
-			unknown++
-		}
-	}
-	return len(c.ops), unknown
+	return c.all, c.unknown
 }
 
 // Check looks for an order of all calls that explains what was heard. A history that cannot be

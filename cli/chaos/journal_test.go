@@ -68,7 +68,7 @@ func TestTornAndDamagedJournals(t *testing.T) {
 		if atEnd != (err == nil) || !atEnd && !errors.Is(err, ErrTorn) {
 			t.Fatalf("cut after %d bytes: %v", cut, err)
 		}
-		if diff := cmp.Diff(sample[:len(got)], got); diff != "" {
+		if diff := cmp.Diff(sample[:len(got)], append([]Record{}, got...)); diff != "" {
 			t.Fatalf("cut after %d bytes:\n%s", cut, diff)
 		}
 	}

@@ -12,39 +12,48 @@ type Kind string
 
 // Kinds of faults. The leader is whoever leads when the fault begins.
 const (
-	KillLeader      Kind = "kill-leader"
-	KillFollower    Kind = "kill-follower"
-	KillAll         Kind = "kill-all"
-	KillAgent       Kind = "kill-agent"
-	TermLeader      Kind = "term-leader"
-	StopLeader      Kind = "stop-leader"
-	StopFollower    Kind = "stop-follower"
-	StopAgent       Kind = "stop-agent"
-	RestartStorm    Kind = "restart-storm"
-	IsolateLeader   Kind = "isolate-leader"
-	IsolateFollower Kind = "isolate-follower"
-	PartitionAll    Kind = "partition-all"
-	DeafLeader      Kind = "deaf-leader"
-	MuteLeader      Kind = "mute-leader"
-	CutPair         Kind = "cut-pair"
-	Flapping        Kind = "flapping"
-	ResetPeers      Kind = "reset-peers"
-	IsolateAgent    Kind = "isolate-agent"
-	SlowLink        Kind = "slow-link"
-	DiskFull        Kind = "disk-full"
-	DiskReadOnly    Kind = "disk-read-only"
-	CorruptLog      Kind = "corrupt-log"
-	CorruptSnapshot Kind = "corrupt-snapshot"
-	CorruptChunk    Kind = "corrupt-chunk"
-	CorruptSpool    Kind = "corrupt-spool"
-	TruncateChunk   Kind = "truncate-chunk"
-	DeleteChunk     Kind = "delete-chunk"
-	WipeNode        Kind = "wipe-node"
-	RemoveAndJoin   Kind = "remove-and-join"
-	Transfer        Kind = "transfer"
-	RenewAll        Kind = "renew-certificates"
-	Garbage         Kind = "garbage"
-	Repeat          Kind = "repeat-and-reorder"
+	KillLeader       Kind = "kill-leader"
+	KillFollower     Kind = "kill-follower"
+	KillAll          Kind = "kill-all"
+	KillAgent        Kind = "kill-agent"
+	TermLeader       Kind = "term-leader"
+	StopLeader       Kind = "stop-leader"
+	StopFollower     Kind = "stop-follower"
+	StopAgent        Kind = "stop-agent"
+	RestartStorm     Kind = "restart-storm"
+	IsolateLeader    Kind = "isolate-leader"
+	IsolateFollower  Kind = "isolate-follower"
+	PartitionAll     Kind = "partition-all"
+	DeafLeader       Kind = "deaf-leader"
+	MuteLeader       Kind = "mute-leader"
+	CutPair          Kind = "cut-pair"
+	Flapping         Kind = "flapping"
+	ResetPeers       Kind = "reset-peers"
+	IsolateAgent     Kind = "isolate-agent"
+	SlowLink         Kind = "slow-link"
+	DiskFull         Kind = "disk-full"
+	DiskReadOnly     Kind = "disk-read-only"
+	DiskSlow         Kind = "disk-slow"
+	DiskHangs        Kind = "disk-hangs"
+	DiskFails        Kind = "disk-fails"
+	CorruptLog       Kind = "corrupt-log"
+	CorruptSnapshot  Kind = "corrupt-snapshot"
+	CorruptIdentity  Kind = "corrupt-identity"
+	CorruptInventory Kind = "corrupt-inventory"
+	CorruptChunk     Kind = "corrupt-chunk"
+	CorruptSpool     Kind = "corrupt-spool"
+	TruncateChunk    Kind = "truncate-chunk"
+	DeleteChunk      Kind = "delete-chunk"
+	RotChunk         Kind = "rot-chunk"
+	KillInSnapshot   Kind = "kill-in-snapshot"
+	KillInFetch      Kind = "kill-in-fetch"
+	TruncateSpool    Kind = "truncate-spool"
+	WipeNode         Kind = "wipe-node"
+	RemoveAndJoin    Kind = "remove-and-join"
+	Transfer         Kind = "transfer"
+	RenewAll         Kind = "renew-certificates"
+	Garbage          Kind = "garbage"
+	Repeat           Kind = "repeat-and-reorder"
 )
 
 // Reach is what a fault takes away as long as it lasts. Faults that overlap must leave the
@@ -94,19 +103,28 @@ func Kinds() []Trait {
 		{PartitionAll, Quorum, 2 * s, 8 * s, "packets that three firewalls counted", false},
 		{DeafLeader, OneNode, 2 * s, 10 * s, "packets that its firewall counted on their way in", false},
 		{MuteLeader, OneNode, 2 * s, 10 * s, "packets that its firewall counted on their way out", false},
-		{CutPair, OneNode, 2 * s, 10 * s, "packets that a firewall counted between two nodes", false},
+		{CutPair, OneNode, 2 * s, 10 * s, "packets that a firewall counted between the leader and one other node", false},
 		{Flapping, OneNode, 2 * s, 8 * s, "packets that its firewall counted, every other 200 ms", false},
 		{ResetPeers, OneNode, 1 * s, 4 * s, "segments that its firewall answered with RST", false},
 		{IsolateAgent, OneAgent, 2 * s, 25 * s, "packets that its firewall counted", false},
 		{SlowLink, Harmless, 3 * s, 12 * s, "packets that the token bucket held back", false},
 		{DiskFull, OneNode, 2 * s, 8 * s, "statfs(2) says that 0 blocks are free", false},
 		{DiskReadOnly, OneNode, 2 * s, 6 * s, "writing a file fails with EROFS", false},
+		{DiskSlow, OneNode, 3 * s, 10 * s, "how long a write to it took", false},
+		{DiskHangs, OneNode, 3 * s, 9 * s, "how long a write to it took", false},
+		{DiskFails, OneNode, 2 * s, 6 * s, "writing a file fails with EIO", false},
 		{CorruptLog, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSnapshot, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
+		{CorruptIdentity, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
+		{CorruptInventory, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
 		{CorruptChunk, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSpool, OneAgent, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
+		{TruncateSpool, OneAgent, 1 * s, 3 * s, "the file is shorter", false},
 		{TruncateChunk, OneNode, 1 * s, 3 * s, "the file is shorter", true},
 		{DeleteChunk, OneNode, 1 * s, 3 * s, "the file is gone", true},
+		{RotChunk, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte, under a node that runs", true},
+		{KillInSnapshot, OneNode, 1 * s, 4 * s, "the snapshot that was not finished is left", false},
+		{KillInFetch, OneNode, 1 * s, 4 * s, "some of the files were there again, and some not", true},
 		{WipeNode, OneNode, 2 * s, 5 * s, "the directory is empty, and the node has a new id", true},
 		{RemoveAndJoin, OneNode, 2 * s, 5 * s, "the members without it, and then with it", true},
 		{Transfer, Harmless, 1 * s, 2 * s, "another node leads", false},
@@ -115,6 +133,10 @@ func Kinds() []Trait {
 		{Repeat, Harmless, 2 * s, 10 * s, "chunks that were sent twice, and out of order", false},
 	}
 }
+
+// NeedsDevice reports whether a fault is one of a disk that is a block device of its own. One node has
+// such a disk, so only one of these faults can be at work at a time.
+func (k Kind) NeedsDevice() bool { return k == DiskSlow || k == DiskHangs || k == DiskFails }
 
 // TraitOf finds what is said of a kind.
 func TraitOf(k Kind) (Trait, bool) {

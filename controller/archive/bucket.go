@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path"
@@ -70,7 +71,10 @@ func Open(ctx context.Context, rawURL string) (*Bucket, error) {
 	} else {
 		b.bucket, err = blob.OpenBucket(ctx, u.String())
 	}
-	if err != nil {
+	switch {
+	case b.dir != "" && errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("open the archive %s: %w: make that directory, or mount its file system, on this controller's host", b.url, err)
+	case err != nil:
 		return nil, fmt.Errorf("open the archive %s: %w", b.url, err)
 	}
 	return b, nil

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -200,5 +199,3 @@ func (c *Cache) Bytes() (int64, error) {
 	})
 	return sum, err
 }
-
-var _ io.Writer = (*tally)(nil)

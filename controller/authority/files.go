@@ -82,6 +82,10 @@ func ReadPublicKey(name string) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parsePublicKey(name, text)
+}
+
+func parsePublicKey(name string, text []byte) (crypto.PublicKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PUBLIC KEY" {
 		return nil, fmt.Errorf("%s has no public key in PEM (-----BEGIN PUBLIC KEY-----): openssl pkey -in KEY -pubout makes one", name)
@@ -90,7 +94,10 @@ func ReadPublicKey(name string) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return key, checkPublic(key)
+	if err := checkPublic(key); err != nil {
+		return nil, err
+	}
+	return key, nil
 }
 
 // writeAuthority puts the authority's certificate beside the owner's.
@@ -138,6 +145,10 @@ func readKey(name string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseKey(name, text)
+}
+
+func parseKey(name string, text []byte) (*ecdsa.PrivateKey, error) {
 	block, _ := pem.Decode(text)
 	if block == nil || block.Type != "PRIVATE KEY" {
 		return nil, fmt.Errorf("%s has no private key in PEM", name)

@@ -34,7 +34,7 @@ func (c *Client) Fetch(ctx context.Context, from store.Peer, want store.Wanted, 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	fail := func(err error) error {
-		return fmt.Errorf("fetch chunks of %s from node %s at %s: %w", want.Agent, from.ID, from.Address, err)
+		return fmt.Errorf("fetch chunks of %s from node %s at %s: %w", want.Agent, from.ID, from.Address, said{err})
 	}
 	stream, err := synclinev1.NewPeerFilesServiceClient(conn).FetchChunks(ctx, &synclinev1.FetchChunksRequest{
 		RunId: want.RunID, Agent: want.Agent, Incarnation: want.Incarnation, Sequences: want.Sequences,

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -56,6 +57,20 @@ func Leader(err error) (store.Peer, bool) {
 	}
 	return store.Peer{}, false
 }
+
+// said is an error of a call in the words of whoever said it: the other node, or the kernel
+// that did not reach it. gRPC wraps them twice.
+type said struct{ err error }
+
+func (s said) Error() string {
+	text := status.Convert(s.err).Message()
+	if _, inner, ok := strings.Cut(text, "while dialing: "); ok {
+		return strings.TrimSuffix(inner, `"`)
+	}
+	return text
+}
+
+func (s said) Unwrap() error { return s.err }
 
 // Client asks other controllers. It keeps one connection to each address for calls, and
 // one for files; it is safe for concurrent use. It implements store.Others and store.Source.
@@ -154,7 +169,7 @@ func (c *Client) Report(ctx context.Context, of store.Peer) (store.Report, error
 	}
 	r, err := to.Report(ctx, &synclinev1.ReportRequest{})
 	if err != nil {
-		return store.Report{}, fmt.Errorf("ask node %s at %s about itself: %w", of.ID, of.Address, err)
+		return store.Report{}, fmt.Errorf("ask node %s at %s about itself: %w", of.ID, of.Address, said{err})
 	}
 	return reportFrom(r)
 }
@@ -170,7 +185,7 @@ func (c *Client) ReadIndex(ctx context.Context, leader store.Peer) (uint64, erro
 		if other, ok := Leader(err); ok {
 			return 0, fmt.Errorf("%w: node %s says that %q leads", store.ErrNotLeader, leader.ID, other.ID)
 		}
-		return 0, fmt.Errorf("ask node %s at %s for an index to read at: %w", leader.ID, leader.Address, err)
+		return 0, fmt.Errorf("ask node %s at %s for an index to read at: %w", leader.ID, leader.Address, said{err})
 	}
 	return r.Index, nil
 }
@@ -199,7 +214,7 @@ func (c *Client) Join(ctx context.Context, address string, n store.Node) (cluste
 		}
 		leader, ok := Leader(err)
 		if !ok {
-			return "", fmt.Errorf("ask %s to let node %s join: %w", address, n.ID, err)
+			return "", fmt.Errorf("ask %s to let node %s join: %w", address, n.ID, said{err})
 		}
 		if leader.Address != "" {
 			address = leader.Address
@@ -207,7 +222,7 @@ func (c *Client) Join(ctx context.Context, address string, n store.Node) (cluste
 		select {
 		case <-time.After(joinPause):
 		case <-ctx.Done():
-			return "", fmt.Errorf("ask %s to let node %s join: %w; the cluster has had no leader for %v", address, n.ID, err, joinPatience)
+			return "", fmt.Errorf("ask %s to let node %s join: %w; the cluster has had no leader for %v", address, n.ID, said{err}, joinPatience)
 		}
 	}
 }

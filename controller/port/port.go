@@ -20,20 +20,14 @@ import (
 	"net/netip"
 	"sync"
 	"time"
-)
 
-// Protocols of the port, as ALPN names them.
-const (
-	// GRPC is HTTP/2 (RFC 9113).
-	GRPC = "h2"
-	// Raft is the messages of controllers to each other, in version 1.
-	Raft = "syncline-raft/1"
+	"syncline/proto/identity"
 )
 
 // Config is what a Port needs to know. Zero fields are the defaults.
 type Config struct {
-	// TLS is for the server's side of each connection; its NextProtos must be of those
-	// above. Nil: plain text, where the first byte tells raft from HTTP/2. Only for a
+	// TLS is for the server's side of each connection; its NextProtos must be identity.GRPC,
+	// identity.Raft or both. Nil: plain text, where the first byte tells raft from HTTP/2. Only for a
 	// listener that this host alone can reach.
 	TLS *tls.Config
 	// Handshake is how long a client may take until the protocol is known: 5 s.
@@ -41,8 +35,6 @@ type Config struct {
 	// Unfinished bounds the connections whose protocol is not known yet: 64, and 8 from one
 	// address.
 	Unfinished, UnfinishedPerAddress int
-	// Check refuses a connection after the handshake, by its error. Nil: none is.
-	Check func(protocol string, state tls.ConnectionState) error
 	// Log takes what is refused, at most once a second. Nil: none.
 	Log *slog.Logger
 }
@@ -71,7 +63,7 @@ type Counts struct {
 	// Accepted by the kernel; given to gRPC, and to raft.
 	Accepted, GRPC, Raft uint64
 	// Crowded: dropped since too many handshakes were unfinished. Refused: the handshake
-	// failed, or Check said no. Unclaimed: dropped since nobody accepted them.
+	// failed. Unclaimed: dropped since nobody accepted them.
 	Crowded, Refused, Unclaimed uint64
 }
 
@@ -219,7 +211,7 @@ func (p *Port) dispatch(conn net.Conn, from netip.Addr) {
 		return
 	}
 	to, count := p.grpc, &p.counts.GRPC
-	if protocol == Raft {
+	if protocol == identity.Raft {
 		to, count = p.raft, &p.counts.Raft
 	}
 	// Counted before anybody can have used it.
@@ -244,15 +236,9 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) (net.Conn, string, 
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, "", fmt.Errorf("TLS handshake: %w", err)
 	}
-	state := secure.ConnectionState()
-	protocol := state.NegotiatedProtocol
-	if protocol != GRPC && protocol != Raft {
-		return nil, "", fmt.Errorf("the client asked for none of the protocols %q and %q (ALPN)", GRPC, Raft)
-	}
-	if p.cfg.Check != nil {
-		if err := p.cfg.Check(protocol, state); err != nil {
-			return nil, "", err
-		}
+	protocol := secure.ConnectionState().NegotiatedProtocol
+	if protocol != identity.GRPC && protocol != identity.Raft {
+		return nil, "", fmt.Errorf("the client asked for none of the protocols %q and %q (ALPN)", identity.GRPC, identity.Raft)
 	}
 	return secure, protocol, nil
 }
@@ -281,9 +267,9 @@ func (p *Port) peek(ctx context.Context, conn net.Conn) (net.Conn, string, error
 	peeked := &peekedConn{Conn: conn, r: r}
 	switch first[0] {
 	case raftByte:
-		return peeked, Raft, nil
+		return peeked, identity.Raft, nil
 	case http2Byte:
-		return peeked, GRPC, nil
+		return peeked, identity.GRPC, nil
 	}
 	return nil, "", fmt.Errorf("the first byte is %#02x, which is neither that of HTTP/2 nor that of raft; this port speaks plain text, and a client that begins with TLS (0x16) has to be told so", first[0])
 }

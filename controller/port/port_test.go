@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
+
+	"syncline/proto/identity"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,7 +42,7 @@ func serverTLS(t *testing.T) *tls.Config {
 	}
 	return &tls.Config{
 		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		MinVersion:   tls.VersionTLS13, NextProtos: []string{GRPC, Raft},
+		MinVersion:   tls.VersionTLS13, NextProtos: []string{identity.GRPC, identity.Raft},
 	}
 }
 
@@ -72,7 +74,7 @@ func serve(t *testing.T, cfg Config) (*Port, string) {
 // health serves gRPC's health service behind a port.
 func serveHealth(t *testing.T, p *Port, seen chan<- credentials.AuthInfo) {
 	t.Helper()
-	s := grpc.NewServer(grpc.Creds(Credentials()), grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	s := grpc.NewServer(grpc.Creds(handshaken{}), grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 		if from, ok := peer.FromContext(ctx); ok && seen != nil {
 			seen <- from.AuthInfo
 		}
@@ -139,10 +141,10 @@ func TestBothProtocolsOnOnePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	info, ok := (<-seen).(credentials.TLSInfo)
-	if !ok || info.State.NegotiatedProtocol != GRPC || info.SecurityLevel != credentials.PrivacyAndIntegrity {
+	if !ok || info.State.NegotiatedProtocol != identity.GRPC || info.SecurityLevel != credentials.PrivacyAndIntegrity {
 		t.Errorf("gRPC was told %+v of the handshake", info)
 	}
-	conn, err := tls.Dial("tcp", address, clientTLS(Raft))
+	conn, err := tls.Dial("tcp", address, clientTLS(identity.Raft))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,13 +191,14 @@ func dropped(t *testing.T, conn net.Conn) {
 }
 
 func TestBadClientsCostNothing(t *testing.T) {
-	refuse := errors.New("not today")
-	p, address := serve(t, Config{TLS: serverTLS(t), Handshake: 300 * time.Millisecond, Check: func(protocol string, _ tls.ConnectionState) error {
-		if protocol == Raft {
-			return refuse
+	config := serverTLS(t)
+	config.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.NegotiatedProtocol == identity.Raft {
+			return errors.New("not today")
 		}
 		return nil
-	}})
+	}
+	p, address := serve(t, Config{TLS: config, Handshake: 300 * time.Millisecond})
 	serveHealth(t, p, nil)
 
 	silent, err := net.Dial("tcp", address)
@@ -226,7 +229,7 @@ func TestBadClientsCostNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	dropped(t, none)
-	checked, err := tls.Dial("tcp", address, clientTLS(Raft))
+	checked, err := tls.Dial("tcp", address, clientTLS(identity.Raft))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +280,7 @@ func TestNobodyAccepts(t *testing.T) {
 	if err := p.Raft().Close(); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := tls.Dial("tcp", address, clientTLS(Raft))
+	conn, err := tls.Dial("tcp", address, clientTLS(identity.Raft))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +305,7 @@ func TestCloseDropsWhatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waiting, err := tls.Dial("tcp", l.Addr().String(), clientTLS(Raft))
+	waiting, err := tls.Dial("tcp", l.Addr().String(), clientTLS(identity.Raft))
 	if err != nil {
 		t.Fatal(err)
 	}

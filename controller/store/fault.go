@@ -109,19 +109,31 @@ func (f *fault) shutdown(node *raft.Raft) error {
 	f.mu.Lock()
 	future := f.begin(node)
 	f.mu.Unlock()
-	if f.Err() == nil {
-		return stopped(future.Error())
+	var err error
+	done := make(chan struct{})
+	go func() { err = future.Error(); close(done) }()
+	if !f.patient(done) {
+		return fmt.Errorf("%w after %v", errStuck, stuckLimit)
 	}
-	// What failed may be a disk that hangs, with a goroutine of raft in it.
-	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
+	return stopped(err)
+}
+
+// patient waits until done is closed, and after a fault for stuckLimit at most: what failed may be a
+// disk that hangs, and whoever would close done may hang on it. A fault may come while it
+// waits. It reports whether done was closed.
+func (f *fault) patient(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-f.failed:
+	}
 	limit := time.NewTimer(stuckLimit)
 	defer limit.Stop()
 	select {
-	case err := <-done:
-		return stopped(err)
+	case <-done:
+		return true
 	case <-limit.C:
-		return fmt.Errorf("%w after %v", errStuck, stuckLimit)
+		return false
 	}
 }
 
@@ -166,12 +178,52 @@ func (f *fault) keepsReasonIn(dir, node string) error {
 	return nil
 }
 
-// expect fails the node if the timer that it returns is not stopped in time: a disk that
+// expectSlices is in how many parts an expectation waits.
+const expectSlices = 10
+
+// expectation is of an answer of the disk within some time in which this process ran: one that
+// was stopped, or whose machine was, finds the time gone and the disk without guilt. So it
+// waits in parts, and a part counts once however long it took.
+type expectation struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	left  int
+	met   bool
+}
+
+// expect fails the node if the expectation that it returns is not met in time: a disk that
 // does not answer holds up everything behind it, and heartbeats would go on.
-func (f *fault) expect(what string, limit time.Duration) *time.Timer {
-	return time.AfterFunc(limit, func() {
-		f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+func (f *fault) expect(what string, limit time.Duration) *expectation {
+	e := &expectation{left: expectSlices}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.timer = time.AfterFunc(limit/expectSlices, func() {
+		if e.passed(limit / expectSlices) {
+			f.fail(fmt.Errorf("%s: the disk has not answered for %v", what, limit))
+		}
 	})
+	return e
+}
+
+// passed counts a part, and reports whether it was the last.
+func (e *expectation) passed(part time.Duration) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.met {
+		return false
+	}
+	if e.left--; e.left > 0 {
+		e.timer.Reset(part)
+	}
+	return e.left == 0
+}
+
+// meet says that the disk has answered.
+func (e *expectation) meet() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.met = true
+	e.timer.Stop()
 }
 
 // leave waits until the reason of a failure is written down, for stuckLimit at most.
@@ -191,8 +243,12 @@ func (f *fault) leave() {
 }
 
 func (f *fault) leaveReason(dir, node string, reason error) {
-	text := fmt.Sprintf("%s\ntime %s\nnode %s\n%s\n", reasonMagic, time.Now().UTC().Format(time.RFC3339Nano), node, reason)
-	if err := writeFile(dir, reasonFile, []byte(text)); err != nil {
+	if err := writeFile(dir, reasonFile, reasonText(time.Now(), node, reason)); err != nil {
 		f.log.Error("the reason of the failure could not be kept", "error", err)
 	}
+}
+
+// reasonText is the file. People read it, and no program does more with it than to log it.
+func reasonText(at time.Time, node string, reason error) []byte {
+	return fmt.Appendf(nil, "%s\ntime %s\nnode %s\n%s\n", reasonMagic, at.UTC().Format(time.RFC3339Nano), node, reason)
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -91,6 +92,50 @@ func TestLogThatHangsStopsTheNode(t *testing.T) {
 	}
 	close(release)
 	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFaultWhileClosing: a disk may begin to hang when Close waits already, and then nobody would end
+// the process.
+func TestFaultWhileClosing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFault(slog.New(slog.DiscardHandler))
+		hangs := make(chan struct{})
+		began := time.Now()
+		time.AfterFunc(time.Minute, func() { f.fail(errors.New("the disk has not answered")) })
+		if f.patient(hangs) {
+			t.Error("what hangs is said to be done")
+		}
+		if took := time.Since(began); took != time.Minute+stuckLimit {
+			t.Errorf("it waited for %v, want %v after the fault", took, stuckLimit)
+		}
+		close(hangs)
+		if !f.patient(hangs) {
+			t.Error("what is done is said to hang")
+		}
+	})
+}
+
+// A process that was stopped finds that a timer should have gone off long ago: that is one part of
+// what it waits for, and not all of it.
+func TestExpectationCountsTheTimeOfTheProcess(t *testing.T) {
+	f := newFault(slog.New(slog.DiscardHandler))
+	e := f.expect("write", time.Hour)
+	for part := range expectSlices {
+		if over, last := e.passed(time.Hour), part == expectSlices-1; over != last {
+			t.Errorf("part %d of %d: over is %v", part+1, expectSlices, over)
+		}
+	}
+	e.meet()
+	met := f.expect("write", time.Hour)
+	met.meet()
+	for range expectSlices {
+		if met.passed(time.Hour) {
+			t.Fatal("what was met has failed")
+		}
+	}
+	if err := f.Err(); err != nil {
 		t.Error(err)
 	}
 }

@@ -23,10 +23,10 @@ type hello struct {
 }
 
 const (
-	helloMagic  = "SLR1"
-	answerMagic = "SLA1"
-	// helloByte begins every connection for raft; no other protocol of the port does.
-	helloByte       = 'S'
+	// helloMagic begins every connection for raft. By its first byte package port tells it
+	// from HTTP/2 where there is no TLS.
+	helloMagic      = "SLR1"
+	answerMagic     = "SLA1"
 	maxHelloBytes   = 5 * (1 + MaxNameBytes)
 	maxRefusalBytes = 1 << 10
 )

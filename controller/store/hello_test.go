@@ -99,6 +99,10 @@ func TestClusterFileOfVersion1(t *testing.T) {
 	if got := must[[]byte](t)(os.ReadFile(dir + "/" + clusterFile)); !bytes.Equal(got, b) {
 		t.Errorf("it is written as %q, and was %q", got, b)
 	}
+	newer := strings.Replace(string(b), "cluster 1", "cluster 2", 1)
+	if _, _, err := parseCluster(newer); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "its version is 2, and this program reads 1; start the version of the program that wrote it") {
+		t.Errorf("a newer version: %v", err)
+	}
 	for i := range b {
 		if _, _, err := parseCluster(string(b[:i])); !errors.Is(err, ErrDamaged) {
 			t.Errorf("the first %d bytes of it: %v, want ErrDamaged", i, err)
@@ -113,7 +117,7 @@ func FuzzClusterFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		cluster, joined, err := parseCluster(text)
 		if err != nil {
-			if !errors.Is(err, ErrDamaged) {
+			if !errors.Is(err, ErrDamaged) && !strings.HasPrefix(err.Error(), "its version is ") {
 				t.Fatalf("an error without ErrDamaged: %v", err)
 			}
 			return

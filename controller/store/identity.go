@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -27,16 +28,25 @@ type Identity struct {
 
 // Files of the identity.
 const (
+	lockFile    = "lock"
 	nodeFile    = "id"
 	diskFile    = "disk.uuid"
 	clusterFile = "cluster"
 	// clusterMagic is the first line of the file cluster, with the version of its format.
-	clusterMagic = "syncline cluster 1"
+	clusterMagic = clusterName + "1"
+	clusterName  = "syncline cluster "
 )
 
 // Identify returns the identity of a directory, which it makes if it is not there. node is the
 // wanted id; empty takes the one there is, or makes one up.
 func Identify(dir, node string) (Identity, error) {
+	if err := isWhole(dir); err != nil {
+		return Identity{}, err
+	}
+	return identify(dir, node)
+}
+
+func identify(dir, node string) (Identity, error) {
 	if node != "" && !ValidNodeID(node) {
 		return Identity{}, fmt.Errorf("node id %q: 1 to %d lower-case letters, digits, '-' and '.', please", node, MaxNameBytes)
 	}
@@ -163,6 +173,9 @@ func readCluster(dir string) (cluster string, joined bool, err error) {
 
 func parseCluster(text string) (cluster string, joined bool, err error) {
 	lines := strings.Split(text, "\n")
+	if version, ok := strings.CutPrefix(lines[0], clusterName); ok && lines[0] != clusterMagic && len(lines) > 1 && isNumber(version) {
+		return "", false, fmt.Errorf("its version is %s, and this program reads %s; start the version of the program that wrote it, or a newer one", version, clusterMagic[len(clusterName):])
+	}
 	if lines[0] != clusterMagic {
 		return "", false, fmt.Errorf("%w: it does not begin with %q; restore it, or start the version of the program that wrote it", ErrDamaged, clusterMagic)
 	}
@@ -180,6 +193,12 @@ func parseCluster(text string) (cluster string, joined bool, err error) {
 		return cluster, true, nil
 	}
 	return "", false, fmt.Errorf("%w: its third line is %.80q", ErrDamaged, lines[2])
+}
+
+// isNumber reports whether a text is a number as versions are written.
+func isNumber(s string) bool {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return err == nil && strconv.FormatUint(n, 10) == s
 }
 
 // validClusterID admits what can be the host part of a URI.
@@ -209,15 +228,23 @@ func BeginCluster(dir, node, cluster string) (Identity, error) {
 	if _, err := os.Stat(filepath.Join(dir, logName)); !errors.Is(err, fs.ErrNotExist) {
 		return Identity{}, fmt.Errorf("%s has a log, and belongs to no cluster: it is of before there were clusters; start it once by itself", dir)
 	}
+	if err := id.begin(dir, cluster); err != nil {
+		return Identity{}, err
+	}
+	return id, nil
+}
+
+// begin writes down that a directory is the first node of a cluster; an empty id is made up.
+func (id *Identity) begin(dir, cluster string) error {
 	if cluster == "" {
 		cluster = "c-" + randomHex(16)
 	}
 	if !validClusterID(cluster) {
-		return Identity{}, fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", cluster, MaxNameBytes)
+		return fmt.Errorf("cluster id %q: 1 to %d lower-case letters, digits, '-' and '.', please", cluster, MaxNameBytes)
 	}
 	if err := writeCluster(dir, cluster, false); err != nil {
-		return Identity{}, err
+		return err
 	}
 	id.Cluster = cluster
-	return id, nil
+	return nil
 }

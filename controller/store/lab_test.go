@@ -21,6 +21,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"syncline/controller/port"
+	"syncline/proto/identity"
 )
 
 // cluster is nodes on loopback, each in a directory of its own, on TLS over TCP through a port
@@ -503,13 +504,13 @@ func (p *testPKI) certificate(node string) tls.Certificate {
 func (p *testPKI) server(node string) *tls.Config {
 	return &tls.Config{
 		Certificates: []tls.Certificate{p.certificate(node)}, ClientCAs: p.pool, ClientAuth: tls.RequireAndVerifyClientCert,
-		MinVersion: tls.VersionTLS13, NextProtos: []string{port.GRPC, port.Raft},
+		MinVersion: tls.VersionTLS13, NextProtos: []string{identity.GRPC, identity.Raft},
 	}
 }
 
 func (p *testPKI) client(node string) *tls.Config {
 	return &tls.Config{
-		Certificates: []tls.Certificate{p.certificate(node)}, MinVersion: tls.VersionTLS13, NextProtos: []string{port.Raft},
+		Certificates: []tls.Certificate{p.certificate(node)}, MinVersion: tls.VersionTLS13, NextProtos: []string{identity.Raft},
 		// The name of the host does not matter: who it is, the URI says.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(state tls.ConnectionState) error {

@@ -16,19 +16,20 @@ import (
 type Promotion struct {
 	// Entries is how far behind its log may be: 250.
 	Entries uint64
-	// Contact is how long ago it must have answered at most: 200 ms.
+	// Contact is how long ago it must have answered at most: half the election time-out, which is the
+	// leader's lease. Raft's heartbeats are up to a fifth of the time-out apart.
 	Contact time.Duration
 	// Stable is for how long all of that must have held: 10 s. A node that is promoted too early
 	// counts in every majority and holds all of them up.
 	Stable time.Duration
 }
 
-func (p Promotion) withDefaults() Promotion {
+func (p Promotion) withDefaults(election time.Duration) Promotion {
 	if p.Entries == 0 {
 		p.Entries = 250
 	}
 	if p.Contact == 0 {
-		p.Contact = 200 * time.Millisecond
+		p.Contact = election / 2
 	}
 	if p.Stable == 0 {
 		p.Stable = 10 * time.Second
@@ -43,6 +44,9 @@ type reign struct {
 	settled bool
 	// fit says since when each node without a vote could have one.
 	fit map[raft.ServerID]time.Time
+	// covered is, for each node without a vote that gets its entries from the log, what the newest snapshot
+	// had applied when that began: it is sent no later one.
+	covered map[raft.ServerID]uint64
 	// compared is the last checkpoint that was compared, due when the next was first seen.
 	compared uint64
 	due      time.Time
@@ -74,7 +78,7 @@ func (s *Store) lead(ctx context.Context) {
 			continue
 		}
 		if term := s.raft.CurrentTerm(); now.term != term {
-			now = reign{term: term, fit: map[raft.ServerID]time.Time{}}
+			now = reign{term: term, fit: map[raft.ServerID]time.Time{}, covered: map[raft.ServerID]uint64{}}
 		}
 		if err := s.reignOn(ctx, &now); err != nil && ctx.Err() == nil && s.Err() == nil && s.Leading() {
 			s.log.Warn("a duty of the leader", "error", err)
@@ -195,7 +199,11 @@ func (s *Store) promote(ctx context.Context, now *reign, servers []raft.Server, 
 		if server.Suffrage == raft.Voter {
 			continue
 		}
-		if reason := s.unfit(now, server.ID); reason != "" {
+		reason, err := s.unfit(now, server.ID)
+		if err != nil {
+			return fmt.Errorf("see how far node %s is: %w", server.ID, err)
+		}
+		if reason != "" {
 			if _, was := now.fit[server.ID]; was {
 				s.log.Info("a node has fallen behind before it had a vote", "node", server.ID, "reason", reason)
 			}
@@ -222,26 +230,40 @@ func (s *Store) promote(ctx context.Context, now *reign, servers []raft.Server, 
 }
 
 // unfit says why a node cannot be given a vote; empty: it can.
-func (s *Store) unfit(now *reign, id raft.ServerID) string {
+func (s *Store) unfit(now *reign, id raft.ServerID) (string, error) {
 	match, contact := s.progress(id, now.term)
 	last := s.raft.LastIndex()
+	first, err := s.entries.FirstIndex()
+	if err != nil {
+		return "", err
+	}
+	if match+1 < first {
+		// It is sent the snapshot yet, and with it an index of chunks that it lacks.
+		delete(now.covered, id)
+		return fmt.Sprintf("it has entries up to %d, and the log begins at %d", match, first), nil
+	}
+	covered, ok := now.covered[id]
+	if !ok {
+		covered = s.fsm.snappedIndex()
+		now.covered[id] = covered
+	}
 	r, answered := now.reports[string(id)]
 	switch {
 	case contact < 0 || contact > s.cfg.Promotion.Contact:
-		return fmt.Sprintf("it last answered %v ago", contact)
+		return fmt.Sprintf("it last answered %v ago", contact), nil
 	case match+s.cfg.Promotion.Entries < last:
-		return fmt.Sprintf("it has %d of %d entries", match, last)
+		return fmt.Sprintf("it has %d of %d entries", match, last), nil
 	case !answered:
-		return "it does not say how it is"
-	case r.Applied < s.fsm.snappedIndex():
-		// It may be sent the snapshot yet, and with it an index of chunks that it lacks.
-		return fmt.Sprintf("it has applied entry %d, and the snapshot is of %d", r.Applied, s.fsm.snappedIndex())
+		return "it does not say how it is", nil
+	case r.Applied < covered:
+		// What it says of its chunks is from before the snapshot that it was sent.
+		return fmt.Sprintf("it has applied entry %d, and the snapshot is of %d", r.Applied, covered), nil
 	case !r.Complete:
-		return "it does not have all chunks yet"
+		return "it does not have all chunks yet", nil
 	case r.Failure != "":
-		return r.Failure
+		return r.Failure, nil
 	}
-	return ""
+	return "", nil
 }
 
 // compareStates proposes the hash that most voters have of the newest checkpoint, so that who has

@@ -509,7 +509,7 @@ func (m *machine) appendChunk(c Chunk) (result, error) {
 	}
 	stalled := m.fault.expect(fmt.Sprintf("write a chunk to %s", m.path(st)), m.stall)
 	whole, err := m.files.append(st, &c)
-	stalled.Stop()
+	stalled.meet()
 	if err != nil {
 		return result{}, fmt.Errorf("write chunk %d of %s: %w", c.Sequence, c.Agent, err)
 	}

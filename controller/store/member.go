@@ -250,7 +250,7 @@ func (s *Store) Join(ctx context.Context, n Node) (cluster string, err error) {
 	if err := s.await(ctx, future); err != nil {
 		return "", fmt.Errorf("%s: %w", what, s.classify(err))
 	}
-	s.log.Info("a node joins", "node", n.ID, "address", n.Address, "disk", n.Disk)
+	s.log.Info("a node joins", "joins", n.ID, "address", n.Address, "disk", n.Disk)
 	return s.identity.Cluster, nil
 }
 

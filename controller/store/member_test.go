@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +57,30 @@ func TestNodeWithoutVoteIsPromotedWhenItIsFit(t *testing.T) {
 	if w := c.nodes[0].Cluster(t.Context()).Warnings; len(w) != 1 || !strings.Contains(w[0], "2 voters") {
 		t.Errorf("warnings of two voters: %q", w)
 	}
+}
+
+// TestSnapshotsHoldUpNoVote: a leader that has a new snapshot at each look gives a vote all the same.
+func TestSnapshotsHoldUpNoVote(t *testing.T) {
+	c := newTunedCluster(t, 1, func(i int, cfg *Config) { cfg.Promotion = Promotion{Stable: time.Second} })
+	leads := c.nodes[0]
+	ctx, stop := context.WithCancel(t.Context())
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer stop()
+	working.Go(func() {
+		for n := uint64(1); ctx.Err() == nil; n++ {
+			err := leads.PutAgent(ctx, Agent{Name: "vm1", Incarnation: n})
+			if err == nil {
+				err = leads.Snapshot()
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	c.join(c.add())
+	c.voters(2)
 }
 
 // TestWipedDisk: who comes back under its old name with an empty disk takes no part.

@@ -133,6 +133,33 @@ func TestIndexOfASnapshot(t *testing.T) {
 	}
 }
 
+// TestReadIndexOfALeaderWithASnapshot: a follower waits for the entry that the leader names, also when
+// the leader's snapshot covers it.
+func TestReadIndexOfALeaderWithASnapshot(t *testing.T) {
+	c := newCluster(t, 3)
+	for n := uint64(1); n <= 3; n++ {
+		c.putWhoeverLeads(n)
+		lead := c.leader()
+		if err := c.nodes[lead].Snapshot(); err != nil {
+			t.Fatal(err)
+		}
+		wrote := c.nodes[lead].fsm.appliedIndex()
+		index, err := c.nodes[lead].LeaderReadIndex(limited(t, patience))
+		if errors.Is(err, ErrNotLeader) {
+			continue // an election on a busy machine
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if index < wrote {
+			t.Errorf("with a snapshot at entry %d, a follower would wait for entry %d", wrote, index)
+		}
+		if _, err := c.nodes[(lead+1)%3].ReadIndex(limited(t, patience)); err != nil && !errors.Is(err, ErrNotLeader) {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestSlowDiskIsCounted(t *testing.T) {
 	var disk *hanging
 	s, err := Open(Config{Dir: t.TempDir(), disk: func(l raft.LogStore) raft.LogStore { disk = &hanging{LogStore: l}; return disk }})

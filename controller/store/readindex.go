@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -101,23 +100,17 @@ func (s *Store) committedIn(ctx context.Context, term uint64) (uint64, error) {
 	return s.raft.CommitIndex(), nil
 }
 
-// lastApplicable returns the last entry up to an index that raft gives to the state machine: it
-// keeps some for itself, and waiting for those would never end.
-//
-// Where the log gives no answer, since a snapshot covers the index, it is what the state machine
-// has applied: it made the snapshot, or was made from it. That is never an entry before the
-// one that is looked for, and another node that reads by it comes to it as well.
+// lastApplicable returns an entry that raft gives to the state machine, and with which all up to an
+// index are applied: raft keeps some for itself, and waiting for those would never end. It is
+// the last such entry up to the index, as the log tells. Where the log does not go back so far, a snapshot
+// covers the index, which the state machine of this node made or was made from: what that has applied by
+// now is committed, and behind the index.
 func (s *Store) lastApplicable(index uint64) (uint64, error) {
-	snapshot, err := strconv.ParseUint(s.raft.Stats()["last_snapshot_index"], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read the index of the last snapshot: %w", err)
-	}
-	for ; index > snapshot; index-- {
+	for ; index > 0; index-- {
 		var log raft.Log
 		err := s.entries.GetLog(index, &log)
 		if errors.Is(err, raft.ErrLogNotFound) {
-			// Dropped from the log after a snapshot that came since.
-			break
+			return s.fsm.appliedIndex(), nil
 		}
 		if err != nil {
 			return 0, fmt.Errorf("read log entry %d: %w", index, err)
@@ -126,7 +119,7 @@ func (s *Store) lastApplicable(index uint64) (uint64, error) {
 			return index, nil
 		}
 	}
-	return s.fsm.appliedIndex(), nil
+	return 0, nil
 }
 
 // Staleness is how far behind a read of this node may be that does not ask the others.

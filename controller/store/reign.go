@@ -21,14 +21,8 @@ var ErrDeposed = errors.New("this node does not lead the cluster any more")
 //
 // Lead returns when ctx is done, with nil, or when the node has failed or is closed.
 func (s *Store) Lead(ctx context.Context, work func(context.Context)) error {
-	// The library gives an observation up if nobody takes it; one that waits says enough.
-	seen := make(chan raft.Observation, 1)
-	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.RaftState)
-		return ok
-	})
-	s.raft.RegisterObserver(observer)
-	defer s.raft.DeregisterObserver(observer)
+	seen, stop := s.observeState()
+	defer stop()
 	for {
 		if term, ok := s.crowned(ctx); ok {
 			s.reign(ctx, term, seen, work)
@@ -45,6 +39,19 @@ func (s *Store) Lead(ctx context.Context, work func(context.Context)) error {
 			return nil
 		}
 	}
+}
+
+// observeState sends when this node begins or ceases to lead, until stop. The library gives an
+// observation up if nobody takes it; one that waits says enough, so whoever gets it looks at
+// the present state.
+func (s *Store) observeState() (seen <-chan raft.Observation, stop func()) {
+	c := make(chan raft.Observation, 1)
+	observer := raft.NewObserver(c, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.RaftState)
+		return ok
+	})
+	s.raft.RegisterObserver(observer)
+	return c, func() { s.raft.DeregisterObserver(observer) }
 }
 
 // crowned reports whether this node leads in a term, and has applied what was committed

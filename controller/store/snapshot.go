@@ -299,6 +299,12 @@ func (m *machine) Restore(from io.ReadCloser) error {
 		m.fault.fail(err)
 		return err
 	}
+	m.install(state, incomplete)
+	return nil
+}
+
+// install puts a state in the place of the one there is.
+func (m *machine) install(state state, incomplete map[*stream]struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state, m.incomplete, m.snapped = state, incomplete, state.applied
@@ -309,7 +315,6 @@ func (m *machine) Restore(from io.ReadCloser) error {
 	m.checked, m.checkpoints = state.applied/m.every*m.every, nil
 	close(m.changed)
 	m.changed = make(chan struct{})
-	return nil
 }
 
 // startable refuses a directory that has lost its log or its snapshots: one with a

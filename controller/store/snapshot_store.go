@@ -200,7 +200,7 @@ func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	return meta, from, nil
 }
 
-func (s *snapshotStore) open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *snapshotStore) open(id string) (*raft.SnapshotMeta, file, error) {
 	meta, err := s.meta(id)
 	if err != nil {
 		return nil, nil, err
@@ -225,6 +225,21 @@ func (s *snapshotStore) open(id string) (*raft.SnapshotMeta, io.ReadCloser, erro
 	}
 	return &meta.SnapshotMeta, f, nil
 }
+
+// newest opens the newest snapshot, checked as Open does. The state is in the first Size bytes of
+// the file.
+func (s *snapshotStore) newest() (*raft.SnapshotMeta, file, error) {
+	names, err := s.names()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(names) == 0 {
+		return nil, nil, fmt.Errorf("%s: %w", s.dir, errNoSnapshot)
+	}
+	return s.open(names[0].name)
+}
+
+var errNoSnapshot = errors.New("there is no snapshot")
 
 // Create begins a snapshot, raft's own or one that the leader sends.
 func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, members raft.Configuration, membersIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {

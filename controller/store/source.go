@@ -190,11 +190,17 @@ func (s *Store) fromNode(ctx context.Context, node Peer, st *stream, refs []chun
 // fromLog looks for chunks in what the log of this node still has, and gives yield those
 // that it finds.
 func (s *Store) fromLog(ctx context.Context, st *stream, refs []chunkRef, yield func(chunkRef, Chunk) error) (rest []chunkRef, err error) {
-	first, err := s.logs.FirstIndex()
+	return chunksInLog(ctx, s.logs, st, refs, yield)
+}
+
+// chunksInLog gives yield those of some chunks whose entries a log still has, and returns the
+// others.
+func chunksInLog(ctx context.Context, logs raft.LogStore, st *stream, refs []chunkRef, yield func(chunkRef, Chunk) error) (rest []chunkRef, err error) {
+	first, err := logs.FirstIndex()
 	if err != nil {
 		return refs, err
 	}
-	last, err := s.logs.LastIndex()
+	last, err := logs.LastIndex()
 	if err != nil {
 		return refs, err
 	}
@@ -204,7 +210,7 @@ func (s *Store) fromLog(ctx context.Context, st *stream, refs []chunkRef, yield 
 	}
 	for i := first; i <= last && len(missing) > 0 && ctx.Err() == nil && i > 0; i++ {
 		var log raft.Log
-		if err := s.logs.GetLog(i, &log); errors.Is(err, raft.ErrLogNotFound) {
+		if err := logs.GetLog(i, &log); errors.Is(err, raft.ErrLogNotFound) {
 			continue // Dropped meanwhile.
 		} else if err != nil {
 			return refs, err

@@ -167,7 +167,7 @@ func (cfg Config) withDefaults() Config {
 	if cfg.checkpoints == 0 {
 		cfg.checkpoints = checkpointEvery
 	}
-	cfg.Promotion = cfg.Promotion.withDefaults()
+	cfg.Promotion = cfg.Promotion.withDefaults(cfg.Election)
 	if cfg.SnapshotEvery == 0 {
 		cfg.SnapshotEvery = 2048
 	}
@@ -432,13 +432,8 @@ func (s *Store) release() error {
 // that was committed before: from then on mutations can be made and reads are not
 // behind. With other nodes it may wait for as long as one of them leads.
 func (s *Store) WaitLeader(ctx context.Context) error {
-	seen := make(chan raft.Observation, 1)
-	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
-		_, ok := o.Data.(raft.RaftState)
-		return ok
-	})
-	s.raft.RegisterObserver(observer)
-	defer s.raft.DeregisterObserver(observer)
+	seen, stop := s.observeState()
+	defer stop()
 	for {
 		for s.raft.State() == raft.Leader && ctx.Err() == nil {
 			if s.await(ctx, s.raft.Barrier(proposeTimeout)) == nil {

@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDirEnv); dir != "" {
 		appendUntilKilled(dir)
 	}
+	if dir := os.Getenv(restoreDirEnv); dir != "" {
+		restoreChild(dir)
+	}
 	if job := os.Getenv(gigabyteEnv); job != "" {
 		gigabyteChild(job)
 	}

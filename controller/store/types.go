@@ -305,6 +305,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Checksum is the CRC-32C that Chunk.CRC32C holds.
 func Checksum(data []byte) uint32 { return crc32.Checksum(data, castagnoli) }
 
+// addChecksum is the Checksum of what sum is of and data behind it.
+func addChecksum(sum uint32, data []byte) uint32 { return crc32.Update(sum, castagnoli, data) }
+
 // check refuses a chunk before it is proposed, and again, with the same answer on
 // every node, when it is applied.
 func (c *Chunk) check() error {

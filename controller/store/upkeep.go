@@ -30,24 +30,15 @@ func (s *Store) beginUpkeep(cfg Config) {
 	}
 }
 
-// endUpkeep returns when all of it has stopped. After a fault it waits for stuckLimit at
-// most: what failed may be a disk that hangs.
+// endUpkeep returns when all of it has stopped, or hangs after a fault.
 func (s *Store) endUpkeep() error {
 	s.endLife()
-	if s.Err() == nil {
-		s.tasks.Wait()
-		return nil
-	}
 	done := make(chan struct{})
 	go func() { s.tasks.Wait(); close(done) }()
-	limit := time.NewTimer(stuckLimit)
-	defer limit.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-limit.C:
+	if !s.fault.patient(done) {
 		return fmt.Errorf("stop what goes on beside raft: %w", errStuck)
 	}
+	return nil
 }
 
 // snapWhenDue takes a snapshot when enough bytes were applied.

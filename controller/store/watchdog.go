@@ -55,10 +55,10 @@ func newWatchedLog(logs interface {
 }
 
 func (w *watchedLog) watch(what string, write func() error) error {
-	timer := w.fault.expect(what, w.stall)
+	answer := w.fault.expect(what, w.stall)
 	began := time.Now()
 	err := write()
-	timer.Stop()
+	answer.meet()
 	w.count(what, time.Since(began))
 	if err != nil {
 		err = fmt.Errorf("%s: %w", what, err)

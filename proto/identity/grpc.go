@@ -51,7 +51,7 @@ func (s *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	info, err := s.shake(conn)
 	if err != nil {
 		s.refused.tell(raw.RemoteAddr(), err)
-		return nil, nil, errors.Join(err, raw.Close())
+		return nil, nil, errors.Join(err, shut(raw))
 	}
 	return conn, info, nil
 }
@@ -158,13 +158,21 @@ func (d *clientCredentials) ClientHandshake(ctx context.Context, _ string, raw n
 	conn := tls.Client(raw, d.config)
 	first, err := greet(ctx, conn)
 	if err != nil {
-		return nil, nil, errors.Join(d.own.Explain(err), raw.Close())
+		return nil, nil, errors.Join(d.own.Explain(err), shut(raw))
 	}
 	info, err := peerOf(conn)
 	if err != nil {
-		return nil, nil, errors.Join(err, raw.Close())
+		return nil, nil, errors.Join(err, shut(raw))
 	}
 	return &greeted{conn, first}, info, nil
+}
+
+// shut closes a connection, unless the handshake has done so when its time was over.
+func shut(conn net.Conn) error {
+	if err := conn.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
 }
 
 // greet makes the handshake and waits for the first bytes of the server.

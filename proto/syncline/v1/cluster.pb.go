@@ -480,6 +480,114 @@ func (x *TransferLeadershipResponse) GetFrom() string {
 	return ""
 }
 
+// SnapshotClusterRequest asks for everything.
+type SnapshotClusterRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leave out chunks that no node has, and say which, instead of giving up.
+	Incomplete    bool `protobuf:"varint,1,opt,name=incomplete,proto3" json:"incomplete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotClusterRequest) Reset() {
+	*x = SnapshotClusterRequest{}
+	mi := &file_syncline_v1_cluster_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotClusterRequest) ProtoMessage() {}
+
+func (x *SnapshotClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_cluster_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotClusterRequest.ProtoReflect.Descriptor instead.
+func (*SnapshotClusterRequest) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_cluster_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SnapshotClusterRequest) GetIncomplete() bool {
+	if x != nil {
+		return x.Incomplete
+	}
+	return false
+}
+
+// SnapshotClusterResponse is the next piece of the backup. The pieces together are the file.
+type SnapshotClusterResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// How many bytes of chunks were sent before, and how many there are.
+	DoneBytes     uint64 `protobuf:"varint,2,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	TotalBytes    uint64 `protobuf:"varint,3,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotClusterResponse) Reset() {
+	*x = SnapshotClusterResponse{}
+	mi := &file_syncline_v1_cluster_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotClusterResponse) ProtoMessage() {}
+
+func (x *SnapshotClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_syncline_v1_cluster_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotClusterResponse.ProtoReflect.Descriptor instead.
+func (*SnapshotClusterResponse) Descriptor() ([]byte, []int) {
+	return file_syncline_v1_cluster_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SnapshotClusterResponse) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *SnapshotClusterResponse) GetDoneBytes() uint64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *SnapshotClusterResponse) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
 var File_syncline_v1_cluster_proto protoreflect.FileDescriptor
 
 const file_syncline_v1_cluster_proto_rawDesc = "" +
@@ -517,13 +625,24 @@ const file_syncline_v1_cluster_proto_rawDesc = "" +
 	"\x02to\x18\x01 \x01(\tR\x02to\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"0\n" +
 	"\x1aTransferLeadershipResponse\x12\x12\n" +
-	"\x04from\x18\x01 \x01(\tR\x04from2\x95\x02\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\"8\n" +
+	"\x16SnapshotClusterRequest\x12\x1e\n" +
+	"\n" +
+	"incomplete\x18\x01 \x01(\bR\n" +
+	"incomplete\"m\n" +
+	"\x17SnapshotClusterResponse\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x02 \x01(\x04R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x03 \x01(\x04R\n" +
+	"totalBytes2\xf5\x02\n" +
 	"\x0eClusterService\x12M\n" +
 	"\n" +
 	"GetCluster\x12\x1e.syncline.v1.GetClusterRequest\x1a\x1f.syncline.v1.GetClusterResponse\x12M\n" +
 	"\n" +
 	"RemoveNode\x12\x1e.syncline.v1.RemoveNodeRequest\x1a\x1f.syncline.v1.RemoveNodeResponse\x12e\n" +
-	"\x12TransferLeadership\x12&.syncline.v1.TransferLeadershipRequest\x1a'.syncline.v1.TransferLeadershipResponseB'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
+	"\x12TransferLeadership\x12&.syncline.v1.TransferLeadershipRequest\x1a'.syncline.v1.TransferLeadershipResponse\x12^\n" +
+	"\x0fSnapshotCluster\x12#.syncline.v1.SnapshotClusterRequest\x1a$.syncline.v1.SnapshotClusterResponse0\x01B'Z%syncline/proto/syncline/v1;synclinev1b\x06proto3"
 
 var (
 	file_syncline_v1_cluster_proto_rawDescOnce sync.Once
@@ -537,7 +656,7 @@ func file_syncline_v1_cluster_proto_rawDescGZIP() []byte {
 	return file_syncline_v1_cluster_proto_rawDescData
 }
 
-var file_syncline_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_syncline_v1_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_syncline_v1_cluster_proto_goTypes = []any{
 	(*GetClusterRequest)(nil),          // 0: syncline.v1.GetClusterRequest
 	(*GetClusterResponse)(nil),         // 1: syncline.v1.GetClusterResponse
@@ -546,17 +665,21 @@ var file_syncline_v1_cluster_proto_goTypes = []any{
 	(*RemoveNodeResponse)(nil),         // 4: syncline.v1.RemoveNodeResponse
 	(*TransferLeadershipRequest)(nil),  // 5: syncline.v1.TransferLeadershipRequest
 	(*TransferLeadershipResponse)(nil), // 6: syncline.v1.TransferLeadershipResponse
+	(*SnapshotClusterRequest)(nil),     // 7: syncline.v1.SnapshotClusterRequest
+	(*SnapshotClusterResponse)(nil),    // 8: syncline.v1.SnapshotClusterResponse
 }
 var file_syncline_v1_cluster_proto_depIdxs = []int32{
 	2, // 0: syncline.v1.GetClusterResponse.members:type_name -> syncline.v1.ClusterMember
 	0, // 1: syncline.v1.ClusterService.GetCluster:input_type -> syncline.v1.GetClusterRequest
 	3, // 2: syncline.v1.ClusterService.RemoveNode:input_type -> syncline.v1.RemoveNodeRequest
 	5, // 3: syncline.v1.ClusterService.TransferLeadership:input_type -> syncline.v1.TransferLeadershipRequest
-	1, // 4: syncline.v1.ClusterService.GetCluster:output_type -> syncline.v1.GetClusterResponse
-	4, // 5: syncline.v1.ClusterService.RemoveNode:output_type -> syncline.v1.RemoveNodeResponse
-	6, // 6: syncline.v1.ClusterService.TransferLeadership:output_type -> syncline.v1.TransferLeadershipResponse
-	4, // [4:7] is the sub-list for method output_type
-	1, // [1:4] is the sub-list for method input_type
+	7, // 4: syncline.v1.ClusterService.SnapshotCluster:input_type -> syncline.v1.SnapshotClusterRequest
+	1, // 5: syncline.v1.ClusterService.GetCluster:output_type -> syncline.v1.GetClusterResponse
+	4, // 6: syncline.v1.ClusterService.RemoveNode:output_type -> syncline.v1.RemoveNodeResponse
+	6, // 7: syncline.v1.ClusterService.TransferLeadership:output_type -> syncline.v1.TransferLeadershipResponse
+	8, // 8: syncline.v1.ClusterService.SnapshotCluster:output_type -> syncline.v1.SnapshotClusterResponse
+	5, // [5:9] is the sub-list for method output_type
+	1, // [1:5] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
 	1, // [1:1] is the sub-list for extension extendee
 	0, // [0:1] is the sub-list for field type_name
@@ -573,7 +696,7 @@ func file_syncline_v1_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_syncline_v1_cluster_proto_rawDesc), len(file_syncline_v1_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

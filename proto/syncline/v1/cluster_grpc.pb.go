@@ -24,6 +24,7 @@ const (
 	ClusterService_GetCluster_FullMethodName         = "/syncline.v1.ClusterService/GetCluster"
 	ClusterService_RemoveNode_FullMethodName         = "/syncline.v1.ClusterService/RemoveNode"
 	ClusterService_TransferLeadership_FullMethodName = "/syncline.v1.ClusterService/TransferLeadership"
+	ClusterService_SnapshotCluster_FullMethodName    = "/syncline.v1.ClusterService/SnapshotCluster"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -41,6 +42,9 @@ type ClusterServiceClient interface {
 	// TransferLeadership hands the leadership to another node, and returns when the last
 	// leader leads no more.
 	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error)
+	// SnapshotCluster sends all that the cluster keeps, as it is at one entry of the log, with
+	// the chunks. Any node answers, and gets from the others what it lacks.
+	SnapshotCluster(ctx context.Context, in *SnapshotClusterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotClusterResponse], error)
 }
 
 type clusterServiceClient struct {
@@ -81,6 +85,25 @@ func (c *clusterServiceClient) TransferLeadership(ctx context.Context, in *Trans
 	return out, nil
 }
 
+func (c *clusterServiceClient) SnapshotCluster(ctx context.Context, in *SnapshotClusterRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotClusterResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ClusterService_ServiceDesc.Streams[0], ClusterService_SnapshotCluster_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[SnapshotClusterRequest, SnapshotClusterResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_SnapshotClusterClient = grpc.ServerStreamingClient[SnapshotClusterResponse]
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -96,6 +119,9 @@ type ClusterServiceServer interface {
 	// TransferLeadership hands the leadership to another node, and returns when the last
 	// leader leads no more.
 	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error)
+	// SnapshotCluster sends all that the cluster keeps, as it is at one entry of the log, with
+	// the chunks. Any node answers, and gets from the others what it lacks.
+	SnapshotCluster(*SnapshotClusterRequest, grpc.ServerStreamingServer[SnapshotClusterResponse]) error
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -114,6 +140,9 @@ func (UnimplementedClusterServiceServer) RemoveNode(context.Context, *RemoveNode
 }
 func (UnimplementedClusterServiceServer) TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
+}
+func (UnimplementedClusterServiceServer) SnapshotCluster(*SnapshotClusterRequest, grpc.ServerStreamingServer[SnapshotClusterResponse]) error {
+	return status.Error(codes.Unimplemented, "method SnapshotCluster not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -190,6 +219,17 @@ func _ClusterService_TransferLeadership_Handler(srv interface{}, ctx context.Con
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_SnapshotCluster_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SnapshotClusterRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ClusterServiceServer).SnapshotCluster(m, &grpc.GenericServerStream[SnapshotClusterRequest, SnapshotClusterResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ClusterService_SnapshotClusterServer = grpc.ServerStreamingServer[SnapshotClusterResponse]
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -210,6 +250,12 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _ClusterService_TransferLeadership_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "SnapshotCluster",
+			Handler:       _ClusterService_SnapshotCluster_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "syncline/v1/cluster.proto",
 }

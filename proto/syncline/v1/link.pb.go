@@ -971,10 +971,14 @@ type Welcome struct {
 	// The line goes on where it was: the controller has the agent's messages up to received.
 	// If not, this is a new one, what was under way on an earlier one may be lost, and runs that
 	// were at work have failed.
-	Resumed       bool   `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"`
-	Received      uint64 `protobuf:"varint,7,opt,name=received,proto3" json:"received,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Resumed  bool   `protobuf:"varint,6,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Received uint64 `protobuf:"varint,7,opt,name=received,proto3" json:"received,omitempty"`
+	// Every heartbeat is answered with a receipt. When so many in a row were not, and nothing
+	// else was said either, the connection is dead, or the controller stands still, and another
+	// one may lead by now. 0: this controller may say nothing for hours.
+	UnansweredLimit uint32 `protobuf:"varint,8,opt,name=unanswered_limit,json=unansweredLimit,proto3" json:"unanswered_limit,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -1052,6 +1056,13 @@ func (x *Welcome) GetResumed() bool {
 func (x *Welcome) GetReceived() uint64 {
 	if x != nil {
 		return x.Received
+	}
+	return 0
+}
+
+func (x *Welcome) GetUnansweredLimit() uint32 {
+	if x != nil {
+		return x.UnansweredLimit
 	}
 	return 0
 }
@@ -3745,7 +3756,7 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tavailable\x18\x02 \x01(\bR\tavailable\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\xd8\x01\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x83\x02\n" +
 	"\aWelcome\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x1e\n" +
 	"\n" +
@@ -3755,7 +3766,8 @@ const file_syncline_v1_link_proto_rawDesc = "" +
 	"\x0eforget_run_ids\x18\x04 \x03(\tR\fforgetRunIds\x12\x12\n" +
 	"\x04line\x18\x05 \x01(\tR\x04line\x12\x18\n" +
 	"\aresumed\x18\x06 \x01(\bR\aresumed\x12\x1a\n" +
-	"\breceived\x18\a \x01(\x04R\breceived\"'\n" +
+	"\breceived\x18\a \x01(\x04R\breceived\x12)\n" +
+	"\x10unanswered_limit\x18\b \x01(\rR\x0funansweredLimit\"'\n" +
 	"\tHeartbeat\x12\x1a\n" +
 	"\breceived\x18\x01 \x01(\x04R\breceived\"%\n" +
 	"\aReceipt\x12\x1a\n" +

@@ -4,17 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 
 	"google.golang.org/grpc/credentials"
 )
 
-// Credentials are for the gRPC server behind Port.GRPC: the handshake is done when it gets a
-// connection, and this tells it what came of it. A connection without TLS is taken too,
-// and has no certificate; the Port decides whether there are any.
-func Credentials() credentials.TransportCredentials { return handshaken{} }
-
+// handshaken are credentials for a gRPC server behind Port.GRPC: the handshake is done when it gets a
+// connection, and this tells it what came of it. A connection without TLS is taken too.
 type handshaken struct{}
 
 func (handshaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -24,13 +20,13 @@ func (handshaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo
 	}
 	state := secure.ConnectionState()
 	if !state.HandshakeComplete {
-		return nil, nil, errors.New("the TLS handshake is not complete; this is a bug of package port")
+		return nil, nil, errors.New("the TLS handshake is not complete")
 	}
 	return conn, credentials.TLSInfo{State: state, CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}}, nil
 }
 
 func (handshaken) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return nil, nil, fmt.Errorf("these credentials are for servers")
+	return nil, nil, errors.New("these credentials are for servers")
 }
 
 func (handshaken) Info() credentials.ProtocolInfo {
