@@ -385,7 +385,7 @@ func (c *Controller) checkChunk(ctx context.Context, m *synclinev1.Chunk) error 
 		return fmt.Errorf("%w: agent %q has no part in run %s", store.ErrInvalid, m.GetAgent(), run.ID)
 	}
 	c.checking <- struct{}{}
-	err := checkEvents(m)
+	err = checkEvents(m)
 	<-c.checking
 	if err != nil {
 		return fmt.Errorf("%w: %w", store.ErrInvalid, err)
