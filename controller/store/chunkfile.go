@@ -19,6 +19,9 @@ import (
 //	header  magic "SLCF", version u32, length of the name u32, the name, CRC-32C u32
 //	frame   length u32, events u32, sequence u64, first event u64,
 //	        CRC-32C of the data u32, CRC-32C of the 28 bytes before u32, data
+//
+// Every later version keeps the header as it is, but for the number, so that a program can tell
+// a file of a newer one from one that is damaged, and leaves it alone.
 const (
 	chunkMagic       = "SLCF"
 	chunkFileVersion = 1
@@ -191,7 +194,36 @@ func openChunkFile(d disk, dir string, st *stream) (file, error) {
 	if err := d.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return nil, err
 	}
-	return d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
+	return known(d.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600))
+}
+
+// readChunkFile opens a chunk file for reading.
+func readChunkFile(d disk, name string) (file, error) {
+	return known(d.OpenFile(name, os.O_RDONLY, 0))
+}
+
+// known refuses a chunk file of a version that this program does not know. What of the header is
+// damaged is of no version.
+func known(f file, err error) (file, error) {
+	if err != nil {
+		return nil, err
+	}
+	const fixed, maxName = 12, 1 << 10
+	head := make([]byte, fixed+maxName+4)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		// Whoever reads on meets it again, and knows what to do.
+		return f, nil
+	}
+	if n < fixed || string(head[:4]) != chunkMagic {
+		return f, nil
+	}
+	version, name := binary.LittleEndian.Uint32(head[4:]), binary.LittleEndian.Uint32(head[8:])
+	end := fixed + int64(name)
+	if version <= chunkFileVersion || name > maxName || end+4 > int64(n) || Checksum(head[:end]) != binary.LittleEndian.Uint32(head[end:]) {
+		return f, nil
+	}
+	return nil, errors.Join(fmt.Errorf("%s: its version is %d, and this program reads %d; start the version of the program that wrote it, or a newer one", f.Name(), version, chunkFileVersion), f.Close())
 }
 
 // close fsyncs, since an error of writing back is told to a descriptor that was

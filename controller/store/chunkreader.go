@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 )
 
 // chunkReader reads the chunks of one stream for somebody, and gets what is not whole
@@ -24,7 +23,7 @@ const readAhead = 4 << 20
 
 func (s *Store) openStream(st *stream) (*chunkReader, error) {
 	r := &chunkReader{store: s, st: st, ahead: map[uint64]Chunk{}}
-	f, err := s.fsm.files.disk.OpenFile(s.fsm.path(st), os.O_RDONLY, 0)
+	f, err := readChunkFile(s.fsm.files.disk, s.fsm.path(st))
 	if errors.Is(err, fs.ErrNotExist) {
 		return r, nil
 	}

@@ -2,9 +2,12 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -99,4 +102,56 @@ func FuzzLogFile(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestNewerChunkFile: a chunk file of a later version is neither read nor written to, and what is
+// said is which version it has; with a damaged header it is a damaged file as any other.
+func TestNewerChunkFile(t *testing.T) {
+	dir := copyOf(t, filepath.Join("testdata", "v1"))
+	name := filepath.Join(dir, runsDir, "r-1", "vm1-1.chunks")
+	st := newStream("r-1", streamKey{"vm1", 1})
+	header := st.header()
+	newer := bytes.Clone(header)
+	newer[4] = 2
+	damaged := bytes.Clone(newer)
+	binary.LittleEndian.PutUint32(newer[len(newer)-4:], Checksum(newer[:len(newer)-4]))
+	put := func(head []byte) {
+		t.Helper()
+		b := must[[]byte](t)(os.ReadFile(name))
+		if err := os.WriteFile(name, append(bytes.Clone(head), b[len(head):]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(damaged)
+	s := open(t, dir)
+	if n := len(chunksOf(t, s, "r-1")); n != 4 {
+		t.Errorf("%d chunks behind a damaged header", n)
+	}
+	put(newer)
+	before := must[[]byte](t)(os.ReadFile(name))
+	const want = "vm1-1.chunks: its version is 2, and this program reads 1; start the version of the program that wrote it, or a newer one"
+	refused := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	refused("read", s.Chunks("r-1", func(Chunk) error { return nil }))
+	refused("serve", s.Serve(t.Context(), Wanted{RunID: "r-1", Agent: "vm1", Incarnation: 1, Sequences: []uint64{1}}, func(Chunk) error { return nil }))
+	refused("back up", func() error { _, err := s.Backup(t.Context(), io.Discard, BackupConfig{}); return err }())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A chunk for it stops the node, which cannot say that it has it.
+	again := must[*Store](t)(Open(Config{Dir: dir, Log: testLog(t), ScrubRate: -1}))
+	wait(t, again)
+	_, err := again.AppendChunk(t.Context(), chunk("r-1", "vm1", 5))
+	refused("append", err)
+	refused("go on", again.Err())
+	if err := again.Close(); err != nil {
+		t.Error(err)
+	}
+	if after := must[[]byte](t)(os.ReadFile(name)); !bytes.Equal(after, before) {
+		t.Error("the file was written to")
+	}
 }

@@ -153,7 +153,7 @@ func (o *oldData) state() (state, error) {
 // stay lacking.
 func (o *oldData) copyStream(ctx context.Context, r *rebuilding, st *stream) (err error) {
 	var missing []chunkRef
-	from, err := r.cfg.files.OpenFile(o.machine.path(st), os.O_RDONLY, 0)
+	from, err := readChunkFile(r.cfg.files, o.machine.path(st))
 	if errors.Is(err, fs.ErrNotExist) {
 		missing = st.chunks
 	} else if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"runtime"
 	"time"
 )
@@ -82,7 +81,7 @@ func (m *machine) allStreams() []*stream {
 // stream reads one chunk file.
 func (s *scrubber) stream(ctx context.Context, st *stream) error {
 	m := s.store.fsm
-	f, err := m.files.disk.OpenFile(m.path(st), os.O_RDONLY, 0)
+	f, err := readChunkFile(m.files.disk, m.path(st))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -42,7 +41,7 @@ func (s *Store) Serve(ctx context.Context, want Wanted, yield func(Chunk) error)
 	if err != nil {
 		return err
 	}
-	from, err := s.fsm.files.disk.OpenFile(s.fsm.path(st), os.O_RDONLY, 0)
+	from, err := readChunkFile(s.fsm.files.disk, s.fsm.path(st))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
