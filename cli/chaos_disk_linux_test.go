@@ -282,7 +282,7 @@ func (i *injury) slowDisk(n *chaosNode) error {
 const stallLimit = 7 * time.Second
 
 // hangDisk has a node's disk not answer at all. A node whose disk hangs for longer than it waits ends: its
-// process is gone when the disk answers again.
+// process is gone when the disk answers again; unless another fault keeps it from writing at all.
 func (i *injury) hangDisk(n *chaosNode) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	longest := stopwatch(ctx, n.disk)
@@ -299,7 +299,7 @@ func (i *injury) hangDisk(n *chaosNode) error {
 			return "", err
 		}
 		proof := fmt.Sprintf("a write to the disk of %s took %v", n.tag, took.Round(time.Millisecond))
-		if was == nil || took < stallLimit {
+		if !i.alone || took < stallLimit {
 			return proof, nil
 		}
 		_, err = i.lab.until(backLimit, func() error {

@@ -46,6 +46,8 @@ type injury struct {
 	chaos.Fault
 	lab  *chaosLab
 	load *load
+	// alone: no other fault overlaps with it.
+	alone bool
 	// killed, if set, is when the leader was killed.
 	killed time.Time
 	// heal takes it back, and tells what shows that it happened; "" if nothing does.

@@ -168,7 +168,7 @@ func (l *chaosLab) disturb(ld *load, probe *probe, schedule []chaos.Fault, began
 		kills := make([]time.Time, len(group))
 		var at sync.WaitGroup
 		for i, f := range group {
-			at.Go(func() { outcomes[i], kills[i] = l.inflict(ld, f, began.Add(late)) })
+			at.Go(func() { outcomes[i], kills[i] = l.inflict(ld, f, began.Add(late), len(group) == 1) })
 		}
 		at.Wait()
 		for _, killed := range kills {
@@ -236,11 +236,11 @@ func groupOf(schedule []chaos.Fault) int {
 	return n
 }
 
-// inflict carries out one fault.
-func (l *chaosLab) inflict(ld *load, f chaos.Fault, zero time.Time) (o chaos.Outcome, killed time.Time) {
+// inflict carries out one fault. alone: no other one overlaps with it.
+func (l *chaosLab) inflict(ld *load, f chaos.Fault, zero time.Time, alone bool) (o chaos.Outcome, killed time.Time) {
 	o.Fault = f
 	time.Sleep(time.Until(zero.Add(f.Start)))
-	i := &injury{Fault: f, lab: l, load: ld}
+	i := &injury{Fault: f, lab: l, load: ld, alone: alone}
 	err := i.begin()
 	if errors.Is(err, errNothing) {
 		l.t.Logf("%6.1f s: %s: skipped: %v", time.Since(l.began).Seconds(), f.Kind, err)

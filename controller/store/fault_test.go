@@ -45,6 +45,28 @@ func TestLogThatCannotBeWrittenStopsTheNode(t *testing.T) {
 	}
 }
 
+// TestTermThatCannotBeWrittenStopsTheNode: the library would panic, and the process end without a word.
+func TestTermThatCannotBeWrittenStopsTheNode(t *testing.T) {
+	s := open(t, t.TempDir())
+	if err := s.logs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	returned, ended := false, make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = s.watched.SetUint64([]byte("CurrentTerm"), 99)
+		returned = true
+	}()
+	<-ended
+	if returned {
+		t.Error("the library is given an error, at which it panics")
+	}
+	failed(t, s)
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), "write raft's term") {
+		t.Errorf("the reason is %v", err)
+	}
+}
+
 func TestChunkFileThatCannotBeWrittenStopsTheNode(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)

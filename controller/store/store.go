@@ -232,6 +232,7 @@ func (s *Store) start(cfg Config) error {
 	if err != nil {
 		return err
 	}
+	s.watched.running.Store(true)
 	if s.network == nil {
 		s.fault.stops(s.raft, nil)
 	} else {

@@ -3,7 +3,9 @@ package store
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -38,6 +40,8 @@ type watchedLog struct {
 	stall time.Duration
 	// wrote is Config.Wrote.
 	wrote func(time.Duration)
+	// running: the node has been started, and only goroutines of the library write terms.
+	running atomic.Bool
 
 	mu     sync.Mutex
 	writes Writes
@@ -105,7 +109,13 @@ func (w *watchedLog) Set(key, val []byte) error {
 	return w.watch("write raft's vote", func() error { return w.StableStore.Set(key, val) })
 }
 
-// SetUint64 writes a number of raft's own, its term.
+// SetUint64 writes a number of raft's own, its term. The library has no other way than to panic when it
+// cannot. By then the fault has begun to stop the node, so the library's goroutine ends here, as it
+// would by Shutdown, and the reason is told as any other.
 func (w *watchedLog) SetUint64(key []byte, val uint64) error {
-	return w.watch("write raft's term", func() error { return w.StableStore.SetUint64(key, val) })
+	err := w.watch("write raft's term", func() error { return w.StableStore.SetUint64(key, val) })
+	if err != nil && w.running.Load() {
+		runtime.Goexit()
+	}
+	return err
 }
