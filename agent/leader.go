@@ -28,7 +28,7 @@ func (c *controllers) current() string {
 // ended takes note of how a connection ended. It reports whether there may be another one in a
 // moment: somebody is there, and does not refuse this agent.
 func (c *controllers) ended(welcomed bool, err error) (soon bool) {
-	elsewhere := fromController(err)
+	_, elsewhere := fromController(err)
 	if !welcomed && status.Code(err) == codes.AlreadyExists {
 		// Whoever leads has an agent of this name: nobody else can say otherwise.
 		return false
@@ -42,7 +42,7 @@ func (c *controllers) ended(welcomed bool, err error) (soon bool) {
 // failed takes note that a connection could not be made, or was refused.
 func (c *controllers) failed(err error) {
 	was := c.leader
-	c.leader = leaderOf(err)
+	c.leader, _ = fromController(err)
 	// A leader that is not there says nothing about the others of the list.
 	if c.leader != "" || was != "" && was != c.current() {
 		return
@@ -50,23 +50,13 @@ func (c *controllers) failed(err error) {
 	c.next++
 }
 
-// fromController reports whether an error is the answer of a controller that does not lead.
-func fromController(err error) bool {
+// fromController reports whether an error is the answer of a controller that does not lead, and
+// who does; "" if that one knows of nobody.
+func fromController(err error) (leader string, ok bool) {
 	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == "syncline" && info.Reason == "NOT_LEADER" {
-			return true
+		if info, is := d.(*errdetails.ErrorInfo); is && info.Domain == "syncline" && info.Reason == "NOT_LEADER" {
+			return info.Metadata["leader"], true
 		}
 	}
-	return false
-}
-
-// leaderOf is the address of the leader in the answer of a controller that is not; "" if
-// there is none.
-func leaderOf(err error) string {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Domain == "syncline" && info.Reason == "NOT_LEADER" {
-			return info.Metadata["leader"]
-		}
-	}
-	return ""
+	return "", false
 }

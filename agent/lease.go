@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"syncline/agent/kernel"
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
@@ -130,4 +131,22 @@ func (r *run) leased() bool {
 		r.finish(cause)
 	}
 	return !out
+}
+
+// endOrphans ends what is left of the run's connections though their lanes have closed them:
+// a host whose controller is away is to send nothing more for it. It returns what the
+// cause of the run's end says of that, empty if there was nothing.
+func (r *run) endOrphans() string {
+	ended, err := kernel.EndOrphans(r.flows)
+	text := ""
+	if len(ended) > 0 {
+		text = fmt.Sprintf("; sockets that no lane held any more still waited for their peers and were reset: %d, the first %v %v in %v", len(ended), ended[0].Local, ended[0].Remote, ended[0].State)
+	}
+	if err != nil {
+		text += fmt.Sprintf("; some sockets that no lane holds any more may go on by themselves: %v", err)
+	}
+	if text != "" {
+		r.log.Warn("orphans of the run", "ended", len(ended), "error", err)
+	}
+	return text
 }

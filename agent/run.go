@@ -711,8 +711,13 @@ func (r *run) end(last *repetition, cause string) {
 		// What its lanes lack is not what the run asked for.
 		final.Error = strings.TrimPrefix(cause+"; "+lost, "; ")
 	}
-	cause = final.Error
+	alone := r.lease.out
 	r.mu.Unlock()
+	if alone {
+		// While the taps still hear it.
+		final.Error += r.endOrphans()
+	}
+	cause = final.Error
 	if last != nil {
 		err = last.sampler.endQueues()
 	}

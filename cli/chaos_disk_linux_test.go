@@ -98,8 +98,10 @@ func attach(image *os.File) (*os.File, error) {
 	return nil, errors.New("all that are free are taken by others")
 }
 
+// mountDevice mounts it without the option discard: a file system that is shut down discards the blocks of
+// files that its journal has not removed.
 func (n *chaosNode) mountDevice() error {
-	err := unix.Mount(n.device.loop.Name(), n.disk, "ext4", unix.MS_NOATIME, "discard")
+	err := unix.Mount(n.device.loop.Name(), n.disk, "ext4", unix.MS_NOATIME, "")
 	return os.NewSyscallError("mount", err)
 }
 
@@ -237,8 +239,12 @@ func (n *chaosNode) remount(flags uintptr) error {
 	if n.device != nil {
 		flags |= unix.MS_NOATIME
 	}
-	if err := unix.Mount("", n.disk, "", unix.MS_REMOUNT|flags, ""); err != nil {
-		return fmt.Errorf("mount the disk of %s again with flags %#x: %w", n.tag, flags, os.NewSyscallError("mount", err))
+	// Whoever writes to it now, for a moment, keeps it from becoming read-only.
+	_, err = n.lab.until(10*time.Second, func() error {
+		return os.NewSyscallError("mount", unix.Mount("", n.disk, "", unix.MS_REMOUNT|flags, ""))
+	})
+	if err != nil {
+		return fmt.Errorf("mount the disk of %s again with flags %#x: %w", n.tag, flags, err)
 	}
 	return nil
 }

@@ -267,7 +267,8 @@ func (i *injury) spoilSpool(p *chaosProcess, how func(name string, pick uint64) 
 	return nil
 }
 
-// someAgentAtWork is one that takes part in a run: its spool has the head of a stream.
+// someAgentAtWork is one whose part in a run has just begun, and is not over yet: its spool has the head of a
+// stream, which is not written to again before something is acknowledged.
 func (i *injury) someAgentAtWork() (p *chaosProcess, err error) {
 	_, err = i.lab.until(10*time.Second, func() error {
 		for at := range i.lab.agents {
@@ -276,8 +277,14 @@ func (i *injury) someAgentAtWork() (p *chaosProcess, err error) {
 			if err != nil {
 				return err
 			}
-			if p.running() && len(heads) > 0 {
-				return nil
+			for _, name := range heads {
+				at, err := os.Stat(name)
+				if err != nil {
+					continue // the run is over
+				}
+				if age := time.Since(at.ModTime()); p.running() && age > 200*time.Millisecond && age < 800*time.Millisecond {
+					return nil
+				}
 			}
 		}
 		return fmt.Errorf("%w: no agent is in a run", errNothing)

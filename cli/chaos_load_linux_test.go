@@ -427,7 +427,7 @@ func (ld *load) hearSeals(stop context.Context) {
 		for _, n := range ld.lab.nodes {
 			_ = ld.heardSeals(n)
 		}
-		wait(stop, 10*time.Second)
+		wait(stop, 30*time.Second)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 func (a *app) clusterInitCommand() *cobra.Command {
-	var dir, id string
+	var dir, id, output string
 	c := &cobra.Command{
 		Use:   "init",
 		Short: "Begin a cluster in an empty directory",
@@ -19,6 +19,9 @@ that of the cluster are those of its certificate. Do it once: the other controll
 		Example: `  syncline cluster init --tls-cert ctl1.crt --data /var/lib/syncline`,
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			if err := checkFormat(output, doneFormats...); err != nil {
+				return err
+			}
 			node, cluster, err := a.nodeName(id)
 			if err != nil {
 				return err
@@ -27,7 +30,8 @@ that of the cluster are those of its certificate. Do it once: the other controll
 			if err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
-			if _, err := fmt.Fprintf(a.Out, "cluster %s begins with node %s in %s\n", begun.Cluster, begun.Node, dir); err != nil {
+			line := fmt.Sprintf("cluster %s begins with node %s in %s", begun.Cluster, begun.Node, dir)
+			if err := writeDone(a.Out, output, line, clusterBegun{Cluster: begun.Cluster, Node: begun.Node, Data: dir}); err != nil {
 				return err
 			}
 			a.sayServe(dir, "HOST:PORT")
@@ -35,6 +39,7 @@ that of the cluster are those of its certificate. Do it once: the other controll
 		},
 	}
 	nodeFlags(c, &dir, &id)
+	formatFlag(c, &output, doneFormats...)
 	return c
 }
 

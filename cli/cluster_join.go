@@ -11,7 +11,7 @@ import (
 )
 
 func (a *app) clusterJoinCommand() *cobra.Command {
-	var dir, id, advertise string
+	var dir, id, advertise, output string
 	c := &cobra.Command{
 		Use:   "join HOST:PORT",
 		Short: "Let a controller with an empty directory join a cluster",
@@ -22,6 +22,9 @@ name, after the old one was removed: what it had promised before is lost with th
 		Example: `  syncline cluster join ctl1:7443 --advertise ctl2:7443 --tls-cert ctl2.crt --data /var/lib/syncline`,
 		Args:    oneArgument("HOST:PORT"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkFormat(output, doneFormats...); err != nil {
+				return err
+			}
 			if err := checkTarget(args[0]); err != nil || isSocket(args[0]) {
 				return usage("%q: name a controller of the cluster as HOST:PORT", args[0])
 			}
@@ -53,7 +56,8 @@ name, after the old one was removed: what it had promised before is lost with th
 			if err := store.JoinCluster(dir, cluster); err != nil {
 				return &exitError{code: exitRefused, err: err}
 			}
-			if _, err := fmt.Fprintf(a.Out, "node %s is of cluster %s\n", own.Node, cluster); err != nil {
+			line := fmt.Sprintf("node %s is of cluster %s", own.Node, cluster)
+			if err := writeDone(a.Out, output, line, clusterBegun{Cluster: cluster, Node: own.Node, Data: dir, Advertise: advertise}); err != nil {
 				return err
 			}
 			a.sayServe(dir, advertise)
@@ -61,6 +65,7 @@ name, after the old one was removed: what it had promised before is lost with th
 		},
 	}
 	nodeFlags(c, &dir, &id)
+	formatFlag(c, &output, doneFormats...)
 	c.Flags().StringVar(&advertise, "advertise", "", "where the other controllers will reach this one, HOST:PORT")
 	return c
 }

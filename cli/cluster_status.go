@@ -20,6 +20,9 @@ func (a *app) clusterStatusCommand() *cobra.Command {
 lost the others; it says what it knows.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := checkFormat(output, "table", "json"); err != nil {
+				return err
+			}
 			return a.ask(c.Context(), func(cl *client) error {
 				cluster, err := cl.cluster.GetCluster(c.Context(), &synclinev1.GetClusterRequest{})
 				if err != nil {
@@ -44,11 +47,11 @@ lost the others; it says what it knows.`,
 
 // writeCluster draws a line a controller, and one for each that is not well.
 func writeCluster(w io.Writer, cluster *synclinev1.GetClusterResponse) error {
-	leader := cluster.Leader
-	if leader == "" {
-		leader = "nobody leads"
+	leader := "nobody leads"
+	if cluster.Leader != "" {
+		leader = "leader " + onTerminal(cluster.Leader)
 	}
-	fmt.Fprintf(w, "cluster %s, term %d, leader %s (asked %s)\n\n", onTerminal(cluster.ClusterId), cluster.Term, onTerminal(leader), onTerminal(cluster.Asked))
+	fmt.Fprintf(w, "cluster %s, term %d, %s (asked %s)\n\n", onTerminal(cluster.ClusterId), cluster.Term, leader, onTerminal(cluster.Asked))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NODE\tADDRESS\tSTATE\tVOTE\tAPPLIED\tCHUNKS\tHEARD")
 	for _, m := range cluster.Members {

@@ -10,6 +10,7 @@ import (
 
 func (a *app) clusterTransferCommand() *cobra.Command {
 	var force bool
+	var output string
 	c := &cobra.Command{
 		Use:   "transfer [NODE]",
 		Short: "Let another controller lead",
@@ -17,6 +18,9 @@ func (a *app) clusterTransferCommand() *cobra.Command {
 themselves. Runs that are at work fail, so it is refused if there are any.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkFormat(output, doneFormats...); err != nil {
+				return err
+			}
 			q := &synclinev1.TransferLeadershipRequest{Force: force}
 			if len(args) > 0 {
 				q.To = args[0]
@@ -26,15 +30,15 @@ themselves. Runs that are at work fail, so it is refused if there are any.`,
 				if err != nil {
 					return answered(err)
 				}
+				line := fmt.Sprintf("node %s leads no more", r.From)
 				if r.From == "" {
-					_, err = fmt.Fprintf(a.Out, "node %s leads already\n", q.To)
-					return err
+					line = fmt.Sprintf("node %s leads already", q.To)
 				}
-				_, err = fmt.Fprintf(a.Out, "node %s leads no more\n", r.From)
-				return err
+				return writeDone(a.Out, output, line, leadershipMoved{From: r.From, To: q.To})
 			})
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "also if runs are at work; they fail")
+	formatFlag(c, &output, doneFormats...)
 	return c
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,14 @@ func formatFlag(c *cobra.Command, to *string, formats ...string) {
 
 func unknownFormat(got string, formats ...string) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf("no output format %q; there are: %s", got, strings.Join(formats, ", "))}
+}
+
+// checkFormat refuses a format that there is not, before anything is done.
+func checkFormat(got string, formats ...string) error {
+	if !slices.Contains(formats, got) {
+		return unknownFormat(got, formats...)
+	}
+	return nil
 }
 
 // writeJSON writes one message. The spacing of protojson changes from build to

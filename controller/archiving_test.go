@@ -320,7 +320,7 @@ func TestQuotaArchivesTheOldest(t *testing.T) {
 		}
 		r := c.keeping
 		r.quota = runs[1].Bytes + runs[2].Bytes
-		if err := r.look(context.Background()); err != nil {
+		if _, err := r.look(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 		first, _ := c.store.Run(runs[0].ID)
@@ -345,7 +345,7 @@ func TestQuotaThatCannotBeKept(t *testing.T) {
 	run := recorded(t, c, "udp-refused")
 	r := c.keeping
 	r.quota = run.Bytes - 1
-	if err := r.look(context.Background()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.look(context.Background()); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("without the bucket's directory: %v", err)
 	}
 	if err := r.admit(); err == nil || !strings.Contains(err.Error(), bucket) {
@@ -357,7 +357,7 @@ func TestQuotaThatCannotBeKept(t *testing.T) {
 	if err := os.Mkdir(bucket, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.look(context.Background()); err != nil {
+	if _, err := r.look(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.admit(); err != nil {

@@ -31,7 +31,7 @@ func (r *runner) bring(ctx context.Context, cause error) {
 	if err := r.change(ctx, r.collecting(cause)); err != nil && ctx.Err() == nil {
 		r.log.Error("run not marked as collecting", "cause", err)
 	}
-	r.await(ctx, collectLimit, r.allStored)
+	r.awaitStored(ctx)
 	if ctx.Err() != nil {
 		r.log.Warn("run left unfinished; the next leader, or the next start of the controller, ends it")
 		return
@@ -171,11 +171,54 @@ func (r *runner) allFinished() bool {
 func (r *runner) allStored() bool {
 	streams := r.controller.store.Streams(r.run.ID)
 	for agent, f := range r.finished {
-		if s := streamOf(streams, agent, f.Incarnation); s.Contiguous < f.LastChunk || s.LastEvent < f.LastEvent {
+		if !whole(streams, agent, f) {
 			return false
 		}
 	}
 	return true
+}
+
+// whole reports whether all is stored that an agent says it recorded.
+func whole(streams []store.Stream, agent string, f *synclinev1.Finished) bool {
+	s := streamOf(streams, agent, f.Incarnation)
+	return s.Contiguous >= f.LastChunk && s.LastEvent >= f.LastEvent
+}
+
+// awaitStored returns when everything has arrived. It does not wait for what will not: an agent that says
+// it has a gap, such as chunks that are damaged on its disk, may send the rest for as long as something comes.
+func (r *runner) awaitStored(ctx context.Context) {
+	for until := time.Now().Add(collectLimit); !r.allStored() && ctx.Err() == nil; {
+		limit, before := time.Until(until), r.arrived()
+		if limit <= 0 {
+			return
+		}
+		if r.onlyGaps() {
+			limit = min(limit, gapSilence)
+		}
+		r.await(ctx, limit, func() bool { return r.allStored() || r.arrived() > before })
+		if r.arrived() == before {
+			return
+		}
+	}
+}
+
+// onlyGaps reports whether all whose chunks have not all arrived say that they have a gap.
+func (r *runner) onlyGaps() bool {
+	streams := r.controller.store.Streams(r.run.ID)
+	for agent, f := range r.finished {
+		if f.GetGap() == "" && !whole(streams, agent, f) {
+			return false
+		}
+	}
+	return true
+}
+
+// arrived is how many chunks of the run are stored.
+func (r *runner) arrived() (n uint64) {
+	for _, s := range r.controller.store.Streams(r.run.ID) {
+		n += s.Chunks
+	}
+	return n
 }
 
 // streamOf is what is stored of one start of an agent; the zero Stream if nothing is.

@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"time"
 
@@ -111,6 +112,9 @@ type Controller struct {
 	keeping  *retention
 	// archiving holds one token: that of whoever archives a run.
 	archiving chan struct{}
+	// checking holds a token for each chunk of events that is looked through: there are no more than
+	// processors, however many agents send.
+	checking  chan struct{}
 	readiness *readiness
 	metrics   *metrics
 
@@ -162,7 +166,7 @@ func Open(cfg Config) (*Controller, error) {
 	if cfg.Lease <= 0 {
 		cfg.Lease = defaultLease
 	}
-	c := &Controller{sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1), serving: make(chan struct{})}
+	c := &Controller{sessions: newSessions(), runners: map[string]*runner{}, archiving: make(chan struct{}, 1), checking: make(chan struct{}, runtime.GOMAXPROCS(0)), serving: make(chan struct{})}
 	c.metrics = newMetrics(c)
 	storeConfig, err := c.storeConfig(cfg)
 	if err != nil {

@@ -14,19 +14,62 @@ import (
 	synclinev1 "syncline/proto/syncline/v1"
 )
 
+// eventSpace is memory for one event, which is used again for the next. A nil one gives each event
+// memory of its own.
+type eventSpace struct {
+	event  timeline.Event
+	call   timeline.Call
+	packet timeline.Packet
+	trace  timeline.Trace
+}
+
+func (s *eventSpace) newEvent() *timeline.Event {
+	if s == nil {
+		return new(timeline.Event)
+	}
+	return &s.event
+}
+
+func (s *eventSpace) newCall() *timeline.Call {
+	if s == nil {
+		return new(timeline.Call)
+	}
+	return &s.call
+}
+
+func (s *eventSpace) newPacket() *timeline.Packet {
+	if s == nil {
+		return new(timeline.Packet)
+	}
+	return &s.packet
+}
+
+func (s *eventSpace) newTrace() *timeline.Trace {
+	if s == nil {
+		return new(timeline.Trace)
+	}
+	return &s.trace
+}
+
 // eventFromProto returns nil for a fact that no timeline is made of. It checks no more than
 // that it can be one; see timeline.Event.Check.
 func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
+	return (*eventSpace)(nil).fromProto(e)
+}
+
+// fromProto is eventFromProto with an event that is good until the next call.
+func (s *eventSpace) fromProto(e *synclinev1.Event) (*timeline.Event, error) {
 	if e == nil {
 		return nil, errors.New("an event is missing")
 	}
-	native := &timeline.Event{Number: e.Number, Repetition: int(e.Repetition), At: clock.Local(e.TimeNs)}
+	native := s.newEvent()
+	*native = timeline.Event{Number: e.Number, Repetition: int(e.Repetition), At: clock.Local(e.TimeNs)}
 	var err error
 	switch f := e.Fact.(type) {
 	case *synclinev1.Event_Call:
-		native.Call, err = callFromProto(f.Call)
+		native.Call, err = s.callFromProto(f.Call)
 	case *synclinev1.Event_Packet:
-		native.Packet, err = packetFromProto(f.Packet)
+		native.Packet, err = s.packetFromProto(f.Packet)
 	case *synclinev1.Event_Signal:
 		native.Signal = &timeline.Signal{Lane: f.Signal.Lane, Name: f.Signal.Name, Sent: f.Signal.Sent}
 	case *synclinev1.Event_Mark:
@@ -54,7 +97,7 @@ func eventFromProto(e *synclinev1.Event) (*timeline.Event, error) {
 			Lane: f.LaneProcess.Lane, PID: int(f.LaneProcess.Process), Gone: f.LaneProcess.Gone, Signal: int(f.LaneProcess.Signal),
 		}
 	case *synclinev1.Event_Trace:
-		native.Trace, err = traceFromProto(f.Trace)
+		native.Trace, err = s.traceFromProto(f.Trace)
 	case *synclinev1.Event_Probe:
 		native.Probe, err = probeFromProto(f.Probe)
 	case *synclinev1.Event_ClockSample:
@@ -133,7 +176,7 @@ func probeToProto(p *timeline.Probe) *synclinev1.Probe {
 	}
 }
 
-func callFromProto(c *synclinev1.Call) (*timeline.Call, error) {
+func (s *eventSpace) callFromProto(c *synclinev1.Call) (*timeline.Call, error) {
 	local, err := addrPort(c.LocalAddress)
 	if err != nil {
 		return nil, err
@@ -142,13 +185,15 @@ func callFromProto(c *synclinev1.Call) (*timeline.Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &timeline.Call{
+	native := s.newCall()
+	*native = timeline.Call{
 		Lane: c.Lane, Step: int(c.Step), Name: c.Name, Socket: c.Socket, Makes: c.Makes, Label: c.Label,
 		Arguments: c.Arguments, Thread: int(c.Thread), FD: int(c.Fd), Return: clock.Local(c.ReturnNs),
 		Result: c.Result, Errno: c.Errno, EndedBy: timeline.EndedBy(c.EndedBy),
 		Local: local, Peer: peer, ByLab: c.ByLab, Failure: c.Failure,
 		Data: c.Data, Shown: c.Shown, Process: int(c.Process), TCPInfo: c.TcpInfo,
-	}, nil
+	}
+	return native, nil
 }
 
 func callToProto(c *timeline.Call) *synclinev1.Call {
@@ -197,14 +242,15 @@ func addrPort(s string) (netip.AddrPort, error) {
 	if s == "" || strings.HasPrefix(s, "unix:") {
 		return netip.AddrPort{}, nil
 	}
+	// Nothing is both; most have a port.
+	a, err := netip.ParseAddrPort(s)
+	if err == nil {
+		return a, nil
+	}
 	if alone, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(alone, 0), nil
 	}
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		return a, fmt.Errorf("address %q: %w", s, err)
-	}
-	return a, nil
+	return netip.AddrPort{}, fmt.Errorf("address %q: %w", s, err)
 }
 
 func addrPortText(a netip.AddrPort) string {
@@ -214,7 +260,7 @@ func addrPortText(a netip.AddrPort) string {
 	return a.String()
 }
 
-func packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
+func (s *eventSpace) packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
 	source, ok := netip.AddrFromSlice(p.Source)
 	if !ok {
 		return nil, fmt.Errorf("source address of %d bytes", len(p.Source))
@@ -230,7 +276,8 @@ func packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
 		// It would make a bound narrower than what is known.
 		return nil, fmt.Errorf("an error of %d ns", p.ErrorNs)
 	}
-	return &timeline.Packet{
+	native := s.newPacket()
+	*native = timeline.Packet{
 		Interface: p.Interface, Direction: timeline.Direction(p.Direction),
 		Realtime: p.RealtimeNs, Err: p.ErrorNs,
 		WireLength: int(p.WireLength), Segments: int(p.Segments),
@@ -241,7 +288,8 @@ func packetFromProto(p *synclinev1.Packet) (*timeline.Packet, error) {
 		Window: int(p.Window), Urgent: int(p.Urgent), Options: p.Options,
 		PayloadLength: int(p.PayloadLength), Payload: p.Payload,
 		Protocol: int(p.Protocol), ICMPType: int(p.IcmpType), ICMPCode: int(p.IcmpCode), ICMPRest: p.IcmpRest, ARP: int(p.ArpOperation),
-	}, nil
+	}
+	return native, nil
 }
 
 func packetToProto(p *timeline.Packet) *synclinev1.Packet {

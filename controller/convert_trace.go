@@ -10,7 +10,7 @@ import (
 
 // traceFromProto refuses numbers that no kernel has. A kind of trace that is newer than
 // this controller is kept: it is shown, and nothing rests on it.
-func traceFromProto(m *synclinev1.Trace) (*timeline.Trace, error) {
+func (s *eventSpace) traceFromProto(m *synclinev1.Trace) (*timeline.Trace, error) {
 	local, err := addrPort(m.LocalAddress)
 	if err != nil {
 		return nil, err
@@ -29,12 +29,14 @@ func traceFromProto(m *synclinev1.Trace) (*timeline.Trace, error) {
 	case m.Direction < synclinev1.Direction_DIRECTION_UNSPECIFIED || m.Direction > synclinev1.Direction_DIRECTION_OUT:
 		return nil, fmt.Errorf("direction %d of a trace", m.Direction)
 	}
-	return &timeline.Trace{
+	native := s.newTrace()
+	*native = timeline.Trace{
 		Kind: timeline.TraceKind(m.Kind), Cookie: m.Cookie, Local: local, Peer: peer,
 		OldState: int(m.OldState), State: int(m.State), Errno: m.Errno, Reason: m.Reason, Place: m.Place,
 		Seq: m.Sequence, Ack: m.Acknowledgment, Flags: timeline.Flags(m.Flags), PayloadLength: int(m.PayloadLength),
 		Protocol: int(m.Protocol), Direction: timeline.Direction(m.Direction),
-	}, nil
+	}
+	return native, nil
 }
 
 func traceToProto(t *timeline.Trace) *synclinev1.Trace {

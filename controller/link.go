@@ -384,27 +384,38 @@ func (c *Controller) checkChunk(ctx context.Context, m *synclinev1.Chunk) error 
 	case !slices.ContainsFunc(run.Hosts, func(h store.RunHost) bool { return h.Agent == m.GetAgent() }):
 		return fmt.Errorf("%w: agent %q has no part in run %s", store.ErrInvalid, m.GetAgent(), run.ID)
 	}
-	events, err := chunk.Decode(m.GetData())
+	c.checking <- struct{}{}
+	err = checkEvents(m)
+	<-c.checking
 	if err != nil {
 		return fmt.Errorf("%w: %w", store.ErrInvalid, err)
 	}
-	if len(events) != int(m.GetEvents()) {
-		return fmt.Errorf("%w: chunk %d claims %d events and holds %d", store.ErrInvalid, m.GetSequence(), m.GetEvents(), len(events))
-	}
-	for i, e := range events {
-		if e.Number != m.GetFirstEvent()+uint64(i) {
-			return fmt.Errorf("%w: chunk %d: event %d stands where %d should", store.ErrInvalid, m.GetSequence(), e.Number, m.GetFirstEvent()+uint64(i))
+	return nil
+}
+
+// checkEvents looks at every event of a chunk.
+func checkEvents(m *synclinev1.Chunk) error {
+	var space eventSpace
+	next := m.GetFirstEvent()
+	n, err := chunk.Each(m.GetData(), func(e *synclinev1.Event) error {
+		if e.Number != next {
+			return fmt.Errorf("chunk %d: event %d stands where %d should", m.GetSequence(), e.Number, next)
 		}
+		next++
 		// What no timeline could be made of must not be sealed as complete.
-		native, err := eventFromProto(e)
+		native, err := space.fromProto(e)
 		if err == nil && native != nil {
 			err = native.Check()
 		}
 		if err != nil {
-			return fmt.Errorf("%w: chunk %d: event %d: %w", store.ErrInvalid, m.GetSequence(), e.Number, err)
+			return fmt.Errorf("chunk %d: event %d: %w", m.GetSequence(), e.Number, err)
 		}
+		return nil
+	})
+	if err == nil && n != int(m.GetEvents()) {
+		err = fmt.Errorf("chunk %d claims %d events and holds %d", m.GetSequence(), m.GetEvents(), n)
 	}
-	return nil
+	return err
 }
 
 // runOf finds the run that a chunk is of. What is refused the agent forgets, so that there is no such

@@ -20,6 +20,10 @@ const (
 	// retentionRetry is how long it waits after a failure, at first and at most.
 	retentionRetry    = 5 * time.Second
 	retentionRetryMax = 5 * time.Minute
+	// Freeing a disk may need a snapshot, whose size is that of the state, however little is freed. So
+	// after each time it rests for sweepShare times as long as that took, sweepRest at most.
+	sweepShare = 50
+	sweepRest  = time.Minute
 )
 
 // quotaReason is what is said of a run that was removed to keep to the quota.
@@ -36,6 +40,8 @@ type retention struct {
 	log   *slog.Logger
 
 	mu sync.Mutex
+	// sweepAt is when the disk is freed again, at the earliest.
+	sweepAt time.Time
 	// stuck is why the quota cannot be kept, nil if it is.
 	stuck error
 }
@@ -46,7 +52,7 @@ func (r *retention) run(ctx context.Context) {
 	retry := retentionRetry
 	for {
 		changed := st.Changed()
-		err := r.look(ctx)
+		later, err := r.look(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -65,7 +71,7 @@ func (r *retention) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
-		if changed == nil {
+		if changed == nil || later {
 			continue
 		}
 		select {
@@ -76,17 +82,27 @@ func (r *retention) run(ctx context.Context) {
 	}
 }
 
-// look brings the runs below the quota, if this node leads, and frees what has left.
-func (r *retention) look(ctx context.Context) error {
-	var err error
+// look brings the runs below the quota, if this node leads, and frees what has left, or says that it
+// does so later.
+func (r *retention) look(ctx context.Context) (later bool, err error) {
 	if r.controller.store.Leading() {
 		err = r.keep(ctx)
+	}
+	began := time.Now()
+	r.mu.Lock()
+	later = began.Before(r.sweepAt)
+	r.mu.Unlock()
+	if later {
+		return true, err
 	}
 	freed, sweepErr := r.controller.store.Sweep()
 	if freed > 0 {
 		r.log.Info("files of runs that left are removed", "bytes", freed)
 	}
-	return errors.Join(err, sweepErr)
+	r.mu.Lock()
+	r.sweepAt = time.Now().Add(min(sweepShare*time.Since(began), sweepRest))
+	r.mu.Unlock()
+	return false, errors.Join(err, sweepErr)
 }
 
 // keep makes runs leave, the one that ended first before others, until the rest fits.

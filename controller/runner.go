@@ -42,6 +42,8 @@ const (
 	returnLimit = 20 * time.Second
 	// collectLimit bounds the arrival of chunks after every agent has finished.
 	collectLimit = 60 * time.Second
+	// gapSilence is how long nothing may come of agents that say they have a gap: as long as a lease.
+	gapSilence = 15 * time.Second
 	// progressEvery is how often the count of repetitions is committed.
 	progressEvery = 200 * time.Millisecond
 )

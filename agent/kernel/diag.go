@@ -46,6 +46,8 @@ var (
 	// listenStates alone spare the kernel the walk over the table of connections.
 	listenStates  = states(Listen)
 	requestStates = states(SynRecv, newSynRecv)
+	// orphanStates are those that a connection is in after its process has closed it.
+	orphanStates = states(FinWait1, FinWait2, Closing, LastAck)
 )
 
 // allStates are all of them, with the ones a later kernel may add left out.

@@ -2,7 +2,7 @@
 // counters are.
 //
 //   - Busy and Quiet: a repetition is over when no socket of its flows may send any
-//     more, on any host. Dump lists them all.
+//     more, on any host. Dump lists them all, and EndOrphans ends those that nobody holds.
 //   - StateWatch waits for a TCP state of one socket.
 //   - QueueWatch samples listeners' queues.
 //   - ReadCounters and Delta say which of the host's counters moved.

@@ -20,6 +20,9 @@ func Quiet(context.Context, Flows) ([]Socket, error) { return nil, errLinuxOnly 
 // Dump is Linux only.
 func Dump(Flows) ([]Socket, error) { return nil, errLinuxOnly }
 
+// EndOrphans is Linux only.
+func EndOrphans(Flows) ([]Socket, error) { return nil, errLinuxOnly }
+
 // ReadCounters is Linux only.
 func ReadCounters() (Counters, error) { return Counters{}, errLinuxOnly }
 

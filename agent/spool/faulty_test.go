@@ -42,6 +42,8 @@ type faulty struct {
 	room int64
 	// failWrite, failSync and failCreate return the error of a call on a file, nil: none.
 	failWrite, failSync, failCreate func(name string) error
+	// failRead returns the error of reading a byte of a file.
+	failRead func(name string, at int64) error
 	// held is called in every fsync of a file, without a lock.
 	held func()
 	// short: a write that finds no room writes what fits.
@@ -294,6 +296,14 @@ func (o *faultyFile) ReadAt(b []byte, at int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(b, o.disk.now[at:])
+	for i := range int64(n) {
+		if o.fs.failRead == nil {
+			break
+		}
+		if err := o.fs.failRead(o.disk.name, at+i); err != nil {
+			return int(i), err
+		}
+	}
 	if n < len(b) {
 		return n, io.EOF
 	}

@@ -27,6 +27,8 @@ type leftSegment struct {
 	segment
 	scanned *scanned
 	bytes   int64
+	// unread: the disk did not give all of it.
+	unread bool
 }
 
 // recover reads all files. Only what keeps a file from being read at all, and a newer
@@ -106,11 +108,14 @@ func parseName(name string) (stream, serial uint64, isHead, ok bool) {
 }
 
 func (s *Spool) readHead(l *left, name string) error {
-	f, b, size, err := s.readFile(name, headSize)
+	f, b, size, unread, err := s.readFile(name, headSize)
 	if err != nil {
 		return err
 	}
 	l.headFile, l.headSize = f, size
+	if unread {
+		l.headHoles = append(l.headHoles, Hole{File: name, Bytes: size, Promised: true})
+	}
 	h, damaged := parseHead(b, l.serial)
 	for _, err := range damaged {
 		if errors.Is(err, ErrNewer) {
@@ -123,7 +128,7 @@ func (s *Spool) readHead(l *left, name string) error {
 }
 
 func (s *Spool) readSegment(l *left, name string, serial uint64) error {
-	f, b, size, err := s.readFile(name, maxSegment)
+	f, b, size, unread, err := s.readFile(name, maxSegment)
 	if err != nil {
 		return err
 	}
@@ -136,34 +141,37 @@ func (s *Spool) readSegment(l *left, name string, serial uint64) error {
 	}
 	for i := range scanned.holes {
 		scanned.holes[i].File = name
+		// A tear can be read; what cannot be may be there again with the next start.
+		scanned.holes[i].Promised = scanned.holes[i].Promised || unread
 	}
 	l.segments = append(l.segments, &leftSegment{
-		segment: segment{name: name, serial: serial, file: f, size: size, durable: size}, scanned: scanned, bytes: size,
+		segment: segment{name: name, serial: serial, file: f, size: size, durable: size}, scanned: scanned, bytes: size, unread: unread,
 	})
 	return nil
 }
 
 // readFile reads a file up to a limit. Pages that the disk does not give are zeros, which
-// are no record.
-func (s *Spool) readFile(name string, limit int64) (f File, b []byte, size int64, err error) {
+// are no record, and unread says so.
+func (s *Spool) readFile(name string, limit int64) (f File, b []byte, size int64, unread bool, err error) {
 	if f, err = s.fs.Open(name); err != nil {
-		return nil, nil, 0, err
+		return nil, nil, 0, false, err
 	}
 	if size, err = f.Size(); err != nil {
-		return nil, nil, 0, errors.Join(fmt.Errorf("size of %s: %w", name, err), f.Close())
+		return nil, nil, 0, false, errors.Join(fmt.Errorf("size of %s: %w", name, err), f.Close())
 	}
 	b = make([]byte, min(size, limit))
 	if n, err := f.ReadAt(b, 0); err == nil || errors.Is(err, io.EOF) && n == len(b) {
-		return f, b, size, nil
+		return f, b, size, false, nil
 	}
 	const page = 4096
 	for at := 0; at < len(b); at += page {
 		part := b[at:min(at+page, len(b))]
 		if n, err := f.ReadAt(part, int64(at)); n < len(part) && err != nil {
 			clear(part)
+			unread = true
 		}
 	}
-	return f, b, size, nil
+	return f, b, size, unread, nil
 }
 
 // adopt makes a stream of what was left, or removes it.
@@ -294,6 +302,10 @@ func (s *Spool) adoptSegments(st *Stream, l *left) error {
 		}
 		g.full = g.full || i < len(l.segments)-1
 		own := &g.segment
+		if g.unread {
+			// Whatever else it has is not acknowledged: it goes with its stream.
+			own.highest = maxNumber
+		}
 		for _, c := range g.scanned.chunks {
 			own.highest = max(own.highest, c.Sequence)
 			if c.Sequence > st.highest.chunk {
@@ -310,9 +322,14 @@ func (s *Spool) adoptSegments(st *Stream, l *left) error {
 }
 
 // cut takes off the end of a segment what was being written when the machine died. A
-// segment with nothing in it is removed. One with a hole is never written to again.
+// segment with nothing in it is removed. One with a hole is never written to again, and of one
+// that the disk did not give nothing is cut off.
 func (s *Spool) cut(g *leftSegment) (kept bool, err error) {
 	holes := g.scanned.holes
+	if g.unread {
+		g.full = true
+		return true, nil
+	}
 	if g.scanned.end == 0 {
 		f := g.file
 		g.file = nil

@@ -596,3 +596,49 @@ func TestNothingComesAfterADrop(t *testing.T) {
 	}
 	must(t, s.Close())
 }
+
+// A page that the disk does not give is no tear: its chunks are missing, and nothing is cut
+// off or removed, since the next start may read them.
+func TestUnreadablePages(t *testing.T) {
+	const size = 3000
+	fs := newFaulty()
+	s := mustOpen(t, Config{FS: fs, SegmentBytes: 16 << 10})
+	st := mustBegin(t, s, vm1)
+	for n := uint64(1); n <= 4; n++ {
+		must(t, st.Append(chunkOf(n, size)))
+	}
+	must(t, st.Finish(End{LastChunk: 4, LastEvent: 40}))
+	name, last := st.segments[0].name, st.index[4].offset
+	must(t, s.Close())
+	for what, from := range map[string]int64{"its last chunk": last, "all": 0} {
+		bad := fs.killed()
+		bad.failRead = func(file string, at int64) error {
+			if file == name && at >= from {
+				return unix.EIO
+			}
+			return nil
+		}
+		before := bad.size()
+		s := mustOpen(t, Config{FS: bad, SegmentBytes: 16 << 10})
+		st := s.Streams()[0]
+		if holes := s.Holes(); len(holes) == 0 || !holes[len(holes)-1].Promised {
+			t.Errorf("%s: the holes are %v", what, holes)
+		}
+		if missing := st.Missing(); len(missing) != 1 || missing[0].Last != 4 {
+			t.Errorf("%s: missing is %v", what, missing)
+		}
+		must(t, st.Reclaim())
+		must(t, s.Close())
+		if bad.size() != before {
+			t.Errorf("%s: %d bytes are left of %d", what, bad.size(), before)
+		}
+		bad.failRead = nil
+		s = mustOpen(t, Config{FS: bad, SegmentBytes: 16 << 10})
+		wantChunks(t, s.Streams()[0], size, 1, 2, 3, 4)
+		must(t, s.Streams()[0].Drop())
+		must(t, s.Close())
+		if bad.size() != 0 {
+			t.Errorf("%s: %d bytes are left of what was dropped", what, bad.size())
+		}
+	}
+}

@@ -116,7 +116,7 @@ func Kinds() []Trait {
 		{CorruptLog, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSnapshot, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptIdentity, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
-		{CorruptInventory, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
+		{CorruptInventory, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptChunk, OneNode, 1 * s, 3 * s, "the file differs from its copy in one byte", true},
 		{CorruptSpool, OneAgent, 1 * s, 3 * s, "the file differs from its copy in one byte", false},
 		{TruncateSpool, OneAgent, 1 * s, 3 * s, "the file is shorter", false},
@@ -135,8 +135,12 @@ func Kinds() []Trait {
 }
 
 // NeedsDevice reports whether a fault is one of a disk that is a block device of its own. One node has
-// such a disk, so only one of these faults can be at work at a time.
+// such a disk.
 func (k Kind) NeedsDevice() bool { return k == DiskSlow || k == DiskHangs || k == DiskFails }
+
+// OfDisk reports whether a fault is one of a whole disk. Only one such is at work at a time: one that hangs
+// cannot be made read-only, and nothing shows that one hangs which is.
+func (k Kind) OfDisk() bool { return k.NeedsDevice() || k == DiskFull || k == DiskReadOnly }
 
 // TraitOf finds what is said of a kind.
 func TraitOf(k Kind) (Trait, bool) {

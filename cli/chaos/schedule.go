@@ -122,12 +122,12 @@ func (s *scheduler) draw(others []Trait) (Trait, bool, error) {
 
 // compatible reports whether a fault may overlap with others. What damages a disk, or takes
 // nodes out of the cluster, needs the other two nodes, with their disks; two faults of the
-// same kind, or of the same device, would heal each other.
+// same kind, or of whole disks, would heal each other.
 func compatible(others []Trait, t Trait) bool {
 	for _, o := range others {
 		nodes := o.Reach == OneNode || o.Reach == Quorum
 		switch {
-		case o.Kind == t.Kind, o.Kind.NeedsDevice() && t.Kind.NeedsDevice():
+		case o.Kind == t.Kind, o.Kind.OfDisk() && t.Kind.OfDisk():
 			return false
 		case o.Storage && (t.Reach == OneNode || t.Reach == Quorum), t.Storage && nodes:
 			return false

@@ -98,6 +98,10 @@ func (b *backupCopy) stream(ctx context.Context, number uint32, st *stream) (err
 			return context.Cause(ctx)
 		}
 		c, err := r.read(i)
+		if gone := b.store.life.Err(); err != nil && gone != nil {
+			// It was not looked for elsewhere, so nobody can say that it is missing.
+			return fmt.Errorf("run %s: the store closes: %w", st.run, err)
+		}
 		switch {
 		case err == nil:
 			at := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, number), uint32(i))

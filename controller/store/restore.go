@@ -157,7 +157,7 @@ func rebuild(c RestoreConfig) (*rebuilding, error) {
 	if c.Node != "" && !ValidNodeID(c.Node) {
 		return nil, fmt.Errorf("node id %q: 1 to %d lower-case letters, digits, '-' and '.', please", c.Node, MaxNameBytes)
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+	if err := makeDir(c.Dir); err != nil {
 		return nil, err
 	}
 	// A directory that is not this one's is left as it is, without a lock in it.

@@ -96,17 +96,39 @@ func (c *codec) addressText(v *string, predicted string) {
 	case addressMoved:
 		c.u64(colAddressPort, &port, c.port)
 		c.port = port
-		last, splits := canonical(predicted)
-		if port > 0xffff || !splits {
+		moved, ok := c.addresses.moved(predicted, port)
+		if !ok {
 			c.fail("an address with port %d", port)
 			return
 		}
-		*v = netip.AddrPortFrom(last.Addr(), uint16(port)).String()
+		*v = moved
 	case addressNew:
 		c.text(colAddress, v, predicted)
 	default:
 		c.fail("an address carried in way %d", how)
 	}
+}
+
+// addressCache has addresses that a decoder made of a predicted one and a port, by the port: the traces
+// and the calls of a connection name the same two again and again. The zero one is empty.
+type addressCache [16]struct {
+	predicted, text string
+	port            uint64
+}
+
+// moved is the predicted address with another port. It reports false if there is none.
+func (c *addressCache) moved(predicted string, port uint64) (string, bool) {
+	last := &c[port%uint64(len(c))]
+	if last.text != "" && last.port == port && last.predicted == predicted {
+		return last.text, true
+	}
+	host, splits := canonical(predicted)
+	if port > 0xffff || !splits {
+		return "", false
+	}
+	last.predicted, last.port = predicted, port
+	last.text = netip.AddrPortFrom(host.Addr(), uint16(port)).String()
+	return last.text, true
 }
 
 // movedAddress is how an address is carried, and its port if that is all that is new.

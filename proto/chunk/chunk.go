@@ -111,7 +111,7 @@ func (b *Builder) Encode() []byte {
 // Decode returns the events of a chunk. Byte slices of different events may share
 // memory with each other, never with data: do not write to them.
 func Decode(data []byte) ([]*synclinev1.Event, error) {
-	body, version, err := unseal(data)
+	body, version, err := unseal(data, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -120,6 +120,20 @@ func benchmarkEncode(b *testing.B, events []*synclinev1.Event) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
 }
 
+// BenchmarkEach is BenchmarkDecode for those who keep no event.
+func BenchmarkEach(b *testing.B) {
+	events := insideRun(1, true, 200)
+	chunks := encode(b, new(Builder), events)
+	for b.Loop() {
+		for _, data := range chunks {
+			if _, err := Each(data, func(*synclinev1.Event) error { return nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(events)), "ns/event")
+}
+
 func BenchmarkDecode(b *testing.B) {
 	events := newLab(1, true).run(200)
 	chunks := encode(b, new(Builder), events)

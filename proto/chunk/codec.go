@@ -28,6 +28,10 @@ type codec struct {
 
 	texts dictionary
 	blobs dictionary
+	// scratch is of a decoder whose events nobody keeps; nil: each event has memory of its own.
+	scratch *scratch
+	// addresses are those that a decoder made of a host and a port last.
+	addresses addressCache
 	model
 }
 
@@ -42,6 +46,14 @@ func newDecoder(body []byte, version byte) (*codec, int, error) {
 	c.reset()
 	n, err := split(body, version, &c.in)
 	return c, n, err
+}
+
+// read begins the next body in a decoder that has read another one.
+func (c *codec) read(body []byte, version byte) (int, error) {
+	c.version = version
+	c.in = [numColumns]reader{}
+	c.reset()
+	return split(body, version, &c.in)
 }
 
 // reset forgets all events, and keeps the memory.
@@ -152,7 +164,8 @@ func (c *codec) text(col column, v *string, predicted string) {
 			c.fail("a string that is not UTF-8")
 			return
 		}
-		*v = c.texts.add(string(b))
+		*v = string(b)
+		c.texts.entries = append(c.texts.entries, *v)
 	default:
 		*v = c.texts.at(c, d-1)
 	}
@@ -183,10 +196,8 @@ func (c *codec) blob(col column, v *[]byte, predicted []byte) {
 	switch {
 	case d == 0:
 		*v = predicted
-	case d-1 == uint64(len(c.blobs.entries)):
-		b := c.literal(colBlobs)
-		c.blobs.add(string(b))
-		*v = bytes.Clone(b)
+	case d-1 == uint64(len(c.blobs.shared)):
+		*v = c.own(c.literal(colBlobs))
 		c.blobs.shared = append(c.blobs.shared, *v)
 	case d-1 < uint64(len(c.blobs.shared)):
 		*v = c.blobs.shared[d-1]
@@ -222,8 +233,16 @@ func (c *codec) tail(col column, v *[]byte, n uint64) {
 		return
 	}
 	if n > 0 {
-		*v = bytes.Clone(b)
+		*v = c.own(b)
 	}
+}
+
+// own is a copy of bytes of the body, unless nobody keeps them.
+func (c *codec) own(b []byte) []byte {
+	if c.scratch != nil {
+		return b
+	}
+	return bytes.Clone(b)
 }
 
 func (c *codec) putLiteral(col column, s string) {
@@ -245,9 +264,8 @@ func (c *codec) literal(col column) []byte {
 // unknown carries the fields of m that this schema does not know, as they stood on
 // the wire.
 func (c *codec) unknown(m proto.Message) {
-	r := m.ProtoReflect()
 	if !c.decoding {
-		b := r.GetUnknown()
+		b := m.ProtoReflect().GetUnknown()
 		c.raw(colUnknown, uint64(len(b)))
 		c.out[colBlobs].buf = append(c.out[colBlobs].buf, b...)
 		c.size += len(b)
@@ -262,7 +280,7 @@ func (c *codec) unknown(m proto.Message) {
 		c.fail("%d bytes of unknown fields that are none", n)
 		return
 	}
-	r.SetUnknown(bytes.Clone(b))
+	m.ProtoReflect().SetUnknown(bytes.Clone(b))
 }
 
 // wellFormed reports if b is a sequence of protobuf fields, so that an event that
@@ -287,17 +305,17 @@ type dictionary struct {
 }
 
 func (d *dictionary) reset() {
-	d.entries, d.shared = d.entries[:0], nil
+	d.entries, d.shared = d.entries[:0], d.shared[:0]
 	if d.index == nil {
 		d.index = make(map[string]uint64)
 	}
 	clear(d.index)
 }
 
-func (d *dictionary) add(s string) string {
+// add is for an encoder, which looks for strings. A decoder has no use for the index.
+func (d *dictionary) add(s string) {
 	d.index[s] = uint64(len(d.entries))
 	d.entries = append(d.entries, s)
-	return s
 }
 
 func (d *dictionary) at(c *codec, i uint64) string {

@@ -122,6 +122,9 @@ func (c *codec) makeFact(ev *synclinev1.Event, k kind) {
 		c.fail("an event of kind %d in version %d", k, c.version)
 		return
 	}
+	if c.scratch != nil && c.scratch.fact(ev, k) {
+		return
+	}
 	switch k {
 	case 0:
 	case kindCall:

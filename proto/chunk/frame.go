@@ -45,8 +45,8 @@ func seal(body []byte) []byte {
 }
 
 // unseal checks the header and returns the body, of at most maxBody bytes, and the
-// version of its format.
-func unseal(data []byte) (body []byte, version byte, err error) {
+// version of its format. The body is behind what is in room already, and in its memory if it fits.
+func unseal(data, room []byte) (body []byte, version byte, err error) {
 	if len(data) > MaxBytes {
 		return nil, 0, fmt.Errorf("%w: %d bytes, more than %d", ErrDamaged, len(data), MaxBytes)
 	}
@@ -58,7 +58,7 @@ func unseal(data []byte) (body []byte, version byte, err error) {
 		return nil, 0, fmt.Errorf("%w: format version %d, and this program reads %d to %d; use the version that wrote it, or a newer one",
 			ErrDamaged, version, oldest, Version)
 	}
-	body, err = decoder().DecodeAll(data[headerSize:], nil)
+	body, err = decoder().DecodeAll(data[headerSize:], room)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: decompress: %w", ErrDamaged, err)
 	}

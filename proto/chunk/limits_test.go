@@ -400,7 +400,7 @@ func FuzzDecode(f *testing.F) {
 
 func mustUnseal(t testing.TB, data []byte) []byte {
 	t.Helper()
-	body, _, err := unseal(data)
+	body, _, err := unseal(data, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,6 +422,7 @@ func FuzzDecodeFrame(f *testing.F) {
 }
 
 func checkDecode(t *testing.T, data []byte) {
+	sameEach(t, data)
 	got, err := Decode(data)
 	if err != nil {
 		if !errors.Is(err, ErrDamaged) {

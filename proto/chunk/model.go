@@ -23,8 +23,8 @@ type model struct {
 	shapes      map[shapeKey]*shape
 	// captured is, by protocol, the most bytes of payload that were kept of a packet.
 	captured map[uint32]uint64
-	// scratch holds the options of the packet being written.
-	scratch []byte
+	// optionsOf holds the options of the packet being written.
+	optionsOf []byte
 
 	frames uint64
 
@@ -78,7 +78,7 @@ func (m *model) reset() {
 		flowIndex: clearMap(m.flowIndex),
 		shapes:    clearMap(m.shapes),
 		captured:  clearMap(m.captured),
-		scratch:   m.scratch,
+		optionsOf: m.optionsOf,
 		counters:  m.counters[:0],
 
 		traced:      m.traced[:0],

@@ -260,8 +260,8 @@ func (c *codec) options(p *synclinev1.Packet, s *shape, mine, theirs *flowSide) 
 	rest := p.Options
 	if !c.decoding {
 		if at := timestamps(rest); at >= 0 {
-			rest = append(c.scratch[:0], rest...)
-			c.scratch = rest
+			rest = append(c.optionsOf[:0], rest...)
+			c.optionsOf = rest
 			val, ecr = binary.BigEndian.Uint32(rest[at:]), binary.BigEndian.Uint32(rest[at+4:])
 			clear(rest[at : at+8])
 		}
@@ -279,10 +279,19 @@ func (c *codec) options(p *synclinev1.Packet, s *shape, mine, theirs *flowSide) 
 	c.u32(colPacketTSEcr, &ecr, theirs.tsVal)
 	mine.tsVal = val
 	if c.decoding {
-		p.Options = append([]byte(nil), rest...)
+		p.Options = c.newOptions(rest)
 		binary.BigEndian.PutUint32(p.Options[at:], val)
 		binary.BigEndian.PutUint32(p.Options[at+4:], ecr)
 	}
+}
+
+// newOptions is a copy of options, in a decoder.
+func (c *codec) newOptions(options []byte) []byte {
+	if c.scratch == nil {
+		return bytes.Clone(options)
+	}
+	c.optionsOf = append(c.optionsOf[:0], options...)
+	return c.optionsOf
 }
 
 // maxOptions is the most bytes of options a TCP header has (RFC 9293 3.1).

@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,6 +113,61 @@ func TestEveryEventSurvives(t *testing.T) {
 		}
 		same(t, kept, got)
 	})
+}
+
+// sameEach fails unless Each gives, one at a time, what Decode gives.
+func sameEach(t failer, data []byte) {
+	t.Helper()
+	want, wantErr := Decode(data)
+	var got []*synclinev1.Event
+	n, err := Each(data, func(e *synclinev1.Event) error {
+		got = append(got, proto.CloneOf(e))
+		return nil
+	})
+	if (err == nil) != (wantErr == nil) || err != nil && err.Error() != wantErr.Error() {
+		t.Fatalf("Each: %v, and Decode: %v", err, wantErr)
+	}
+	if err != nil {
+		return
+	}
+	if n != len(want) {
+		t.Fatalf("Each counts %d events, and Decode returns %d", n, len(want))
+	}
+	same(t, want, got)
+}
+
+// TestEachIsDecode gives any events after any others to decoders that are used again: nothing of a
+// chunk, and nothing of an event, may be left in the next.
+func TestEachIsDecode(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		for range rapid.IntRange(1, 3).Draw(t, "chunks") {
+			var b Builder
+			for i, ev := range events.Draw(t, "all") {
+				if !b.Add(ev) {
+					t.Fatalf("event %d was refused", i)
+				}
+			}
+			sameEach(t, b.Encode())
+		}
+	})
+}
+
+func TestEachEndsWithTheErrorOfVisit(t *testing.T) {
+	var b Builder
+	for _, ev := range newLab(3, true).run(2) {
+		b.Add(ev)
+	}
+	enough := errors.New("enough")
+	seen := 0
+	_, err := Each(b.Encode(), func(*synclinev1.Event) error {
+		if seen++; seen == 3 {
+			return enough
+		}
+		return nil
+	})
+	if err != enough || seen != 3 {
+		t.Errorf("%v after %d events, want that of the third", err, seen)
+	}
 }
 
 // TestBuilderForgets encodes twice with one builder and once with another: nothing

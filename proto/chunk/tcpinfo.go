@@ -57,7 +57,7 @@ func (c *codec) tcpInfo(call *synclinev1.Call, last *infoModel, lane *laneModel)
 // of the one that then is not.
 func (c *codec) infoWords(v *[]byte, n int, predicted *infoModel, at int64) {
 	if c.decoding {
-		*v = make([]byte, n)
+		*v = c.newInfo(n)
 	}
 	words := infoWords(n)
 	for i := 0; i < words; i++ {
@@ -70,14 +70,42 @@ func (c *codec) infoWords(v *[]byte, n int, predicted *infoModel, at int64) {
 			c.fail("%d words of tcp_info that are as predicted, of %d", same, words-i)
 			return
 		}
-		for ; same > 0; same-- {
-			c.putWord(*v, i, predicted.word(i, at))
-			i++
+		if c.decoding {
+			predicted.copyWords(*v, i, i+int(same), at)
 		}
+		i += int(same)
 		if i < words {
 			w := word(*v, i)
 			c.u32(colInfoWord, &w, predicted.word(i, at))
-			c.putWord(*v, i, w)
+			if c.decoding {
+				putWord(*v, i, w)
+			}
+		}
+	}
+}
+
+// newInfo is memory for n bytes, at most maxInfo, all of which are written to.
+func (c *codec) newInfo(n int) []byte {
+	if c.scratch != nil {
+		return c.scratch.info[:n]
+	}
+	return make([]byte, n)
+}
+
+// copyWords sets the words from one to another of a struct to what they are expected to be at a moment.
+func (m *infoModel) copyWords(b []byte, from, to int, at int64) {
+	if from == to {
+		return
+	}
+	begin, end := 4*from, min(4*to, len(b))
+	n := 0
+	if begin < len(m.bytes) {
+		n = copy(b[begin:end], m.bytes[begin:])
+	}
+	clear(b[begin+n : end])
+	for _, i := range [...]int{infoLastDataSent, infoLastDataRecv, infoLastAckRecv} {
+		if i >= from && i < to {
+			putWord(b, i, m.word(i, at))
 		}
 	}
 }
@@ -103,11 +131,8 @@ func word(b []byte, i int) uint32 {
 	return binary.LittleEndian.Uint32(w[:])
 }
 
-// putWord sets a word in a decoder; at the end of the struct as much of it as there is.
-func (c *codec) putWord(b []byte, i int, w uint32) {
-	if !c.decoding {
-		return
-	}
+// putWord sets a word; at the end of the struct as much of it as there is.
+func putWord(b []byte, i int, w uint32) {
 	var all [4]byte
 	binary.LittleEndian.PutUint32(all[:], w)
 	copy(b[4*i:], all[:])
