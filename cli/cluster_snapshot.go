@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"syncline/controller/store"
 	synclinev1 "syncline/proto/syncline/v1"
@@ -20,7 +22,8 @@ func (a *app) clusterSnapshotCommand() *cobra.Command {
 		Short: "Write all that the cluster keeps to a file",
 		Long: `Write all that the cluster keeps to a file, as it is at one moment, with the events of
 all runs: for the day on which a majority of the controllers is lost for ever. It holds
-nobody up. What is in an archive stays there, and the file says where.
+nobody up. What is in an archive stays there, and the file says where. A controller that
+has lost the majority gives what it has with --stale.
 
 The file has its name only when it is whole and was read back. Its owner alone may
 read it: events of every run are in it. See: syncline cluster restore`,
@@ -77,6 +80,9 @@ func (a *app) receiveBackup(ctx context.Context, cl *client, to io.Writer, incom
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if status.Code(err) == codes.DataLoss && !incomplete {
+			return &exitError{code: exitInconclusive, err: fmt.Errorf("%s\nA controller that was away may have it when it is back: try again. To do without: --incomplete", status.Convert(err).Message())}
 		}
 		if err != nil {
 			return answered(err)

@@ -1,9 +1,11 @@
 package controller
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -238,6 +240,7 @@ func TestCluster(t *testing.T) {
 		{"reads at a follower see what was acknowledged", readsAreFresh},
 		{"a stream goes on with the next leader", streamGoesOn},
 		{"runs are taken over", runsAreTakenOver},
+		{"a backup has what was acknowledged", backupsAreWhole},
 		// It ends the cluster.
 		{"nobody answers without a majority", withoutMajority},
 	} {
@@ -403,6 +406,56 @@ func readsAreFresh(t *testing.T, c *testCluster) {
 	}
 }
 
+// backupBy is a backup that a node sends.
+func backupBy(ctx context.Context, conn *grpc.ClientConn) ([]byte, error) {
+	stream, err := synclinev1.NewClusterServiceClient(conn).SnapshotCluster(ctx, &synclinev1.SnapshotClusterRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var all []byte
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return all, err
+		}
+		all = append(all, m.Data...)
+	}
+}
+
+// backupsAreWhole: a backup from any node has all that any node has acknowledged, and a cluster
+// that is made of it has it again, chunk by chunk.
+func backupsAreWhole(t *testing.T, c *testCluster) {
+	lead, _ := c.leader()
+	made := plannedRun(t, lead, "backed up")
+	data := bytes.Repeat([]byte("events"), 100)
+	for _, n := range c.nodes {
+		lead, _ := c.leader()
+		streams := lead.store.Streams(made.ID)
+		sequence := uint64(1)
+		if len(streams) > 0 {
+			sequence = streams[0].Contiguous + 1
+		}
+		chunk := store.Chunk{RunID: made.ID, Agent: "vm1", Incarnation: 1, Sequence: sequence, FirstEvent: sequence, Events: 1, Data: data, CRC32C: store.Checksum(data)}
+		if _, err := lead.store.AppendChunk(t.Context(), chunk); err != nil {
+			t.Fatal(err)
+		}
+		backup, err := backupBy(t.Context(), c.as(identity.Operator, "ann", n))
+		if err != nil {
+			t.Fatalf("%s: %v", n.id, err)
+		}
+		restored, err := store.Restore(t.Context(), bytes.NewReader(backup), store.RestoreConfig{Dir: t.TempDir(), Node: "ctl9"})
+		if err != nil || restored.From.Chunks != sequence || restored.From.Node != n.id || restored.Cluster != "lab-1" {
+			t.Errorf("a backup of %s, after chunk %d: %+v, %v", n.id, sequence, restored, err)
+		}
+	}
+	if _, err := backupBy(t.Context(), c.as(identity.Viewer, "eve", lead)); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("a viewer was answered %v", err)
+	}
+}
+
 // streamGoesOn: who watches the agents through a follower hears of them from the next leader
 // without opening the stream again.
 func streamGoesOn(t *testing.T, c *testCluster) {
@@ -542,6 +595,11 @@ func withoutMajority(t *testing.T, c *testCluster) {
 	answer, err := runs.ListRuns(metadata.AppendToOutgoingContext(t.Context(), StaleKey, "1"), &synclinev1.ListRunsRequest{})
 	if err != nil || len(answer.Runs) == 0 {
 		t.Errorf("what it knows: %d runs, %v", len(answer.GetRuns()), err)
+	}
+	// A backup of it is the best that there is by now.
+	got, err := backupBy(metadata.AppendToOutgoingContext(t.Context(), StaleKey, "1"), conn)
+	if b, bad := store.CheckBackup(bytes.NewReader(got), nil); err != nil || bad != nil || b.Runs != uint64(len(answer.Runs)) || b.Node != last.id {
+		t.Errorf("a backup of what it knows: %+v, %v, %v", b, err, bad)
 	}
 	late, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -142,6 +142,8 @@ type rebuilding struct {
 	into file
 	of   *stream
 	got  []int
+	// dirs are the directories with new names in them.
+	dirs map[string]bool
 }
 
 // rebuild takes an empty directory.
@@ -166,7 +168,7 @@ func rebuild(c RestoreConfig) (*rebuilding, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rebuilding{cfg: c, lock: lock, count: counter{tell: c.Progress}}
+	r := &rebuilding{cfg: c, lock: lock, count: counter{tell: c.Progress}, dirs: map[string]bool{}}
 	if err := isEmpty(c.Dir); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -292,7 +294,8 @@ func (r *rebuilding) put(st *stream, place int, c Chunk) error {
 	return nil
 }
 
-// flush makes the chunks of the last stream durable.
+// flush makes the chunks of the last stream durable. The names of the files are made so in the
+// end: until then the mark says that they are not to be relied on.
 func (r *rebuilding) flush() error {
 	if r.into == nil {
 		return nil
@@ -302,22 +305,20 @@ func (r *rebuilding) flush() error {
 	if err := errors.Join(into.Sync(), into.Close()); err != nil {
 		return fmt.Errorf("fsync the chunks: %w", err)
 	}
-	d := r.machine.files
-	for _, dir := range []string{filepath.Dir(r.machine.path(st)), d.dir} {
-		if err := syncPath(d.disk, dir); err != nil {
-			return fmt.Errorf("fsync the chunks: %w", err)
-		}
-	}
+	r.dirs[filepath.Dir(r.machine.path(st))] = true
 	r.machine.filled(st, got)
 	return nil
 }
 
 // finish makes of the state what the node begins with, and takes the mark away.
 func (r *rebuilding) finish() error {
-	if err := r.machine.fault.Err(); err != nil {
+	if err := errors.Join(r.machine.fault.Err(), r.machine.files.closeAll()); err != nil {
 		return err
 	}
 	if err := r.removeLost(); err != nil {
+		return err
+	}
+	if err := r.syncNames(); err != nil {
 		return err
 	}
 	if err := r.mayBe(&r.machine.state); err != nil {
@@ -340,6 +341,19 @@ func (r *rebuilding) finish() error {
 		return err
 	}
 	return syncPath(systemDisk{}, r.cfg.Dir)
+}
+
+// syncNames makes the names of chunk files durable.
+func (r *rebuilding) syncNames() error {
+	d := r.machine.files
+	r.dirs[d.dir] = true
+	for dir := range r.dirs {
+		err := syncPath(d.disk, dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // That of a run that is lost is gone.
+			return fmt.Errorf("fsync the chunks: %w", err)
+		}
+	}
+	return nil
 }
 
 // name gives the directory its identity.

@@ -13,8 +13,8 @@ import (
 )
 
 // RestoreData is Restore from the data directory of a node whose cluster is lost: a majority of
-// its nodes is gone for ever. The directory is not written to but for its lock, and no controller
-// may be at work in it.
+// its nodes is gone for ever. No controller may be at work in the directory. It is not written to
+// but for its lock; one of before there were clusters is first brought up to date, as at any start.
 //
 // The new cluster has what that node has. What the others had acknowledged without it is lost;
 // and it may have entries at the end of its log that never were committed, which are taken for
