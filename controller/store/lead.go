@@ -237,8 +237,9 @@ func (s *Store) unfit(now *reign, id raft.ServerID) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if match+1 < first {
-		// It is sent the snapshot yet, and with it an index of chunks that it lacks.
+	if match < first {
+		// It is sent the snapshot yet, and with it an index of chunks that it lacks: to go on behind
+		// match from the log, raft has to find match in it.
 		delete(now.covered, id)
 		return fmt.Sprintf("it has entries up to %d, and the log begins at %d", match, first), nil
 	}
