@@ -45,11 +45,13 @@ that of the cluster are those of its certificate. Do it once: the other controll
 
 // sayServe says how the controller of a directory is started, as it was made.
 func (a *app) sayServe(dir, advertise string) {
-	who := " --dev"
+	words := []string{"syncline", "controller", "serve", "--listen", advertise, "--advertise", advertise}
 	if files, ok, err := a.who.files(); err == nil && ok {
-		who = " --tls-cert " + files.Cert
+		words = append(words, "--tls-cert", files.Cert)
+	} else {
+		words = append(words, "--dev")
 	}
-	fmt.Fprintf(a.Err, "next: syncline controller serve --listen %s --advertise %[1]s%s --data %s\n", advertise, who, dir)
+	fmt.Fprintf(a.Err, "next: %s\n", shellCommand(append(words, "--data", dir)...))
 }
 
 func nodeFlags(c *cobra.Command, dir, id *string) {
