@@ -173,7 +173,7 @@ cross:
 # The race detector needs a C compiler. Tests behind the build constraint !race
 # (allocations, timing) run without it, and so do those of packages that compute alone and
 # start no goroutine: of those the tests with AtOnce in their names run with it as well.
-PURE := controller/experiment controller/statistics controller/timeline controller/web
+PURE := controller/experiment controller/statistics controller/table controller/timeline controller/web
 
 unit:
 	@if [ "$$(id -u)" != 0 ]; then echo 'not root: tests that need network namespaces or packet sockets skip themselves, as listed below'; fi

@@ -135,6 +135,7 @@ func (c *clusterLab) well() (lead string) {
 // leadership was to be handed over, and after SIGTERM; each until another controller has committed the
 // first write.
 func TestFailover(t *testing.T) {
+	t.Parallel()
 	c := newClusterLab(t, mustParse(t, library(t, demoExperiment)))
 	w := c.newWriter()
 	var killed, transferred, stopped []time.Duration

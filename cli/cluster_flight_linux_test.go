@@ -26,6 +26,7 @@ const flightRepetitions = 20
 // later: complete, or failed with the reason and with what is missing. What was acknowledged before is
 // there after, and no lane was started twice.
 func TestRunsInFlight(t *testing.T) {
+	t.Parallel()
 	source := library(t, demoExperiment)
 	c := newClusterLab(t, mustParse(t, source))
 	c.through(c.another(c.well()))

@@ -262,6 +262,7 @@ func (c *clusterLab) through(name string) {
 // TestCluster has three controllers and two agents: runs through a follower, the death of the
 // leader in the middle of a run, its return, and a transfer.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	source := library(t, demoExperiment)
 	c := newClusterLab(t, mustParse(t, source))
 	lead := c.leader(c.controllers[0])
