@@ -105,6 +105,7 @@ func (a *app) sayRestored(r store.Restored, dir string) error {
 	if len(r.Unfinished) > 0 {
 		fmt.Fprintf(a.Err, "to know: these runs were at work, and fail when the controller starts:\n  %s\n", onTerminal(strings.Join(r.Unfinished, ", ")))
 	}
-	fmt.Fprintf(a.Err, "Never start a controller of the old cluster again.\nnext: %s\n", shellCommand("syncline", "controller", "serve", "--data", dir))
+	fmt.Fprintln(a.Err, "Never start a controller of the old cluster again.")
+	a.sayServe(dir, "HOST:PORT")
 	return err
 }

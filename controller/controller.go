@@ -178,6 +178,11 @@ func Open(cfg Config) (*Controller, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.closePort())
 	}
+	if cfg.Advertise == "" && !st.Alone() {
+		err := fmt.Errorf("%s is of node %s, which is one of several controllers of cluster %s and would wait for the others for ever: start it with --advertise HOST:PORT, where they reach it",
+			cfg.Dir, st.ID(), st.Identity().Cluster)
+		return nil, errors.Join(err, st.Close())
+	}
 	// Logs of several nodes are read together.
 	cfg.Log = cfg.Log.With("node", st.ID())
 	cache, err := archive.OpenCache(filepath.Join(cfg.Dir, "cache"), cfg.CacheBytes)

@@ -184,6 +184,13 @@ func (s *Store) servers() ([]raft.Server, uint64) {
 	return future.Configuration().Servers, future.Index()
 }
 
+// Alone reports whether this node is the only one of the present configuration, as far as it knows. One
+// that is not, or that waits for a leader to make it a member, needs a network.
+func (s *Store) Alone() bool {
+	servers, _ := s.servers()
+	return len(servers) == 1 && string(servers[0].ID) == s.id
+}
+
 // Member reports whether a node belongs to the present configuration, as far as this one knows.
 func (s *Store) Member(id string) bool {
 	is, _ := s.member(id)
