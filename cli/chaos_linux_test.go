@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	chaosTime   = flag.Duration("chaos.time", 25*time.Second, "for how long TestChaos begins faults")
-	chaosSeed   = flag.Uint64("chaos.seed", 147, "seed of the schedule of faults; 0: another one each time")
+	chaosTime   = flag.Duration("chaos.time", 18*time.Second, "for how long TestChaos begins faults")
+	chaosSeed   = flag.Uint64("chaos.seed", 3412, "seed of the schedule of faults; 0: another one each time")
 	chaosFaults = flag.String("chaos.faults", "", "kinds of faults, separated by commas, or all, or none: the load alone (default: those that take little time)")
 	chaosRate   = flag.Int("chaos.rate", 20_000, "events a second that generators record, at most")
 	chaosTable  = flag.String("chaos.table", "", "also write the table to this file")
