@@ -25,6 +25,32 @@ type (
 		From string `json:"from,omitempty"`
 		To   string `json:"to,omitempty"`
 	}
+	// snapshotWritten is of snapshot: Chunks of Runs are in File, Missing were left out.
+	snapshotWritten struct {
+		Cluster string `json:"cluster"`
+		File    string `json:"file"`
+		Runs    uint64 `json:"runs"`
+		Chunks  uint64 `json:"chunks"`
+		Missing uint64 `json:"missing_chunks,omitempty"`
+		Bytes   int64  `json:"bytes"`
+	}
+	// clusterRestored is of restore: From is the node that had what Cluster begins with again.
+	// Unfinished runs fail when the controller starts; Lost ones are removed, for want of chunks.
+	clusterRestored struct {
+		Cluster    string    `json:"cluster"`
+		Node       string    `json:"node"`
+		Data       string    `json:"data"`
+		From       string    `json:"from"`
+		Runs       uint64    `json:"runs"`
+		Chunks     uint64    `json:"chunks"`
+		Unfinished []string  `json:"unfinished_runs,omitempty"`
+		Lost       []runLost `json:"lost_runs,omitempty"`
+	}
+	runLost struct {
+		Run     string `json:"run"`
+		Missing uint64 `json:"missing_chunks"`
+		Chunks  uint64 `json:"chunks"`
+	}
 )
 
 // doneFormats are those in which a command says what it has done.

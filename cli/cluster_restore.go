@@ -15,8 +15,8 @@ import (
 
 // restoreOptions say what a cluster is made of again, and where.
 type restoreOptions struct {
-	dir, id, from string
-	incomplete    bool
+	dir, id, from, output string
+	incomplete            bool
 }
 
 func (a *app) clusterRestoreCommand() *cobra.Command {
@@ -41,10 +41,14 @@ of the old ones had, or a new authority (syncline pki init), where all names are
 			if (len(args) == 0) == (opts.from == "") {
 				return usage("restore of what? Give the FILE of a snapshot, or --from-data DIR")
 			}
+			if err := checkFormat(opts.output, doneFormats...); err != nil {
+				return err
+			}
 			return a.restoreCluster(c.Context(), args, opts)
 		},
 	}
 	nodeFlags(c, &opts.dir, &opts.id)
+	formatFlag(c, &opts.output, doneFormats...)
 	c.Flags().StringVar(&opts.from, "from-data", "", "data directory of a controller that is left, instead of a file")
 	c.Flags().BoolVar(&opts.incomplete, "incomplete", false, "remove runs of which events are missing, instead of giving up")
 	return c
@@ -77,7 +81,7 @@ func (a *app) restoreCluster(ctx context.Context, file []string, opts restoreOpt
 	case err != nil:
 		return &exitError{code: exitRefused, err: err}
 	}
-	return a.sayRestored(got, opts.dir)
+	return a.sayRestored(got, opts.dir, opts.output)
 }
 
 func restoreFile(ctx context.Context, name string, cfg store.RestoreConfig) (store.Restored, error) {
@@ -96,9 +100,16 @@ func restoreFile(ctx context.Context, name string, cfg store.RestoreConfig) (sto
 	return store.Restore(ctx, io.NewSectionReader(&interruptible{ctx, f}, 0, info.Size()), cfg)
 }
 
-func (a *app) sayRestored(r store.Restored, dir string) error {
-	_, err := fmt.Fprintf(a.Out, "cluster %s begins again\nwith node %s in %s: %s, %s, as node %s had them\n",
+func (a *app) sayRestored(r store.Restored, dir, output string) error {
+	line := fmt.Sprintf("cluster %s begins again\nwith node %s in %s: %s, %s, as node %s had them",
 		r.Cluster, r.Node, dir, numbered(int(r.From.Runs), "run", "runs"), numbered(int(r.From.Chunks-r.From.Missing), "chunk", "chunks"), onTerminal(r.From.Node))
+	done := clusterRestored{
+		Cluster: r.Cluster, Node: r.Node, Data: dir, From: r.From.Node, Runs: r.From.Runs, Chunks: r.From.Chunks - r.From.Missing, Unfinished: r.Unfinished,
+	}
+	for _, l := range r.Lost {
+		done.Lost = append(done.Lost, runLost{Run: l.RunID, Missing: l.Missing, Chunks: l.Chunks})
+	}
+	err := writeDone(a.Out, output, line, done)
 	for _, l := range r.Lost {
 		fmt.Fprintf(a.Err, "syncline: warning: run %s is removed: %d of its %d chunks are missing\n", onTerminal(l.RunID), l.Missing, l.Chunks)
 	}

@@ -17,6 +17,7 @@ import (
 
 func (a *app) clusterSnapshotCommand() *cobra.Command {
 	var force, incomplete bool
+	var output string
 	c := &cobra.Command{
 		Use:   "snapshot FILE",
 		Short: "Write all that the cluster keeps to a file",
@@ -31,20 +32,24 @@ read it: events of every run are in it. See: syncline cluster restore`,
   syncline cluster snapshot --force /mnt/backup/lab.backup`,
 		Args: oneArgument("FILE"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if err := checkFormat(output, doneFormats...); err != nil {
+				return err
+			}
 			if err := checkPlace(args[0], force); err != nil {
 				return err
 			}
 			return a.ask(c.Context(), func(cl *client) error {
-				return a.snapshotCluster(c.Context(), cl, args[0], force, incomplete)
+				return a.snapshotCluster(c.Context(), cl, args[0], output, force, incomplete)
 			})
 		},
 	}
 	c.Flags().BoolVar(&force, "force", false, "replace a file that is there")
+	formatFlag(c, &output, doneFormats...)
 	c.Flags().BoolVar(&incomplete, "incomplete", false, "leave out events that are damaged on every controller, instead of giving up")
 	return c
 }
 
-func (a *app) snapshotCluster(ctx context.Context, cl *client, name string, force, incomplete bool) error {
+func (a *app) snapshotCluster(ctx context.Context, cl *client, name, output string, force, incomplete bool) error {
 	var b store.Backup
 	size, err := newFile(name, force, func(f *os.File) error {
 		if err := f.Chmod(0o600); err != nil {
@@ -60,7 +65,8 @@ func (a *app) snapshotCluster(ctx context.Context, cl *client, name string, forc
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(a.Out, "cluster %s is in %s\n%s, %s, %d bytes\n", onTerminal(b.Cluster), name, numbered(int(b.Runs), "run", "runs"), numbered(int(b.Chunks-b.Missing), "chunk", "chunks"), size)
+	line := fmt.Sprintf("cluster %s is in %s\n%s, %s, %d bytes", onTerminal(b.Cluster), name, numbered(int(b.Runs), "run", "runs"), numbered(int(b.Chunks-b.Missing), "chunk", "chunks"), size)
+	err = writeDone(a.Out, output, line, snapshotWritten{Cluster: b.Cluster, File: name, Runs: b.Runs, Chunks: b.Chunks - b.Missing, Missing: b.Missing, Bytes: size})
 	if b.Missing > 0 {
 		fmt.Fprintf(a.Err, "syncline: warning: %s left out, since no controller has them whole\n", numbered(int(b.Missing), "chunk", "chunks"))
 	}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"syncline/controller"
@@ -33,6 +35,22 @@ func overtaken(tl *timeline.Timeline) string {
 		last = append(last, tr)
 	}
 	return ""
+}
+
+// packetList is a line for each packet: when it left and came, by the clock of each tap, and what it was.
+func packetList(tl *timeline.Timeline) string {
+	var b strings.Builder
+	at := func(moment int) string {
+		if moment < 0 {
+			return "?"
+		}
+		return strconv.FormatInt(int64(tl.Moments[moment].Local-tl.Moments[0].Local), 10)
+	}
+	for _, tr := range tl.Transmissions() {
+		p := tl.Packet(&tr)
+		fmt.Fprintf(&b, "connection %d, host %d > %d: %s .. %s ns: %+v\n", tr.Connection, tr.From, tr.To, at(tr.Departure), at(tr.Arrival), *p)
+	}
+	return b.String()
 }
 
 func TestOvertaken(t *testing.T) {
@@ -69,6 +87,7 @@ func (l *testLab) overtakings(run *synclinev1.Run, s *runSummary) (found map[int
 			l.t.Fatal(err)
 		}
 		if found[n] = overtaken(tl); found[n] == "" {
+			l.t.Logf("run %s, repetition %d did not pass, and nothing overtook anything there:\n%s", run.Id, n, packetList(tl))
 			return found, false
 		}
 		l.t.Logf("run %s, repetition %d: %s, on a machine that is busy", run.Id, n, found[n])

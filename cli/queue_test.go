@@ -1,9 +1,5 @@
 package cli
 
-// side is how many scenarios of the library run at once. They mostly wait; with more, two
-// processors keep a lane waiting for as long as TCP waits before it sends again.
-const side = 4
-
 // queue lets tests that are parallel begin in the order in which they joined, so that
 // what takes long can be first, and no more than side of them at once.
 type queue struct {
