@@ -1,5 +1,9 @@
 package cli
 
+// side is how many scenarios of the library run at once. They mostly wait, and a program without the
+// race detector leaves the processors to the kernel.
+var side = 6
+
 // queue lets tests that are parallel begin in the order in which they joined, so that
 // what takes long can be first, and no more than side of them at once.
 type queue struct {
