@@ -2,6 +2,7 @@ package clock
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -21,10 +22,11 @@ func (l *looks) watch(r *rand.Rand, rate, change float64, moment int64) (found [
 			ahead -= change * float64(at-moment) / 1e9
 		}
 		err := l.err[i]
-		// The kernel's multiplier alternates, which is no error of a reading.
-		wobble := r.Int64N(dithers+1) - dithers/2
+		// The kernel's multiplier alternates, which is no error of a reading; a clock is read in whole
+		// nanoseconds, and their fractions are part of that.
+		low, high := int64(math.Ceil(ahead-dithers/2)), int64(math.Floor(ahead+dithers/2))
 		wrong := r.Int64N(2*err+1) - err
-		p := Pair{at + wrong, at + int64(ahead) + 1<<40 + wobble, err}
+		p := Pair{at + wrong, at + low + r.Int64N(high-low+1) + 1<<40, err}
 		found = append(found, w.Add(Reading{Sample: Sample{at, at + 1<<60, err}, Raw: &p})...)
 	}
 	found = append(found, w.End()...)
