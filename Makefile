@@ -174,7 +174,7 @@ cross:
 # (allocations, timing) run without it, and so do those of packages that compute alone and
 # start no goroutine: of those the tests with AtOnce in their names run with it as well. So does
 # TestLibrary: it holds the kernel to what the scenarios say, as make library does, and takes both processors
-# for ten minutes with the race detector. TestUnprivilegedLibrary runs all of them with it.
+# for ten minutes with the race detector. TestUnprivilegedLibrary runs with it those that take no privilege.
 PURE := controller/experiment controller/statistics controller/table controller/timeline controller/web
 
 unit:
